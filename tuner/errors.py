@@ -1,0 +1,90 @@
+"""Every error a user can meet, as one tree.
+
+    TunerError                    exit code 1 unless said otherwise
+    ├── InputError                2   something the user wrote or named is wrong
+    │   ├── SpecError             2   the study's declaration; carries every mistake at once
+    │   ├── DataError             2   the data that the declaration names
+    │   ├── DeviceError           2   the device that the declaration asks for
+    │   └── StudyError            2   no such study, or it cannot be continued like this
+    ├── LedgerError               1   the durable record cannot be opened, read or written
+    ├── TrackingError             1   MLflow cannot be reached or refuses
+    ├── WorkerError               1   a worker died more often than it is retried
+    └── ExportError               1   a folder cannot be written or is no export
+
+A message is one sentence: where, what was expected, what came. The doors (`cli`, later `service`) print it and
+exit with `exit_code`; nothing else is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class TunerError(Exception):
+    """The root: an expected failure with one clear sentence for the user."""
+
+    exit_code = 1
+
+
+class InputError(TunerError):
+    """Something the user wrote or named is wrong."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a declaration.
+
+    Attributes:
+        key: dotted path of the key, `space.width.high`; empty for the file as a whole.
+        message: what was expected and what came.
+        line: line in the file, counted from 1; None where there is none (an override, Python).
+        source: the file's name, or `--set`, or `spec`.
+    """
+
+    key: str
+    message: str
+    line: int | None = None
+    source: str = "spec"
+
+    def __str__(self) -> str:
+        where = self.source if self.line is None else f"{self.source}:{self.line}"
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+
+class SpecError(InputError):
+    """The declaration has mistakes; `problems` holds every one of them, in the file's order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class DataError(InputError):
+    """The data cannot be used; the message names file, column and row."""
+
+
+class DeviceError(InputError):
+    """The device asked for is not there."""
+
+
+class StudyError(InputError):
+    """No such study, or it cannot be continued in the way asked for."""
+
+
+class LedgerError(TunerError):
+    """The ledger cannot be opened, read or written."""
+
+
+class TrackingError(TunerError):
+    """MLflow cannot be reached or refuses."""
+
+
+class WorkerError(TunerError):
+    """A worker process died more often than its segment is retried."""
+
+
+class ExportError(TunerError):
+    """An export cannot be written, or a folder is not an export."""

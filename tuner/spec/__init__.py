@@ -1,0 +1,1 @@
+"""What the user declares, and the plain words that the rooms share."""

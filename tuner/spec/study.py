@@ -1,0 +1,134 @@
+"""The declaration of a study: what is read from one YAML file, frozen."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from tuner.spec.space import Frozen, SearchSpace, mistake
+
+Scaling = Literal["minmax", "standard", "none"]
+Loss = Literal["mse", "bce"]
+Sampler = Literal["tpe", "random", "sobol", "gp", "grid"]
+Pruner = Literal["halving", "hyperband", "median", "none"]
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(value: object) -> object:
+    """`10m`, `1.5h`, `90s`, `2d` or a number of seconds."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value)
+    if match is None:
+        raise mistake(f"must be a time such as 90s, 10m, 1.5h or 2d, got {value!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _device(value: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
+        raise mistake(f"must be auto, cpu, cuda, cuda:N or mps, got {value!r}")
+    return value
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds, json_schema_input_type=float | str),
+    Field(gt=0),
+]
+Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+
+class DataSpec(Frozen):
+    """Where the rows come from, and how they are scaled and split."""
+
+    source: str = Field(
+        min_length=1,
+        description="sklearn:digits, or a path beside this file: table.csv, table.parquet, arrays.npy, arrays.npz, images/",
+    )
+    array: str | None = Field(None, description="The array's name inside an .npz file.")
+    columns: Names | None = Field(None, description="Only these columns of a table.")
+    exclude: Names | None = Field(None, description="All columns of a table but these.")
+    scaling: Scaling = Field("minmax", description="Fitted on the training split alone.")
+    validation: float = Field(0.2, gt=0, lt=1, description="Share of the rows that trials are compared on.")
+    test: float = Field(0.1, gt=0, lt=1, description="Share of the rows that only the winner is scored on, once.")
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise mistake(
+                f"must leave rows to train on: validation + test must be below 1, got {self.validation + self.test:g}",
+                "validation",
+            )
+        if self.columns and self.exclude:
+            raise mistake("must be left out where columns is given", "exclude")
+        return self
+
+
+class SearchSpec(Frozen):
+    """How the space is searched, and for how long."""
+
+    sampler: Sampler = Field("tpe", description="How new values are proposed.")
+    pruner: Pruner = Field("halving", description="How weak trials are ended early.")
+    trials: int = Field(ge=1, le=1_000_000, description="Trials in all, however often the study is continued.")
+    epochs: int = Field(ge=1, le=1_000_000, description="Epochs of a trial that is never pruned.")
+    seed: int = Field(0, ge=0, lt=2**63, description="All randomness comes from it.")
+    timeout: Seconds | None = Field(None, description="Stop after this time (90s, 10m, 2h); run again to go on.")
+    cohort: int | None = Field(
+        None, ge=1, le=100_000, description="Trials asked for together. Default: 27 with halving or hyperband, else 16."
+    )
+    in_flight: int = Field(2, ge=1, le=64, description="Cohorts that climb at the same time.")
+    trial_seed: int | None = Field(
+        None, ge=0, lt=2**63, description="One training seed for every trial; by default each gets its own from seed."
+    )
+
+
+class FinalSpec(Frozen):
+    """How the winner is made sure of."""
+
+    top: int = Field(3, ge=1, le=100, description="Configurations that are trained again.")
+    seeds: int = Field(5, ge=1, le=1000, description="Seeds for each of them.")
+
+
+StudyName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="Names the study in the ledger and the experiment in MLflow.",
+    ),
+]
+
+
+class StudySpec(Frozen):
+    """A study: data, space, objective and search. Same spec, data and seed: the same table of trials."""
+
+    name: StudyName
+    data: DataSpec
+    space: SearchSpace
+    loss: Loss = Field("mse", description="Reconstruction loss: mse for continuous data, bce for values in [0, 1].")
+    search: SearchSpec
+    final: FinalSpec = Field(default_factory=lambda: FinalSpec(), description="How the winner is made sure of.")
+    device: Annotated[str, AfterValidator(_device)] = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+
+    @model_validator(mode="after")
+    def _loss_fits_scaling(self) -> Self:
+        if self.loss == "bce" and self.data.scaling == "standard":
+            raise mistake(
+                "must be minmax or none with loss bce, which needs values between 0 and 1, got standard",
+                "data",
+                "scaling",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grid_is_finite(self) -> Self:
+        if self.search.sampler != "grid":
+            return self
+        for name, distribution in self.space.searched().items():
+            if distribution.type == "float" and distribution.step is None:
+                raise mistake(
+                    "must be categorical, int or have a step with sampler grid, got a continuous range", "space", name
+                )
+        return self

@@ -1,0 +1,126 @@
+"""The words that the rooms speak to each other in: trials, segments of training, and what comes back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tuner.spec.architecture import Hyperparameters
+
+
+class TrialState(StrEnum):
+    """Where a trial stands."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    INFEASIBLE = "infeasible"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a trial's training depends on, beside the data: law 1.
+
+    Attributes:
+        number: place in the study, counted from 0.
+        point: the hyperparameters.
+        seed: the only source of the trial's randomness, 0 <= seed < 2**63.
+    """
+
+    number: int
+    point: Hyperparameters
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A trial's whole training state after some epoch, as a safetensors file.
+
+    Attributes:
+        path: the file.
+        sha256: hexadecimal digest of the file's bytes.
+        epoch: epochs that were trained.
+    """
+
+    path: str
+    sha256: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one trial measured in one segment.
+
+    Attributes:
+        number: the trial.
+        first: epochs trained before the segment; the curve's first entry is epoch `first + 1`.
+        train_loss: mean training loss of each epoch, over its batches as they were trained.
+        val_loss: loss over the whole validation split after each epoch.
+        at: when each was measured, Unix time in seconds.
+        diverged: the last epoch's loss is not finite, and the trial ended there.
+        checkpoint: the state after the last epoch; None for a trial that diverged.
+    """
+
+    number: int
+    first: int
+    train_loss: tuple[float, ...]
+    val_loss: tuple[float, ...]
+    at: tuple[float, ...]
+    diverged: bool
+    checkpoint: Checkpoint | None
+
+    @property
+    def last(self) -> int:
+        """Epochs trained when the curve ends."""
+        return self.first + len(self.val_loss)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The unit of work, of recording and of retry: train the trials of a pack from epoch `first` to `last`."""
+
+    trials: tuple[Trial, ...]
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    """What came of a segment: one curve per trial in the segment's order, and what it cost."""
+
+    curves: tuple[Curve, ...]
+    seconds: float
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnd:
+    """How a trial ended.
+
+    Attributes:
+        number: the trial.
+        state: anything but RUNNING.
+        value: the best epoch's validation loss; None where no epoch was finite.
+        best_epoch: that epoch, counted from 1; None likewise.
+        epochs: epochs trained.
+        reason: one sentence for any state but COMPLETE, else empty.
+    """
+
+    number: int
+    state: TrialState
+    value: float | None
+    best_epoch: int | None
+    epochs: int
+    reason: str
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A seed below 2**63 for the thing of that name, drawn from a study's seed.
+
+    SHA-256 of the path of names, so that no draw depends on how many others there are or in which order.
+    """
+    path = "/".join(map(str, (seed, *names)))
+    return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
