@@ -1,0 +1,1 @@
+"""Where segments run: in this process, or in worker processes; one worker function for all."""

@@ -1,0 +1,1 @@
+"""torch and nothing else: one autoencoder as a plain module, and many of them trained as one stack of tensors."""

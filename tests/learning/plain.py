@@ -1,0 +1,61 @@
+"""The oracle of the learning tests: one trial trained as anyone would write it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+
+from tuner.learning.model import Autoencoder
+from tuner.spec.architecture import Hyperparameters, layer_sizes
+from tuner.spec.work import Trial, derive_seed
+
+POINT = Hyperparameters(
+    learning_rate=2e-3, batch_size=64, depth=2, width=50, activation="relu", bottleneck=8, weight_decay=0.0, input_noise=0.0
+)
+
+
+def digits(train: int = 300, validation: int = 101) -> tuple[np.ndarray, np.ndarray]:
+    """Some rows of digits between 0 and 1, float32."""
+    rows = (load_digits().data / 16).astype(np.float32)
+    return rows[:train], rows[train : train + validation]
+
+
+def trial(number: int, **changes: object) -> Trial:
+    """A trial whose seed follows from its number."""
+    point = Hyperparameters(**{**POINT.as_dict(), **changes})  # type: ignore[arg-type]
+    return Trial(number, point, derive_seed(0, "trial", number))
+
+
+def plain_losses(
+    one: Trial, train: np.ndarray, validation: np.ndarray, loss: str, epochs: int
+) -> tuple[list[float], list[float]]:
+    """Training and validation loss of each epoch: nn.Sequential, torch.optim.AdamW, autograd, batches one by one."""
+    point = one.point
+    model = Autoencoder(layer_sizes(train.shape[1], point), point.activation, loss)
+    model.initialise(torch.Generator().manual_seed(derive_seed(one.seed, "init")))
+    network = torch.nn.Sequential(model.encoder, model.decoder)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=point.learning_rate, weight_decay=point.weight_decay)
+    criterion = torch.nn.BCEWithLogitsLoss() if loss == "bce" else torch.nn.MSELoss()
+    x, held_out = torch.from_numpy(train), torch.from_numpy(validation)
+    train_losses, val_losses = [], []
+    for epoch in range(1, epochs + 1):
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(derive_seed(one.seed, "shuffle", epoch)))
+        noise: dict[int, torch.Generator] = {}
+        total = 0.0
+        for index in order.split(point.batch_size):
+            seed = derive_seed(derive_seed(one.seed, "noise", epoch), len(index))
+            generator = noise.setdefault(len(index), torch.Generator().manual_seed(seed))
+            target = x[index]
+            inputs = target
+            if point.input_noise > 0:
+                inputs = target + point.input_noise * torch.randn(target.shape, generator=generator)
+            optimizer.zero_grad()
+            value = criterion(network(inputs), target)
+            value.backward()
+            optimizer.step()
+            total += value.item() * len(index)
+        train_losses.append(total / len(x))
+        with torch.no_grad():
+            val_losses.append(criterion(network(held_out).double(), held_out.double()).item())
+    return train_losses, val_losses

@@ -1,0 +1,197 @@
+"""Claims about the search, with made-up losses: it knows nothing of training."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+import optuna
+import pytest
+
+from tuner.search.loop import Round, Search, best
+from tuner.search.rebuild import optuna_study
+from tuner.search.rungs import cohort_size, expected_epochs, halve, rungs
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
+
+SPACE = {
+    "learning_rate": {"type": "float", "low": 1e-5, "high": 1.0, "log": True},
+    "width": {"type": "int", "low": 16, "high": 256, "log": True},
+    "activation": {"type": "categorical", "choices": ["relu", "tanh"]},
+    "bottleneck": 4,
+}
+
+
+def spec(**search: object) -> StudySpec:
+    space = search.pop("space", SPACE)
+    return StudySpec.model_validate(
+        {
+            "name": "made-up",
+            "data": {"source": "sklearn:digits"},
+            "space": space,
+            "search": {"trials": 30, "epochs": 27, **search},
+        }
+    )
+
+
+def valley(trial: Trial, epoch: int) -> float:
+    """A loss that falls with the epochs, lowest at a learning rate of 1e-2."""
+    return (math.log10(trial.point.learning_rate) + 2) ** 2 + 1 / epoch
+
+
+def curve(trial: Trial, last: int, loss: Callable[[Trial, int], float]) -> Curve:
+    values: list[float] = []
+    for epoch in range(1, last + 1):
+        values.append(loss(trial, epoch))
+        if not math.isfinite(values[-1]):
+            break
+    return Curve(
+        trial.number, 0, tuple(values), tuple(values), tuple(map(float, range(len(values)))), not math.isfinite(values[-1]), None
+    )
+
+
+def play(declared: StudySpec, loss: Callable[[Trial, int], float] = valley) -> tuple[dict[int, Trial], dict[int, TrialEnd]]:
+    """Run a whole search, one cohort at a time."""
+    search, trials, ends, rounds = Search(declared), {}, {}, deque[Round]()
+    cohort = 0
+    while search.trials_asked < declared.search.trials or rounds:
+        if not rounds:
+            rounds.append(search.ask(cohort, min(cohort_size(declared.search), declared.search.trials - search.trials_asked)))
+            cohort += 1
+            trials |= {trial.number: trial for trial in rounds[0].trials}
+        told = rounds.popleft()
+        decision = search.tell(told, {trial.number: curve(trial, told.last, loss) for trial in told.trials})
+        ends |= {end.number: end for end in decision.ends}
+        if decision.next is not None:
+            rounds.append(decision.next)
+    return trials, ends
+
+
+@pytest.mark.parametrize("pruner", ["halving", "hyperband", "median", "none"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "sobol"])
+def test_the_same_spec_gives_the_same_trials(sampler: str, pruner: str) -> None:
+    """Law 2: two searches that are told the same ask and end the same trials; every trial ends."""
+    declared = spec(sampler=sampler, pruner=pruner)
+    first, second = play(declared), play(declared)
+    assert first == second
+    assert sorted(first[1]) == list(range(30))
+
+
+def test_another_seed_gives_other_trials() -> None:
+    """The sampler's randomness comes from the study's seed."""
+    assert play(spec(sampler="random"))[0] != play(spec(sampler="random", seed=1))[0]
+
+
+def test_gp_proposes_and_repeats_itself() -> None:
+    """The Gaussian-process sampler works behind cohorts, too."""
+    declared = spec(sampler="gp", trials=14, cohort=7, pruner="none", epochs=2)
+    assert play(declared) == play(declared)
+
+
+def test_grid_visits_every_point_once() -> None:
+    """A grid of 2 x 3 x 2 points in 12 trials: each point once."""
+    space = {
+        "learning_rate": {"type": "categorical", "choices": [1e-3, 1e-2]},
+        "width": {"type": "int", "low": 16, "high": 48, "step": 16},
+        "weight_decay": {"type": "float", "low": 0.0, "high": 0.1, "step": 0.1},
+        "bottleneck": 4,
+    }
+    trials, ends = play(spec(space=space, sampler="grid", trials=12, cohort=5))
+    points = {(t.point.learning_rate, t.point.width, t.point.weight_decay) for t in trials.values()}
+    assert len(points) == len(ends) == 12
+
+
+def test_halving_lets_a_third_climb_by_validation_loss() -> None:
+    """27 trials: 18 end at the first rung, 6 at the second, 2 at the third, and the best one is complete."""
+    trials, ends = play(spec(trials=27, sampler="random"))
+    by_epochs = {epochs: sum(end.epochs == epochs for end in ends.values()) for epochs in (1, 3, 9, 27)}
+    assert by_epochs == {1: 18, 3: 6, 9: 2, 27: 1}
+    (winner,) = [end for end in ends.values() if end.state is TrialState.COMPLETE]
+    assert winner.number == min(trials, key=lambda number: valley(trials[number], 27))
+    assert sum(end.epochs for end in ends.values()) == expected_epochs(spec().search, 27)
+
+
+def test_halving_ranks_equals_by_number() -> None:
+    """Nothing but value and number decides; at least one climbs."""
+    assert halve({3: 1.0, 1: 1.0, 2: 1.0}) == {2: 2, 3: 3}
+    assert halve({7: 5.0}) == {}
+    assert halve({4: 2.0, 5: 1.0}) == {4: 2}
+
+
+@pytest.mark.parametrize("pruner", ["hyperband", "median"])
+def test_optunas_pruners_end_weak_trials_early(pruner: str) -> None:
+    """Some trials end before the last epoch, none of them the best, and all end at a rung."""
+    declared = spec(pruner=pruner, trials=60, sampler="random")
+    trials, ends = play(declared)
+    pruned = {n for n, end in ends.items() if end.state is TrialState.PRUNED}
+    assert 5 < len(pruned) < 60
+    assert min(trials, key=lambda n: valley(trials[n], 27)) not in pruned
+    assert {end.epochs for end in ends.values()} <= set(rungs(declared.search))
+
+
+def test_without_a_pruner_every_trial_runs_to_the_end() -> None:
+    """`none` prunes nothing, however it is cut into rounds."""
+    _, ends = play(spec(pruner="none", epochs=120))
+    assert {(end.state, end.epochs) for end in ends.values()} == {(TrialState.COMPLETE, 120)}
+
+
+def test_a_diverged_trial_ends_with_its_reason_and_its_best_finite_epoch() -> None:
+    """Divergence in epoch 3 leaves the value of epoch 2."""
+    _, ends = play(spec(pruner="none", trials=1), lambda trial, epoch: 1 / epoch if epoch < 3 else math.nan)
+    assert ends[0] == TrialEnd(0, TrialState.DIVERGED, 0.5, 2, 3, "the training loss was not finite in epoch 3")
+
+
+@pytest.mark.parametrize(("sampler", "size"), [("tpe", 60), ("gp", 30)])
+def test_the_sampler_learns_to_avoid_divergence(sampler: str, size: int) -> None:
+    """Where every rate above 1e-2 diverges at once, later cohorts propose far fewer such rates than the first ones."""
+
+    def cliff(trial: Trial, epoch: int) -> float:
+        return math.inf if trial.point.learning_rate > 1e-2 else (math.log10(trial.point.learning_rate) + 4) ** 2
+
+    trials, ends = play(spec(sampler=sampler, pruner="none", epochs=1, trials=size, cohort=size // 6), cliff)
+    diverged = [ends[number].state is TrialState.DIVERGED for number in sorted(trials)]
+    third = size // 3
+    assert sum(diverged[:third]) >= third / 4
+    assert sum(diverged[-third:]) <= sum(diverged[:third]) / 2
+
+
+def test_search_is_better_than_chance() -> None:
+    """TPE's best of 60 trials is nearer to the optimum than random search's, for most of five seeds."""
+
+    def lowest(sampler: str, seed: int) -> float:
+        _, ends = play(spec(sampler=sampler, seed=seed, trials=60, pruner="none", epochs=1, cohort=8))
+        return min(end.value for end in ends.values() if end.value is not None)
+
+    assert sum(lowest("tpe", seed) < lowest("random", seed) for seed in range(5)) >= 3
+
+
+def test_a_pinned_trial_seed_is_every_trials() -> None:
+    """`trial_seed` replaces the seeds that differ by trial."""
+    assert {t.seed for t in play(spec(trial_seed=7))[0].values()} == {7}
+    assert len({t.seed for t in play(spec())[0].values()}) == 30
+
+
+def test_the_rebuilt_study_is_what_optuna_would_have_kept() -> None:
+    """Values, states, parameters and intermediate values survive; importances can be computed."""
+    declared = spec(sampler="random")
+    trials, ends = play(declared)
+
+    class Record:
+        def __init__(self, end: TrialEnd) -> None:
+            self.number, self.point = end.number, trials[end.number].point
+            self.state, self.value = end.state, end.value
+
+    curves = {n: curve(trials[n], end.epochs, valley) for n, end in ends.items()}
+    study = optuna_study(declared, [Record(ends[n]) for n in sorted(ends)], curves)
+    assert [t.number for t in study.trials] == list(range(30))
+    assert study.best_value == min(e.value for e in ends.values() if e.state is TrialState.COMPLETE and e.value is not None)
+    assert study.trials[4].intermediate_values == dict(enumerate(curves[4].val_loss, start=1))
+    assert study.trials[4].params.keys() == {"learning_rate", "width", "activation"}
+    assert optuna.importance.get_param_importances(study)
+
+
+def test_best_is_the_first_of_equals() -> None:
+    """A curve's best epoch counts from 1 and skips what is not finite."""
+    assert best(Curve(0, 0, (1.0,) * 4, (3.0, math.nan, 2.0, 2.0), (0.0,) * 4, True, None)) == (2.0, 3)
+    assert best(Curve(0, 0, (1.0,), (math.nan,), (0.0,), True, None)) == (math.inf, 0)

@@ -1,0 +1,291 @@
+"""The study's loop: it moves rounds between the search, the ledger and the workers, and decides nothing itself.
+
+Durable replay (law 3): the loop always starts at the beginning. What is recorded is answered from the ledger, the rest is trained; so a
+study that was killed goes on by running the very code that an undisturbed one runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from tuner.errors import LedgerError, StudyError, WorkerError
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord
+from tuner.search.loop import Round, Search
+from tuner.search.rungs import cohort_size
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
+
+Outcome = Literal["finished", "stopped", "timeout"]
+TICK_SECONDS = 0.25  # how often the user's stop and the progress line are looked at while workers work
+ATTEMPTS = 3  # how often a segment is begun before a dying worker ends the run
+
+
+class Workers(Protocol):
+    """Where segments run."""
+
+    @property
+    def slots(self) -> int:
+        """Segments worth having in flight: enough that no worker waits for the driver."""
+
+    def submit(self, segment: Segment, states: Sequence[Checkpoint | None]) -> Future[SegmentResult]:
+        """Begin to train a segment."""
+
+    def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
+        """Cut trials into packs, longest first."""
+
+    def replace(self) -> None:
+        """New workers in place of dead ones; what was submitted to those is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Where a running study stands."""
+
+    counts: dict[TrialState, int]
+    best: float | None
+    epochs: int
+
+
+class Driver:
+    """Runs one study until its budget is spent, it is stopped, or its time is up.
+
+    Args:
+        study: the study's record.
+        spec: its declaration as it is now.
+        ledger: where everything is recorded.
+        workers: where segments run.
+        on_change: called with the tally at every tick and after every record.
+        stop: set to end the run early.
+    """
+
+    def __init__(
+        self,
+        study: StudyRecord,
+        spec: StudySpec,
+        ledger: Ledger,
+        workers: Workers,
+        on_change: Callable[[Tally], None],
+        stop: threading.Event,
+    ) -> None:
+        self._study, self._spec, self._ledger, self._workers = study, spec, ledger, workers
+        self._on_change, self._stop = on_change, stop
+        self._search = Search(spec)
+        self._cohorts = ledger.cohorts(study.id)
+        self._trials = {record.number: record for record in ledger.trials(study.id)}
+        self._ended = {n for n, record in self._trials.items() if record.state is not TrialState.RUNNING}
+        self._curves = ledger.curves(study.id)
+        self._budgets = {e.body["position"]: e.body["trials"] for e in ledger.events(study.id) if e.kind == "budget"}
+        self._position = 0
+        self._asked_cohorts = 0
+        self._rounds: deque[Round] = deque()
+        self._queue: deque[Segment] = deque()
+        self._running: dict[Future[SegmentResult], Segment] = {}
+        self._attempts: Counter[Segment] = Counter()
+        self._states: dict[int, TrialState] = {}
+        self._best: tuple[float, int] | None = None
+        self._epochs = 0
+
+    def run(self) -> Outcome:
+        """Move rounds until nothing is left to do."""
+        deadline = None if self._spec.search.timeout is None else time.monotonic() + self._spec.search.timeout
+        while True:
+            self._ask_cohorts()
+            if self._rounds and self._is_measured(self._rounds[0]):
+                self._tell(self._rounds.popleft())
+            elif self._take_new_budget():
+                continue
+            elif not self._rounds:
+                return self._finished()
+            elif self._stop.is_set():
+                return "stopped"
+            elif deadline is not None and time.monotonic() >= deadline:
+                return "timeout"
+            else:
+                self._train()
+
+    def _finished(self) -> Outcome:
+        if self._asked_cohorts < len(self._cohorts):
+            raise LedgerError(
+                f"study {self._study.name}: the ledger's cohort {self._asked_cohorts} was asked for after"
+                f" {self._cohorts[self._asked_cohorts].position} rounds, but replaying it ended after {self._position}."
+            )
+        return "finished"
+
+    # Asking. A cohort's size and the position at which it was asked for are recorded, since both depend on the budget of that moment.
+
+    def _ask_cohorts(self) -> None:
+        while (size := self._due()) > 0:
+            recorded = self._asked_cohorts < len(self._cohorts)
+            asked = self._search.ask(self._asked_cohorts, size)
+            if recorded:
+                self._check_replay(asked.trials)
+            else:
+                record = CohortRecord(self._asked_cohorts, self._position)
+                self._ledger.record_cohort(self._study.id, record, asked.trials)
+                self._cohorts.append(replace(record, size=size))
+            self._asked_cohorts += 1
+            self._states |= dict.fromkeys((trial.number for trial in asked.trials), TrialState.RUNNING)
+            self._begin(asked)
+
+    def _due(self) -> int:
+        """Trials of the cohort that is to be asked for now; 0 where none is."""
+        if self._asked_cohorts < len(self._cohorts):
+            record = self._cohorts[self._asked_cohorts]
+            return record.size if record.position == self._position else 0
+        if len(self._rounds) >= self._spec.search.in_flight:
+            return 0
+        return max(0, min(cohort_size(self._spec.search), self._budget() - self._search.trials_asked))
+
+    def _budget(self) -> int:
+        """The budget that was in force at this position."""
+        return int(self._budgets[max(position for position in self._budgets if position <= self._position)])
+
+    def _take_new_budget(self) -> bool:
+        """At the end of the record the budget that is asked for now comes into force; an event, so that replay repeats it."""
+        wanted, newest = self._spec.search.trials, max(self._budgets)
+        if self._budgets[newest] == wanted or newest > self._position:
+            return False
+        self._ledger.record_event(self._study.id, "budget", {"position": self._position, "trials": wanted})
+        self._budgets[self._position] = wanted
+        return True
+
+    def _check_replay(self, trials: Iterable[Trial]) -> None:
+        for trial in trials:
+            record = self._trials[trial.number]
+            if (record.point, record.seed) != (trial.point, trial.seed):
+                raise StudyError(_other_versions(self._study, record, trial))
+
+    # Training. Rounds are told in order; what they are made of is recorded as soon as it is there.
+
+    def _begin(self, begun: Round) -> None:
+        self._rounds.append(begun)
+        missing = [trial for trial in begun.trials if not self._has(trial.number, begun.last)]
+        if missing:
+            packs = self._workers.plan(missing, begun.last - begun.first)
+            self._queue.extend(Segment(pack, begun.first, begun.last) for pack in packs)
+
+    def _train(self) -> None:
+        """Keep the workers busy, and record what they have finished within a tick."""
+        while self._queue and len(self._running) < self._workers.slots:
+            self._submit(self._queue.popleft())
+        done, _ = wait(self._running, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            segment = self._running.pop(future, None)
+            if segment is not None:
+                self._receive(segment, future)
+        self._report()
+
+    def _submit(self, segment: Segment) -> None:
+        states = [self._state(trial.number, segment.first) for trial in segment.trials]
+        self._attempts[segment] += 1
+        try:
+            self._running[self._workers.submit(segment, states)] = segment
+        except BrokenProcessPool:
+            self._replace_workers([segment])
+
+    def _receive(self, segment: Segment, future: Future[SegmentResult]) -> None:
+        try:
+            result = future.result()
+        except BrokenProcessPool:
+            self._replace_workers([segment, *self._running.values()])
+            return
+        self._ledger.record_segment(self._study.id, segment, result)
+        for curve in result.curves:
+            self._extend(curve)
+
+    def _replace_workers(self, lost: list[Segment]) -> None:
+        """A worker that dies takes all workers with it; begin their segments again on new ones."""
+        self._running.clear()
+        if max(self._attempts[segment] for segment in lost) >= ATTEMPTS:
+            raise WorkerError(
+                f"study {self._study.name}: a worker process died {ATTEMPTS} times while it trained a segment"
+                " (out of memory?). What is recorded stays; run the study again to go on."
+            )
+        self._workers.replace()
+        self._queue.extendleft(reversed(lost))
+
+    def _extend(self, curve: Curve) -> None:
+        known = self._curves.get(curve.number)
+        self._curves[curve.number] = curve if known is None else _joined(known, curve)
+        self._epochs += len(curve.val_loss)
+        if known is not None and known.checkpoint is not None:
+            Path(known.checkpoint.path).unlink(missing_ok=True)
+
+    def _state(self, number: int, epoch: int) -> Checkpoint | None:
+        return self._curves[number].checkpoint if epoch > 0 else None
+
+    def _has(self, number: int, epoch: int) -> bool:
+        curve = self._curves.get(number)
+        return curve is not None and (curve.last >= epoch or curve.diverged)
+
+    def _is_measured(self, round_: Round) -> bool:
+        return all(self._has(trial.number, round_.last) for trial in round_.trials)
+
+    # Telling.
+
+    def _tell(self, told: Round) -> None:
+        curves = {trial.number: _until(self._curves[trial.number], told.last) for trial in told.trials}
+        decision = self._search.tell(told, curves)
+        fresh = [end for end in decision.ends if end.number not in self._ended]
+        if fresh:
+            self._ledger.record_ends(self._study.id, fresh)
+        self._position += 1
+        for end in decision.ends:
+            self._states[end.number] = end.state
+            self._keep_only_the_best(end)
+        if decision.next is not None:
+            self._begin(decision.next)
+        self._report()
+
+    def _keep_only_the_best(self, end: TrialEnd) -> None:
+        """Of the trials that ended, only the best one's state is worth its disk space: any other can be trained again."""
+        ended = end.number
+        if end.state is TrialState.COMPLETE and end.value is not None:
+            if self._best is None or (end.value, end.number) < self._best:
+                self._best, ended = (end.value, end.number), self._best[1] if self._best else -1
+        checkpoint = self._curves[ended].checkpoint if ended >= 0 else None
+        if checkpoint is not None:
+            Path(checkpoint.path).unlink(missing_ok=True)
+
+    def _report(self) -> None:
+        counts = Counter(self._states.values())
+        self._on_change(Tally(dict(counts), self._best[0] if self._best else None, self._epochs))
+
+
+def _joined(known: Curve, new: Curve) -> Curve:
+    return Curve(
+        known.number,
+        known.first,
+        known.train_loss + new.train_loss,
+        known.val_loss + new.val_loss,
+        known.at + new.at,
+        new.diverged,
+        new.checkpoint,
+    )
+
+
+def _until(curve: Curve, epoch: int) -> Curve:
+    """The curve as it stood after that epoch."""
+    if curve.last <= epoch:
+        return curve
+    kept = epoch - curve.first
+    return replace(
+        curve, train_loss=curve.train_loss[:kept], val_loss=curve.val_loss[:kept], at=curve.at[:kept], diverged=False
+    )
+
+
+def _other_versions(study: StudyRecord, record: TrialRecord, trial: Trial) -> str:
+    return (
+        f"study {study.name}: replaying it proposed {trial.point.as_dict()} for trial {trial.number}, but the ledger holds"
+        f" {record.point.as_dict()}; it was begun with optuna {study.versions.get('optuna', 'of another version')}."
+        " Install that version to go on, or give the study another name."
+    )

@@ -1,0 +1,100 @@
+"""The one function that every executor runs: train a segment, write the survivors' states, hand back the curves."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from tuner.data.prepare import open_rows
+from tuner.learning import checkpoint
+from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.pack import Pack, TrainingData, reproducible
+from tuner.learning.training import train
+from tuner.spec.architecture import layer_sizes
+from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What all segments of a study share.
+
+    Attributes:
+        rows: the prepared file.
+        counts: its rows per split: training, validation, test.
+        features: real features of a row.
+        loss: `mse` or `bce`.
+        device: a resolved device.
+        checkpoints: folder of the states.
+    """
+
+    rows: str
+    counts: tuple[int, int, int]
+    features: int
+    loss: str
+    device: str
+    checkpoints: str
+
+
+def run_segment(place: Workplace, segment: Segment, states: Sequence[Checkpoint | None]) -> SegmentResult:
+    """Train a segment's trials from epoch `first` to `last`.
+
+    Args:
+        place: what the study's segments share.
+        segment: trials of one pack.
+        states: each trial's newest checkpoint, None where there is none.
+
+    A state that is missing or damaged is trained again from the start, to the same bits (law 1).
+    """
+    started = time.monotonic()
+    data = _data(place.rows, place.counts, place.device)
+    with reproducible():
+        pack = _restored(place, segment, states, data)
+        curves = train(pack, segment.last)
+        kept = [
+            _with_checkpoint(place, trial, curve, state)
+            for trial, curve, state in zip(segment.trials, curves, pack.states(), strict=True)
+        ]
+    return SegmentResult(tuple(kept), time.monotonic() - started, f"process {os.getpid()}")
+
+
+def warm_up() -> None:
+    """Import what training needs and make torch start: seconds that are better spent before the first segment."""
+    with reproducible():
+        pass
+
+
+@lru_cache(maxsize=2)
+def _data(path: str, counts: tuple[int, int, int], device: str) -> TrainingData:
+    rows = open_rows(path, None, counts)
+    return TrainingData.of(rows.train, rows.validation, device)
+
+
+def _restored(place: Workplace, segment: Segment, states: Sequence[Checkpoint | None], data: TrainingData) -> Pack:
+    if segment.first == 0:
+        return Pack(segment.trials, data, place.loss)
+    trainings = [
+        _training(place, trial, state, segment.first, data) for trial, state in zip(segment.trials, states, strict=True)
+    ]
+    return Pack(segment.trials, data, place.loss, trainings)
+
+
+def _training(
+    place: Workplace, trial: Trial, state: Checkpoint | None, epoch: int, data: TrainingData
+) -> TrialTraining:
+    training = checkpoint.read(state) if state is not None and state.epoch == epoch else None
+    if training is not None:
+        return training
+    again = Pack([trial], data, place.loss)
+    train(again, epoch)
+    return again.states()[0]
+
+
+def _with_checkpoint(place: Workplace, trial: Trial, curve: Curve, state: TrialTraining) -> Curve:
+    if curve.diverged:
+        return curve
+    path = Path(place.checkpoints) / f"trial-{trial.number:04}-epoch-{curve.last}.safetensors"
+    return replace(curve, checkpoint=checkpoint.write(path, state, layer_sizes(place.features, trial.point)))

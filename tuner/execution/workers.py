@@ -1,0 +1,52 @@
+"""The workers of one study on this machine: packs go in, futures come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+
+from tuner.execution.executors import InlineExecutor, WorkerProcesses
+from tuner.execution.worker import Workplace, run_segment, warm_up
+from tuner.learning.planner import plan
+from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
+
+
+class LocalWorkers:
+    """Worker processes, or this process.
+
+    Args:
+        place: what the study's segments share.
+        executor: `WorkerProcesses`, or `InlineExecutor`.
+        workers: how many of them; 0 for this process.
+    """
+
+    def __init__(self, place: Workplace, executor: Executor, workers: int) -> None:
+        self._place, self._executor, self._workers = place, executor, workers
+
+    @property
+    def slots(self) -> int:
+        """One for each worker at work and one waiting beside it; one in this process, so that each is recorded at once."""
+        return 2 * self._workers if self._workers else 1
+
+    def submit(self, segment: Segment, states: Sequence[Checkpoint | None]) -> Future[SegmentResult]:
+        """Begin to train a segment."""
+        return self._executor.submit(run_segment, self._place, segment, states)
+
+    def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
+        """Cut trials into packs, longest first."""
+        return plan(trials, self._place.features, self._place.counts[0], epochs, self._workers)
+
+    def replace(self) -> None:
+        """New workers in place of dead ones."""
+        self.stop()
+        self._executor = start_executor(self._workers)
+
+    def stop(self) -> None:
+        """End the workers at once, whatever they are doing."""
+        if isinstance(self._executor, WorkerProcesses):
+            self._executor.kill()
+
+
+def start_executor(workers: int) -> Executor:
+    """Begin to start workers; returns before they are ready."""
+    return WorkerProcesses(workers, warm_up) if workers else InlineExecutor()

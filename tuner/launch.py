@@ -1,0 +1,231 @@
+"""One run of one study: the parts are built, connected, and put to work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from tuner.data.prepare import open_rows, prepare
+from tuner.driver import Driver, Tally
+from tuner.errors import StudyError
+from tuner.execution.executors import usable_cores
+from tuner.execution.worker import Workplace
+from tuner.execution.workers import LocalWorkers, start_executor
+from tuner.learning import device as devices
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.results.baselines import baselines
+from tuner.results.winner import winner_network
+from tuner.search.rungs import expected_epochs
+from tuner.spec.canonical import changed_keys
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Trial, TrialState
+from tuner.tracking.publisher import Publisher
+from tuner.tracking.store import tracking_uri
+
+Phase = Literal["preparing data", "training", "scoring", "publishing"]
+Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
+FOLDER = Path(".tuner")
+PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
+RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
+CONTINUABLE = ("search.trials", "search.timeout", "device", "final.")  # keys that may change when a study goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a running study stands; `seconds_left` is None until there is a speed to tell it from."""
+
+    name: str
+    total: int
+    counts: dict[TrialState, int]
+    best: float | None
+    epochs_per_second: float
+    seconds_left: float | None
+    waiting: int
+    phase: Phase
+
+
+class Launch:
+    """One run of one study."""
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        origin: Path,
+        ledger: Ledger,
+        workers: int | None,
+        progress: Callable[[Progress], None] | None,
+        stop: threading.Event,
+    ) -> None:
+        self._spec, self._origin, self._ledger, self._stop = spec, origin, ledger, stop
+        self._progress = progress or (lambda _: None)
+        self._started = time.monotonic()
+        self._speed = _Speed()
+        self._tally = Tally({}, None, 0)
+        self._show("preparing data")
+        self._device = devices.resolve(spec.device)
+        self._workers = _worker_count(self._device) if workers is None else workers
+        self._prepared = prepare(spec, origin.parent, FOLDER)
+        self._study = self._record()
+        self._publisher = Publisher(ledger, self._study.id, tracking_uri())
+
+    def run(self) -> Outcome:
+        """Train what is left, score the winner, and publish."""
+        self._publisher.start()
+        try:
+            outcome = self._train()
+            if outcome in ("finished", "nothing-left"):
+                self._conclude(outcome)
+        finally:
+            self._show("publishing")
+            self._publisher.close(PUBLISH_SECONDS)
+        return outcome
+
+    def _record(self) -> StudyRecord:
+        """The study's record, made or found fit to go on."""
+        known = self._ledger.study(self._spec.name)
+        if known is not None:
+            self._check_continuation(known)
+            self._ledger.update_spec(known.id, self._spec.model_dump_json(), str(self._origin))
+            study = known
+        else:
+            study = self._ledger.create_study(
+                self._spec.model_dump_json(),
+                str(self._origin),
+                self._prepared.fingerprint,
+                self._spec.name,
+                _versions(),
+            )
+        if not any(event.kind == "budget" for event in self._ledger.events(study.id)):
+            self._ledger.record_event(study.id, "budget", {"position": 0, "trials": self._spec.search.trials})
+        body = {"device": self._device, "workers": self._workers, "features": self._prepared.features}
+        self._ledger.record_event(study.id, "run", body)
+        return study
+
+    def _check_continuation(self, known: StudyRecord) -> None:
+        before = StudySpec.model_validate_json(known.spec_json)
+        changes = [c for c in changed_keys(before, self._spec) if not c.key.startswith(CONTINUABLE)]
+        if changes:
+            listed = "; ".join(f"{c.key} was {c.old} and is now {c.new}" for c in changes)
+            raise StudyError(
+                f"study {known.name}: cannot go on, for {listed}. Change it back, or give the study another name."
+            )
+        if known.fingerprint != self._prepared.fingerprint:
+            raise StudyError(
+                f"study {known.name}: cannot go on, for the data in {self._spec.data.source} has changed since the study began."
+                " Bring the data back, or give the study another name."
+            )
+        asked = len(self._ledger.trials(known.id))
+        if self._spec.search.trials < asked:
+            raise StudyError(
+                f"study {known.name}: search.trials must be at least {asked}, the trials it already has,"
+                f" got {self._spec.search.trials}."
+            )
+
+    def _train(self) -> Outcome:
+        trials = self._ledger.trials(self._study.id)
+        if len(trials) == self._spec.search.trials and all(t.state is not TrialState.RUNNING for t in trials):
+            return "nothing-left"
+        self._ledger.set_state(self._study.id, "running")
+        workers = LocalWorkers(self._place(), start_executor(self._workers), self._workers)
+        try:
+            outcome = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop).run()
+        except BaseException:
+            self._ledger.set_state(self._study.id, "stopped")
+            raise
+        finally:
+            workers.stop()
+        if outcome != "finished":
+            self._ledger.record_event(self._study.id, outcome, {})
+            self._ledger.set_state(self._study.id, "stopped")
+        return outcome
+
+    def _place(self) -> Workplace:
+        p = self._prepared
+        folder = FOLDER / "checkpoints" / self._study.key
+        return Workplace(
+            p.path, (p.train, p.validation, p.test), p.features, self._spec.loss, self._device, str(folder.absolute())
+        )
+
+    def _conclude(self, outcome: Outcome) -> None:
+        """Score the winner on the untouched test split, once, beside the baselines."""
+        known = self._ledger.summary(self._study.id)
+        best = best_trial(self._ledger.trials(self._study.id))
+        if outcome == "finished" or known is None:
+            self._show("scoring")
+            scores = {"best": None} if best is None else self._scores(best, known)
+            seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
+            self._ledger.record_summary(self._study.id, {**scores, "seconds": seconds})
+        self._ledger.set_state(self._study.id, "finished")
+
+    def _scores(self, best: TrialRecord, known: Mapping[str, Any] | None) -> dict[str, Any]:
+        if known is not None and known["best"] and known["best"]["number"] == best.number:
+            return {name: known[name] for name in ("best", "baselines", "validation_baselines")}
+        p = self._prepared
+        rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
+        trial = Trial(best.number, best.point, best.seed)
+        checkpoint = self._ledger.curves(self._study.id, [best.number])[best.number].checkpoint
+        network = winner_network(trial, best.epochs, checkpoint, rows, self._spec.loss, self._device)
+        losses = baselines(rows, best.point.bottleneck, self._spec.loss)
+        return {
+            "best": {"number": best.number, "value": best.value, "test_loss": network.mean_loss(rows.test)},
+            "baselines": losses["test"],
+            "validation_baselines": losses["validation"],
+        }
+
+    def _on_change(self, tally: Tally) -> None:
+        self._tally = tally
+        self._publisher.notify()
+        self._show("training")
+
+    def _show(self, phase: Phase) -> None:
+        search, tally = self._spec.search, self._tally
+        rate = self._speed.of(tally.epochs)
+        planned = expected_epochs(search, search.trials)
+        self._progress(
+            Progress(
+                self._spec.name,
+                search.trials,
+                tally.counts,
+                tally.best,
+                rate,
+                max(0, planned - tally.epochs) / rate if rate > 0 else None,
+                self._ledger.waiting_count(self._study.id) if phase == "publishing" else 0,
+                phase,
+            )
+        )
+
+
+class _Speed:
+    """Epochs per second over the last few seconds."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def of(self, epochs: int) -> float:
+        now = time.monotonic()
+        self._points.append((now, epochs))
+        while now - self._points[0][0] > RATE_SECONDS and len(self._points) > 2:
+            self._points.popleft()
+        before, then = self._points[0]
+        return (epochs - then) / (now - before) if now > before else 0.0
+
+
+def _worker_count(device: str) -> int:
+    return usable_cores() if device == "cpu" else 1
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("autoencoder-tuner", "torch", "optuna", "numpy")}
+
+
+def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The complete trial with the lowest value, the first of equals."""
+    complete = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
+    return min(complete, key=lambda t: (t.value, t.number), default=None)

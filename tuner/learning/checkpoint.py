@@ -1,0 +1,106 @@
+"""A trial's whole training state as one safetensors file, named by its digest: nothing in it can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor
+
+from tuner.learning.layout import Layout, padded_sizes
+from tuner.learning.model import Autoencoder
+from tuner.spec.work import Checkpoint
+
+
+@dataclass(slots=True)
+class TrialTraining:
+    """All that training one trial carries from one epoch to the next; every tensor is a row (P,).
+
+    Attributes:
+        parameters: the weights now.
+        first_moments, second_moments: AdamW's.
+        best: the weights of the best epoch so far.
+        best_value: its validation loss, infinity before the first epoch.
+        best_epoch: its number, 0 before the first.
+        epoch: epochs trained.
+        steps: optimizer steps taken.
+    """
+
+    parameters: Tensor
+    first_moments: Tensor
+    second_moments: Tensor
+    best: Tensor
+    best_value: float
+    best_epoch: int
+    epoch: int
+    steps: int
+
+
+_ROWS = ("parameters", "first_moments", "second_moments", "best")
+
+
+def write(path: Path, training: TrialTraining, sizes: tuple[int, ...]) -> Checkpoint:
+    """Write a state beside its place and rename it there.
+
+    No fsync, for none belongs on the training path: a file that a power cut tore fails its digest and is trained again.
+    """
+    header = {
+        "sizes": json.dumps(sizes),
+        "best_value": training.best_value.hex(),
+        "counts": json.dumps([training.best_epoch, training.epoch, training.steps]),
+    }
+    content = save({name: getattr(training, name) for name in _ROWS}, header)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    Path(name).replace(path)
+    return Checkpoint(str(path), hashlib.sha256(content).hexdigest(), training.epoch)
+
+
+def read(checkpoint: Checkpoint) -> TrialTraining | None:
+    """The state, or None where the file is missing or is not what was written."""
+    content = _content(checkpoint)
+    if content is None:
+        return None
+    header = _header(content)
+    best_epoch, epoch, steps = json.loads(header["counts"])
+    rows = load(content)
+    return TrialTraining(*(rows[name] for name in _ROWS), float.fromhex(header["best_value"]), best_epoch, epoch, steps)
+
+
+def best_weights(checkpoint: Checkpoint, activation: str) -> dict[str, NDArray[np.float32]] | None:
+    """The best epoch's weights by the plain module's names, or None as for `read`."""
+    content = _content(checkpoint)
+    if content is None:
+        return None
+    return plain_weights(load(content)["best"], tuple(json.loads(_header(content)["sizes"])), activation)
+
+
+def plain_weights(row_P: Tensor, sizes: tuple[int, ...], activation: str) -> dict[str, NDArray[np.float32]]:
+    """A row's weights by the plain module's names, without padding."""
+    model = Autoencoder(sizes, activation)
+    Layout.of(padded_sizes(sizes)).unpack(row_P, model.linears())
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def _content(checkpoint: Checkpoint) -> bytes | None:
+    try:
+        content = Path(checkpoint.path).read_bytes()
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == checkpoint.sha256 else None
+
+
+def _header(content: bytes) -> dict[str, str]:
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return header

@@ -1,0 +1,91 @@
+"""A trained autoencoder as numpy sees it: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from tuner.errors import ExportError
+from tuner.learning.model import Autoencoder
+from tuner.learning.pack import reproducible
+
+ROWS_AT_ONCE = 4096
+
+Rows = NDArray[np.float32]
+
+
+class Network:
+    """One autoencoder with its weights.
+
+    Args:
+        sizes: units of every layer, input and output included.
+        activation: the hidden layers' function.
+        loss: `mse` or `bce`.
+        weights: the plain module's names to arrays.
+
+    Shapes: rows are (N, F) and scaled, codes (N, C).
+    """
+
+    def __init__(self, sizes: tuple[int, ...], activation: str, loss: str, weights: dict[str, Rows]) -> None:
+        self.sizes, self.activation, self.loss = sizes, activation, loss
+        self._model = Autoencoder(sizes, activation, loss)
+        self._model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        self._model.eval()
+
+    def encode(self, rows: Rows) -> Rows:
+        """(N, F) to codes (N, C)."""
+        return self._in_parts(self._model.encoder, rows)
+
+    def decode(self, codes: Rows) -> Rows:
+        """Codes (N, C) to rows (N, F)."""
+        link = torch.sigmoid if self.loss == "bce" else torch.nn.Identity()
+        return self._in_parts(lambda part: link(self._model.decoder(part)), codes)
+
+    def reconstruct(self, rows: Rows) -> Rows:
+        """(N, F) to (N, F)."""
+        return self._in_parts(self._model.reconstruct, rows)
+
+    def losses(self, rows: Rows) -> NDArray[np.float64]:
+        """Each row's mean loss over its features, (N,)."""
+        return self._in_parts(lambda part: self._model.losses(part).double().mean(1), rows).astype(np.float64)
+
+    def mean_loss(self, rows: Rows) -> float:
+        """The mean loss over all rows and features."""
+        return float(self.losses(rows).mean())
+
+    def weights(self) -> dict[str, Rows]:
+        """The plain module's names to arrays."""
+        return {name: value.numpy() for name, value in self._model.state_dict().items()}
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors."""
+        save_file(self.weights(), path)
+
+    @classmethod
+    def load(cls, path: Path, sizes: tuple[int, ...], activation: str, loss: str) -> Network:
+        """Read what `save` wrote.
+
+        Raises:
+            ExportError: no file, or not these layers' weights.
+        """
+        try:
+            return cls(sizes, activation, loss, load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ExportError(f"{path}: expected the weights of layers {list(sizes)}, got: {reason}") from error
+
+    @staticmethod
+    def _in_parts(function: Callable[[Tensor], Tensor], rows: Rows) -> Rows:
+        with reproducible():
+            parts = [
+                function(torch.from_numpy(np.ascontiguousarray(rows[start : start + ROWS_AT_ONCE]))).numpy()
+                for start in range(0, len(rows), ROWS_AT_ONCE)
+            ]
+        return np.concatenate(parts)

@@ -1,0 +1,282 @@
+"""A pack: some trials whose models are trained as one stack, and the data they are trained on.
+
+Shapes: M models, B rows of a batch, F features (padded), N training rows, V validation rows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tuner.learning.activations import ACTIVATIONS
+from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.layout import LINE, Layout, padded_sizes
+from tuner.learning.model import Autoencoder
+from tuner.learning.stack import Passes, Stack, runs
+from tuner.spec.architecture import Hyperparameters, layer_sizes
+from tuner.spec.work import Trial, derive_seed
+
+T = TypeVar("T")
+
+CHUNK_VALUES = 65_536  # values of a validation chunk: 256 kB, so that it and its activations stay in a core's cache
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Both splits on the device, features padded with zeros to whole cache lines.
+
+    Attributes:
+        train_NF: training rows.
+        validation_VF: validation rows, and a row of zeros where their number is odd.
+        features: real features.
+        validation_rows: real validation rows.
+    """
+
+    train_NF: Tensor
+    validation_VF: Tensor
+    features: int
+    validation_rows: int
+
+    @classmethod
+    def of(cls, train: NDArray[np.float32], validation: NDArray[np.float32], device: str = "cpu") -> TrainingData:
+        """From (N, F) and (V, F) arrays; rows that need no padding are not copied on the CPU."""
+        return cls(
+            _padded(train, len(train)).to(device),
+            _padded(validation, len(validation) + len(validation) % 2).to(device),
+            train.shape[1],
+            len(validation),
+        )
+
+
+def _padded(rows: NDArray[np.float32], count: int) -> Tensor:
+    columns = -(-rows.shape[1] // LINE) * LINE
+    if (count, columns) == rows.shape:
+        return torch.from_numpy(rows)
+    padded_rows = torch.zeros(count, columns)
+    padded_rows[: rows.shape[0], : rows.shape[1]] = torch.from_numpy(np.ascontiguousarray(rows))
+    return padded_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What a pack measured in one epoch, one entry per trial; `at` is Unix time in seconds."""
+
+    train_loss: list[float]
+    val_loss: list[float]
+    at: float
+
+
+def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...]]:
+    """What trials must share to be packed: batch size and padded layer sizes (and with them the depth)."""
+    return point.batch_size, padded_sizes(layer_sizes(features, point))
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """One thread and no subnormal numbers: the same bits in every process, and none of the thread pool's waits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+class Pack:
+    """Trials of one `pack_key`, trained together; each exactly as if it were alone.
+
+    Args:
+        trials: at least one, all of one key.
+        data: both splits on the device.
+        loss: `mse` or `bce`.
+        states: the trials' states after the same number of epochs; None to start them.
+    """
+
+    def __init__(
+        self, trials: Sequence[Trial], data: TrainingData, loss: str, states: Sequence[TrialTraining] | None = None
+    ) -> None:
+        if len({pack_key(trial.point, data.features) for trial in trials}) != 1:
+            raise ValueError("a pack's trials must share batch size and padded layer sizes")
+        self._order = sorted(range(len(trials)), key=lambda i: trials[i].point.activation)
+        self.trials = [trials[i] for i in self._order]
+        self.numbers = [trial.number for trial in trials]
+        self.points = [trial.point for trial in self.trials]
+        self.data, self.loss = data, loss
+        self.sizes = [layer_sizes(data.features, point) for point in self.points]
+        self.layout = Layout.of(padded_sizes(self.sizes[0]))
+        self.stack = Stack(self.layout, len(trials), data.train_NF.device)
+        states = [states[i] for i in self._order] if states else [self._start(m) for m in range(len(trials))]
+        self.epoch = states[0].epoch
+        self.best_MP = torch.stack([state.best for state in states]).to(self.stack.device)
+        self.best_values = [state.best_value for state in states]
+        self.best_epochs = [state.best_epoch for state in states]
+        self._restore(states)
+        self._prepare_passes()
+
+    def _start(self, m: int) -> TrialTraining:
+        """A trial's state before its first epoch."""
+        model = Autoencoder(self.sizes[m], self.points[m].activation)
+        model.initialise(torch.Generator().manual_seed(derive_seed(self.trials[m].seed, "init")))
+        row_P = self.layout.pack(model.linears())
+        zeros_P = torch.zeros_like(row_P)
+        return TrialTraining(row_P, zeros_P, zeros_P, row_P, math.inf, 0, 0, 0)
+
+    def _restore(self, states: Sequence[TrialTraining]) -> None:
+        stack = self.stack
+        for m, state in enumerate(states):
+            stack.parameters_MP[m] = state.parameters
+            stack.first_moments_MP[m] = state.first_moments
+            stack.second_moments_MP[m] = state.second_moments
+        stack.steps.fill_(states[0].steps)
+
+    def _prepare_passes(self) -> None:
+        rows, batch = self.data.train_NF.shape[0], self.points[0].batch_size
+        self._batches = _pieces(rows, batch)
+        self._chunks = _pieces(self.data.validation_rows, _chunk_rows(self.data.validation_VF.shape[1]))
+        masks, names = self._masks(), runs([point.activation for point in self.points])
+        make = partial(Passes, self.stack, self.data.features, names, masks, self.loss)
+        self._training = {count: _Batch(make(count), self.points) for _, count in self._batches}
+        self._validation = {count: make(count) for _, count in self._chunks}
+        self._order_MN = torch.zeros(len(self.trials), rows, dtype=torch.int64)
+
+    def _masks(self) -> list[Tensor | None]:
+        """Ones where a hidden unit is real; None where zero padding stays zero by itself."""
+        masks: list[Tensor | None] = []
+        for layer, size in enumerate(self.layout.sizes[1:], start=1):
+            real = [
+                size if _stays_zero(p.activation) else s[layer] for p, s in zip(self.points, self.sizes, strict=True)
+            ]
+            units = torch.arange(size, device=self.stack.device)
+            needed = any(count < size for count in real)
+            masks.append(torch.stack([(units < count).float() for count in real]).unsqueeze(1) if needed else None)
+        return masks
+
+    def train_epoch(self) -> Epoch:
+        """Train every model one epoch, the last, smaller batch included; then measure the validation loss.
+
+        Each trial visits the rows in an order of its own, drawn from its seed and the epoch.
+        """
+        self.epoch += 1
+        self._shuffle()
+        for start, count in self._batches:
+            batch = self._training[count]
+            batch.gather(self.data.train_NF, self._order_MN[:, start : start + count])
+            batch.train(self.points)
+        values = self.data.train_NF.shape[0] * self.data.features
+        train_loss = _mean([batch.passes for batch in self._training.values()], values)
+        val_loss = self._validate()
+        self._keep_best(val_loss)
+        return Epoch(self._in_given_order(train_loss), self._in_given_order(val_loss), time.time())
+
+    def _shuffle(self) -> None:
+        rows = self._order_MN.shape[1]
+        for m, trial in enumerate(self.trials):
+            generator = torch.Generator().manual_seed(derive_seed(trial.seed, "shuffle", self.epoch))
+            torch.randperm(rows, generator=generator, out=self._order_MN[m])
+        for batch in self._training.values():
+            batch.reseed([derive_seed(trial.seed, "noise", self.epoch) for trial in self.trials])
+
+    def _validate(self) -> list[float]:
+        models = len(self.trials)
+        for start, count in self._chunks:
+            passes = self._validation[count]
+            chunk_MVF = self.data.validation_VF[start : start + passes.even].expand(models, -1, -1)
+            passes.forward(chunk_MVF)
+            passes.add_loss(chunk_MVF)
+        return _mean(list(self._validation.values()), self.data.validation_rows * self.data.features)
+
+    def _keep_best(self, val_loss: list[float]) -> None:
+        for m, value in enumerate(val_loss):
+            if value < self.best_values[m]:
+                self.best_values[m], self.best_epochs[m] = value, self.epoch
+                self.best_MP[m] = self.stack.parameters_MP[m]
+
+    def states(self) -> list[TrialTraining]:
+        """Each trial's whole state, in the order in which the trials were given."""
+        stack = self.stack
+        rows = (stack.parameters_MP, stack.first_moments_MP, stack.second_moments_MP, self.best_MP)
+        steps = int(stack.steps)
+        return self._in_given_order(
+            [
+                TrialTraining(
+                    *(buffer[m].cpu() for buffer in rows), self.best_values[m], self.best_epochs[m], self.epoch, steps
+                )
+                for m in range(len(self.trials))
+            ]
+        )
+
+    def _in_given_order(self, values: list[T]) -> list[T]:
+        return [value for _, value in sorted(zip(self._order, values, strict=True), key=lambda pair: pair[0])]
+
+
+class _Batch:
+    """The inputs of the batches of one size: gathered rows, and a noisy copy where a trial asks for it."""
+
+    def __init__(self, passes: Passes, points: Sequence[Hyperparameters]) -> None:
+        self.passes = passes
+        models, columns, device = len(points), passes.stack.layout.sizes[0], passes.stack.device
+        self.index_MB = torch.zeros(models, passes.even, dtype=torch.int64, device=device)
+        self.rows_BF = torch.zeros(models * passes.even, columns, device=device)
+        self.target_MBF = self.rows_BF.view(models, passes.even, columns)
+        self.deviations = [point.input_noise for point in points]
+        self.noise = {
+            m: (torch.Generator(device), torch.zeros(passes.rows, passes.features, device=device))
+            for m, point in enumerate(points)
+            if point.input_noise > 0
+        }
+        self.input_MBF = torch.zeros_like(self.target_MBF) if self.noise else self.target_MBF
+
+    def reseed(self, seeds: list[int]) -> None:
+        """Start an epoch's noise, told apart by the batches' size as well."""
+        for m, (generator, _) in self.noise.items():
+            generator.manual_seed(derive_seed(seeds[m], self.passes.rows))
+
+    def gather(self, train_NF: Tensor, order_MB: Tensor) -> None:
+        """Collect each model's rows, and add its noise to the input alone."""
+        self.index_MB[:, : self.passes.rows] = order_MB
+        torch.index_select(train_NF, 0, self.index_MB.view(-1), out=self.rows_BF)
+        if self.noise:
+            self.input_MBF.copy_(self.target_MBF)
+        for m, (generator, noise_BF) in self.noise.items():
+            noise_BF.normal_(generator=generator)
+            real = self.input_MBF[m, : self.passes.rows, : self.passes.features]
+            real.add_(noise_BF, alpha=self.deviations[m])
+
+    def train(self, points: Sequence[Hyperparameters]) -> None:
+        """One step of every model on the gathered rows."""
+        self.passes.forward(self.input_MBF)
+        self.passes.add_loss(self.target_MBF)
+        self.passes.backward(self.input_MBF)
+        self.passes.stack.adamw(points)
+
+
+def _pieces(rows: int, size: int) -> list[tuple[int, int]]:
+    """(start, count) of consecutive pieces of at most `size` rows, the last one smaller."""
+    return [(start, min(size, rows - start)) for start in range(0, rows, size)]
+
+
+def _chunk_rows(columns: int) -> int:
+    """Validation rows measured at once: an even number, by the width of a row alone."""
+    return max(32, CHUNK_VALUES // columns // 2 * 2)
+
+
+def _mean(passes: list[Passes], values: int) -> list[float]:
+    totals = [one.losses() for one in passes]
+    return [sum(parts) / values for parts in zip(*totals, strict=True)]
+
+
+def _stays_zero(activation: str) -> bool:
+    return ACTIVATIONS[activation].zero_at_zero

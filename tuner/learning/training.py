@@ -1,0 +1,65 @@
+"""Training a pack from one epoch to another: the curves that a segment is recorded by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.learning.checkpoint import plain_weights
+from tuner.learning.pack import Pack, TrainingData, reproducible
+from tuner.spec.work import Curve, Trial
+
+
+def train(pack: Pack, last: int, on_epoch: Callable[[int], object] | None = None) -> list[Curve]:
+    """Train until `last` epochs are done, or until every trial has diverged.
+
+    A non-finite training or validation loss ends its trial's curve at that epoch; the others go on untouched.
+
+    Args:
+        pack: started or restored.
+        last: epochs in all.
+        on_epoch: called after each epoch with its number.
+
+    Returns:
+        One curve per trial, in the order in which the pack was given them, without checkpoints.
+    """
+    first, models = pack.epoch, len(pack.trials)
+    points: list[list[tuple[float, float, float]]] = [[] for _ in range(models)]
+    diverged = [False] * models
+    while pack.epoch < last and not all(diverged):
+        epoch = pack.train_epoch()
+        for m, (train_loss, val_loss) in enumerate(zip(epoch.train_loss, epoch.val_loss, strict=True)):
+            if not diverged[m]:
+                points[m].append((train_loss, val_loss, epoch.at))
+                diverged[m] = not (math.isfinite(train_loss) and math.isfinite(val_loss))
+        if on_epoch is not None:
+            on_epoch(pack.epoch)
+    return [_curve(number, first, points[m], diverged[m]) for m, number in enumerate(pack.numbers)]
+
+
+def _curve(number: int, first: int, points: list[tuple[float, float, float]], diverged: bool) -> Curve:
+    train_loss, val_loss, at = zip(*points, strict=True)
+    return Curve(number, first, train_loss, val_loss, at, diverged, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One trial trained alone: its curve, and the best epoch's weights by the plain module's names."""
+
+    curve: Curve
+    weights: dict[str, NDArray[np.float32]]
+
+
+def train_alone(
+    trial: Trial, data: TrainingData, loss: str, epochs: int, on_epoch: Callable[[int], object] | None = None
+) -> Trained:
+    """Train one trial from its start: the same bits as in any pack of any study (law 1)."""
+    with reproducible():
+        pack = Pack([trial], data, loss)
+        (curve,) = train(pack, epochs, on_epoch)
+        (state,) = pack.states()
+    return Trained(curve, plain_weights(state.best, pack.sizes[0], trial.point.activation))

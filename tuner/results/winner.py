@@ -1,0 +1,31 @@
+"""The best trial's network: from its checkpoint, or trained again to the same bits where that is gone."""
+
+from __future__ import annotations
+
+from tuner.data.prepare import Rows
+from tuner.learning.checkpoint import best_weights
+from tuner.learning.inference import Network
+from tuner.learning.pack import TrainingData
+from tuner.learning.training import train_alone
+from tuner.spec.architecture import layer_sizes
+from tuner.spec.work import Checkpoint, Trial
+
+
+def winner_network(
+    trial: Trial, epochs: int, checkpoint: Checkpoint | None, rows: Rows, loss: str, device: str
+) -> Network:
+    """The network of a trial's best epoch.
+
+    Args:
+        trial: the winner.
+        epochs: epochs that it was trained.
+        checkpoint: its newest state, if there is one.
+        rows: the prepared splits, read only where the trial has to be trained again.
+        loss: `mse` or `bce`.
+        device: resolved, for training again.
+    """
+    weights = best_weights(checkpoint, trial.point.activation) if checkpoint is not None else None
+    if weights is None:
+        data = TrainingData.of(rows.train, rows.validation, device)
+        weights = train_alone(trial, data, loss, epochs).weights
+    return Network(layer_sizes(rows.train.shape[1], trial.point), trial.point.activation, loss, weights)

@@ -1,0 +1,168 @@
+"""The study's search as a state machine: it is asked for cohorts and told of whole rounds, and it does nothing by itself.
+
+A round is one cohort on its way to one rung. All that the search decides follows from the order in which rounds are told, never from
+when they finished: law 2. How a round is cut into packs, where they run, and what of it was recorded before is nothing it can see.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+
+from tuner.search.rungs import ETA, halve, rungs, smallest_rung
+from tuner.search.samplers import distributions, make_sampler
+from tuner.spec.architecture import Hyperparameters
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Curve, Trial, TrialEnd, TrialState, derive_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A cohort's living trials, to be trained from epoch `first` to the rung at epoch `last`."""
+
+    cohort: int
+    trials: tuple[Trial, ...]
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from a round: the trials that end, and the round of those that climb on, if any."""
+
+    ends: tuple[TrialEnd, ...]
+    next: Round | None
+
+
+class Search:
+    """Optuna's sampler and pruner behind cohorts and rounds.
+
+    Args:
+        spec: the study's declaration.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._rungs = rungs(spec.search)
+        self._distributions = distributions(spec.space)
+        with quiet_optuna():
+            self._study = optuna.create_study(
+                study_name=spec.name, sampler=make_sampler(spec), pruner=_PRUNERS[spec.search.pruner](spec)
+            )
+        self._asked: dict[int, optuna.Trial] = {}
+
+    @property
+    def trials_asked(self) -> int:
+        """Trials asked for so far."""
+        return len(self._asked)
+
+    def ask(self, cohort: int, size: int) -> Round:
+        """The next cohort, on its way to the first rung."""
+        with quiet_optuna():
+            trials = tuple(self._ask_one() for _ in range(size))
+        return Round(cohort, trials, 0, self._rungs[0])
+
+    def _ask_one(self) -> Trial:
+        asked = self._study.ask(self._distributions)
+        self._asked[asked.number] = asked
+        search = self._spec.search
+        seed = derive_seed(search.seed, "trial", asked.number) if search.trial_seed is None else search.trial_seed
+        return Trial(asked.number, Hyperparameters(**{**self._spec.space.fixed(), **asked.params}), seed)
+
+    def tell(self, told: Round, curves: Mapping[int, Curve]) -> Decision:
+        """What follows from a whole round.
+
+        Args:
+            told: the round.
+            curves: each trial's curve from its first epoch on.
+        """
+        living = {
+            trial.number: best(curves[trial.number])[0] for trial in told.trials if not curves[trial.number].diverged
+        }
+        ended = {trial.number: _diverged(curves[trial.number]) for trial in told.trials if trial.number not in living}
+        for number, value in living.items():
+            self._asked[number].report(value, told.last)
+        if told.last == self._rungs[-1]:
+            ended |= {number: _end(curves[number], TrialState.COMPLETE, "") for number in living}
+        else:
+            ended |= {
+                number: _end(curves[number], TrialState.PRUNED, reason)
+                for number, reason in self._prune(told, living).items()
+            }
+        ends = tuple(ended[trial.number] for trial in told.trials if trial.number in ended)
+        self._tell_optuna(ends)
+        climbing = tuple(trial for trial in told.trials if trial.number not in ended)
+        following = Round(told.cohort, climbing, told.last, self._next_rung(told.last)) if climbing else None
+        return Decision(ends, following)
+
+    def _prune(self, told: Round, living: Mapping[int, float]) -> dict[int, str]:
+        """The living trials that end at this rung, each with its reason."""
+        if self._spec.search.pruner == "halving":
+            return {
+                number: f"ranked {rank} of {len(living)} in its cohort after {told.last} epochs"
+                for number, rank in halve(living).items()
+            }
+        pruner = self._spec.search.pruner
+        return {number: f"{pruner} after {told.last} epochs" for number in living if self._asked[number].should_prune()}
+
+    def _tell_optuna(self, ends: tuple[TrialEnd, ...]) -> None:
+        """A diverged trial is told as infinitely bad, for samplers pass over failed ones and would propose its like again."""
+        with quiet_optuna():
+            for end in ends:
+                trial = self._asked[end.number]
+                if end.state is TrialState.PRUNED:
+                    self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                else:
+                    self._study.tell(trial, end.value if end.state is TrialState.COMPLETE else math.inf)
+
+    def _next_rung(self, epoch: int) -> int:
+        return next(rung for rung in self._rungs if rung > epoch)
+
+
+def best(curve: Curve) -> tuple[float, int]:
+    """A curve's lowest finite validation loss and its epoch, the first of equals; (infinity, 0) where there is none."""
+    finite = [
+        (value, epoch) for epoch, value in enumerate(curve.val_loss, start=curve.first + 1) if math.isfinite(value)
+    ]
+    return min(finite, default=(math.inf, 0))
+
+
+def _end(curve: Curve, state: TrialState, reason: str) -> TrialEnd:
+    value, epoch = best(curve)
+    return TrialEnd(curve.number, state, value if epoch else None, epoch or None, curve.last, reason)
+
+
+def _diverged(curve: Curve) -> TrialEnd:
+    what = "validation" if math.isfinite(curve.train_loss[-1]) else "training"
+    return _end(curve, TrialState.DIVERGED, f"the {what} loss was not finite in epoch {curve.last}")
+
+
+def _hyperband(spec: StudySpec) -> BasePruner:
+    return HyperbandPruner(smallest_rung(spec.search), spec.search.epochs, ETA)
+
+
+_PRUNERS = {
+    "halving": lambda _: NopPruner(),  # synchronous, which Optuna's is not: `rungs.halve`
+    "hyperband": _hyperband,
+    "median": lambda _: MedianPruner(),
+    "none": lambda _: NopPruner(),
+}
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's notes about each study from the user's terminal, and its verbosity as it was."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

@@ -1,0 +1,67 @@
+"""At which epochs a trial is looked at, and which trials climb on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tuner.spec.study import SearchSpec
+
+ETA = 3
+COHORT = 16  # TPE lost nothing in batches of 16 (FACTS.md)
+CLIMBING_COHORT = ETA**3  # fills four rungs: 27, 9, 3, 1
+WITHOUT_RECORD = 50  # epochs that an unpruned trial may run before what it has is recorded
+
+
+def rungs(search: SearchSpec) -> tuple[int, ...]:
+    """Epochs, rising, after which a cohort's trials are compared; the last is `search.epochs`.
+
+    halving and hyperband: r, 3 r, 9 r, ... with r = epochs / 27, rounded up (Jamieson & Talwalkar 2016; Li et al. 2018).
+    median: ten equal parts. none: no comparison, but a record every 50 epochs.
+    """
+    if search.pruner in ("halving", "hyperband"):
+        least = smallest_rung(search)
+        powers = [least * ETA**k for k in range(4)]
+        below = [epoch for epoch in powers if epoch < search.epochs]
+    else:
+        step = -(-search.epochs // 10) if search.pruner == "median" else WITHOUT_RECORD
+        below = list(range(step, search.epochs, step))
+    return (*below, search.epochs)
+
+
+def smallest_rung(search: SearchSpec) -> int:
+    """Epochs of the first rung of halving and hyperband."""
+    return -(-search.epochs // CLIMBING_COHORT)
+
+
+def cohort_size(search: SearchSpec) -> int:
+    """Trials asked for together."""
+    if search.cohort is not None:
+        return search.cohort
+    return CLIMBING_COHORT if search.pruner in ("halving", "hyperband") else COHORT
+
+
+def halve(values: Mapping[int, float]) -> dict[int, int]:
+    """Synchronous successive halving: the trials that end here, each with its rank from 1; a third climbs, at least one.
+
+    Args:
+        values: each trial's best validation loss so far; among equals the earlier trial ranks first.
+    """
+    ranked = sorted(values, key=lambda number: (values[number], number))
+    climbing = max(1, len(ranked) // ETA)
+    return {number: rank for rank, number in enumerate(ranked, start=1) if rank > climbing}
+
+
+def expected_epochs(search: SearchSpec, trials: int) -> int:
+    """Epochs that so many trials train in all: exact for halving without divergence, an upper bound for the others."""
+    if search.pruner != "halving":
+        return trials * search.epochs
+    full, rest = divmod(trials, cohort_size(search))
+    return full * _climb(search, cohort_size(search)) + _climb(search, rest)
+
+
+def _climb(search: SearchSpec, size: int) -> int:
+    epochs, before = 0, 0
+    for rung in rungs(search):
+        epochs += size * (rung - before)
+        size, before = max(1, size // ETA) if size else 0, rung
+    return epochs

@@ -1,0 +1,91 @@
+"""The samplers, all Optuna's own, seeded from the study's seed by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution as OptunaCategorical
+from optuna.distributions import FloatDistribution as OptunaFloat
+from optuna.distributions import IntDistribution as OptunaInt
+from optuna.samplers import BaseSampler
+
+from tuner.spec.space import Distribution, FloatDistribution, IntDistribution, SearchSpace
+from tuner.spec.study import StudySpec
+from tuner.spec.work import derive_seed
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """The searched hyperparameters as Optuna's distributions."""
+    return {name: _distribution(value) for name, value in space.searched().items()}
+
+
+def _distribution(value: Distribution) -> BaseDistribution:
+    if isinstance(value, FloatDistribution):
+        return OptunaFloat(value.low, value.high, log=value.log, step=value.step)
+    if isinstance(value, IntDistribution):
+        return OptunaInt(value.low, value.high, log=value.log, step=value.step)
+    return OptunaCategorical(value.choices)
+
+
+def _grid_values(value: Distribution) -> list[bool | int | float | str | None]:
+    if isinstance(value, FloatDistribution):
+        step = value.step or 1.0
+        return [value.low + i * step for i in range(int((value.high - value.low) / step + 1e-9) + 1)]
+    if isinstance(value, IntDistribution):
+        return list(range(value.low, value.high + 1, value.step))
+    return list(value.choices)
+
+
+def _tpe(space: SearchSpace, seed: int) -> BaseSampler:  # noqa: ARG001 - the samplers share one signature
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def _random(space: SearchSpace, seed: int) -> BaseSampler:  # noqa: ARG001
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _sobol(space: SearchSpace, seed: int) -> BaseSampler:  # noqa: ARG001
+    return optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)
+
+
+def _gp(space: SearchSpace, seed: int) -> BaseSampler:  # noqa: ARG001
+    return optuna.samplers.GPSampler(seed=seed)
+
+
+class _Grid(optuna.samplers.GridSampler):
+    """Optuna's own, without its call to `Study.stop` at the last point, which raises outside `Study.optimize`."""
+
+    def after_trial(self, *_: object) -> None:
+        """Do nothing: the study's budget ends it."""
+
+
+def _grid(space: SearchSpace, seed: int) -> BaseSampler:
+    return _Grid({name: _grid_values(v) for name, v in space.searched().items()}, seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[SearchSpace, int], BaseSampler]] = {
+    "tpe": _tpe,
+    "random": _random,
+    "sobol": _sobol,
+    "gp": _gp,
+    "grid": _grid,
+}
+
+
+def make_sampler(spec: StudySpec) -> BaseSampler:
+    """The sampler that a spec names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        seed = derive_seed(spec.search.seed, "sampler") % 2**32
+        return SAMPLERS[spec.search.sampler](spec.space, seed)
+
+
+def grid_size(space: SearchSpace) -> int:
+    """How many points the grid has."""
+    size = 1
+    for value in space.searched().values():
+        size *= len(_grid_values(value))
+    return size
