@@ -1,7 +1,7 @@
 """The study's loop: it moves rounds between the search, the ledger and the workers, and decides nothing itself.
 
-Durable replay (law 3): the loop always starts at the beginning. What is recorded is answered from the ledger, the rest is trained; so a
-study that was killed goes on by running the very code that an undisturbed one runs.
+Durable replay (law 3): the loop always starts at the beginning. What is recorded is answered from the ledger, the rest
+is trained; so a study that was killed goes on by running the very code that an undisturbed one runs.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ class Driver:
             )
         return "finished"
 
-    # Asking. A cohort's size and the position at which it was asked for are recorded, since both depend on the budget of that moment.
+    # Asking. A cohort's size and the position at which it was asked for are recorded, since both depend on the budget
+    # of that moment.
 
     def _ask_cohorts(self) -> None:
         while (size := self._due()) > 0:
@@ -150,7 +151,7 @@ class Driver:
         return int(self._budgets[max(position for position in self._budgets if position <= self._position)])
 
     def _take_new_budget(self) -> bool:
-        """At the end of the record the budget that is asked for now comes into force; an event, so that replay repeats it."""
+        """Where the record ends, the budget asked for now comes into force: an event, so that replay repeats it."""
         wanted, newest = self._spec.search.trials, max(self._budgets)
         if self._budgets[newest] == wanted or newest > self._position:
             return False
@@ -247,11 +248,12 @@ class Driver:
         self._report()
 
     def _keep_only_the_best(self, end: TrialEnd) -> None:
-        """Of the trials that ended, only the best one's state is worth its disk space: any other can be trained again."""
+        """Of the trials that ended only the best one's state is worth its space: any other can be trained again."""
         ended = end.number
         if end.state is TrialState.COMPLETE and end.value is not None:
-            if self._best is None or (end.value, end.number) < self._best:
-                self._best, ended = (end.value, end.number), self._best[1] if self._best else -1
+            reached = (end.value, end.number)
+            if self._best is None or reached < self._best:
+                self._best, ended = reached, self._best[1] if self._best else -1
         checkpoint = self._curves[ended].checkpoint if ended >= 0 else None
         if checkpoint is not None:
             Path(checkpoint.path).unlink(missing_ok=True)
@@ -285,7 +287,7 @@ def _until(curve: Curve, epoch: int) -> Curve:
 
 def _other_versions(study: StudyRecord, record: TrialRecord, trial: Trial) -> str:
     return (
-        f"study {study.name}: replaying it proposed {trial.point.as_dict()} for trial {trial.number}, but the ledger holds"
-        f" {record.point.as_dict()}; it was begun with optuna {study.versions.get('optuna', 'of another version')}."
+        f"study {study.name}: replaying it proposed {trial.point.as_dict()} for trial {trial.number}, but the ledger"
+        f" holds {record.point.as_dict()}; it was begun with optuna {study.versions.get('optuna', '(unknown)')}."
         " Install that version to go on, or give the study another name."
     )

@@ -118,7 +118,8 @@ class Launch:
             )
         if known.fingerprint != self._prepared.fingerprint:
             raise StudyError(
-                f"study {known.name}: cannot go on, for the data in {self._spec.data.source} has changed since the study began."
+                f"study {known.name}: cannot go on, for the data in {self._spec.data.source} has changed"
+                " since the study began."
                 " Bring the data back, or give the study another name."
             )
         asked = len(self._ledger.trials(known.id))

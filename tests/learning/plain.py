@@ -11,7 +11,14 @@ from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import Trial, derive_seed
 
 POINT = Hyperparameters(
-    learning_rate=2e-3, batch_size=64, depth=2, width=50, activation="relu", bottleneck=8, weight_decay=0.0, input_noise=0.0
+    learning_rate=2e-3,
+    batch_size=64,
+    depth=2,
+    width=50,
+    activation="relu",
+    bottleneck=8,
+    weight_decay=0.0,
+    input_noise=0.0,
 )
 
 

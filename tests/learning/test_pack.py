@@ -59,7 +59,7 @@ def test_every_activation_trains_as_the_plain_loop_does(activation: str, loss: s
 @pytest.mark.parametrize("count", [1, 3, 8])
 @pytest.mark.parametrize("loss", ["mse", "bce"])
 def test_a_mixed_pack_trains_every_trial_as_the_plain_loop_does(count: int, loss: str) -> None:
-    """In packs of 1, 3 and 8 with other rates, decays, noises, widths and functions, each trial has the plain loop's losses."""
+    """In packs of 1, 3 and 8 that differ in all that may differ, each trial has the plain loop's losses."""
     rows = digits()
     trials = mixed(count)
     for one, curve in zip(trials, curves(trials, rows, loss, 20), strict=True):
@@ -81,7 +81,7 @@ def test_a_mixed_pack_trains_every_trial_as_the_plain_loop_does(count: int, loss
     order=st.randoms(use_true_random=False),
 )
 def test_neighbours_never_change_a_bit(count, rows, held_out, features, batch, depth, width, loss, order) -> None:
-    """Law 1: in any pack, at any place in it, a trial's losses and weights are those of the trial alone, bit for bit."""
+    """Law 1: in any pack and place a trial's losses and weights are those of the trial alone, bit for bit."""
     train_rows, val_rows = digits(rows, held_out)
     data = TrainingData.of(train_rows[:, :features].copy(), val_rows[:, :features].copy())
     trials = mixed(count, batch_size=batch, depth=depth, width=width, bottleneck=4)
@@ -106,7 +106,8 @@ def test_a_checkpoint_between_two_segments_changes_no_bit(tmp_path) -> None:
         first = Pack(trials, data, "mse")
         before = train(first, 7)
         kept = [
-            checkpoint.write(tmp_path / f"{m}.safetensors", state, first.sizes[m]) for m, state in enumerate(first.states())
+            checkpoint.write(tmp_path / f"{m}.safetensors", state, first.sizes[m])
+            for m, state in enumerate(first.states())
         ]
         states = [checkpoint.read(one) for one in kept]
         assert all(state is not None for state in states)
@@ -177,9 +178,11 @@ def test_a_linear_autoencoder_comes_to_pca() -> None:
 
 
 def test_noise_is_added_to_training_inputs_alone() -> None:
-    """With a rate of nearly zero, noise raises the training loss of an untouched model and leaves its validation loss alone."""
+    """At a rate of nearly zero, noise raises the training loss and leaves the validation loss alone."""
     rows = digits()
-    quiet, noisy = curves([trial(0, learning_rate=1e-30), trial(0, learning_rate=1e-30, input_noise=20.0)], rows, "mse", 1)
+    quiet, noisy = curves(
+        [trial(0, learning_rate=1e-30), trial(0, learning_rate=1e-30, input_noise=20.0)], rows, "mse", 1
+    )
     assert noisy.val_loss == quiet.val_loss
     assert noisy.train_loss[0] > quiet.train_loss[0] * 1.01
 

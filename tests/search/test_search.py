@@ -47,17 +47,27 @@ def curve(trial: Trial, last: int, loss: Callable[[Trial, int], float]) -> Curve
         if not math.isfinite(values[-1]):
             break
     return Curve(
-        trial.number, 0, tuple(values), tuple(values), tuple(map(float, range(len(values)))), not math.isfinite(values[-1]), None
+        trial.number,
+        0,
+        tuple(values),
+        tuple(values),
+        tuple(map(float, range(len(values)))),
+        not math.isfinite(values[-1]),
+        None,
     )
 
 
-def play(declared: StudySpec, loss: Callable[[Trial, int], float] = valley) -> tuple[dict[int, Trial], dict[int, TrialEnd]]:
+def play(
+    declared: StudySpec, loss: Callable[[Trial, int], float] = valley
+) -> tuple[dict[int, Trial], dict[int, TrialEnd]]:
     """Run a whole search, one cohort at a time."""
     search, trials, ends, rounds = Search(declared), {}, {}, deque[Round]()
     cohort = 0
     while search.trials_asked < declared.search.trials or rounds:
         if not rounds:
-            rounds.append(search.ask(cohort, min(cohort_size(declared.search), declared.search.trials - search.trials_asked)))
+            rounds.append(
+                search.ask(cohort, min(cohort_size(declared.search), declared.search.trials - search.trials_asked))
+            )
             cohort += 1
             trials |= {trial.number: trial for trial in rounds[0].trials}
         told = rounds.popleft()
@@ -185,7 +195,9 @@ def test_the_rebuilt_study_is_what_optuna_would_have_kept() -> None:
     curves = {n: curve(trials[n], end.epochs, valley) for n, end in ends.items()}
     study = optuna_study(declared, [Record(ends[n]) for n in sorted(ends)], curves)
     assert [t.number for t in study.trials] == list(range(30))
-    assert study.best_value == min(e.value for e in ends.values() if e.state is TrialState.COMPLETE and e.value is not None)
+    assert study.best_value == min(
+        e.value for e in ends.values() if e.state is TrialState.COMPLETE and e.value is not None
+    )
     assert study.trials[4].intermediate_values == dict(enumerate(curves[4].val_loss, start=1))
     assert study.trials[4].params.keys() == {"learning_rate", "width", "activation"}
     assert optuna.importance.get_param_importances(study)

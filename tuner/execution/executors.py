@@ -36,7 +36,7 @@ class InlineExecutor(Executor):
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - a future carries whatever its call raised
+        except Exception as error:
             future.set_exception(error)
         return future
 
@@ -84,11 +84,13 @@ def _end_with_driver() -> None:
 def _quiet_spawning() -> Iterator[None]:
     """Spawn with Ctrl-C held back until `_start_worker` has run, and without running the caller's script again.
 
-    A spawned process imports the main module anew, which would run a script that has no `if __name__ == "__main__"`; workers need
-    nothing of it.
+    A spawned process imports the main module anew, which would run a script that has no
+    `if __name__ == "__main__"`; workers need nothing of it.
     """
     main = sys.modules["__main__"]
-    hidden = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    hidden: dict[str, object] = {
+        name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__
+    }
     main.__spec__ = None
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

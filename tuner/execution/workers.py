@@ -25,7 +25,7 @@ class LocalWorkers:
 
     @property
     def slots(self) -> int:
-        """One for each worker at work and one waiting beside it; one in this process, so that each is recorded at once."""
+        """One at work and one waiting per worker; a single one in this process, so that each is recorded at once."""
         return 2 * self._workers if self._workers else 1
 
     def submit(self, segment: Segment, states: Sequence[Checkpoint | None]) -> Future[SegmentResult]:

@@ -1,7 +1,8 @@
 """The activation functions: the module a user knows, and the two kernels the stack calls.
 
-The kernels are the very ones that autograd calls (`torch.ops.aten`), with `out=`, so that nothing is allocated. They are
-elementwise: z is a hidden layer's value before the function, h after it, and the gradient is turned from dh into dz in place.
+The kernels are the very ones that autograd calls (`torch.ops.aten`), with `out=`, so that nothing is allocated. They
+are elementwise: z is a hidden layer's value before the function, h after it, and the gradient is turned from dh into
+dz in place.
 """
 
 from __future__ import annotations

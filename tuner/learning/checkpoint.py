@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
@@ -74,7 +73,16 @@ def read(checkpoint: Checkpoint) -> TrialTraining | None:
     header = _header(content)
     best_epoch, epoch, steps = json.loads(header["counts"])
     rows = load(content)
-    return TrialTraining(*(rows[name] for name in _ROWS), float.fromhex(header["best_value"]), best_epoch, epoch, steps)
+    return TrialTraining(
+        rows["parameters"],
+        rows["first_moments"],
+        rows["second_moments"],
+        rows["best"],
+        float.fromhex(header["best_value"]),
+        best_epoch,
+        epoch,
+        steps,
+    )
 
 
 def best_weights(checkpoint: Checkpoint, activation: str) -> dict[str, NDArray[np.float32]] | None:

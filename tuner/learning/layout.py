@@ -1,7 +1,8 @@
 """Where a trial's weights lie in its row of the stack's one flat buffer.
 
-Law 1 to the bit: a trial's padded shape is its own. Every layer's size is rounded up by the trial's parameters alone, to a ladder of
-multiples of 16 (a cache line of float32), so that neither its neighbours nor its place in a pack can change a bit.
+Law 1 to the bit: a trial's padded shape is its own. Every layer's size is rounded up by the trial's parameters alone,
+to a ladder of multiples of 16 (a cache line of float32), so that neither its neighbours nor its place in a pack can
+change a bit.
 """
 
 from __future__ import annotations
@@ -56,12 +57,7 @@ class Layout:
     def weights(self, rows_MP: Tensor) -> list[Tensor]:
         """Views (M, inputs, outputs) of each layer's weight."""
         models = rows_MP.shape[0]
-        return [
-            rows_MP[:, p.weight : p.bias].view(models, p.inputs, p.outputs)
-            if models == 1
-            else rows_MP[:, p.weight : p.bias].unflatten(1, (p.inputs, p.outputs))
-            for p in self.places
-        ]
+        return [rows_MP[:, p.weight : p.bias].view(models, p.inputs, p.outputs) for p in self.places]
 
     def biases(self, rows_MP: Tensor) -> list[Tensor]:
         """Views (M, 1, outputs) of each layer's bias."""

@@ -60,5 +60,11 @@ class Autoencoder(nn.Module):
 def _layers(sizes: tuple[int, ...], activation: str) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.utils.skip_init(nn.Linear, inputs, outputs), ACTIVATIONS[activation].module()]
+        layers += [_uninitialised(inputs, outputs), ACTIVATIONS[activation].module()]
     return nn.Sequential(*layers[:-1])
+
+
+def _uninitialised(inputs: int, outputs: int) -> nn.Linear:
+    """A layer whose making draws nothing from torch's global generator."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+    return layer

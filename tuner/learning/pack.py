@@ -206,16 +206,20 @@ class Pack:
 
     def states(self) -> list[TrialTraining]:
         """Each trial's whole state, in the order in which the trials were given."""
+        steps = int(self.stack.steps)
+        return self._in_given_order([self._state(m, steps) for m in range(len(self.trials))])
+
+    def _state(self, m: int, steps: int) -> TrialTraining:
         stack = self.stack
-        rows = (stack.parameters_MP, stack.first_moments_MP, stack.second_moments_MP, self.best_MP)
-        steps = int(stack.steps)
-        return self._in_given_order(
-            [
-                TrialTraining(
-                    *(buffer[m].cpu() for buffer in rows), self.best_values[m], self.best_epochs[m], self.epoch, steps
-                )
-                for m in range(len(self.trials))
-            ]
+        return TrialTraining(
+            stack.parameters_MP[m].cpu(),
+            stack.first_moments_MP[m].cpu(),
+            stack.second_moments_MP[m].cpu(),
+            self.best_MP[m].cpu(),
+            self.best_values[m],
+            self.best_epochs[m],
+            self.epoch,
+            steps,
         )
 
     def _in_given_order(self, values: list[T]) -> list[T]:

@@ -1,7 +1,8 @@
 """How trials are split into packs, and in which order the packs run.
 
-The split never changes what is trained (law 1), only how long it takes. A pack holds trials of one `pack_key`, as many as stay in
-a core's cache, and few enough that every worker gets some; the longest runs first, so that no worker ends alone.
+The split never changes what is trained (law 1), only how long it takes. A pack holds trials of one `pack_key`, as many
+as stay in a core's cache, and few enough that every worker gets some; the longest runs first, so that no worker ends
+alone.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _split(group: list[Trial], features: int, rows: int, epochs: int, share: flo
 
 
 def _bytes(trial: Trial, features: int) -> float:
-    """Bytes that one model of a stack moves in a step: four parameter buffers, and the values and gradients of a batch."""
+    """Bytes that one model moves in a step: four parameter buffers, and the values and gradients of a batch."""
     sizes = padded_sizes(layer_sizes(features, trial.point))
     return 16 * Layout.of(sizes).length + 8 * trial.point.batch_size * sum(sizes)
 

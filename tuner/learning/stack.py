@@ -1,10 +1,12 @@
 """The training step of M models at once, written by hand: forward, backward and AdamW over one flat buffer each.
 
-Shapes: M models, B rows of a batch, F padded features, I and O a layer's padded inputs and outputs, P a model's padded parameters.
+Shapes: M models, B rows of a batch, F padded features, I and O a layer's padded inputs and outputs, P a model's padded
+parameters.
 
-Why it gives each model the same bits whatever the others are: batched products treat models one by one; elementwise kernels run whole
-vectors of 32 values and finish a tail with other code, so every model's slab is kept a multiple of 32 values (sizes are multiples of 16
-and rows are even); sums over rows are products with ones; the optimizer is called once per model.
+Why it gives each model the same bits whatever the others are: batched products treat models one by one; elementwise
+kernels run whole vectors of 32 values and finish a tail with other code, so every model's slab is kept a multiple of
+32 values (sizes are multiples of 16 and rows are even); sums over rows are products with ones; the optimizer is called
+once per model.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class Stack:
         return self.parameters_MP, self.gradients_MP, self.first_moments_MP, self.second_moments_MP
 
     def adamw(self, points: Sequence[Hyperparameters]) -> None:
-        """One step of AdamW (Loshchilov & Hutter 2019) with each model's own learning rate and weight decay, in one pass."""
+        """One step of AdamW (Loshchilov & Hutter 2019) with each model's own rate and decay, in one pass."""
         self.steps += 1
         for (parameters, gradients, first, second), point in zip(self._rows, points, strict=True):
             torch._fused_adamw_(
@@ -107,20 +109,22 @@ class Passes:
     ) -> None:
         self.stack, self.rows, self.features, self.loss = stack, rows, features, loss
         self.even = rows + rows % 2
-        models, sizes = stack.parameters_MP.shape[0], stack.layout.sizes
-        make = lambda size: torch.zeros(models, self.even, size, device=stack.device)  # noqa: E731
-        self.ones = torch.ones(models, 1, self.even, device=stack.device)
-        self.z = [make(size) for size in sizes[1:]]
+        sizes = stack.layout.sizes
+        self.ones = torch.ones(stack.parameters_MP.shape[0], 1, self.even, device=stack.device)
+        self.z = [self._zeros(size) for size in sizes[1:]]
         linear = (len(sizes) // 2 - 1, len(sizes) - 2)
         self.h = [z if layer in linear else torch.zeros_like(z) for layer, z in enumerate(self.z)]
         self.h_T = [h.transpose(1, 2) for h in self.h]
-        self.dz = [make(size) for size in sizes[1:]]
-        self.loss_MBF, self.total_MBF = make(sizes[-1]), make(sizes[-1])
+        self.dz = [self._zeros(size) for size in sizes[1:]]
+        self.loss_MBF, self.total_MBF = self._zeros(sizes[-1]), self._zeros(sizes[-1])
         self.calls = [
             [] if layer in linear else [_Call(run, self.z[layer], self.h[layer], self.dz[layer]) for run in activations]
             for layer in range(len(self.z))
         ]
         self.masks = [None if layer in linear else masks[layer] for layer in range(len(self.z))]
+
+    def _zeros(self, size: int) -> Tensor:
+        return torch.zeros(self.stack.parameters_MP.shape[0], self.even, size, device=self.stack.device)
 
     def forward(self, x_MBF: Tensor) -> Tensor:
         """The stack's outputs (M, B, F) for its inputs."""

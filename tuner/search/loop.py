@@ -1,7 +1,8 @@
-"""The study's search as a state machine: it is asked for cohorts and told of whole rounds, and it does nothing by itself.
+"""The study's search as a state machine: asked for cohorts, told of whole rounds, it does nothing by itself.
 
-A round is one cohort on its way to one rung. All that the search decides follows from the order in which rounds are told, never from
-when they finished: law 2. How a round is cut into packs, where they run, and what of it was recorded before is nothing it can see.
+A round is one cohort on its way to one rung. All that the search decides follows from the order in which rounds are
+told, never from when they finished: law 2. How a round is cut into packs, where they run, and what of it was recorded
+before is nothing it can see.
 """
 
 from __future__ import annotations
@@ -52,9 +53,7 @@ class Search:
         self._rungs = rungs(spec.search)
         self._distributions = distributions(spec.space)
         with quiet_optuna():
-            self._study = optuna.create_study(
-                study_name=spec.name, sampler=make_sampler(spec), pruner=_PRUNERS[spec.search.pruner](spec)
-            )
+            self._study = optuna.create_study(study_name=spec.name, sampler=make_sampler(spec), pruner=_pruner(spec))
         self._asked: dict[int, optuna.Trial] = {}
 
     @property
@@ -112,7 +111,7 @@ class Search:
         return {number: f"{pruner} after {told.last} epochs" for number in living if self._asked[number].should_prune()}
 
     def _tell_optuna(self, ends: tuple[TrialEnd, ...]) -> None:
-        """A diverged trial is told as infinitely bad, for samplers pass over failed ones and would propose its like again."""
+        """A diverged trial is told as infinitely bad; samplers pass over failed ones and would propose its like."""
         with quiet_optuna():
             for end in ends:
                 trial = self._asked[end.number]
@@ -143,16 +142,11 @@ def _diverged(curve: Curve) -> TrialEnd:
     return _end(curve, TrialState.DIVERGED, f"the {what} loss was not finite in epoch {curve.last}")
 
 
-def _hyperband(spec: StudySpec) -> BasePruner:
-    return HyperbandPruner(smallest_rung(spec.search), spec.search.epochs, ETA)
-
-
-_PRUNERS = {
-    "halving": lambda _: NopPruner(),  # synchronous, which Optuna's is not: `rungs.halve`
-    "hyperband": _hyperband,
-    "median": lambda _: MedianPruner(),
-    "none": lambda _: NopPruner(),
-}
+def _pruner(spec: StudySpec) -> BasePruner:
+    """Optuna's pruner; none for `halving`, which is synchronous here as Optuna's is not (`rungs.halve`)."""
+    if spec.search.pruner == "hyperband":
+        return HyperbandPruner(smallest_rung(spec.search), spec.search.epochs, ETA)
+    return MedianPruner() if spec.search.pruner == "median" else NopPruner()
 
 
 @contextmanager

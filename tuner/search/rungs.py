@@ -15,7 +15,7 @@ WITHOUT_RECORD = 50  # epochs that an unpruned trial may run before what it has 
 def rungs(search: SearchSpec) -> tuple[int, ...]:
     """Epochs, rising, after which a cohort's trials are compared; the last is `search.epochs`.
 
-    halving and hyperband: r, 3 r, 9 r, ... with r = epochs / 27, rounded up (Jamieson & Talwalkar 2016; Li et al. 2018).
+    halving (Jamieson & Talwalkar 2016) and hyperband (Li et al. 2018): r, 3 r, 9 r, ... with r = epochs / 27.
     median: ten equal parts. none: no comparison, but a record every 50 epochs.
     """
     if search.pruner in ("halving", "hyperband"):
@@ -41,7 +41,7 @@ def cohort_size(search: SearchSpec) -> int:
 
 
 def halve(values: Mapping[int, float]) -> dict[int, int]:
-    """Synchronous successive halving: the trials that end here, each with its rank from 1; a third climbs, at least one.
+    """Synchronous successive halving: the trials that end here, each with its rank; a third climbs, at least one.
 
     Args:
         values: each trial's best validation loss so far; among equals the earlier trial ranks first.
