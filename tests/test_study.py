@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 import psutil
 import pytest
-from conftest import fresh_folder, tiny
+from studies import fresh_folder, tiny
 
 import tuner
 from tuner.errors import StudyError
@@ -64,23 +64,22 @@ def test_a_second_run_finds_nothing_left(workspace: Path, undisturbed: str) -> N
     assert table(workspace) == undisturbed
 
 
+def stop_after_some_epochs() -> tuner.Study:
+    """Run the tiny study until something was trained that no run before had recorded."""
+    stop = threading.Event()
+
+    def watch(progress: Progress) -> None:
+        if progress.epochs_per_second > 0:
+            stop.set()
+
+    return tuner.run(tiny(), workers=0, progress=watch, stop=stop)
+
+
 def test_a_stopped_study_goes_on_to_the_same_table(workspace: Path, undisturbed: str) -> None:
     """Stopped after every few epochs, again and again: the study ends with the undisturbed table."""
     stops = 0
-    while True:
-        stop = threading.Event()
-        seen: list[int] = []
-
-        def watch(progress: Progress, stop: threading.Event = stop, seen: list[int] = seen) -> None:
-            seen.append(sum(progress.counts.values()))
-            if progress.phase == "training" and len(seen) > 3:
-                stop.set()
-
-        study = tuner.run(tiny(), workers=0, progress=watch, stop=stop)
-        if study.outcome == "finished":
-            break
-        assert study.outcome == "stopped"
-        assert study.state == "stopped"
+    while stop_after_some_epochs().outcome != "finished":
+        assert tuner.Study.open("tiny").state == "stopped"
         stops += 1
     assert stops >= 3
     assert table(workspace) == undisturbed
@@ -146,13 +145,8 @@ def test_a_killed_worker_costs_nothing(workspace: Path, undisturbed: str) -> Non
 
 def test_lost_checkpoints_are_trained_again_to_the_same_bits(workspace: Path, undisturbed: str) -> None:
     """With every file under .tuner deleted between two halves of a study, the table stays the undisturbed one."""
-    stop = threading.Event()
-
-    def watch(progress: Progress) -> None:
-        if progress.phase == "training" and sum(progress.counts.values()) >= 9 and progress.epochs_per_second > 0:
-            stop.set()
-
-    tuner.run(tiny(), workers=0, progress=watch, stop=stop)
+    for _ in range(8):
+        assert stop_after_some_epochs().outcome == "stopped"
     shutil.rmtree(".tuner")
     assert tuner.run(tiny(), workers=0).outcome == "finished"
     assert table(workspace) == undisturbed

@@ -1,0 +1,25 @@
+"""Tunes autoencoders: a declared search space in, the best autoencoder out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner.results.load import load_model as load_model
+    from tuner.study import Study as Study
+    from tuner.study import run as run
+    from tuner.study import train as train
+
+__version__ = version("autoencoder-tuner")
+__all__ = ["Study", "load_model", "run", "train"]
+
+_HOMES = {"Study": "tuner.study", "load_model": "tuner.results.load", "run": "tuner.study", "train": "tuner.study"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: torch alone takes seconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tuner' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -104,11 +104,11 @@ class Search:
         """The living trials that end at this rung, each with its reason."""
         if self._spec.search.pruner == "halving":
             return {
-                number: f"ranked {rank} of {len(living)} in its cohort after {told.last} epochs"
+                number: f"ranked {rank} of {len(living)} in its cohort at epoch {told.last}"
                 for number, rank in halve(living).items()
             }
         pruner = self._spec.search.pruner
-        return {number: f"{pruner} after {told.last} epochs" for number in living if self._asked[number].should_prune()}
+        return {number: f"{pruner} at epoch {told.last}" for number in living if self._asked[number].should_prune()}
 
     def _tell_optuna(self, ends: tuple[TrialEnd, ...]) -> None:
         """A diverged trial is told as infinitely bad; samplers pass over failed ones and would propose its like."""

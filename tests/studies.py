@@ -1,0 +1,34 @@
+"""The tiny study, and folders to run it in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+
+def fresh_folder(folder: Path, mlflow_store: Path) -> Path:
+    """Make a folder to run studies in."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(mlflow_store, folder / "mlflow.db")
+    return folder
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """A study of seconds: iris, 13 trials in cohorts of 9, three rungs."""
+    search = {"trials": 13, "epochs": 9, "cohort": 9, "seed": 3, **changes.pop("search", {})}
+    return {
+        "name": "tiny",
+        "data": {"source": "sklearn:iris"},
+        "space": {
+            "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+            "batch_size": {"type": "categorical", "choices": [16, 32]},
+            "width": {"type": "int", "low": 4, "high": 40},
+            "depth": {"type": "int", "low": 0, "high": 2},
+            "activation": {"type": "categorical", "choices": ["relu", "tanh", "sigmoid"]},
+            "bottleneck": 2,
+        },
+        "search": search,
+        "device": "cpu",
+        **changes,
+    }
