@@ -300,13 +300,16 @@ def test_an_interrupted_set_up_begins_again_from_nothing(tree: Tree) -> None:
 
 
 def test_a_moved_tree_is_set_up_anew(tree: Tree) -> None:
-    """An editable installation points at its folder: in a copy of the tree it would run the other tree's code."""
+    """In a copy of the tree, .venv's scripts and the editable installation would run the other tree's code."""
     tree.make()
     moved = Tree(tree.folder.parent / f"{tree.folder.name}-moved")
     shutil.copytree(tree.folder, moved.folder)
     moved.asked()
+    old_script = moved.folder / ".venv" / "old-script"
+    old_script.touch()
     assert moved.make().returncode == 0
     assert moved.asked()
+    assert not old_script.exists()
 
 
 def test_torch_alone_comes_from_the_index_that_is_given(tree: Tree) -> None:

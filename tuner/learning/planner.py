@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
+from math import ceil
 
 from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.pack import pack_key
@@ -37,17 +38,16 @@ def plan(trials: Sequence[Trial], features: int, rows: int, epochs: int, workers
     groups: dict[object, list[Trial]] = defaultdict(list)
     for trial in trials:
         groups[pack_key(trial.point, features)].append(trial)
-    share = sum(seconds([trial], features, rows, epochs) for trial in trials) / max(1, workers)
-    packs = [pack for group in groups.values() for pack in _split(group, features, rows, epochs, share)]
+    alone = {key: sum(seconds([trial], features, rows, epochs) for trial in group) for key, group in groups.items()}
+    share = sum(alone.values()) / max(1, workers)
+    packs = [pack for key, group in groups.items() for pack in _split(group, features, ceil(alone[key] / share))]
     return sorted(packs, key=lambda pack: -seconds(pack, features, rows, epochs))
 
 
-def _split(group: list[Trial], features: int, rows: int, epochs: int, share: float) -> list[tuple[Trial, ...]]:
-    """A group of one key cut into equal packs that fit the cache and one worker's share of the time."""
+def _split(group: list[Trial], features: int, count: int) -> list[tuple[Trial, ...]]:
+    """A group of one key cut into at least `count` equal packs, each of which fits the cache."""
     by_cache = max(1, int(CACHE_BYTES // _bytes(group[0], features)))
-    by_share = max(1, int(len(group) * share // seconds(group, features, rows, epochs)))
-    count = -(-len(group) // min(by_cache, by_share, len(group)))
-    size = -(-len(group) // count)
+    size = ceil(len(group) / max(count, ceil(len(group) / by_cache)))
     return [tuple(group[start : start + size]) for start in range(0, len(group), size)]
 
 

@@ -1,0 +1,1 @@
+"""The durable record of studies on SQLite or Postgres: what is not written here did not happen."""

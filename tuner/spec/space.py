@@ -159,7 +159,9 @@ class SearchSpace(Frozen):
     learning_rate: FloatParameter = Field(1e-3, description="AdamW's step size.")
     batch_size: IntParameter = Field(64, description="Rows in one step of the optimizer.")
     depth: IntParameter = Field(2, description="Hidden layers on each side; 0 is a linear autoencoder.")
-    width: IntParameter = Field(128, description="Units of the outermost hidden layer; the others fall towards the code.")
+    width: IntParameter = Field(
+        128, description="Units of the outermost hidden layer; the others fall towards the code."
+    )
     activation: ActivationParameter = Field("relu", description="Function after every hidden layer.")
     bottleneck: IntParameter = Field(description="Length of the code: what each row is compressed to.")
     weight_decay: FloatParameter = Field(0.0, description="AdamW's decoupled weight decay.")

@@ -1,0 +1,87 @@
+# make demo     from a fresh machine to a finished, exported study on real data (needs Python >= 3.11 and make)
+# make test     the whole test suite
+# make check    format, lint, types, the laws on imports, and the tests
+# make format   put the code in the project's format
+# make clean    remove what make has made; studies, databases and exports stay
+#
+# Everything sets up .venv first; done once, that costs nothing. Two variables, if you need them:
+#   PYTHON=python3.12   the Python that .venv is made with
+#   TORCH_INDEX=...     where torch comes from: the address of PyTorch's CPU wheels, on the page "Get started" of pytorch.org
+#                       behind --index-url. On Linux without an NVIDIA GPU it saves gigabytes of CUDA libraries.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+
+# The stamp holds the folder it was made for: a .venv that was moved or copied (its scripts name the old place) is made anew, and so is
+# one whose Python has gone.
+STAMP := $(VENV)/.installed
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(STAMP) 2>/dev/null),$(CURDIR))
+STALE := stale
+endif
+
+DEMO := search_spaces/digits.yaml
+DEMO_EXPORT := best
+
+.PHONY: demo test check format clean format-check lint types imports stale
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/tuner run $(DEMO) --set search.trials=40
+	@if [ ! -e $(DEMO_EXPORT) ] || grep -qs '^name: digits' $(DEMO_EXPORT)/config.yaml; then \
+		$(BIN)/tuner export digits $(DEMO_EXPORT) --force; \
+	else echo "$(DEMO_EXPORT)/ holds something else and was left alone: $(BIN)/tuner export digits FOLDER"; fi
+	@echo
+	@echo "Browse the study in MLflow:  $(BIN)/tuner dashboard"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: format-check lint types imports test
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+format-check: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports --no-logo
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find tuner tests -name __pycache__ -prune -exec rm -rf {} +
+
+# `.installing` stands from the first step to the last, when it becomes the stamp: what was interrupted begins again from nothing.
+$(STAMP): pyproject.toml constraints.txt $(STALE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) must be Python 3.11 or newer, got: $$($(PYTHON) --version 2>&1 || true). Another one: make PYTHON=python3.12" >&2; exit 1; }
+	@if [ -e $(VENV)/.installing ] || ! $(BIN)/python -c '' 2>/dev/null || { \
+		[ -e $(STAMP) ] && [ "$$(cat $(STAMP))" != "$(CURDIR)" ]; }; then rm -rf $(VENV); fi
+	@rm -f $(STAMP) && mkdir -p $(VENV) && echo "$(CURDIR)" > $(VENV)/.installing
+	@echo "Setting up $(VENV) with the versions of constraints.txt; this is done once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(INSTALL) pip setuptools
+	@$(if $(TORCH_INDEX),$(INSTALL) --no-deps --index-url $(TORCH_INDEX) torch,$(notice_cuda))
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@mv $(VENV)/.installing $(STAMP)
+
+# Only a notice: it looks at what pip would take for torch, without taking it.
+define notice_cuda
+[ "$$(uname)" != Linux ] || [ -e /dev/nvidiactl ] || $(PIP) show --quiet torch 2>/dev/null || \
+	if $(INSTALL) --dry-run --no-deps --report - torch 2>/dev/null | grep -qE '"(nvidia|cuda)-'; then \
+		echo "NOTE: no NVIDIA GPU is seen here, but pip takes torch's CUDA build (gigabytes). To avoid it: make clean, then TORCH_INDEX=... (see Makefile)." >&2; fi
+endef
+
+stale:

@@ -1,0 +1,70 @@
+"""Claims about executors: results, errors, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+
+from tuner.execution.executors import InlineExecutor, WorkerProcesses, usable_cores
+
+
+def test_inline_gives_the_result_or_the_error() -> None:
+    """A call's future is done when submit returns, with its value or what it raised."""
+    with InlineExecutor() as executor:
+        assert executor.submit(divmod, 7, 2).result(0) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(divmod, 7, 0).result(0)
+
+
+def test_workers_are_other_processes_and_end_with_kill() -> None:
+    """Calls run in as many processes as asked for, none of them this one; after `kill` none is left."""
+    workers = WorkerProcesses(2, os.getpid)
+    pids = {workers.submit(os.getpid).result(30) for _ in range(20)}
+    assert os.getpid() not in pids
+    assert 1 <= len(pids) <= 2
+    workers.kill()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_workers_do_not_outlive_a_killed_driver(tmp_path) -> None:
+    """kill -9 of the process that started them ends idle workers by themselves."""
+    script = tmp_path / "driver.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, sys, time
+            from tuner.execution.executors import WorkerProcesses
+            workers = WorkerProcesses(2, os.getpid)
+            workers.submit(os.getpid).result()
+            print("ready", flush=True)
+            sys.stdin.read()
+            """
+        )
+    )
+    driver = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "ready\n"
+    children = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    driver.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert len(children) >= 2
+    assert not alive
+
+
+def test_the_main_module_is_as_it_was() -> None:
+    """Hiding the caller's script from the workers leaves no trace."""
+    main = sys.modules["__main__"]
+    before = (main.__dict__.get("__file__"), main.__dict__.get("__spec__"))
+    WorkerProcesses(1, os.getpid).kill()
+    assert (main.__dict__.get("__file__"), main.__dict__.get("__spec__")) == before
+
+
+def test_usable_cores_respect_the_affinity() -> None:
+    """Never more than the process may run on, and at least one."""
+    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))

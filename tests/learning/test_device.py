@@ -1,0 +1,38 @@
+"""Claims about devices."""
+
+import pytest
+import torch
+
+from tuner.errors import DeviceError
+from tuner.learning.device import describe, resolve
+
+
+def test_the_cpu_is_always_there() -> None:
+    """`cpu` resolves to itself, `auto` to something that torch can put a tensor on."""
+    assert resolve("cpu") == describe("cpu") == "cpu"
+    assert torch.zeros(1, device=resolve("auto")).sum().item() == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_a_missing_gpu_is_one_sentence(name: str) -> None:
+    """It names what was asked for and what is there."""
+    with pytest.raises(DeviceError, match=f"got {name}, and there is no CUDA device"):
+        resolve(name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_trains_as_the_cpu_does() -> None:
+    """On CUDA a mixed pack's losses are the CPU's to 1e-4 after 5 epochs."""
+    from plain import digits, trial
+
+    from tuner.learning.pack import Pack, TrainingData, reproducible
+    from tuner.learning.training import train
+
+    trials = [trial(number, width=50 + number) for number in range(4)]
+    with reproducible():
+        on_cpu = train(Pack(trials, TrainingData.of(*digits()), "mse"), 5)
+        on_gpu = train(Pack(trials, TrainingData.of(*digits(), device="cuda:0"), "mse"), 5)
+    for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
+        assert gpu.val_loss == pytest.approx(cpu.val_loss, rel=1e-4)

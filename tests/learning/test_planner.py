@@ -1,0 +1,54 @@
+"""Claims about the planner: it loses no trial, mixes no shapes, fits the cache and feeds every worker."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plain import trial
+
+from tuner.learning.layout import Layout, padded_sizes
+from tuner.learning.pack import pack_key
+from tuner.learning.planner import CACHE_BYTES, plan, seconds
+from tuner.spec.architecture import layer_sizes
+
+TRIALS = st.lists(
+    st.builds(
+        lambda width, depth, batch: {"width": width, "depth": depth, "batch_size": batch},
+        st.sampled_from([32, 40, 64, 200, 512]),
+        st.integers(0, 3),
+        st.sampled_from([16, 64]),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TRIALS, st.integers(1, 100), st.integers(0, 8))
+def test_every_trial_is_in_exactly_one_pack_of_its_shape(points, features, workers) -> None:
+    """Packs partition the trials; each holds one padded shape; the longest comes first."""
+    trials = [trial(number, **point) for number, point in enumerate(points)]
+    packs = plan(trials, features, 1000, 5, workers)
+    assert sorted(one.number for pack in packs for one in pack) == list(range(len(trials)))
+    assert all(len({pack_key(one.point, features) for one in pack}) == 1 for pack in packs)
+    costs = [seconds(pack, features, 1000, 5) for pack in packs]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_a_pack_stays_in_the_cache() -> None:
+    """A thousand equal trials are cut so that parameters, moments and a batch's values stay below the cache's size."""
+    trials = [trial(number, width=512, depth=3) for number in range(1000)]
+    for pack in plan(trials, 784, 50_000, 1, 1):
+        sizes = padded_sizes(layer_sizes(784, pack[0].point))
+        bytes_each = 16 * Layout.of(sizes).length + 8 * 64 * sum(sizes)
+        assert len(pack) == 1 or len(pack) * bytes_each <= CACHE_BYTES
+
+
+def test_equal_trials_are_spread_over_the_workers() -> None:
+    """Eight equal trials for four workers are four packs of two, not one pack of eight."""
+    packs = plan([trial(number) for number in range(8)], 64, 1000, 5, 4)
+    assert [len(pack) for pack in packs] == [2, 2, 2, 2]
+
+
+def test_a_pack_is_thought_cheaper_than_its_trials_alone() -> None:
+    """Sharing calls is what packs are for; the model of cost says so, and counts padding."""
+    trials = [trial(number, width=20) for number in range(8)]
+    assert seconds(trials, 64, 1000, 1) < sum(seconds([one], 64, 1000, 1) for one in trials)
+    assert seconds([trial(0, width=33, depth=1)], 64, 9, 1) == seconds([trial(0, width=48, depth=1)], 64, 9, 1)

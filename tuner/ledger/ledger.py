@@ -1,0 +1,344 @@
+"""The record of every study: one transaction for each thing that happened, its outbox rows included."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Self, final
+
+from sqlalchemy import Connection, Row, and_, func, insert, inspect, select, update
+
+from tuner.errors import LedgerError
+from tuner.ledger import measurements, outbox
+from tuner.ledger.database import BUSY_SECONDS, Database
+from tuner.ledger.outbox import Outbox
+from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord
+from tuner.ledger.schema import SCHEMA_VERSION, cohort, event, metadata, schema, segment, study, trial
+from tuner.spec.architecture import Hyperparameters
+from tuner.spec.work import Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
+
+
+@final
+class Ledger(Outbox):
+    """The durable record. Safe to share between threads and to open from several processes, not across a fork.
+
+    Every method raises LedgerError, one sentence, where the database refuses; then nothing of that call is recorded.
+    """
+
+    @classmethod
+    def open(cls, url: str, busy_seconds: float = BUSY_SECONDS) -> Self:
+        """Open the ledger at an SQLAlchemy url, and make its tables where there are none.
+
+        Args:
+            url: sqlite:///tuner.db, or a Postgres database's.
+            busy_seconds: how long to wait for another process's lock.
+        """
+        database = Database(url, busy_seconds)
+        try:
+            _ensure_schema(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def create_study(
+        self, spec_json: str, source: str, fingerprint: str, name: str, versions: Mapping[str, str]
+    ) -> StudyRecord:
+        """Record a new study, running; its name must be new."""
+        now = time.time()
+        row = {
+            "key": uuid.uuid4().hex,
+            "name": name,
+            "spec_json": spec_json,
+            "source": source,
+            "fingerprint": fingerprint,
+            "state": "running",
+            "created_at": now,
+            "changed_at": now,
+            "versions": json.dumps(dict(versions)),
+        }
+        with self._database.writing() as connection:
+            if connection.execute(select(study.c.id).where(study.c.name == name)).first():
+                raise LedgerError(f"{self.where}: a study must have a new name, but there is one named {name!r}")
+            connection.execute(insert(study), [row])
+            created = _study(connection.execute(select(study).where(study.c.name == name)).one())
+            outbox.add(connection, created.id, [outbox.row("study")])
+        return created
+
+    def study(self, name: str) -> StudyRecord | None:
+        """The study of that name."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(study).where(study.c.name == name)).first()
+        return None if row is None else _study(row)
+
+    def study_by_id(self, study_id: int) -> StudyRecord:
+        """The study of that id; it must be recorded."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(study).where(study.c.id == study_id)).first()
+        if row is None:
+            raise LedgerError(
+                f"{self.where}: a study must be recorded before it is read, but study {study_id} is unknown"
+            )
+        return _study(row)
+
+    def studies(self) -> list[StudyRecord]:
+        """Every study, oldest first."""
+        with self._database.reading() as connection:
+            return [_study(row) for row in connection.execute(select(study).order_by(study.c.id))]
+
+    def update_spec(self, study_id: int, spec_json: str, source: str) -> None:
+        """Record the declaration that the study goes on with."""
+        self._change_study(study_id, {"spec_json": spec_json, "source": source})
+
+    def set_state(self, study_id: int, state: StudyState) -> None:
+        """Record where the study stands."""
+        self._change_study(study_id, {"state": state}, changed_at=time.time())
+
+    def record_event(self, study_id: int, kind: str, body: Mapping[str, Any]) -> None:
+        """Record something that replay must know and cannot compute."""
+        row = {"study_id": study_id, "at": time.time(), "kind": kind, "body": json.dumps(dict(body))}
+        with self._database.writing() as connection:
+            connection.execute(insert(event), [row])
+
+    def events(self, study_id: int) -> list[Event]:
+        """The study's events in the order in which they were recorded."""
+        query = select(event).where(event.c.study_id == study_id).order_by(event.c.seq)
+        with self._database.reading() as connection:
+            return [Event(row.seq, row.at, row.kind, json.loads(row.body)) for row in connection.execute(query)]
+
+    def record_cohort(self, study_id: int, record: CohortRecord, trials: Sequence[Trial]) -> None:
+        """Record a cohort and its trials, running."""
+        now = time.time()
+        rows = [_trial_row(study_id, record.number, each, now) for each in trials]
+        with self._database.writing() as connection:
+            _check_new_cohort(connection, study_id, record, self.where)
+            values = {"study_id": study_id, "number": record.number, "position": record.position}
+            connection.execute(insert(cohort), [values])
+            if rows:
+                connection.execute(insert(trial), rows)
+            outbox.add(connection, study_id, [outbox.row("trial", each.number) for each in trials])
+
+    def cohorts(self, study_id: int) -> list[CohortRecord]:
+        """The study's cohorts by number, with their sizes."""
+        query = (
+            select(cohort.c.number, cohort.c.position, func.count(trial.c.number))
+            .outerjoin(trial, (trial.c.study_id == cohort.c.study_id) & (trial.c.cohort == cohort.c.number))
+            .where(cohort.c.study_id == study_id)
+            .group_by(cohort.c.number, cohort.c.position)
+            .order_by(cohort.c.number)
+        )
+        with self._database.reading() as connection:
+            return [CohortRecord(*row) for row in connection.execute(query)]
+
+    def trials(self, study_id: int, numbers: Collection[int] | None = None) -> list[TrialRecord]:
+        """The study's trials, or those in `numbers`, by number.
+
+        How far a running one came is taken from its measurements.
+        """
+        query = select(trial).where(trial.c.study_id == study_id).order_by(trial.c.number)
+        if numbers is not None:
+            query = query.where(trial.c.number.in_(numbers))
+        with self._database.reading() as connection:
+            bests = measurements.running_bests(connection, study_id)
+            return [_trial(row, bests) for row in connection.execute(query)]
+
+    def record_segment(self, study_id: int, work: Segment, result: SegmentResult) -> None:
+        """Record what a segment measured.
+
+        Epochs that are recorded already must have equal losses; they keep their first time, and a segment that brings
+        nothing new leaves only its checkpoints.
+        """
+        now = time.time()
+        with self._database.writing() as connection:
+            added = measurements.add_curves(connection, study_id, result.curves, self.where)
+            if added:
+                connection.execute(insert(segment), [_segment_row(study_id, work, result, now)])
+            _set_started(connection, study_id, result, [number for number, first, _ in added if first == 0])
+            outbox.add(connection, study_id, [outbox.row("curve", *span) for span in added])
+
+    def segments(self, study_id: int) -> list[SegmentRecord]:
+        """The study's segments in the order in which they were recorded."""
+        query = select(segment).where(segment.c.study_id == study_id).order_by(segment.c.id)
+        with self._database.reading() as connection:
+            return [_segment(row) for row in connection.execute(query)]
+
+    def curves(self, study_id: int, numbers: Collection[int] | None = None) -> dict[int, Curve]:
+        """All epochs of each trial, or of those in `numbers`, with its newest checkpoint."""
+        with self._database.reading() as connection:
+            return measurements.read_curves(connection, study_id, numbers)
+
+    def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
+        """Record how trials ended; an end that is recorded already must be equal and is ignored."""
+        now = time.time()
+        with self._database.writing() as connection:
+            fresh = [end for end in ends if _is_new(connection, study_id, end, self.where)]
+            for end in fresh:
+                connection.execute(_of(study_id, end.number).values(**_end_values(end), ended_at=now))
+            outbox.add(connection, study_id, [outbox.row("end", end.number) for end in fresh])
+
+    def record_summary(self, study_id: int, summary: Mapping[str, Any]) -> None:
+        """Record what came of the study; a later summary takes its place."""
+        values = {"summary": json.dumps(dict(summary)), "summary_at": time.time()}
+        with self._database.writing() as connection:
+            _update_study(connection, study_id, values, self.where)
+            outbox.add(connection, study_id, [outbox.row("summary")])
+
+    def summary(self, study_id: int) -> dict[str, Any] | None:
+        """What came of the study, once that is recorded."""
+        with self._database.reading() as connection:
+            text = connection.execute(select(study.c.summary).where(study.c.id == study_id)).scalar_one_or_none()
+        return None if text is None else dict(json.loads(text))
+
+    def summary_at(self, study_id: int) -> float | None:
+        """When the summary was recorded, Unix time in seconds."""
+        with self._database.reading() as connection:
+            return connection.execute(select(study.c.summary_at).where(study.c.id == study_id)).scalar_one_or_none()
+
+    def _change_study(self, study_id: int, values: Mapping[str, Any], **stamps: float) -> None:
+        """What is recorded already is not recorded, nor shown, again."""
+        same = and_(study.c.id == study_id, *(study.c[name] == value for name, value in values.items()))
+        with self._database.writing() as connection:
+            if connection.execute(select(study.c.id).where(same)).first() is None:
+                _update_study(connection, study_id, {**values, **stamps}, self.where)
+                outbox.add(connection, study_id, [outbox.row("study")])
+
+
+def _ensure_schema(database: Database) -> None:
+    with database.reading() as connection:
+        present = inspect(connection).has_table(schema.name)
+    if not present:
+        with database.writing() as connection:
+            if not inspect(connection).has_table(schema.name):
+                metadata.create_all(connection)
+                connection.execute(insert(schema), [{"version": SCHEMA_VERSION}])
+    with database.reading() as connection:
+        version = connection.execute(select(func.max(schema.c.version))).scalar()
+    if version != SCHEMA_VERSION:
+        raise LedgerError(
+            f"{database.where}: the ledger must have schema {SCHEMA_VERSION}, but it has {version};"
+            " use the version of the tuner that wrote it, or a newer one"
+        )
+
+
+def _update_study(connection: Connection, study_id: int, values: Mapping[str, Any], where: str) -> None:
+    if connection.execute(update(study).where(study.c.id == study_id).values(**values)).rowcount != 1:
+        raise LedgerError(f"{where}: a study must be recorded before it changes, but study {study_id} is unknown")
+
+
+def _check_new_cohort(connection: Connection, study_id: int, record: CohortRecord, where: str) -> None:
+    query = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == record.number)
+    if connection.execute(query).first():
+        raise LedgerError(f"{where}: a cohort is recorded once, but cohort {record.number} came again")
+
+
+def _set_started(connection: Connection, study_id: int, result: SegmentResult, numbers: Iterable[int]) -> None:
+    """A segment begins `seconds` before its last measurement."""
+    fresh = set(numbers)
+    times = [at for curve in result.curves if curve.number in fresh for at in curve.at]
+    if times:
+        started = min(*times, max(times) - result.seconds)
+        connection.execute(
+            update(trial)
+            .where(trial.c.study_id == study_id, trial.c.number.in_(fresh), trial.c.started_at.is_(None))
+            .values(started_at=started)
+        )
+
+
+def _is_new(connection: Connection, study_id: int, end: TrialEnd, where: str) -> bool:
+    if end.state is TrialState.RUNNING or not (end.value is None or math.isfinite(end.value)):
+        raise LedgerError(f"{where}: trial {end.number} must end in a state and with a finite value, got {end}")
+    query = select(trial).where(trial.c.study_id == study_id, trial.c.number == end.number)
+    row = connection.execute(query).first()
+    if row is None:
+        raise LedgerError(f"{where}: trial {end.number} must be recorded before its end, but it is unknown")
+    if row.state == TrialState.RUNNING:
+        return True
+    recorded = TrialEnd(end.number, TrialState(row.state), row.value, row.best_epoch, row.epochs, row.reason)
+    if recorded != end:
+        raise LedgerError(f"{where}: trial {end.number} is recorded as {recorded}, but {end} came")
+    return False
+
+
+def _of(study_id: int, number: int) -> Any:
+    return update(trial).where(trial.c.study_id == study_id, trial.c.number == number)
+
+
+def _end_values(end: TrialEnd) -> dict[str, Any]:
+    return {
+        "state": end.state.value,
+        "value": end.value,
+        "best_epoch": end.best_epoch,
+        "epochs": end.epochs,
+        "reason": end.reason,
+    }
+
+
+def _trial_row(study_id: int, cohort_number: int, each: Trial, now: float) -> dict[str, Any]:
+    return {
+        "study_id": study_id,
+        "number": each.number,
+        "cohort": cohort_number,
+        "point": json.dumps(each.point.as_dict()),
+        "seed": each.seed,
+        "state": TrialState.RUNNING.value,
+        "epochs": 0,
+        "reason": "",
+        "asked_at": now,
+    }
+
+
+def _segment_row(study_id: int, work: Segment, result: SegmentResult, now: float) -> dict[str, Any]:
+    return {
+        "study_id": study_id,
+        "trials": json.dumps([each.number for each in work.trials]),
+        "first": work.first,
+        "last": work.last,
+        "seconds": result.seconds,
+        "worker": result.worker,
+        "at": now,
+    }
+
+
+def _study(row: Row[Any]) -> StudyRecord:
+    return StudyRecord(
+        id=row.id,
+        key=row.key,
+        name=row.name,
+        spec_json=row.spec_json,
+        source=row.source,
+        fingerprint=row.fingerprint,
+        state=row.state,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+        versions=json.loads(row.versions),
+    )
+
+
+def _trial(row: Row[Any], bests: Mapping[int, measurements.Best]) -> TrialRecord:
+    recorded = measurements.Best(row.value, row.best_epoch, row.epochs)
+    best = bests.get(row.number, recorded)
+    return TrialRecord(
+        number=row.number,
+        cohort=row.cohort,
+        point=Hyperparameters(**json.loads(row.point)),
+        seed=row.seed,
+        state=TrialState(row.state),
+        value=best.value,
+        best_epoch=best.best_epoch,
+        epochs=best.epochs,
+        reason=row.reason,
+        asked_at=row.asked_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _segment(row: Row[Any]) -> SegmentRecord:
+    return SegmentRecord(tuple(json.loads(row.trials)), row.first, row.last, row.seconds, row.worker, row.at)

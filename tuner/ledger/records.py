@@ -1,0 +1,132 @@
+"""What the ledger answers with, frozen; importing this does not import SQLAlchemy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tuner.spec.architecture import Hyperparameters
+from tuner.spec.work import TrialState
+
+StudyState = Literal["running", "stopped", "finished"]
+OutboxKind = Literal["study", "trial", "curve", "end", "summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """A study as it was declared, and where it stands.
+
+    Attributes:
+        id: the study in this ledger.
+        key: 32 hexadecimal digits that name the study in every ledger and tracking server there is.
+        name: the user's name for it, unique in the ledger.
+        spec_json: the whole declaration.
+        source: the file it came from, or what the caller named it.
+        fingerprint: SHA-256 of the data and of the declaration's data block.
+        state: running, stopped or finished.
+        created_at: Unix time in seconds.
+        changed_at: when the state last changed.
+        versions: name to version of what it was created with.
+    """
+
+    id: int
+    key: str
+    name: str
+    spec_json: str
+    source: str
+    fingerprint: str
+    state: StudyState
+    created_at: float
+    changed_at: float
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CohortRecord:
+    """Trials that were asked for together.
+
+    Attributes:
+        number: the cohort, counted from 0.
+        position: where in the search loop it was asked for, in the loop's own count.
+        size: its trials; counted by the ledger, not written by the caller.
+    """
+
+    number: int
+    position: int
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """A trial and how far it came.
+
+    Attributes:
+        number: place in the study, counted from 0.
+        cohort: the cohort that it was asked for with.
+        point: the hyperparameters.
+        seed: the only source of the trial's randomness.
+        state: where it stands.
+        value: best validation loss so far; None where no epoch was finite.
+        best_epoch: the epoch of `value`, counted from 1; None likewise.
+        epochs: epochs measured.
+        reason: one sentence for a trial that ended in any state but COMPLETE, else empty.
+        asked_at: Unix time in seconds at which it was recorded.
+        started_at: when its first recorded segment began; None before that.
+        ended_at: when its end was recorded; None before that.
+    """
+
+    number: int
+    cohort: int
+    point: Hyperparameters
+    seed: int
+    state: TrialState
+    value: float | None
+    best_epoch: int | None
+    epochs: int
+    reason: str
+    asked_at: float
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """A segment that was trained: `trials` from epoch `first` to `last`, in `seconds`, by `worker`."""
+
+    trials: tuple[int, ...]
+    first: int
+    last: int
+    seconds: float
+    worker: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that replay must know and cannot compute: a timeout, a stop, a changed budget."""
+
+    seq: int
+    at: float
+    kind: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """Something recorded that MLflow does not show yet. It points at the record and holds no copy of it.
+
+    Attributes:
+        id: grows with every row, never used twice.
+        kind: study, trial, curve, end or summary.
+        trial: the trial; None for study and summary.
+        first: of a curve, epochs before its first.
+        last: of a curve, its last epoch.
+        reason: why MLflow will never take it; None while it waits.
+    """
+
+    id: int
+    kind: OutboxKind
+    trial: int | None
+    first: int | None
+    last: int | None
+    reason: str | None = None

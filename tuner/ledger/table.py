@@ -1,0 +1,52 @@
+"""The trials table: the one view of a study that is the same, byte for byte, however the study came about."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from tuner.ledger.records import TrialRecord
+
+Cell = str | int | float | None
+TIMES = ("asked_at", "started_at", "ended_at")
+
+
+def rows(trials: Iterable[TrialRecord], times: bool = False) -> list[dict[str, Cell]]:
+    """One row per trial, by number: number, state, value, best_epoch, epochs, reason, then `param.<name>` each.
+
+    Args:
+        trials: the study's trials.
+        times: add asked_at, started_at and ended_at, in UTC; they alone differ between two runs of the same study.
+    """
+    return [_row(trial, times) for trial in sorted(trials, key=lambda trial: trial.number)]
+
+
+def trials_csv(trials: Iterable[TrialRecord], times: bool = False) -> str:
+    """The table as CSV; floats are written so that reading them gives the same value."""
+    table = rows(trials, times)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]) if table else ["number", "state"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()
+
+
+def _row(trial: TrialRecord, times: bool) -> dict[str, Cell]:
+    row: dict[str, Cell] = {
+        "number": trial.number,
+        "state": str(trial.state),
+        "value": trial.value,
+        "best_epoch": trial.best_epoch,
+        "epochs": trial.epochs,
+        "reason": trial.reason,
+    }
+    row |= {f"param.{name}": value for name, value in trial.point.as_dict().items()}
+    if times:
+        row |= {name: _utc(getattr(trial, name)) for name in TIMES}
+    return row
+
+
+def _utc(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,79 @@
+"""`metrics.json`: what an exported model is, what it achieved and what it was made with."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tuner.spec.space import Activation, Frozen, Scalar, mistake
+from tuner.spec.study import Loss
+
+CONFIG, MODEL, PREPROCESS, METRICS = "config.yaml", "model.safetensors", "preprocess.json", "metrics.json"
+FILES = frozenset({CONFIG, MODEL, PREPROCESS, METRICS})
+
+
+class Baselines(Frozen):
+    """The losses to beat, by split: `mean` and `pca`."""
+
+    validation: dict[str, float | None] | None = None
+    test: dict[str, float | None] | None = None
+
+
+class Losses(Frozen):
+    """Mean losses over rows and features, in scaled space; None where one was not measured or is not finite."""
+
+    validation: float | None
+    test: float | None
+    baselines: Baselines
+
+
+class Card(Frozen):
+    """The whole of `metrics.json`.
+
+    Attributes:
+        format: version of the export's form.
+        sizes: units of every layer, input and output included.
+        parameters: weights and biases in all.
+        names: the features' names, in the order of the columns.
+        shape: one row's own shape, (8, 8) for images, (F,) for a table.
+        files: sha256 of the files that the model is loaded from.
+    """
+
+    format: Literal[1] = 1
+    study: str
+    trial: int
+    seed: int
+    best_epoch: int | None
+    epochs: int
+    losses: Losses
+    params: dict[str, Scalar]
+    parameters: int
+    sizes: tuple[int, ...] = Field(min_length=3)
+    activation: Activation
+    loss: Loss
+    names: tuple[str, ...]
+    shape: tuple[int, ...] = Field(min_length=1)
+    fingerprint: str | None
+    device: str | None
+    versions: dict[str, str]
+    created_at: str
+    files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _describes_one_model(self) -> Self:
+        features = math.prod(self.shape)
+        if self.sizes != self.sizes[::-1] or len(self.sizes) % 2 == 0:
+            raise mistake(f"must be mirrored around the code, got {list(self.sizes)}", "sizes")
+        if self.sizes[0] != features:
+            raise mistake(f"must begin with the {features} features of shape {list(self.shape)}", "sizes")
+        if len(self.names) != features:
+            raise mistake(f"must have one name for each of the {features} features, got {len(self.names)}", "names")
+        return self
+
+
+def digest(content: bytes) -> str:
+    """Hexadecimal sha256."""
+    return hashlib.sha256(content).hexdigest()

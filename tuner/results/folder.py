@@ -1,0 +1,102 @@
+"""One folder, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tuner.errors import ExportError
+from tuner.results.card import FILES
+
+_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # what file browsers leave in a folder
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Path:
+    """Write an export beside its place and rename it there.
+
+    A folder that stands there already is moved away first, and back again if the new one cannot take its place.
+
+    Args:
+        folder: where the export shall stand; missing parents are made. An empty folder may be replaced.
+        fill: writes the files into the new folder that it is given.
+        force: replace an export that is there. Nothing but an export is ever replaced.
+
+    Returns:
+        The folder's absolute path.
+
+    Raises:
+        ExportError: the place is taken, or the disk refuses; what was there is as it was.
+    """
+    try:
+        place = folder.resolve()
+        _check_free(place, force)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new = _beside(place)
+        new.mkdir()
+        try:
+            fill(new)
+            _flush(new)
+            _swap(new, place)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"{folder}: expected a place to write an export to, got: {reason}.") from error
+    return place
+
+
+def _check_free(place: Path, force: bool) -> None:
+    if Path.cwd().is_relative_to(place):
+        raise ExportError(f"{place}: expected a folder that is not the current one nor above it.")
+    if not place.exists():
+        return
+    if not place.is_dir():
+        raise ExportError(f"{place}: expected a folder or nothing, got a file.")
+    if not any(place.iterdir()):
+        return
+    if not _is_export(place):
+        raise ExportError(f"{place}: expected a new folder or an export, got a folder that holds other things.")
+    if not force:
+        raise ExportError(f"{place}: expected a new folder, got one that exists; --force replaces it.")
+
+
+def _is_export(folder: Path) -> bool:
+    """Exactly the files of an export, whatever state they are in."""
+    entries = [entry for entry in folder.iterdir() if entry.name not in _LITTER]
+    return {entry.name for entry in entries} == FILES and all(e.is_file() and not e.is_symlink() for e in entries)
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f".tuner-export-{secrets.token_hex(8)}")
+
+
+def _flush(folder: Path) -> None:
+    """Bring the files to the disk before their folder gets its name, for a power cut's sake."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _swap(new: Path, place: Path) -> None:
+    if not place.exists():
+        new.rename(place)
+        return
+    old = _beside(place)
+    place.rename(old)
+    try:
+        new.rename(place)
+    except BaseException:
+        old.rename(place)
+        raise
+    _discard(old)
+
+
+def _discard(old: Path) -> None:
+    """Delete an export by its files' names, so that nothing else can ever go with it."""
+    for name in FILES | _LITTER:
+        (old / name).unlink(missing_ok=True)
+    old.rmdir()

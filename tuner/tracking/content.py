@@ -1,0 +1,178 @@
+"""What the ledger holds, in MLflow's own words; nothing here talks to MLflow.
+
+Losses that are not finite are published as NaN: MLflow would store infinity as 1.8e308, which flattens every chart.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, Final
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.spec.work import Curve, TrialState
+
+END_STATUS: Final = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "FINISHED",
+    TrialState.DIVERGED: "FAILED",
+    TrialState.FAILED: "FAILED",
+    TrialState.INFEASIBLE: "FAILED",
+}
+STUDY_STATUS: Final = {"running": "RUNNING", "stopped": "KILLED", "finished": "FINISHED"}
+
+_DIGEST_LENGTH = 36
+_TAG_LENGTH = 5000
+
+
+def milliseconds(seconds: float) -> int:
+    """MLflow's unit of time."""
+    return round(seconds * 1000)
+
+
+def key(study: StudyRecord, number: int | None) -> str:
+    """What a run is found by: the same for the same trial, in whichever process and however often it is published."""
+    return study.key if number is None else f"{study.key}/{number}"
+
+
+def run_name(study: StudyRecord, number: int | None) -> str:
+    """The study's own name, or `trial-0042`."""
+    return study.name if number is None else f"trial-{number:04d}"
+
+
+def study_tags(study: StudyRecord) -> dict[str, str]:
+    """Everything about a study that may change when it is continued: MLflow's parameters cannot."""
+    spec = json.loads(study.spec_json)
+    declared = {f"tuner.{name}": _text(value) for name, value in spec.get("search", {}).items() if value is not None}
+    return _cut(
+        {
+            **_common_tags(study),
+            **declared,
+            **{f"tuner.version.{name}": version for name, version in study.versions.items()},
+            "tuner.key": key(study, None),
+            "tuner.state": study.state,
+            "tuner.loss": _text(spec.get("loss", "")),
+            "tuner.fingerprint": study.fingerprint,
+        }
+    )
+
+
+def trial_tags(study: StudyRecord, parent_run_id: str, record: TrialRecord) -> dict[str, str]:
+    """What a trial's run is made with."""
+    return {
+        **_common_tags(study),
+        "mlflow.parentRunId": parent_run_id,
+        "tuner.key": key(study, record.number),
+        "tuner.trial": str(record.number),
+        "tuner.cohort": str(record.cohort),
+        "tuner.state": TrialState.RUNNING.value,
+    }
+
+
+def end_tags(record: TrialRecord) -> dict[str, str]:
+    """How a trial ended."""
+    reason = {"tuner.reason": record.reason} if record.reason else {}
+    return _cut({"tuner.state": record.state.value, **reason})
+
+
+def params(record: TrialRecord) -> list[Param]:
+    """A trial's hyperparameters and its seed."""
+    return [Param(name, str(value)) for name, value in {**record.point.as_dict(), "seed": record.seed}.items()]
+
+
+def epoch_metrics(curve: Curve, first: int, last: int) -> Iterator[Metric]:
+    """Both losses of the epochs after `first` up to `last`, each with the time at which it was measured."""
+    for epoch in range(first, last):
+        at = milliseconds(curve.at[epoch])
+        yield Metric("train_loss", _shown(curve.train_loss[epoch]), at, epoch + 1)
+        yield Metric("val_loss", _shown(curve.val_loss[epoch]), at, epoch + 1)
+
+
+def end_metrics(record: TrialRecord) -> list[Metric]:
+    """What a trial came to; its objective is left out where no epoch was finite."""
+    values = {
+        "objective": record.value,
+        "best_epoch": record.best_epoch,
+        "epochs": record.epochs,
+        # MLflow's axes are linear.
+        "log10_learning_rate": math.log10(record.point.learning_rate),
+    }
+    at = milliseconds(record.ended_at or record.asked_at)
+    return [Metric(name, float(value), at, 0) for name, value in values.items() if value is not None]
+
+
+def summary_metrics(summary: Mapping[str, Any], at: float) -> list[Metric]:
+    """The best trial's losses and what they are to be compared with."""
+    best, baselines = summary.get("best") or {}, summary.get("baselines") or {}
+    values = {
+        "best.value": best.get("value"),
+        "best.test_loss": best.get("test_loss"),
+        **{f"baseline.{name}": loss for name, loss in baselines.items()},
+    }
+    numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    return [Metric(name, _shown(value), milliseconds(at), 0) for name, value in numbers.items()]
+
+
+def summary_tags(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The best trial's number and hyperparameters."""
+    best = summary.get("best") or {}
+    if "number" not in best:
+        return {}
+    chosen = {f"best.{name}": _text(value) for name, value in (best.get("params") or {}).items()}
+    return _cut({"best.trial": str(best["number"]), **chosen})
+
+
+def dataset(study: StudyRecord) -> DatasetInput:
+    """The data that the study is about, told apart by its fingerprint."""
+    block = json.loads(study.spec_json).get("data", {})
+    source = str(block.get("source", ""))
+    bundled = source.startswith("sklearn:")
+    name = source.partition(":")[2] if bundled else PurePath(source).name
+    return DatasetInput(
+        Dataset(
+            name=name or study.name,
+            digest=study.fingerprint[:_DIGEST_LENGTH],
+            source_type="sklearn" if bundled else "local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps({"fingerprint": study.fingerprint}),
+        ),
+        [InputTag("mlflow.data.context", "training")],
+    )
+
+
+def run_tags(tags: Mapping[str, str]) -> list[RunTag]:
+    """Tags as MLflow's batch wants them."""
+    return [RunTag(name, value) for name, value in tags.items()]
+
+
+def _common_tags(study: StudyRecord) -> dict[str, str]:
+    return {
+        "mlflow.user": _user(),
+        "mlflow.source.name": study.source,
+        "mlflow.source.type": "LOCAL",
+        "tuner.study": study.name,
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # A container's user without a name.
+        return "unknown"
+
+
+def _shown(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cut(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: value[:_TAG_LENGTH] for name, value in tags.items()}

@@ -1,0 +1,191 @@
+"""One study in MLflow: brings outbox rows there, so that bringing them twice changes nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import final
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import OutboxRow, StudyRecord, TrialRecord
+from tuner.ledger.table import trials_csv
+from tuner.spec.canonical import to_yaml
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Curve, TrialState
+from tuner.tracking import content
+from tuner.tracking.runs import Runs, check_active, ensure_experiment, is_rejection
+from tuner.tracking.store import analyze, artifact_root, reason
+
+BEST_TAG = "best"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of some rows: ids that MLflow shows, and those it will never take, with the reason."""
+
+    published: list[int] = field(default_factory=list)
+    rejected: dict[int, str] = field(default_factory=dict)
+
+
+@final
+class Mirror:
+    """A study's runs in one MLflow."""
+
+    def __init__(self, ledger: Ledger, study: StudyRecord, uri: str) -> None:
+        self._ledger = ledger
+        self._study = study
+        self._uri = uri
+        client = MlflowClient(uri)
+        experiment_id, self._parent = self._parent_run(client)
+        self._runs = Runs(client, experiment_id)
+
+    def publish(self, rows: Sequence[OutboxRow], stop: Callable[[], bool]) -> Outcome:
+        """Bring rows to MLflow, all of a trial's in as few calls as possible, until `stop`.
+
+        A failure of MLflow as a whole is raised when the rows that came before it are marked.
+        """
+        outcome = Outcome()
+        groups = _by_trial(rows)
+        of_study = groups.pop(None, [])
+        try:
+            self._publish_trials(groups, outcome, stop)
+            if of_study and not stop():
+                self._attempt(of_study, outcome, partial(self._publish_study, of_study))
+        finally:
+            self._ledger.mark_published(outcome.published)
+            for row_id, reason in outcome.rejected.items():
+                self._ledger.set_aside(row_id, reason)
+        return outcome
+
+    def _publish_trials(
+        self, groups: Mapping[int | None, list[OutboxRow]], outcome: Outcome, stop: Callable[[], bool]
+    ) -> None:
+        numbers = [number for number in groups if number is not None]
+        known = self._ledger.run_ids(self._study.id, numbers)
+        curves = self._ledger.curves(self._study.id, numbers)
+        fresh: dict[int | None, str] = {}
+        try:
+            for record in self._ledger.trials(self._study.id, numbers):
+                if stop():
+                    return
+                trial = _Trial(record, curves.get(record.number), groups[record.number], known.get(record.number))
+                self._attempt(trial.rows, outcome, partial(self._publish_trial, trial, fresh))
+        finally:
+            self._ledger.set_run_ids(self._study.id, fresh)
+
+    def _attempt(self, rows: Sequence[OutboxRow], outcome: Outcome, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except MlflowException as error:
+            if not is_rejection(error):
+                raise
+            outcome.rejected |= dict.fromkeys((row.id for row in rows), reason(self._uri, error))
+        else:
+            outcome.published += [row.id for row in rows]
+
+    def _publish_trial(self, trial: _Trial, fresh: dict[int | None, str]) -> None:
+        """A run begins when its trial's training does: before that, there is nothing to show."""
+        record = trial.record
+        if record.started_at is None and not trial.ended:
+            return
+        run_id = trial.run_id or self._trial_run(record)
+        params = [] if trial.run_id else content.params(record)
+        tags = content.end_tags(record) if trial.ended else None
+        self._runs.log(run_id, trial.metrics(), params, tags)
+        if trial.ended:
+            ended_at = content.milliseconds(record.ended_at or record.asked_at)
+            self._runs.set_status(run_id, content.END_STATUS[record.state], ended_at)
+        if trial.run_id is None:
+            fresh[record.number] = run_id
+
+    def _trial_run(self, record: TrialRecord) -> str:
+        tags = content.trial_tags(self._study, self._parent, record)
+        started_at = content.milliseconds(record.started_at or record.asked_at)
+        run_id = self._runs.ensure(content.run_name(self._study, record.number), tags, started_at)
+        self._runs.log_dataset(run_id, content.dataset(self._study))
+        return run_id
+
+    def _publish_study(self, rows: Sequence[OutboxRow]) -> None:
+        kinds = {row.kind for row in rows}
+        if "study" in kinds:
+            spec = StudySpec.model_validate_json(self._study.spec_json)
+            self._runs.log(self._parent, tags=content.study_tags(self._study))
+            self._runs.log_dataset(self._parent, content.dataset(self._study))
+            self._runs.log_text(self._parent, to_yaml(spec), "config.yaml")
+        if "summary" in kinds:
+            self._publish_summary()
+        changed_at = content.milliseconds(self._study.changed_at)
+        self._runs.set_status(self._parent, content.STUDY_STATUS[self._study.state], changed_at)
+
+    def _publish_summary(self) -> None:
+        summary, at = self._ledger.summary(self._study.id) or {}, self._ledger.summary_at(self._study.id)
+        metrics = content.summary_metrics(summary, at or self._study.changed_at)
+        self._runs.log(self._parent, metrics, tags=content.summary_tags(summary))
+        self._runs.log_text(self._parent, trials_csv(self._ledger.trials(self._study.id)), "trials.csv")
+        self._mark_best((summary.get("best") or {}).get("number"))
+        analyze(self._uri)
+
+    def _mark_best(self, number: int | None) -> None:
+        """A study that went on may have a new best trial."""
+        best = None if number is None else self._ledger.run_id(self._study.id, number)
+        for run_id in self._runs.tagged(self._parent, BEST_TAG, "true"):
+            if run_id != best:
+                self._runs.log(run_id, tags={BEST_TAG: "false"})
+        if best is not None:
+            self._runs.log(best, tags={BEST_TAG: "true"})
+
+    def _parent_run(self, client: MlflowClient) -> tuple[str, str]:
+        """The ids of the study's experiment and run, which are remembered or found or made.
+
+        What is remembered is asked for: where MLflow's store was removed, everything must be published anew.
+        """
+        known = self._ledger.run_id(self._study.id, None)
+        if known is not None:
+            experiment = client.get_experiment(client.get_run(known).info.experiment_id)
+            check_active(experiment)
+            return experiment.experiment_id, known
+        experiment_id = ensure_experiment(client, self._study.name, artifact_root(self._uri))
+        started_at = content.milliseconds(self._study.created_at)
+        tags = content.study_tags(self._study)
+        run_id = Runs(client, experiment_id).ensure(content.run_name(self._study, None), tags, started_at)
+        self._ledger.set_experiment_id(self._study.id, experiment_id)
+        self._ledger.set_run_id(self._study.id, None, run_id)
+        return experiment_id, run_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A trial, what is measured of it, what is to be shown of it, and its run if that is known."""
+
+    record: TrialRecord
+    curve: Curve | None
+    rows: list[OutboxRow]
+    run_id: str | None
+
+    @property
+    def ended(self) -> bool:
+        """Its end is among what is to be shown."""
+        return self.record.state is not TrialState.RUNNING and any(row.kind == "end" for row in self.rows)
+
+    def metrics(self) -> list[Metric]:
+        """The losses of its waiting epochs, and what it came to."""
+        losses = [
+            metric
+            for row in self.rows
+            if self.curve and row.first is not None and row.last is not None
+            for metric in content.epoch_metrics(self.curve, row.first, row.last)
+        ]
+        return losses + (content.end_metrics(self.record) if self.ended else [])
+
+
+def _by_trial(rows: Sequence[OutboxRow]) -> dict[int | None, list[OutboxRow]]:
+    groups: defaultdict[int | None, list[OutboxRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.trial].append(row)
+    return groups
