@@ -236,6 +236,7 @@ class Study:
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=network,
             preprocessor=prepared.preprocessor,
+            names=prepared.names,
             metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": device},
             force=force,
         )
@@ -278,7 +279,7 @@ def train(
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
-    trial = Trial(0, Hyperparameters(**spec.space.fixed()), seed)
+    trial = Trial(0, Hyperparameters.of(spec.space.fixed()), seed)
     data = TrainingData.of(rows.train, rows.validation, device)
     trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
     return Model(spec, origin.parent, trial, device, prepared, trained)
@@ -319,6 +320,7 @@ class Model:
             end=ended,
             network=self._network,
             preprocessor=self._prepared.preprocessor,
+            names=self._prepared.names,
             metrics={"fingerprint": self._prepared.fingerprint, "device": self._device},
             force=force,
         )

@@ -1,7 +1,4 @@
-"""What a model has to beat: the training rows' mean, and PCA with a code of the same length.
-
-Legend: N rows, F features.
-"""
+"""What a model has to beat: the training rows' mean, and PCA with a code of the same length."""
 
 from __future__ import annotations
 
@@ -13,10 +10,12 @@ from sklearn.decomposition import PCA
 
 from tuner.data.prepare import Rows
 
-EPSILON = 1e-6  # for bce a reconstruction is clipped into [EPSILON, 1 - EPSILON]: a wrong certainty costs 13.8, not infinity
+EPSILON = (
+    1e-6  # for bce a reconstruction is clipped into [EPSILON, 1 - EPSILON]: a wrong certainty costs 13.8, not infinity
+)
 ROWS_AT_ONCE = 16_384
 
-Values = NDArray[np.float64]
+Values = NDArray[np.float64]  # (rows, features)
 Reconstruct = Callable[[Values], Values]
 
 
@@ -31,8 +30,8 @@ def baselines(rows: Rows, code: int, loss: str) -> dict[str, dict[str, float]]:
     Returns:
         `{"validation": {"mean": ..., "pca": ...}, "test": {...}}`, each the mean over rows and features.
     """
-    train_NF = rows.train.astype(np.float64)
-    predictors = {"mean": _mean(train_NF), "pca": _pca(train_NF, code)}
+    train = rows.train.astype(np.float64)
+    predictors = {"mean": _mean(train), "pca": _pca(train, code)}
     splits = {"validation": rows.validation, "test": rows.test}
     return {
         split: {name: _mean_loss(predict, part, loss) for name, predict in predictors.items()}
@@ -40,36 +39,35 @@ def baselines(rows: Rows, code: int, loss: str) -> dict[str, dict[str, float]]:
     }
 
 
-def _mean(train_NF: Values) -> Reconstruct:
-    mean_F = train_NF.mean(axis=0)
-    return lambda rows_NF: np.broadcast_to(mean_F, rows_NF.shape)
+def _mean(train: Values) -> Reconstruct:
+    mean = train.mean(axis=0)
+    return lambda rows: np.broadcast_to(mean, rows.shape)
 
 
-def _pca(train_NF: Values, code: int) -> Reconstruct:
+def _pca(train: Values, code: int) -> Reconstruct:
     """The best linear code (Eckart & Young 1936); no solver here draws random numbers."""
-    rows, features = train_NF.shape
-    solver = "covariance_eigh" if features <= rows else "full"
-    pca = PCA(min(code, rows, features), svd_solver=solver)
+    solver = "covariance_eigh" if train.shape[1] <= train.shape[0] else "full"
+    pca = PCA(min(code, *train.shape), svd_solver=solver)
     with np.errstate(divide="ignore", invalid="ignore"):  # the variance of a single row, which is not used
-        pca.fit(train_NF)
-    return lambda rows_NF: pca.inverse_transform(pca.transform(rows_NF))
+        pca.fit(train)
+    return lambda rows: pca.inverse_transform(pca.transform(rows))
 
 
-def _mean_loss(reconstruct: Reconstruct, rows_NF: NDArray[np.float32], loss: str) -> float:
+def _mean_loss(reconstruct: Reconstruct, rows: NDArray[np.float32], loss: str) -> float:
     total = 0.0
-    for start in range(0, len(rows_NF), ROWS_AT_ONCE):
-        part = rows_NF[start : start + ROWS_AT_ONCE].astype(np.float64)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE].astype(np.float64)
         total += float(LOSSES[loss](part, reconstruct(part)).sum())
-    return total / rows_NF.size
+    return total / rows.size
 
 
-def _squared_error(rows_NF: Values, guess_NF: Values) -> Values:
-    return (rows_NF - guess_NF) ** 2
+def _squared_error(rows: Values, guess: Values) -> Values:
+    return (rows - guess) ** 2
 
 
-def _cross_entropy(rows_NF: Values, guess_NF: Values) -> Values:
-    guess_NF = np.clip(guess_NF, EPSILON, 1 - EPSILON)
-    return -(rows_NF * np.log(guess_NF) + (1 - rows_NF) * np.log1p(-guess_NF))
+def _cross_entropy(rows: Values, guess: Values) -> Values:
+    guess = np.clip(guess, EPSILON, 1 - EPSILON)
+    return -(rows * np.log(guess) + (1 - rows) * np.log1p(-guess))
 
 
 LOSSES = {"mse": _squared_error, "bce": _cross_entropy}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,15 +29,13 @@ class Losses(Frozen):
     baselines: Baselines
 
 
-class Card(Frozen):
+class Card(Frozen, extra="ignore"):
     """The whole of `metrics.json`.
 
     Attributes:
         format: version of the export's form.
         sizes: units of every layer, input and output included.
         parameters: weights and biases in all.
-        names: the features' names, in the order of the columns.
-        shape: one row's own shape, (8, 8) for images, (F,) for a table.
         files: sha256 of the files that the model is loaded from.
     """
 
@@ -51,11 +48,9 @@ class Card(Frozen):
     losses: Losses
     params: dict[str, Scalar]
     parameters: int
-    sizes: tuple[int, ...] = Field(min_length=3)
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=3)
     activation: Activation
     loss: Loss
-    names: tuple[str, ...]
-    shape: tuple[int, ...] = Field(min_length=1)
     fingerprint: str | None
     device: str | None
     versions: dict[str, str]
@@ -63,14 +58,9 @@ class Card(Frozen):
     files: dict[str, str]
 
     @model_validator(mode="after")
-    def _describes_one_model(self) -> Self:
-        features = math.prod(self.shape)
+    def _mirrored(self) -> Self:
         if self.sizes != self.sizes[::-1] or len(self.sizes) % 2 == 0:
-            raise mistake(f"must be mirrored around the code, got {list(self.sizes)}", "sizes")
-        if self.sizes[0] != features:
-            raise mistake(f"must begin with the {features} features of shape {list(self.shape)}", "sizes")
-        if len(self.names) != features:
-            raise mistake(f"must have one name for each of the {features} features, got {len(self.names)}", "names")
+            raise mistake(f"sizes must be mirrored around the code, got {list(self.sizes)}")
         return self
 
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tuner.errors import ExportError
@@ -86,17 +87,19 @@ def _swap(new: Path, place: Path) -> None:
         new.rename(place)
         return
     old = _beside(place)
-    place.rename(old)
     try:
+        place.rename(old)
         new.rename(place)
     except BaseException:
-        old.rename(place)
+        if old.exists() and not place.exists():
+            old.rename(place)
         raise
     _discard(old)
 
 
 def _discard(old: Path) -> None:
-    """Delete an export by its files' names, so that nothing else can ever go with it."""
-    for name in FILES | _LITTER:
-        (old / name).unlink(missing_ok=True)
-    old.rmdir()
+    """Delete what was replaced by its files' names, so that nothing else can ever go with it."""
+    with suppress(OSError):  # something else came in meanwhile: it stays, and the new export stands
+        for name in FILES | _LITTER:
+            (old / name).unlink(missing_ok=True)
+        old.rmdir()

@@ -72,7 +72,7 @@ class Search:
         self._asked[asked.number] = asked
         search = self._spec.search
         seed = derive_seed(search.seed, "trial", asked.number) if search.trial_seed is None else search.trial_seed
-        return Trial(asked.number, Hyperparameters(**{**self._spec.space.fixed(), **asked.params}), seed)
+        return Trial(asked.number, Hyperparameters.of({**self._spec.space.fixed(), **asked.params}), seed)
 
     def tell(self, told: Round, curves: Mapping[int, Curve]) -> Decision:
         """What follows from a whole round.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 from tuner.spec.space import Activation, SearchSpace, largest
 
@@ -21,6 +22,15 @@ class Hyperparameters:
     bottleneck: int
     weight_decay: float
     input_noise: float
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From a value for each name.
+
+        Raises:
+            TypeError: a name is missing or unknown.
+        """
+        return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
         """Name to value, in the order of declaration."""

@@ -46,7 +46,7 @@ class DataSpec(Frozen):
 
     source: str = Field(
         min_length=1,
-        description="sklearn:digits, or a path beside this file: table.csv, table.parquet, arrays.npy, arrays.npz, images/",
+        description="sklearn:digits, or a path beside this file: table.csv, .parquet, arrays.npy, .npz, images/",
     )
     array: str | None = Field(None, description="The array's name inside an .npz file.")
     columns: Names | None = Field(None, description="Only these columns of a table.")
@@ -109,7 +109,7 @@ class StudySpec(Frozen):
     space: SearchSpace
     loss: Loss = Field("mse", description="Reconstruction loss: mse for continuous data, bce for values in [0, 1].")
     search: SearchSpec
-    final: FinalSpec = Field(default_factory=lambda: FinalSpec(), description="How the winner is made sure of.")
+    final: FinalSpec = Field(default_factory=FinalSpec, description="How the winner is made sure of.")
     device: Annotated[str, AfterValidator(_device)] = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
 
     @model_validator(mode="after")

@@ -1,0 +1,78 @@
+"""Arrays in .npy and .npz files; nothing pickled is ever read."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import DataError
+from tuner.spec.study import DataSpec
+
+Read = tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...]]
+_BROKEN = (
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    KeyError,
+)
+
+
+def read_npy(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers share one signature
+    """A whole .npy file."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except _BROKEN as error:
+        raise _broken(error) from None
+    if not isinstance(array, np.ndarray):
+        raise DataError("must be one array, got an archive; name it .npz.")
+    return as_rows(array)
+
+
+def read_npz(path: Path, spec: DataSpec) -> Read:
+    """One array of an .npz file: `data.array`, or the only one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise DataError("must be an archive of arrays, got a single one; name it .npy.")
+            return as_rows(archive[_chosen(list(archive.files), spec.array)])
+    except _BROKEN as error:
+        raise _broken(error) from None
+    except AttributeError:
+        raise DataError("must be an archive of arrays, got a single one; name it .npy.") from None
+
+
+def _chosen(names: list[str], wanted: str | None) -> str:
+    if not names:
+        raise DataError("must hold an array, got none.")
+    if wanted is None and len(names) > 1:
+        raise DataError(f"data.array must name one of its arrays: {', '.join(names)}.")
+    if wanted is not None and wanted not in names:
+        raise DataError(f"data.array must be one of {', '.join(names)}, got {wanted}.")
+    return wanted or names[0]
+
+
+def as_rows(array: NDArray[np.generic]) -> Read:
+    """An array of two or more dimensions as rows; the first counts them."""
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"must hold real numbers, got an array of {array.dtype}.")
+    if array.ndim < 2:
+        raise DataError(f"must have rows and columns, got an array of {array.ndim} dimension(s); use reshape(-1, 1).")
+    shape = tuple(int(size) for size in array.shape[1:])
+    values = array.reshape(len(array), -1).astype(np.float64)
+    names = tuple("x" + "_".join(map(str, place)) for place in np.ndindex(*shape))
+    return values, names, shape
+
+
+def _broken(error: Exception) -> DataError:
+    if "pickle" in str(error).lower() or "object" in str(error).lower():
+        return DataError("must hold plain numbers; arrays of objects are pickled, and no pickle is ever read.")
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return DataError(f"must be a whole array file, got: {reason}")

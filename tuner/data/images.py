@@ -1,0 +1,60 @@
+"""Folders of PNG or JPEG files of one size."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.arrays import Read
+from tuner.errors import DataError
+from tuner.spec.study import DataSpec
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+def read_images(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers share one signature
+    """All images of a folder, by name: (H, W) where all are grey, else (H, W, 3); other files are passed over.
+
+    Palettes become colours; transparency is dropped; 16-bit grey keeps its values.
+    """
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+    if not files:
+        raise DataError("must hold .png or .jpg files, got none.")
+    images = [_read(file) for file in files]
+    coloured = any(image.ndim == 3 for image in images)
+    images = [np.repeat(image[..., None], 3, axis=2) if coloured and image.ndim == 2 else image for image in images]
+    first = images[0].shape
+    for file, image in zip(files, images, strict=True):
+        if image.shape != first:
+            raise DataError(
+                f"its images must be of one size, got {_size(first)} ({files[0].name})"
+                f" and {_size(image.shape)} ({file.name})."
+            )
+    values = np.stack(images).reshape(len(images), -1).astype(np.float64)
+    return values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*first)), first
+
+
+def _read(file: Path) -> NDArray[np.generic]:
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only this source needs it
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=["PNG", "JPEG"]) as image:
+                grey = image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+                plain = (
+                    image if image.mode.startswith("I") or image.mode == "F" else image.convert("L" if grey else "RGB")
+                )
+                return np.asarray(plain)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{file.name}: must be an image of a usual size, got a huge one.") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(file), file.name)[:200]
+        raise DataError(f"{file.name}: must be a whole PNG or JPEG image, got: {reason}") from None
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]}"

@@ -1,0 +1,186 @@
+"""All that happens to the data before any trial: loaded, checked, split, scaled, written once for all workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.preprocess import Preprocessor
+from tuner.data.readers import Dataset, load
+from tuner.data.split import Split, split_rows
+from tuner.errors import DataError
+from tuner.spec.space import IntDistribution, largest
+from tuner.spec.study import DataSpec, StudySpec
+
+T = TypeVar("T")
+Matrix = NDArray[np.float32]
+FORMAT = 1  # grows when the same declaration is to give another file
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """The prepared splits, (rows, F) float32 each."""
+
+    train: Matrix
+    validation: Matrix
+    test: Matrix
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prepared:
+    """The prepared file and all that is known about it.
+
+    Attributes:
+        path: a .npy file, rows of training, validation and test split in this order.
+        sha256: of its bytes.
+        features: columns.
+        train, validation, test: rows of each split.
+        shape: a raw row's own shape.
+        names: the columns.
+        fingerprint: of the raw data and of the declaration's data block.
+        preprocessor: fitted on the training rows.
+    """
+
+    path: str
+    sha256: str
+    features: int
+    train: int
+    validation: int
+    test: int
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    fingerprint: str
+    preprocessor: Preprocessor
+
+
+def fingerprint(data: Dataset, spec: DataSpec) -> str:
+    """SHA-256 over the rows, their names and shape, and the data block; the same wherever the files stand."""
+    about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": spec.model_dump(mode="json")}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(data.values, dtype="<f8").data)
+    return digest.hexdigest()
+
+
+def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
+    """Load, check, split, scale, and write the one file that workers map.
+
+    Args:
+        spec: the declaration.
+        base: the folder that a path in it is relative to.
+        folder: where `prepared/` stands.
+
+    Raises:
+        DataError: the data cannot be used as declared.
+    """
+    data = load(spec.data, base)
+    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.search.seed)
+    _check_batch_size(spec, len(split.train), data.where)
+    _check_loss(spec, data)
+    clip = spec.loss == "bce"
+    fitted = _named(
+        data, lambda: Preprocessor.fit(data.values[split.train], data.shape, data.names, spec.data.scaling, clip)
+    )
+    mark = fingerprint(data, spec.data)
+    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.search.seed}/{clip}".encode()).hexdigest()[:32]
+    path = (folder / "prepared" / f"{key}.npy").absolute()
+    digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted)))
+    counts = len(split.train), len(split.validation), len(split.test)
+    return Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted)
+
+
+def open_rows(path: str, sha256: str | None, counts: tuple[int, int, int]) -> Rows:
+    """Map a prepared file; its pages are shared by all processes that do.
+
+    Args:
+        path: the file.
+        sha256: what its bytes must give; None skips the check.
+        counts: rows of each split.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        if sha256 is not None and _digest(Path(path)) != sha256:
+            raise DataError(f"{path}: the prepared data is damaged; delete the file and run the study again.")
+        rows = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: the prepared data cannot be read ({error}); run the study again.") from None
+    first, second = counts[0], counts[0] + counts[1]
+    if rows.ndim != 2 or len(rows) != second + counts[2] or rows.dtype != np.float32:
+        raise DataError(f"{path}: the prepared data has another shape; delete the file and run the study again.")
+    return Rows(rows[:first], rows[first:second], rows[second:])
+
+
+def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> Matrix:
+    return np.concatenate(
+        [fitted.transform(data.values[index]) for index in (split.train, split.validation, split.test)]
+    )
+
+
+def _written(path: Path, make: Callable[[], Matrix]) -> str:
+    """The digest of a file that is there and whole, or is written now: beside its place, then renamed."""
+    note = path.with_suffix(".sha256")
+    try:
+        if note.read_text(encoding="ascii") == (known := _digest(path)):
+            return known
+    except (OSError, ValueError):
+        pass  # not there yet, or not readable: written again
+    rows = make()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, lambda file: np.save(file, rows, allow_pickle=False))
+        digest = _digest(path)
+        _replace(note, lambda file: file.write(digest.encode()))
+    except OSError as error:
+        raise DataError(f"{path.parent}: the prepared data must be written here, got: {error.strerror}.") from None
+    return digest
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _named(data: Dataset, call: Callable[[], T]) -> T:
+    """Put the source's name into an error of the preprocessor."""
+    try:
+        return call()
+    except DataError as error:
+        raise DataError(str(error).replace("data:", f"{data.where}:", 1)) from None
+
+
+def _check_batch_size(spec: StudySpec, rows: int, where: str) -> None:
+    batch = largest(spec.space.batch_size)
+    if batch > rows:
+        key = "space.batch_size.high" if isinstance(spec.space.batch_size, IntDistribution) else "space.batch_size"
+        raise DataError(f"{where}: {key} must be at most {rows}, the rows to train on, got {batch}.")
+
+
+def _check_loss(spec: StudySpec, data: Dataset) -> None:
+    """Loss bce is defined between 0 and 1; minmax brings the training rows there and clips the others."""
+    low, high = float(data.values.min()), float(data.values.max())
+    if spec.loss == "bce" and spec.data.scaling == "none" and not (low >= 0 and high <= 1):
+        raise DataError(
+            f"{data.where}: loss bce needs values between 0 and 1, got {low:g} to {high:g};"
+            " use scaling minmax or loss mse."
+        )

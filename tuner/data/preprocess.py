@@ -1,0 +1,180 @@
+"""Scaling: fitted on training rows alone, invertible, and saved as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Preprocessor:
+    """scaled = (raw - offset) / scale, column by column.
+
+    Attributes:
+        scaling: minmax, standard or none.
+        shape: a raw row's own shape, (F,) for a table, (8, 8) for an image.
+        names: the columns, F of them.
+        offset: (F,).
+        scale: (F,), never zero.
+        clip: scaled values are clipped to [0, 1], as bce needs; these alone cannot be inverted.
+    """
+
+    scaling: str
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    offset: Values
+    scale: Values
+    clip: bool
+
+    @classmethod
+    def fit(cls, train_NF: Values, shape: tuple[int, ...], names: tuple[str, ...], scaling: str, clip: bool) -> Self:
+        """Fit to training rows (N, F).
+
+        minmax maps each column of a table to [0, 1], and the pixels of images by one joint range; a column that is
+        constant becomes 0. standard gives each column mean 0 and deviation 1, the pixels of images one joint mean and
+        deviation.
+
+        Raises:
+            DataError: a column's range is beyond what a float can tell.
+        """
+        joint = train_NF.reshape(-1, 1) if len(shape) > 1 else train_NF
+        columns = train_NF.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            offset, scale = (_column(values, columns) for values in _FITS[scaling](joint))
+        odd = ~(np.isfinite(offset) & np.isfinite(scale))
+        if odd.any():
+            name = names[int(odd.argmax())]
+            raise DataError(f"data: column {name}: must span a range that a float can hold, got a larger one.")
+        return cls(scaling, shape, names, offset, np.where(scale > 0, scale, 1.0), clip)
+
+    def transform(self, raw: Any) -> NDArray[np.float32]:
+        """Raw rows to scaled ones, (N, F) float32.
+
+        Args:
+            raw: (N, F) or (N, *shape) numbers, or a DataFrame that has the columns by name, in any order.
+
+        Raises:
+            DataError: other columns, or values that are no finite numbers.
+        """
+        rows = self._rows(raw)
+        scaled = (rows - self.offset) / self.scale
+        if self.clip:
+            np.clip(scaled, 0, 1, out=scaled)
+        with np.errstate(over="ignore"):
+            narrow = scaled.astype(np.float32)
+        bad = np.argwhere(~np.isfinite(narrow))
+        if len(bad):
+            row, column = bad[0]
+            came = rows[row, column]
+            raise DataError(
+                f"data: column {self.names[column]}, row {row + 1}: must be a finite number of a usable size,"
+                f" got {came}."
+            )
+        return narrow
+
+    def inverse(self, scaled_NF: NDArray[np.floating[Any]]) -> Values:
+        """Scaled rows (N, F) to raw ones, (N, *shape) float64."""
+        raw = np.asarray(scaled_NF, dtype=np.float64) * self.scale + self.offset
+        return raw.reshape(len(raw), *self.shape)
+
+    def to_json(self) -> str:
+        """Everything, floats written so that they are read as the same value."""
+        return json.dumps(
+            {
+                "version": VERSION,
+                "scaling": self.scaling,
+                "shape": list(self.shape),
+                "names": list(self.names),
+                "offset": self.offset.tolist(),
+                "scale": self.scale.tolist(),
+                "clip": self.clip,
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote.
+
+        Raises:
+            DataError: it is something else.
+        """
+        try:
+            known = json.loads(text)
+            if known["version"] != VERSION:
+                raise ValueError(f"version {known['version']!r}")
+            made = cls(
+                str(known["scaling"]),
+                tuple(int(size) for size in known["shape"]),
+                tuple(str(name) for name in known["names"]),
+                np.array(known["offset"], dtype=np.float64),
+                np.array(known["scale"], dtype=np.float64),
+                bool(known["clip"]),
+            )
+            made._check()
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            raise DataError(f"preprocessing: expected version {VERSION} of offsets and scales, got: {reason}") from None
+        return made
+
+    def _check(self) -> None:
+        columns = math.prod(self.shape)
+        if not (self.offset.shape == self.scale.shape == (columns,) and len(self.names) == columns):
+            raise ValueError("names, offset, scale and shape disagree")
+        if not (np.isfinite(self.offset).all() and np.isfinite(self.scale).all() and (self.scale > 0).all()):
+            raise ValueError("an offset or scale is out of range")
+
+    def _rows(self, raw: Any) -> Values:
+        if hasattr(raw, "columns"):
+            raw = self._selected(raw)
+        try:
+            rows = np.asarray(raw, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataError("data: every value must be a number, got something else.") from None
+        if rows.ndim >= 1 and rows.shape[1:] in (self.shape, (len(self.names),)):
+            return rows.reshape(len(rows), len(self.names))
+        expected = " or ".join(sorted({str(("N", *self.shape)), str(("N", len(self.names)))}))
+        raise DataError(f"data: rows must have the shape {expected}, got {rows.shape}.".replace("'", ""))
+
+    def _selected(self, frame: pd.DataFrame) -> pd.DataFrame:
+        missing = [name for name in self.names if name not in frame.columns]
+        if missing:
+            raise DataError(
+                f"data: the table must have the columns {', '.join(self.names[:20])};"
+                f" missing: {', '.join(missing[:20])}."
+            )
+        return frame[list(self.names)]
+
+
+def _minmax(values: Values) -> tuple[Values, Values]:
+    low = values.min(0)
+    return low, values.max(0) - low
+
+
+def _standard(values: Values) -> tuple[Values, Values]:
+    return values.mean(0), values.std(0)
+
+
+def _none(values: Values) -> tuple[Values, Values]:
+    return np.zeros(values.shape[1]), np.ones(values.shape[1])
+
+
+_FITS = {"minmax": _minmax, "standard": _standard, "none": _none}
+
+
+def _column(values: Values, columns: int) -> Values:
+    """One value per column, for a joint fit as well."""
+    return np.ascontiguousarray(np.broadcast_to(values, columns))

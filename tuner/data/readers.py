@@ -1,0 +1,135 @@
+"""From what a user has to one matrix of numbers: a reader for each kind of source."""
+
+from __future__ import annotations
+
+import difflib
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.arrays import read_npy, read_npz
+from tuner.data.images import read_images
+from tuner.data.tables import read_csv, read_parquet
+from tuner.errors import DataError
+from tuner.spec.study import DataSpec
+
+BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Dataset:
+    """Rows of finite numbers.
+
+    Attributes:
+        values: (N, F) float64.
+        names: F names.
+        shape: a row's own shape: (F,) for a table, (8, 8) for an image.
+        where: the source, for messages.
+    """
+
+    values: NDArray[np.float64]
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    where: str
+
+
+_READERS: dict[str, Callable[[Path, DataSpec], tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...]]]] = {
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+    ".npy": read_npy,
+    ".npz": read_npz,
+}
+
+
+def load(spec: DataSpec, base: Path) -> Dataset:
+    """The rows that a declaration's data block names.
+
+    Args:
+        spec: the block.
+        base: the folder that a path in it is relative to.
+
+    Raises:
+        DataError: the rows cannot be had, or are not finite numbers; the sentence names file, column and row.
+    """
+    if spec.source.startswith("sklearn:"):
+        _refuse_columns(spec, "a bundled data set")
+        return _bundled(spec.source)
+    path = base / Path(spec.source).expanduser()
+    where = spec.source
+    try:
+        read = _reader(path, where, spec)
+        values, names, shape = read(path, spec)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    except MemoryError:
+        raise DataError(f"{where}: must fit into memory, but does not.") from None
+    except OSError as error:
+        raise DataError(f"{where}: must be readable, got: {error.strerror or error}.") from None
+    return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where))
+
+
+def _reader(
+    path: Path, where: str, spec: DataSpec
+) -> Callable[[Path, DataSpec], tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...]]]:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise DataError(f"must be a file or folder beside the space file, got: {error.strerror} ({path}).") from None
+    except ValueError:
+        raise DataError(f"must be a file's name, got {where!r}.") from None
+    if stat.S_ISDIR(mode):
+        _refuse_columns(spec, "a folder of images")
+        return read_images
+    if not stat.S_ISREG(mode):
+        raise DataError("must be a regular file or a folder.")
+    kind = path.suffix.lower()
+    if kind not in _READERS:
+        raise DataError(f"must end in {', '.join(_READERS)} or be a folder of images, got {kind or 'no ending'}.")
+    if kind in (".npy", ".npz"):
+        _refuse_columns(spec, "an array")
+    if spec.array is not None and kind != ".npz":
+        raise DataError(f"data.array names an array inside an .npz file, got a {kind} file.")
+    return _READERS[kind]
+
+
+def _refuse_columns(spec: DataSpec, what: str) -> None:
+    if spec.columns or spec.exclude:
+        raise DataError(f"data.columns and data.exclude choose columns of a table by name, got {what}.")
+
+
+def _bundled(source: str) -> Dataset:
+    """One of scikit-learn's bundled sets; nothing is downloaded."""
+    name = source.removeprefix("sklearn:")
+    if name not in BUNDLED:
+        near = difflib.get_close_matches(name, BUNDLED, 1)
+        hint = f"; did you mean sklearn:{near[0]}?" if near else "."
+        raise DataError(f"{source}: must be one of {', '.join(f'sklearn:{one}' for one in BUNDLED)}{hint}")
+    from sklearn import datasets  # noqa: PLC0415 - a second to import, and only these sources need it
+
+    bunch = getattr(datasets, f"load_{name}")()
+    shape = (8, 8) if name == "digits" else (bunch.data.shape[1],)
+    return Dataset(
+        np.ascontiguousarray(bunch.data, dtype=np.float64), tuple(map(str, bunch.feature_names)), shape, source
+    )
+
+
+def _checked(data: Dataset) -> Dataset:
+    """Refuse what no autoencoder can learn from."""
+    rows, columns = data.values.shape
+    if rows < 3 or columns == 0:
+        raise DataError(f"{data.where}: must have at least 3 rows and 1 column, got {rows} and {columns}.")
+    bad = np.argwhere(~np.isfinite(data.values))
+    if len(bad):
+        row, column = bad[0]
+        came = "a missing value" if np.isnan(data.values[row, column]) else "infinity"
+        raise DataError(
+            f"{data.where}: column {data.names[column]}, row {row + 1}: must be a finite number, got {came}"
+            f" ({len(bad)} such values in all)."
+        )
+    if (data.values == data.values[0]).all():
+        raise DataError(f"{data.where}: must hold rows that differ, got {rows} equal ones.")
+    return data

@@ -1,0 +1,147 @@
+"""Tables in .csv and .parquet files: chosen columns, each of numbers."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tuner.data.arrays import Read
+from tuner.errors import DataError
+from tuner.spec.study import DataSpec
+
+DELIMITERS = ",;\t|"
+LONGEST_HEADER = 10_000_000
+
+
+def read_csv(path: Path, spec: DataSpec) -> Read:
+    """A CSV file with a header; comma, semicolon, tab or bar between the cells, whichever the header has most of."""
+    delimiter, header = _header(path)
+    chosen = _choose(header, spec)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                sep=delimiter,
+                usecols=chosen,
+                index_col=False,
+                encoding="utf-8-sig",
+                float_precision="round_trip",
+                low_memory=False,
+                skip_blank_lines=False,
+            )
+    except (
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        pd.errors.EmptyDataError,
+        UnicodeError,
+        ValueError,
+    ) as error:
+        raise _broken("CSV table", error) from None
+    return _numbers(table[list(chosen)], "line", 2)
+
+
+def read_parquet(path: Path, spec: DataSpec) -> Read:
+    """A Parquet file."""
+    import pyarrow as pa  # noqa: PLC0415 - half a second, and only this source needs it
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            chosen = _choose(file.schema_arrow.names, spec)
+            table = file.read(list(chosen)).to_pandas()
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise _broken("Parquet table", error) from None
+    return _numbers(table[list(chosen)], "row", 1)
+
+
+def _header(path: Path) -> tuple[str, list[str]]:
+    """The delimiter and the column names of a CSV file."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline(LONGEST_HEADER)
+            delimiter = max(DELIMITERS, key=first.count)
+            file.seek(0)
+            names = next(csv.reader(file, delimiter=delimiter, strict=True), [])
+    except (csv.Error, UnicodeError) as error:
+        raise _broken("CSV table", error) from None
+    if not any(name.strip() for name in names):
+        raise DataError("must be a CSV table that begins with a header line, got an empty line or file.")
+    if all(_is_number(name) for name in names):
+        raise DataError(
+            f"must begin with a header line that names its columns, got numbers ({', '.join(names[:4])}, ...)."
+        )
+    for place, name in enumerate(names, start=1):
+        if not name.strip():
+            raise DataError(
+                f"its header must name every column, got none for column {place} (pandas: to_csv(index=False))."
+            )
+    return delimiter, names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _choose(names: Sequence[str], spec: DataSpec) -> list[str]:
+    """The columns that are used, in the file's order."""
+    repeated = sorted({name for name in names if list(names).count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
+        raise DataError(f"its header must name every column once, got {repeated[0]} more than once.")
+    for key, wanted in (("columns", spec.columns), ("exclude", spec.exclude)):
+        for name in wanted or ():
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names[:20])}."
+                raise DataError(f"data.{key}: there is no column {name}{hint}")
+    chosen = [name for name in names if name in (spec.columns or names) and name not in (spec.exclude or ())]
+    if not chosen:
+        raise DataError("must keep at least one column, but data.exclude names them all.")
+    return chosen
+
+
+def _numbers(table: pd.DataFrame, unit: str, first: int) -> Read:
+    """The table as a matrix; a cell that is no number is named by column and place."""
+    if table.empty:
+        raise DataError("must have rows, got a table without any.")
+    columns = [_column(table[name], str(name), unit, first) for name in table.columns]
+    return np.column_stack(columns), tuple(map(str, table.columns)), (len(columns),)
+
+
+def _column(column: pd.Series, name: str, unit: str, first: int) -> NDArray[np.float64]:
+    missing = column.isna().to_numpy()
+    if missing.any():
+        place = int(missing.argmax()) + first
+        raise DataError(
+            f"column {name}, {unit} {place}: must be a number, got a missing value ({missing.sum()} in this column)."
+        )
+    if pd.api.types.is_bool_dtype(column) or (
+        pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
+    ):
+        return column.to_numpy(dtype=np.float64)
+    is_time = pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column)
+    text = column.astype(str)
+    odd = np.ones(len(text), dtype=bool) if is_time else pd.to_numeric(text, errors="coerce").isna().to_numpy()
+    if not odd.any():
+        return pd.to_numeric(text).to_numpy(dtype=np.float64)
+    place = int(odd.argmax())
+    raise DataError(
+        f"column {name}, {unit} {place + first}: must be a number, got {text.iloc[place][:40]!r};"
+        f" leave the column out with `exclude: [{name}]`."
+    )
+
+
+def _broken(what: str, error: Exception) -> DataError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return DataError(f"must be a whole {what}, got: {reason}")

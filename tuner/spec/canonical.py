@@ -1,0 +1,68 @@
+"""A declaration written down again, and compared with another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tuner.spec.strict_yaml import scalar
+from tuner.spec.study import StudySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A key whose value differs; None where it is not given."""
+
+    key: str
+    old: Any
+    new: Any
+
+
+def to_yaml(spec: StudySpec) -> str:
+    """A file that, read again, gives an equal declaration; defaults are written out, keys without a value are not."""
+    return yaml.dump(_given(spec.model_dump(mode="json")), Dumper=_Dumper, sort_keys=False, width=110)
+
+
+def changed_keys(old: StudySpec, new: StudySpec) -> list[Change]:
+    """The dotted keys in which two declarations differ; a hyperparameter counts as one key."""
+    before, after = dict(_leaves(old.model_dump(mode="json"))), dict(_leaves(new.model_dump(mode="json")))
+    keys = dict.fromkeys([*before, *after])
+    return [Change(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _given(item) for key, item in value.items() if item is not None}
+    return value
+
+
+def _leaves(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in block.items():
+        if isinstance(value, dict) and "type" not in value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value) if isinstance(value, dict | list) else value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Numbers and words plain, text in quotes where our reader would take it for a number or a word."""
+
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - PyYAML's name; else it would tag what it reads differently
+
+
+def _plain(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    return dumper.represent_scalar(_TEXT, json.dumps(value))
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar(_TEXT, value, style=None if isinstance(scalar(value), str) else "'")
+
+
+_TEXT = "tag:yaml.org,2002:str"
+for kind in (float, int, bool):
+    _Dumper.add_representer(kind, _plain)
+_Dumper.add_representer(str, _text)

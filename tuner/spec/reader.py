@@ -1,0 +1,217 @@
+"""From a file, a text or a mapping to a frozen `StudySpec`, or to the list of every mistake in it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tuner.errors import Problem, SpecError
+from tuner.spec.space import ActivationChoice, FloatChoice, FloatDistribution, IntChoice, IntDistribution, SearchSpace
+from tuner.spec.strict_yaml import Document, Path_, dotted, parse, read_text, refused
+from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
+
+LONGEST_SHOWN = 60
+_TAGS = {"fixed", "float", "int", "categorical", "function-before[_seconds(), float]"}
+_BLOCKS: dict[Path_, type[BaseModel]] = {
+    (): StudySpec, ("data",): DataSpec, ("space",): SearchSpace, ("search",): SearchSpec, ("final",): FinalSpec,
+}  # fmt: skip
+
+
+def read_spec(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
+    """The declaration in a file.
+
+    Args:
+        path: the file.
+        overrides: `search.trials=20` each; they replace what the file says, and are checked like it.
+
+    Raises:
+        SpecError: every mistake, each with file, line and key.
+    """
+    return read_spec_text(read_text(Path(path)), str(path), overrides)
+
+
+def read_spec_text(text: str, source: str, overrides: Sequence[str] = ()) -> StudySpec:
+    """The declaration in a text; `source` names it in messages."""
+    document = parse(text, source)
+    if not isinstance(document.value, dict):
+        raise refused(source, f"must be a mapping with name, data, space and search, got {_shown(document.value)}")
+    return _checked(document, source, overrides)
+
+
+def spec_from_mapping(mapping: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudySpec:
+    """The declaration that a mapping holds, as its file would."""
+    return _checked(Document(json.loads(json.dumps(mapping, default=list))), "spec", overrides)
+
+
+def _checked(document: Document, source: str, overrides: Sequence[str]) -> StudySpec:
+    origins: dict[Path_, str] = {}
+    problems = [problem for text in overrides for problem in _override(document.value, text, origins)]
+    try:
+        spec = StudySpec.model_validate(document.value)
+    except ValidationError as error:
+        locate = _Locator(document, source, origins)
+        problems += [locate.problem(details) for details in error.errors(include_url=False)]
+        raise SpecError(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)) from None
+    if problems:
+        raise SpecError(problems)
+    return spec
+
+
+def _override(value: dict[str, Any], text: str, origins: dict[Path_, str]) -> list[Problem]:
+    """Put one override into the raw value; its mistakes are named by the override itself."""
+    key, equals, written = text.partition("=")
+    path: Path_ = tuple(key.strip().split("."))
+    origin = f"--set {_cut(text)}"
+    if not equals or not all(path):
+        return [Problem("", "must be KEY=VALUE, such as search.trials=20", None, origin)]
+    try:
+        new = parse(written, origin).value
+    except SpecError as error:
+        return [Problem(key, problem.message, None, origin) for problem in error.problems]
+    inside = value
+    for step in path[:-1]:
+        if not isinstance(inside.get(str(step)), dict):
+            if step in inside:
+                return [Problem(key, f"cannot be set, for {step} is a plain value", None, origin)]
+            inside[str(step)] = {}
+        inside = inside[str(step)]
+    inside[str(path[-1])] = new
+    origins[path] = origin
+    return []
+
+
+class _Locator:
+    """Turns pydantic's errors into problems with a place."""
+
+    def __init__(self, document: Document, source: str, origins: Mapping[Path_, str]) -> None:
+        self._document, self._source, self._origins = document, source, origins
+
+    def problem(self, details: ErrorDetails) -> Problem:
+        """One error as one problem."""
+        path = _path(details)
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._origins:
+                return Problem(dotted(path), _message(details, path), None, self._origins[path[:length]])
+        return Problem(dotted(path), _message(details, path), self._line(path), self._source)
+
+    def _line(self, path: Path_) -> int | None:
+        """The line of the key, or of the nearest one around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._document.lines:
+                return self._document.lines[path[:length]]
+        return 1 if self._document.lines else None
+
+
+def _path(details: ErrorDetails) -> Path_:
+    """The key that an error is about, without the tags that pydantic puts between."""
+    path = tuple(step for step in details["loc"] if step not in _TAGS)
+    return path + tuple(details.get("ctx", {}).get("key", ()))
+
+
+def _message(details: ErrorDetails, path: Path_) -> str:
+    kind, context, came = details["type"], details.get("ctx", {}), _shown(details["input"])
+    if kind == "tuner":
+        return str(context["message"])
+    if kind == "tuner_distribution":
+        return _distribution(path, details["input"])
+    if kind == "missing":
+        return "must be given, but is missing"
+    if kind == "extra_forbidden":
+        return _unknown(path)
+    if kind == "literal_error":
+        return _literal(context["expected"], details["input"])
+    rule = _RULES.get(kind)
+    return f"{rule(context) if rule else details['msg']}, got {came}"
+
+
+_Rule = Callable[[Mapping[str, Any]], str]
+
+
+def _says(text: str) -> _Rule:
+    return lambda context: text.format(**context)
+
+
+_RULES: dict[str, _Rule] = {
+    "string_type": _says("must be text"),
+    "int_type": _says("must be a whole number"),
+    "int_from_float": _says("must be a whole number"),
+    "float_type": _says("must be a number"),
+    "bool_type": _says("must be true or false"),
+    "tuple_type": _says("must be a list"),
+    "model_type": _says("must be a mapping of keys to values"),
+    "model_attributes_type": _says("must be a mapping of keys to values"),
+    "dict_type": _says("must be a mapping of keys to values"),
+    "finite_number": _says("must be a finite number"),
+    "greater_than": _says("must be above {gt}"),
+    "greater_than_equal": _says("must be at least {ge}"),
+    "less_than": _says("must be below {lt}"),
+    "less_than_equal": _says("must be at most {le}"),
+    "too_short": _says("must have at least {min_length} item(s)"),
+    "string_too_short": _says("must not be empty"),
+    "int_parsing_size": _says("must be a smaller number"),
+    "string_pattern_mismatch": _says(
+        "must be up to 100 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
+    ),
+}
+
+
+def _literal(expected: str, came: Any) -> str:
+    """A value that is none of some words."""
+    words = expected.replace(" or ", ", ").replace("'", "").split(", ")
+    return f"must be {' | '.join(words)}, got {_shown(came)}{_near(str(came), words)}"
+
+
+def _unknown(path: Path_) -> str:
+    """A key that is not known where it stands."""
+    model = _BLOCKS.get(path[:-1])
+    known = list(model.model_fields) if model else ["type", "low", "high", "log", "step", "choices"]
+    hint = _near(str(path[-1]), known)
+    return f"is not a known key{hint}" if hint else f"is not a known key; known here are {', '.join(known)}"
+
+
+def _distribution(path: Path_, value: Any) -> str:
+    """A mapping whose `type` does not fit the hyperparameter."""
+    fitting = _fitting(str(path[-1])) if path else []
+    kinds = " | ".join(fitting)
+    if isinstance(value, dict) and "type" not in value:
+        return f"must have a type ({kinds})"
+    kind = value.get("type") if isinstance(value, dict) else value
+    return f"must be a plain value or have the type {kinds}, got {_shown(kind)}{_near(str(kind), fitting)}"
+
+
+def _fitting(name: str) -> list[str]:
+    """The types of distribution that fit a hyperparameter."""
+    annotation = SearchSpace.model_fields[name].annotation if name in SearchSpace.model_fields else None
+    kinds = str(annotation)
+    options = {"float": FloatDistribution, "int": IntDistribution}
+    found = [kind for kind, model in options.items() if model.__name__ in kinds]
+    choices = (FloatChoice, IntChoice, ActivationChoice)
+    return found + ["categorical"] * any(model.__name__ in kinds for model in choices)
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    """A value as the user wrote it, cut where it is long."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _cut(repr(value) if isinstance(value, str) else str(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
