@@ -21,7 +21,7 @@ import tuner
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.table import trials_csv
-from tuner.study import Progress
+from tuner.launch import Progress
 
 
 def table(folder: Path, name: str = "tiny") -> str:

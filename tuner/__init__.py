@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner.results.load import load_model as load_model
+    from tuner.single import train as train
     from tuner.study import Study as Study
     from tuner.study import run as run
-    from tuner.study import train as train
 
 __version__ = version("autoencoder-tuner")
 __all__ = ["Study", "load_model", "run", "train"]
 
-_HOMES = {"Study": "tuner.study", "load_model": "tuner.results.load", "run": "tuner.study", "train": "tuner.study"}
+_HOMES = {"Study": "tuner.study", "load_model": "tuner.results.load", "run": "tuner.study", "train": "tuner.single"}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,8 @@ from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, start_executor
 from tuner.learning import device as devices
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
+from tuner.places import FOLDER
 from tuner.results.baselines import baselines
 from tuner.results.winner import winner_network
 from tuner.search.rungs import expected_epochs
@@ -31,7 +32,6 @@ from tuner.tracking.store import tracking_uri
 
 Phase = Literal["preparing data", "training", "scoring", "publishing"]
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
-FOLDER = Path(".tuner")
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
 RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
 CONTINUABLE = ("search.trials", "search.timeout", "device", "final.")  # keys that may change when a study goes on
@@ -224,9 +224,3 @@ def _worker_count(device: str) -> int:
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("autoencoder-tuner", "torch", "optuna", "numpy")}
-
-
-def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial with the lowest value, the first of equals."""
-    complete = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
-    return min(complete, key=lambda t: (t.value, t.number), default=None)

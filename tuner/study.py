@@ -1,37 +1,31 @@
-"""Launch a study, or open one: the door behind every door."""
+"""Launch a study, or open one: the door behind every door.
+
+What takes seconds to import (torch, Optuna, pandas) is imported where it is used, so that a study is listed and shown
+at once.
+"""
 
 from __future__ import annotations
 
 import difflib
-import os
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tuner.data.prepare import Prepared, open_rows, prepare
-from tuner.errors import Problem, SpecError, StudyError
-from tuner.launch import FOLDER, Launch, Outcome, Progress, best_trial
-from tuner.learning.device import resolve
-from tuner.learning.inference import Network
-from tuner.learning.pack import TrainingData
-from tuner.learning.training import Trained, train_alone
+from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord
-from tuner.results.export import write_export
-from tuner.results.table import trials_table
-from tuner.results.winner import winner_network
-from tuner.search.loop import best
-from tuner.search.rebuild import optuna_study
-from tuner.search.samplers import grid_size
-from tuner.spec.architecture import Hyperparameters, layer_sizes
-from tuner.spec.reader import read_spec, spec_from_mapping
+from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
+from tuner.ledger.table import rows, trials_csv
+from tuner.places import DASHBOARD, FOLDER, database_url
+from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialEnd, TrialState, derive_seed
+from tuner.spec.work import Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_url
 from tuner.tracking.store import is_server, shown, tracking_uri
 
@@ -39,13 +33,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-
-DASHBOARD = "http://127.0.0.1:5000"  # where `tuner dashboard` serves MLflow's page
-
-
-def database_url(database: str | None = None) -> str:
-    """The ledger: as given, or TUNER_DATABASE_URL, or `tuner.db` in the current folder."""
-    return database or os.environ.get("TUNER_DATABASE_URL") or "sqlite:///tuner.db"
+    from tuner.launch import Outcome, Progress
 
 
 def run(
@@ -75,6 +63,8 @@ def run(
         LedgerError: the ledger cannot be opened or written.
         WorkerError: workers died again and again.
     """
+    from tuner.launch import Launch
+
     spec, origin = declared(source, overrides)
     ledger = Ledger.open(database_url(database))
     try:
@@ -83,23 +73,6 @@ def run(
     finally:
         ledger.close()
     return Study.open(spec.name, database, outcome)
-
-
-def declared(source: str | Path | StudySpec | Mapping[str, Any], overrides: Sequence[str]) -> tuple[StudySpec, Path]:
-    """The declaration, and the file that its paths are beside."""
-    if isinstance(source, str | Path):
-        spec, origin = read_spec(source, overrides), Path(source).absolute()
-    else:
-        mapping = source.model_dump(mode="json") if isinstance(source, StudySpec) else source
-        spec, origin = spec_from_mapping(mapping, overrides), Path("spec.yaml").absolute()
-    _check_grid(spec)
-    return spec, origin
-
-
-def _check_grid(spec: StudySpec) -> None:
-    if spec.search.sampler == "grid" and spec.search.trials > (size := grid_size(spec.space)):
-        message = f"must be at most {size}, the points of the grid, got {spec.search.trials}"
-        raise SpecError([Problem("search.trials", message)])
 
 
 @contextmanager
@@ -125,6 +98,7 @@ class Study:
         outcome: how the run ended that this comes from; None for a study that was opened.
         spec: its declaration as it is now.
         state: running, stopped or finished.
+        records: its trials, by number.
     """
 
     def __init__(self, ledger: Ledger, record: StudyRecord, outcome: Outcome | None) -> None:
@@ -132,7 +106,7 @@ class Study:
         self.spec = StudySpec.model_validate_json(record.spec_json)
         self.state = record.state
         self._record = record
-        self._trials = ledger.trials(record.id)
+        self.records = ledger.trials(record.id)
         self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
         self._mlflow = _mlflow(ledger, record.id)
@@ -157,12 +131,25 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """The trials table: number, state, value, best_epoch, epochs, reason, then `param.<name>` each."""
-        return trials_table(self._trials)
+        return self._table()
 
     @property
     def trials_with_times(self) -> pd.DataFrame:
         """The trials table with asked_at, started_at and ended_at (UTC)."""
-        return trials_table(self._trials, times=True)
+        return self._table(times=True)
+
+    def _table(self, times: bool = False) -> pd.DataFrame:
+        from tuner.results.table import trials_table
+
+        return trials_table(self.records, times)
+
+    def csv(self, times: bool = False) -> str:
+        """The trials table as CSV, the same byte for byte for the same study unless `times` are asked for."""
+        return trials_csv(self.records, times)
+
+    def json(self, times: bool = False) -> str:
+        """The trials table as a JSON list of objects."""
+        return json.dumps(rows(self.records, times), indent=1) + "\n"
 
     @property
     def best(self) -> TrialRecord:
@@ -171,7 +158,7 @@ class Study:
         Raises:
             StudyError: no trial is complete yet.
         """
-        best = best_trial(self._trials)
+        best = best_trial(self.records)
         if best is None:
             raise StudyError(f"study {self.name}: no trial is complete yet, so there is no best one.")
         return best
@@ -179,13 +166,13 @@ class Study:
     @property
     def counts(self) -> dict[str, int]:
         """Trials by state, the states that occur alone."""
-        return dict(Counter(str(trial.state) for trial in self._trials))
+        return dict(Counter(str(trial.state) for trial in self.records))
 
     @property
     def summary(self) -> dict[str, Any]:
         """The study's answer, as `tuner run --json` prints it."""
         known = self._summary or {}
-        best = best_trial(self._trials)
+        best = best_trial(self.records)
         scored = known.get("best") or {}
         return {
             "study": self.name,
@@ -208,7 +195,9 @@ class Study:
     @property
     def optuna_study(self) -> optuna.Study:
         """The study in Optuna's memory, for its plots and importance functions."""
-        return optuna_study(self.spec, self._trials, self._curves)
+        from tuner.search.rebuild import optuna_study
+
+        return optuna_study(self.spec, self.records, self._curves)
 
     def export(self, path: str | Path, force: bool = False) -> Path:
         """Write the best configuration and its model into one folder.
@@ -218,6 +207,11 @@ class Study:
             ExportError: the folder exists, or cannot be written.
             DataError: the data is needed again and is gone or has changed.
         """
+        from tuner.data.prepare import open_rows, prepare
+        from tuner.learning.device import resolve
+        from tuner.results.export import write_export
+        from tuner.results.winner import winner_network
+
         best = self.best
         prepared = prepare(self.spec, self._base, FOLDER)
         if prepared.fingerprint != self._record.fingerprint:
@@ -236,7 +230,6 @@ class Study:
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=network,
             preprocessor=prepared.preprocessor,
-            names=prepared.names,
             metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": device},
             force=force,
         )
@@ -251,81 +244,6 @@ class Study:
         return {name: summary[name] for name in ("best", "baselines", "validation_baselines")}
 
 
-def train(
-    source: str | Path | StudySpec | Mapping[str, Any],
-    *,
-    overrides: Sequence[str] = (),
-    on_epoch: Callable[[int], object] | None = None,
-) -> Model:
-    """Train the one configuration of a declaration in which every hyperparameter is fixed, such as an exported one.
-
-    Args:
-        source: a space file, or what it says.
-        overrides: `search.epochs=20` each.
-        on_epoch: called after each epoch with its number.
-
-    Raises:
-        SpecError: the declaration has mistakes, or something in it is searched.
-        DataError, DeviceError: as for `run`.
-        StudyError: the training diverged before its first epoch was done.
-    """
-    spec, origin = declared(source, overrides)
-    searched = spec.space.searched()
-    if searched:
-        raise SpecError(
-            Problem(f"space.{name}", "must be a plain value to train one model, got a range") for name in searched
-        )
-    prepared = prepare(spec, origin.parent, FOLDER)
-    rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
-    device = resolve(spec.device)
-    seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
-    trial = Trial(0, Hyperparameters.of(spec.space.fixed()), seed)
-    data = TrainingData.of(rows.train, rows.validation, device)
-    trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
-    return Model(spec, origin.parent, trial, device, prepared, trained)
-
-
-class Model:
-    """One configuration, trained.
-
-    Attributes:
-        value: the best epoch's validation loss.
-        best_epoch: that epoch.
-        epochs: epochs trained.
-    """
-
-    def __init__(
-        self, spec: StudySpec, base: Path, trial: Trial, device: str, prepared: Prepared, trained: Trained
-    ) -> None:
-        self._spec, self._base, self._trial, self._device, self._prepared = spec, base, trial, device, prepared
-        self.value, self.best_epoch = best(trained.curve)
-        self.epochs = trained.curve.last
-        if self.best_epoch == 0:
-            raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")
-        sizes = layer_sizes(prepared.features, trial.point)
-        self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights)
-
-    def export(self, path: str | Path, force: bool = False) -> Path:
-        """Write the configuration and the model into one folder, as `Study.export` does.
-
-        Raises:
-            ExportError: the folder exists, or cannot be written.
-        """
-        ended = TrialEnd(0, TrialState.COMPLETE, self.value, self.best_epoch, self.epochs, "")
-        return write_export(
-            Path(path),
-            spec=self._spec,
-            base=self._base,
-            trial=self._trial,
-            end=ended,
-            network=self._network,
-            preprocessor=self._prepared.preprocessor,
-            names=self._prepared.names,
-            metrics={"fingerprint": self._prepared.fingerprint, "device": self._device},
-            force=force,
-        )
-
-
 def _mlflow(ledger: Ledger, study_id: int) -> dict[str, Any]:
     """Where MLflow shows a study: its ids are None until something of it is published."""
     uri = tracking_uri()
@@ -336,8 +254,63 @@ def _mlflow(ledger: Ledger, study_id: int) -> dict[str, Any]:
         "experiment_id": experiment,
         "run_id": run_id,
         "url": study_url(base, experiment, run_id) if experiment and run_id else None,
+        "local": not is_server(uri),
         "waiting": ledger.waiting_count(study_id),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A study in a list: `ended` of `trials` trials have ended."""
+
+    name: str
+    state: str
+    ended: int
+    trials: int
+    best: float | None
+    created_at: float
+
+
+def studies(database: str | None = None) -> list[Overview]:
+    """The studies in the ledger, oldest first."""
+    ledger = Ledger.open(database_url(database))
+    try:
+        return [_overview(record, ledger.trials(record.id)) for record in ledger.studies()]
+    finally:
+        ledger.close()
+
+
+def _overview(record: StudyRecord, trials: Sequence[TrialRecord]) -> Overview:
+    best = best_trial(trials)
+    return Overview(
+        record.name,
+        record.state,
+        sum(trial.state is not TrialState.RUNNING for trial in trials),
+        StudySpec.model_validate_json(record.spec_json).search.trials,
+        None if best is None else best.value,
+        record.created_at,
+    )
+
+
+def dashboard_page(name: str | None, database: str | None = None) -> Callable[[str], str]:
+    """The page to open on a server: a study's trials, flat, sorted and charted, or the server's front page.
+
+    Args:
+        name: the study; by default the newest that MLflow shows, if there is one.
+        database: the ledger's URL.
+
+    Raises:
+        StudyError: there is no study of that name.
+    """
+    if name is None:
+        known = studies(database)
+        if not known:
+            return lambda server: server
+        name = known[-1].name
+    mlflow = Study.open(name, database).summary["mlflow"]
+    if not mlflow["run_id"]:
+        return lambda server: server
+    return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"])
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:

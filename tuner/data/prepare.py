@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -70,6 +71,30 @@ def fingerprint(data: Dataset, spec: DataSpec) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Examined:
+    """Data that fits a declaration: read, split, and measured, with nothing written yet."""
+
+    data: Dataset
+    split: Split
+    preprocessor: Preprocessor
+
+
+def examine(spec: StudySpec, base: Path) -> Examined:
+    """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
+
+    Raises:
+        DataError: as for `prepare`.
+    """
+    data = load(spec.data, base)
+    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.search.seed)
+    _check_batch_size(spec, len(split.train), data.where)
+    _check_loss(spec, data)
+    train, clip = data.values[split.train], spec.loss == "bce"
+    fit = partial(Preprocessor.fit, train, data.shape, data.names, spec.data.scaling, clip)
+    return Examined(data, split, _named(data, fit))
+
+
 def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
     """Load, check, split, scale, and write the one file that workers map.
 
@@ -81,16 +106,10 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
     Raises:
         DataError: the data cannot be used as declared.
     """
-    data = load(spec.data, base)
-    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.search.seed)
-    _check_batch_size(spec, len(split.train), data.where)
-    _check_loss(spec, data)
-    clip = spec.loss == "bce"
-    fitted = _named(
-        data, lambda: Preprocessor.fit(data.values[split.train], data.shape, data.names, spec.data.scaling, clip)
-    )
+    examined = examine(spec, base)
+    data, split, fitted = examined.data, examined.split, examined.preprocessor
     mark = fingerprint(data, spec.data)
-    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.search.seed}/{clip}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.search.seed}/{fitted.clip}".encode()).hexdigest()[:32]
     path = (folder / "prepared" / f"{key}.npy").absolute()
     digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted)))
     counts = len(split.train), len(split.validation), len(split.test)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -130,3 +131,9 @@ class OutboxRow:
     first: int | None
     last: int | None
     reason: str | None = None
+
+
+def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The complete trial with the lowest value, the first of equals."""
+    complete = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
+    return min(complete, key=lambda t: (t.value, t.number), default=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -12,7 +13,7 @@ from optuna.distributions import FloatDistribution as OptunaFloat
 from optuna.distributions import IntDistribution as OptunaInt
 from optuna.samplers import BaseSampler
 
-from tuner.spec.space import Distribution, FloatDistribution, IntDistribution, SearchSpace
+from tuner.spec.space import Distribution, FloatDistribution, IntDistribution, SearchSpace, grid_values
 from tuner.spec.study import StudySpec
 from tuner.spec.work import derive_seed
 
@@ -28,15 +29,6 @@ def _distribution(value: Distribution) -> BaseDistribution:
     if isinstance(value, IntDistribution):
         return OptunaInt(value.low, value.high, log=value.log, step=value.step)
     return OptunaCategorical(value.choices)
-
-
-def _grid_values(value: Distribution) -> list[bool | int | float | str | None]:
-    if isinstance(value, FloatDistribution):
-        step = value.step or 1.0
-        return [value.low + i * step for i in range(int((value.high - value.low) / step + 1e-9) + 1)]
-    if isinstance(value, IntDistribution):
-        return list(range(value.low, value.high + 1, value.step))
-    return list(value.choices)
 
 
 def _tpe(space: SearchSpace, seed: int) -> BaseSampler:  # noqa: ARG001 - the samplers share one signature
@@ -63,7 +55,7 @@ class _Grid(optuna.samplers.GridSampler):
 
 
 def _grid(space: SearchSpace, seed: int) -> BaseSampler:
-    return _Grid({name: _grid_values(v) for name, v in space.searched().items()}, seed=seed)
+    return _Grid({name: list[Any](grid_values(v)) for name, v in space.searched().items()}, seed=seed)
 
 
 SAMPLERS: dict[str, Callable[[SearchSpace, int], BaseSampler]] = {
@@ -81,11 +73,3 @@ def make_sampler(spec: StudySpec) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         seed = derive_seed(spec.search.seed, "sampler") % 2**32
         return SAMPLERS[spec.search.sampler](spec.space, seed)
-
-
-def grid_size(space: SearchSpace) -> int:
-    """How many points the grid has."""
-    size = 1
-    for value in space.searched().values():
-        size *= len(_grid_values(value))
-    return size

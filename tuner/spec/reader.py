@@ -36,6 +36,18 @@ def read_spec(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     return read_spec_text(read_text(Path(path)), str(path), overrides)
 
 
+def declared(source: str | Path | StudySpec | Mapping[str, Any], overrides: Sequence[str]) -> tuple[StudySpec, Path]:
+    """A declaration, however it is given, and the file that its paths are beside.
+
+    Raises:
+        SpecError: as for `read_spec`.
+    """
+    if isinstance(source, str | Path):
+        return read_spec(source, overrides), Path(source).absolute()
+    mapping = source.model_dump(mode="json") if isinstance(source, StudySpec) else source
+    return spec_from_mapping(mapping, overrides), Path("spec.yaml").absolute()
+
+
 def read_spec_text(text: str, source: str, overrides: Sequence[str] = ()) -> StudySpec:
     """The declaration in a text; `source` names it in messages."""
     document = parse(text, source)

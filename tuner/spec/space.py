@@ -216,3 +216,18 @@ def largest(value: IntParameter) -> int:
 def smallest(value: IntParameter) -> int:
     """The smallest value an integer parameter can take."""
     return int(min(number for _, number in _named_values(value)))
+
+
+def grid_values(value: Distribution) -> list[Scalar]:
+    """Every value of a distribution that has finitely many.
+
+    Raises:
+        ValueError: it is a continuous range.
+    """
+    if isinstance(value, FloatDistribution):
+        if value.step is None:
+            raise ValueError("a continuous range has no grid")
+        return [value.low + i * value.step for i in range(int((value.high - value.low) / value.step + 1e-9) + 1)]
+    if isinstance(value, IntDistribution):
+        return list(range(value.low, value.high + 1, value.step))
+    return list(value.choices)

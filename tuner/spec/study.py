@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tuner.spec.space import Frozen, SearchSpace, mistake
+from tuner.spec.space import Frozen, SearchSpace, grid_values, mistake
 
 Scaling = Literal["minmax", "standard", "none"]
 Loss = Literal["mse", "bce"]
@@ -130,5 +131,15 @@ class StudySpec(Frozen):
             if distribution.type == "float" and distribution.step is None:
                 raise mistake(
                     "must be categorical, int or have a step with sampler grid, got a continuous range", "space", name
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _grid_is_large_enough(self) -> Self:
+        if self.search.sampler == "grid":
+            points = prod(len(grid_values(value)) for value in self.space.searched().values())
+            if self.search.trials > points:
+                raise mistake(
+                    f"must be at most {points}, the points of the grid, got {self.search.trials}", "search", "trials"
                 )
         return self

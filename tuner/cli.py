@@ -1,0 +1,265 @@
+"""The command line: a thin door. It parses, calls, prints, and turns every failure into one sentence and an exit code.
+
+Exit codes: 0 done; 1 failed; 2 the input is wrong; 130 stopped by Ctrl-C; 143 by SIGTERM; 70 a mistake of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from tuner.study import Study
+
+app = typer.Typer(
+    name="tuner",
+    help="Tunes autoencoders: one YAML file in, the best autoencoder out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+SpaceFile = Annotated[str, typer.Argument(metavar="FILE", help="The space file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
+]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
+CRASH_LOG = "tuner-crash.log"
+
+
+class Interrupted(BaseException):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
+def main() -> NoReturn:
+    """Run the command, and end with its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        app()
+    except Interrupted as stop:
+        _end(stop.exit_code, "stopped.")
+    except BrokenPipeError:
+        # The reader has seen enough; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end(0)
+    except Exception as error:
+        _fail(error)
+    _end(0)
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
+
+
+def _fail(error: Exception) -> NoReturn:
+    from tuner.errors import SpecError, TunerError
+
+    if os.environ.get("TUNER_DEBUG"):
+        raise error
+    if isinstance(error, TunerError):
+        many = isinstance(error, SpecError) and len(error.problems) > 1
+        count = f"\n{len(error.problems)} mistakes." if isinstance(error, SpecError) and many else ""
+        _end(error.exit_code, f"{error}{count}")
+    with contextlib.suppress(OSError):
+        Path(CRASH_LOG).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    _end(70, f"internal error: {type(error).__name__}: {error}. This is a mistake of the tuner; details: {CRASH_LOG}")
+
+
+def _end(code: int, message: str = "") -> NoReturn:
+    if message:
+        typer.echo(message, err=True)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Tunes autoencoders: one YAML file in, the best autoencoder out."""
+    if version:
+        import tuner
+
+        typer.echo(f"tuner {tuner.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    file: SpaceFile,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, max=1024, help="Worker processes; 0 trains in this one. Default: one per core.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Launch a study, or continue it.
+
+    Example: tuner run search_spaces/digits.yaml --set search.trials=40
+    """
+    stop = threading.Event()
+    received = _stop_on_signals(stop)
+    from tuner import display, study
+
+    with display.live() as show:
+        finished = study.run(file, overrides=overrides or (), workers=workers, progress=show, stop=stop)
+    command = display.command_line(file, overrides or ())
+    typer.echo(display.as_json(finished) if as_json else display.ending(finished, command))
+    if finished.outcome == "stopped":
+        raise typer.Exit(128 + (received[0] if received else signal.SIGINT))
+
+
+def _stop_on_signals(stop: threading.Event) -> list[int]:
+    """The first Ctrl-C or SIGTERM stops cleanly, the second at once; returns the list of what was received."""
+    received: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return received
+
+
+@app.command()
+def validate(file: SpaceFile, overrides: Overrides = None) -> None:
+    """Check a space file, and say what would be searched.
+
+    Its data is read and checked as well. Example: tuner validate search_spaces/digits.yaml
+    """
+    from tuner import display
+    from tuner.data.prepare import examine
+    from tuner.learning.device import describe, resolve
+    from tuner.spec.reader import declared
+
+    spec, origin = declared(file, overrides or ())
+    device = describe(resolve(spec.device))
+    typer.echo(display.declaration(spec, examine(spec, origin.parent), device))
+
+
+@app.command("list")
+def list_studies() -> None:
+    """List the studies in the ledger."""
+    from tuner import display
+    from tuner.study import studies
+
+    typer.echo(display.studies(studies()))
+
+
+@app.command()
+def show(name: StudyName) -> None:
+    """Show where a study stands and what is best."""
+    from tuner import display
+
+    typer.echo(display.summary(_open(name)))
+
+
+@app.command()
+def trials(
+    name: StudyName,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .csv, .parquet or .json file instead of standard output.")
+    ] = None,
+    times: Annotated[bool, typer.Option("--times", help="Add the times, which differ from run to run.")] = False,
+) -> None:
+    """Print a study's trials as CSV, or write them.
+
+    Example: tuner trials digits -o trials.parquet
+    """
+    from tuner import display
+
+    study = _open(name)
+    if output is None:
+        typer.echo(study.csv(times), nl=False)
+    else:
+        display.write_table(study, output, times)
+        typer.echo(f"{output}: {len(study.records)} trials")
+
+
+@app.command()
+def export(
+    name: StudyName,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+) -> None:
+    """Write the best model into a folder.
+
+    It can be used without the study. Example: tuner export digits best/
+    """
+    written = _open(name).export(folder, force)
+    typer.echo(f"{folder}: {', '.join(sorted(path.name for path in written.iterdir()))}")
+    typer.echo(f'use it: import tuner; tuner.load_model("{folder}").encode(rows)')
+
+
+@app.command()
+def train(
+    file: SpaceFile,
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the model here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+) -> None:
+    """Train one configuration, such as an exported one.
+
+    Nothing in it may be searched. Example: tuner train best/config.yaml
+    """
+    from tuner import display, single
+
+    with display.epochs() as show:
+        model = single.train(file, overrides=overrides or (), on_epoch=show)
+    typer.echo(f"validation loss {model.value!r} in epoch {model.best_epoch} of {model.epochs}")
+    if output is not None:
+        typer.echo(f"written to {model.export(output, force)}")
+
+
+@app.command()
+def dashboard(
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Open this study's trials.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 5000, or the next free one.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Serve MLflow's page on this machine and open it.
+
+    Until Ctrl-C. Example: tuner dashboard digits
+    """
+    from tuner.study import dashboard_page
+    from tuner.tracking.dashboard import serve
+    from tuner.tracking.store import tracking_uri
+
+    page = dashboard_page(name)
+    typer.echo("Starting MLflow's server ...", err=True)
+    with serve(tracking_uri(), port) as server:
+        url = page(server.url)
+        typer.echo(url)
+        if browser:
+            import webbrowser
+
+            webbrowser.open(url)
+        with contextlib.suppress(Interrupted):
+            server.wait()
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of space files, for editors."""
+    from tuner.spec.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)
+
+
+def _open(name: str) -> Study:
+    from tuner.study import Study
+
+    return Study.open(name)

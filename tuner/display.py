@@ -1,0 +1,284 @@
+"""What the command line shows: the live line, the summary, the tables; in a pipe the same words, plain."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import ExportError
+from tuner.spec.architecture import largest_model
+from tuner.spec.space import Distribution
+from tuner.spec.study import StudySpec
+from tuner.spec.work import TrialState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuner.data.prepare import Examined
+    from tuner.launch import Progress
+    from tuner.study import Overview, Study
+
+PLAIN_SECONDS = 5.0  # in a pipe, a line of progress at most this often
+ENDED = (TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE)
+
+
+@contextmanager
+def live() -> Iterator[Callable[[Progress], None]]:
+    """Where a run shows its progress: one line that changes on a terminal, some lines in a pipe; on standard error."""
+    with _changing_line() as write:
+        yield lambda progress: write(line(progress), progress.phase)
+
+
+@contextmanager
+def epochs() -> Iterator[Callable[[int], None]]:
+    """Where `tuner train` shows its epochs."""
+    with _changing_line() as write:
+        yield lambda epoch: write(f"epoch {epoch}", "training")
+
+
+@contextmanager
+def _changing_line() -> Iterator[Callable[[str, str], None]]:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _PlainLines().write
+        return
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False, transient=True) as shown:
+        yield lambda text, _: shown.update(_fitting(text, console), refresh=True)
+
+
+def _fitting(text: str, console: Console) -> str:
+    """As many parts of a line as the terminal is wide."""
+    parts = text.split(" · ")
+    while len(parts) > 1 and len(" · ".join(parts)) > console.width - 1:
+        parts.pop()
+    return " · ".join(parts)[: console.width - 1]
+
+
+class _PlainLines:
+    """Lines of progress for a pipe: at every change of phase, and now and then between."""
+
+    def __init__(self) -> None:
+        self._phase, self._text, self._next = "", "", 0.0
+
+    def write(self, text: str, phase: str) -> None:
+        now = time.monotonic()
+        if phase != self._phase or (now >= self._next and text != self._text):
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+            self._phase, self._text, self._next = phase, text, now + PLAIN_SECONDS
+
+
+def line(progress: Progress) -> str:
+    """A study's progress in one line, the most important parts first."""
+    counts = progress.counts
+    done = sum(count for state, count in counts.items() if state is not TrialState.RUNNING)
+    parts = [f"{progress.name}: {done}/{progress.total} trials"]
+    if progress.phase != "training":
+        parts.append(f"publishing {progress.waiting} records" if progress.waiting else progress.phase)
+    if progress.best is not None:
+        parts.append(f"best {progress.best:.4g}")
+    if progress.phase == "training" and progress.seconds_left is not None:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    running = counts.get(TrialState.RUNNING, 0)
+    parts += [f"{running} running"] * bool(running)
+    parts += [f"{counts[state]} {state}" for state in ENDED if counts.get(state)]
+    if progress.phase == "training" and progress.epochs_per_second > 0:
+        parts.append(f"{progress.epochs_per_second:,.0f} epochs/s")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`0:42`, `12:05`, `3:00:00`."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def ending(study: Study, command: str) -> str:
+    """What a run ends with: how it ended, the answer, and what to type next."""
+    total = study.spec.search.trials
+    done = sum(count for state, count in study.counts.items() if state != TrialState.RUNNING)
+    first = {
+        "nothing-left": f"{study.name}: all {total} trials are done; nothing is left to do."
+        f" To go on: {command} --set search.trials={2 * total}",
+        "stopped": f"{study.name}: stopped; {done} of {total} trials are done and recorded. To go on: {command}",
+        "timeout": f"{study.name}: search.timeout is over; {done} of {total} trials are done and recorded."
+        f" To go on: {command}",
+    }.get(study.outcome or "", f"{study.name}: all {total} trials are done.")
+    return f"{first}\n\n{summary(study)}"
+
+
+def summary(study: Study) -> str:
+    """A study's answer."""
+    answer = study.summary
+    lines = [f"{study.name}: {answer['state']}; trials: {_counts(study.counts)}"]
+    if answer["seconds"] is not None:
+        lines[0] += f"; {duration(answer['seconds'])} in all"
+    if answer["best"] is None:
+        lines.append("No trial is complete yet.")
+    else:
+        lines += ["", *_table(_best(answer)), *_verdict(answer)]
+    return "\n".join([*lines, "", *_next(study, answer)])
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+
+
+def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    best = answer["best"]
+    rows = [("best trial", str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
+    if best["test_loss"] is not None:
+        rows.append(("test loss", f"{best['test_loss']:.6g}"))
+    if answer["baselines"]:
+        code = best["params"]["bottleneck"]
+        rows.append((f"PCA({code})'s test loss", f"{answer['baselines']['pca']:.6g}"))
+        rows.append(("mean predictor's test loss", f"{answer['baselines']['mean']:.6g}"))
+    return rows + [(name, _value(value)) for name, value in best["params"].items()]
+
+
+def _verdict(answer: dict[str, Any]) -> list[str]:
+    """The comparison in plain words, whoever wins."""
+    if not answer["baselines"] or answer["best"]["test_loss"] is None:
+        return []
+    loss, pca = answer["best"]["test_loss"], answer["baselines"]["pca"]
+    names = f"autoencoder {loss:.4g}, PCA({answer['best']['params']['bottleneck']}) {pca:.4g}"
+    if loss < pca:
+        return ["", f"On the test split: {names}: {100 * (1 - loss / pca):.0f} % lower."]
+    return ["", f"On the test split: {names}: PCA is as good or better here; prefer it, or search a larger space."]
+
+
+def _next(study: Study, answer: dict[str, Any]) -> list[str]:
+    mlflow, lines = answer["mlflow"], []
+    if mlflow["waiting"]:
+        lines.append(f"{mlflow['waiting']} records wait for MLflow; the next `tuner run` publishes them.")
+    if mlflow["url"]:
+        lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
+    steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]
+    steps += [("tuner export", "the best model in one folder")] if answer["best"] else []
+    ending = {"tuner export": " best/"}
+    return [*lines, "", *_table([(f"{step} {study.name}{ending.get(step, '')}", what) for step, what in steps])]
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"  {name:<{width}}  {value}" for name, value in rows]
+
+
+def _value(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def as_json(study: Study) -> str:
+    """The one object of `--json`."""
+    return json.dumps(study.summary, indent=1)
+
+
+def command_line(file: str, overrides: Sequence[str]) -> str:
+    """The command to type again, without the budget that was overridden."""
+    kept = [text for text in overrides if not text.startswith("search.trials=")]
+    return shlex.join(["tuner", "run", file, *(word for text in kept for word in ("--set", text))])
+
+
+def studies(found: Sequence[Overview]) -> str:
+    """One line per study."""
+    if not found:
+        return "no studies here yet; `tuner run FILE` begins one"
+    width = max(len(one.name) for one in found)
+    return "\n".join(
+        f"{one.name:<{width}}  {one.state:<8}  {one.ended}/{one.trials} trials"
+        f"  best {'-' if one.best is None else format(one.best, '.6g')}"
+        f"  since {time.strftime('%Y-%m-%d %H:%M', time.localtime(one.created_at))}"
+        for one in found
+    )
+
+
+def declaration(spec: StudySpec, data: Examined, device: str) -> str:
+    """What a declaration would do."""
+    from tuner.search.rungs import expected_epochs
+
+    searched, search = spec.space.searched(), spec.search
+    features = data.data.values.shape[1]
+    parameters = largest_model(features, spec.space)
+    split = data.split
+    rows = [
+        ("study", spec.name),
+        ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
+        ("split", f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test"),
+        *((f"searched: {name}", _range(value)) for name, value in searched.items()),
+        *((f"fixed: {name}", str(value)) for name, value in spec.space.fixed().items()),
+        ("loss", spec.loss),
+        (
+            "search",
+            f"{search.trials} trials by {search.sampler}, pruner {search.pruner}, at most {search.epochs} epochs",
+        ),
+        ("epochs in all", f"at most {expected_epochs(search, search.trials):,}"),
+        (
+            "largest model",
+            f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
+        ),
+        ("device", device),
+    ]
+    return "\n".join([*_table(rows), "", "No mistakes found."])
+
+
+def _range(value: Distribution) -> str:
+    if value.type == "categorical":
+        return " | ".join(map(str, value.choices))
+    step = "" if value.step in (None, 1) else f", step {value.step:g}"
+    return f"{value.type} from {value.low:g} to {value.high:g}{', log scale' if value.log else ''}{step}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def write_table(study: Study, path: Path, times: bool) -> None:
+    """Write the trials table whole or not at all, in the format that its ending names."""
+    if path.suffix not in _WRITERS:
+        raise ExportError(f"{path}: must end in {', '.join(_WRITERS)}, got {path.suffix or 'no ending'}")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        os.close(handle)
+        try:
+            _WRITERS[path.suffix](study, Path(name), times)
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _parquet(study: Study, path: Path, times: bool) -> None:
+    (study.trials_with_times if times else study.trials).to_parquet(path)
+
+
+_WRITERS: dict[str, Callable[[Study, Path, bool], object]] = {
+    ".csv": lambda study, path, times: path.write_text(study.csv(times), encoding="utf-8"),
+    ".parquet": _parquet,
+    ".json": lambda study, path, times: path.write_text(study.json(times), encoding="utf-8"),
+}

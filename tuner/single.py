@@ -1,0 +1,95 @@
+"""Train one configuration in which nothing is searched, such as an exported one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuner.data.prepare import Prepared, open_rows, prepare
+from tuner.errors import Problem, SpecError, StudyError
+from tuner.learning.device import resolve
+from tuner.learning.inference import Network
+from tuner.learning.pack import TrainingData
+from tuner.learning.training import Trained, train_alone
+from tuner.places import FOLDER
+from tuner.results.export import write_export
+from tuner.search.loop import best
+from tuner.spec.architecture import Hyperparameters, layer_sizes
+from tuner.spec.reader import declared
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Trial, TrialEnd, TrialState, derive_seed
+
+
+def train(
+    source: str | Path | StudySpec | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    on_epoch: Callable[[int], object] | None = None,
+) -> Model:
+    """Train the one configuration of a declaration in which every hyperparameter is fixed, such as an exported one.
+
+    Args:
+        source: a space file, or what it says.
+        overrides: `search.epochs=20` each.
+        on_epoch: called after each epoch with its number.
+
+    Raises:
+        SpecError: the declaration has mistakes, or something in it is searched.
+        DataError, DeviceError: as for `run`.
+        StudyError: the training diverged before its first epoch was done.
+    """
+    spec, origin = declared(source, overrides)
+    searched = spec.space.searched()
+    if searched:
+        raise SpecError(
+            Problem(f"space.{name}", "must be a plain value to train one model, got a range") for name in searched
+        )
+    prepared = prepare(spec, origin.parent, FOLDER)
+    rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
+    device = resolve(spec.device)
+    seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
+    trial = Trial(0, Hyperparameters.of(spec.space.fixed()), seed)
+    data = TrainingData.of(rows.train, rows.validation, device)
+    trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
+    return Model(spec, origin.parent, trial, device, prepared, trained)
+
+
+class Model:
+    """One configuration, trained.
+
+    Attributes:
+        value: the best epoch's validation loss.
+        best_epoch: that epoch.
+        epochs: epochs trained.
+    """
+
+    def __init__(
+        self, spec: StudySpec, base: Path, trial: Trial, device: str, prepared: Prepared, trained: Trained
+    ) -> None:
+        self._spec, self._base, self._trial, self._device, self._prepared = spec, base, trial, device, prepared
+        self.value, self.best_epoch = best(trained.curve)
+        self.epochs = trained.curve.last
+        if self.best_epoch == 0:
+            raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")
+        sizes = layer_sizes(prepared.features, trial.point)
+        self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights)
+
+    def export(self, path: str | Path, force: bool = False) -> Path:
+        """Write the configuration and the model into one folder, as `Study.export` does.
+
+        Raises:
+            ExportError: the folder exists, or cannot be written.
+        """
+        ended = TrialEnd(0, TrialState.COMPLETE, self.value, self.best_epoch, self.epochs, "")
+        return write_export(
+            Path(path),
+            spec=self._spec,
+            base=self._base,
+            trial=self._trial,
+            end=ended,
+            network=self._network,
+            preprocessor=self._prepared.preprocessor,
+            metrics={"fingerprint": self._prepared.fingerprint, "device": self._device},
+            force=force,
+        )
