@@ -19,9 +19,9 @@ from studies import fresh_folder, tiny
 
 import tuner
 from tuner.errors import StudyError
+from tuner.launch import Progress
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.table import trials_csv
-from tuner.launch import Progress
 
 
 def table(folder: Path, name: str = "tiny") -> str:
@@ -255,6 +255,7 @@ def test_an_exported_configuration_trains_to_the_same_loss(workspace: Path) -> N
 def test_test_loss_is_that_of_the_exported_model(workspace: Path) -> None:
     """The summary's test loss is the mean score of the exported model on the raw test rows."""
     from sklearn.datasets import load_iris
+
     from tuner.data.split import split_rows
 
     study = tuner.run(tiny(), workers=0)

@@ -39,14 +39,13 @@ def read_npy(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers 
 def read_npz(path: Path, spec: DataSpec) -> Read:
     """One array of an .npz file: `data.array`, or the only one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError("must be an archive of arrays, got a single one; name it .npy.")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError("must be an archive of arrays, got a single one; name it .npy.")
+        with archive:
             return as_rows(archive[_chosen(list(archive.files), spec.array)])
     except _BROKEN as error:
         raise _broken(error) from None
-    except AttributeError:
-        raise DataError("must be an archive of arrays, got a single one; name it .npy.") from None
 
 
 def _chosen(names: list[str], wanted: str | None) -> str:

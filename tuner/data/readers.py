@@ -69,6 +69,10 @@ def load(spec: DataSpec, base: Path) -> Dataset:
         raise DataError(f"{where}: must fit into memory, but does not.") from None
     except OSError as error:
         raise DataError(f"{where}: must be readable, got: {error.strerror or error}.") from None
+    except Exception as error:
+        # Parsers of foreign formats raise whatever a damaged file leads them to; this place knows the file.
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
     return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where))
 
 

@@ -32,11 +32,11 @@ def split_rows(rows: int, validation: float, test: float, seed: int) -> Split:
         seed: the study's.
 
     Raises:
-        DataError: there are too few rows for three splits.
+        DataError: no row is left to train on.
     """
     held_out = max(1, round(rows * validation)), max(1, round(rows * test))
     if rows - sum(held_out) < 1:
-        raise DataError(f"data: at least 3 rows are needed, one for each split, got {rows}.")
+        raise DataError(f"data: {rows} rows must leave some to train on, but {sum(held_out)} are held out.")
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(rows)
     first, second = held_out[0], sum(held_out)
     return Split(np.sort(order[second:]), np.sort(order[:first]), np.sort(order[first:second]))

@@ -30,10 +30,8 @@ def read_csv(path: Path, spec: DataSpec) -> Read:
             table = pd.read_csv(
                 path,
                 sep=delimiter,
-                usecols=chosen,
                 index_col=False,
                 encoding="utf-8-sig",
-                float_precision="round_trip",
                 low_memory=False,
                 skip_blank_lines=False,
             )
