@@ -17,9 +17,10 @@ from tuner.tracking.links import study_url
 def test_the_tracking_uri_is_the_user_s_or_mlflow_s_own_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLFLOW_TRACKING_URI is honoured as always; a bare `mlflow ui` finds the default."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert store.tracking_uri() == "sqlite:///mlflow.db"
+    default = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    assert store.tracking_uri() == default
     monkeypatch.setenv("MLFLOW_TRACKING_URI", " ")
-    assert store.tracking_uri() == "sqlite:///mlflow.db"
+    assert store.tracking_uri() == default
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     assert store.tracking_uri() == "http://mlflow:5000"
 

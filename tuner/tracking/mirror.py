@@ -20,7 +20,7 @@ from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking import content
 from tuner.tracking.runs import Runs, check_active, ensure_experiment, is_rejection
-from tuner.tracking.store import analyze, artifact_root, reason
+from tuner.tracking.store import absolute, analyze, artifact_root, reason
 
 BEST_TAG = "best"
 
@@ -41,7 +41,7 @@ class Mirror:
         self._ledger = ledger
         self._study = study
         self._uri = uri
-        client = MlflowClient(uri)
+        client = MlflowClient(absolute(uri))
         experiment_id, self._parent = self._parent_run(client)
         self._runs = Runs(client, experiment_id)
 

@@ -31,7 +31,13 @@ _QUIET: Final = {
 
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, else MLflow's own default, a SQLite store in the current folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or DEFAULT_URI
+    return absolute(os.environ.get("MLFLOW_TRACKING_URI", "").strip() or DEFAULT_URI)
+
+
+def absolute(uri: str) -> str:
+    """A SQLite store's uri with its whole path: MLflow keeps stores by uri, wherever the process is by then."""
+    path = sqlite_path(uri)
+    return uri if path is None else f"{uri.partition(':///')[0]}:///{path}"
 
 
 def quieten() -> None:
