@@ -95,7 +95,7 @@ def test_the_summary_has_the_answer_beside_pca(folder: Path) -> None:
 
 
 def test_the_table_is_the_same_in_every_format(folder: Path) -> None:
-    """CSV on standard output and in a file byte for byte; Parquet and JSON the same values; times only when asked for."""
+    """CSV printed and written byte for byte; Parquet and JSON the same values; times only when asked for."""
     printed = tuner(folder, "trials", "tiny").stdout
     for ending in ("csv", "json", "parquet"):
         assert tuner(folder, "trials", "tiny", "-o", f"t.{ending}").returncode == 0
@@ -113,7 +113,7 @@ def test_the_table_is_the_same_in_every_format(folder: Path) -> None:
 
 
 def test_a_csv_of_ones_own_goes_to_an_export_by_editing_three_lines(tmp_path: Path, mlflow_store: Path) -> None:
-    """A file no test saw before: name, source and bottleneck changed in the shipped space; validate, run, export, train."""
+    """Name, source and bottleneck changed in a shipped space; then validate, run, export and train."""
     made = fresh_folder(tmp_path / "mine", mlflow_store)
     rows = pd.DataFrame({f"sensor {n}": [(7 * row * n) % 23 / 3 - n for row in range(90)] for n in range(1, 8)})
     rows.to_csv(made / "plant.csv", index=False)

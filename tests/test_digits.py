@@ -57,7 +57,7 @@ def test_mlflow_holds_one_parent_and_forty_trials(study: tuner.Study, client: Ml
 
 
 def test_every_epoch_of_every_trial_is_there(study: tuner.Study, client: MlflowClient) -> None:
-    """Both losses, step = epoch, as often as the trial was trained; the lowest is its value; times rise with the steps."""
+    """Both losses, step = epoch, as often as it was trained; the lowest is its value; times rise with the steps."""
     children = nested(client, study)
     for record in study.records:
         run_id = children[record.number].info.run_id
