@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from tuner.errors import ExportError
@@ -66,7 +66,7 @@ class Network:
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""
-        save_file(self.weights(), path)
+        path.write_bytes(save(self.weights()))
 
     @classmethod
     def load(cls, path: Path, sizes: tuple[int, ...], activation: str, loss: str) -> Network:
