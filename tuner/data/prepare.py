@@ -64,8 +64,9 @@ class Prepared:
 
 
 def fingerprint(data: Dataset, spec: DataSpec) -> str:
-    """SHA-256 over the rows, their names and shape, and the data block; the same wherever the files stand."""
-    about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": spec.model_dump(mode="json")}
+    """SHA-256 over the rows, their names and shape, and the data block; without the source, for files may move."""
+    block = spec.model_dump(mode="json", exclude={"source"})
+    about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": block}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(data.values, dtype="<f8").data)
     return digest.hexdigest()

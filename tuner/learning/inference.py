@@ -86,6 +86,6 @@ class Network:
         with reproducible():
             parts = [
                 function(torch.from_numpy(np.ascontiguousarray(rows[start : start + ROWS_AT_ONCE]))).numpy()
-                for start in range(0, len(rows), ROWS_AT_ONCE)
+                for start in range(0, max(1, len(rows)), ROWS_AT_ONCE)
             ]
         return np.concatenate(parts)

@@ -32,7 +32,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Pat
         ExportError: the place is taken, or the disk refuses; what was there is as it was.
     """
     try:
-        place = folder.resolve()
+        place = _resolved(folder)
         _check_free(place, force)
         place.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(place)
@@ -44,10 +44,17 @@ def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Pat
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
-    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise ExportError(f"{folder}: expected a place to write an export to, got: {reason}.") from error
     return place
+
+
+def _resolved(folder: Path) -> Path:
+    try:
+        return folder.resolve()
+    except RuntimeError as error:  # what Python calls symbolic links in a circle, before 3.13
+        raise OSError(str(error)) from error
 
 
 def _check_free(place: Path, force: bool) -> None:
