@@ -204,12 +204,14 @@ class Launch:
 
 
 class _Speed:
-    """Epochs per second over the last few seconds."""
+    """Epochs per second over the last few seconds, counted from the first record on: before it, workers start."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()
 
     def of(self, epochs: int) -> float:
+        if epochs == 0:
+            return 0.0
         now = time.monotonic()
         self._points.append((now, epochs))
         while now - self._points[0][0] > RATE_SECONDS and len(self._points) > 2:
