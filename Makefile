@@ -16,7 +16,7 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-INSTALL := $(PIP) install --quiet --constraint constraints.txt
+INSTALL := PYTHONWARNINGS=ignore $(PIP) install --quiet --constraint constraints.txt
 
 # The stamp holds the folder it was made for: a .venv that was moved or copied (its scripts name the old place) is made anew, and so is
 # one whose Python has gone.

@@ -237,6 +237,8 @@ def test_a_study_is_an_optuna_study_too(workspace: Path) -> None:
     study = tuner.run(tiny(), workers=0)
     assert study.optuna_study.best_trial.number == study.best.number
     assert optuna.importance.get_param_importances(study.optuna_study)
+    for plot in ("plot_optimization_history", "plot_parallel_coordinate", "plot_slice", "plot_intermediate_values"):
+        assert getattr(optuna.visualization, plot)(study.optuna_study).data
 
 
 def test_an_exported_configuration_trains_to_the_same_loss(workspace: Path) -> None:
