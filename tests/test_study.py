@@ -169,6 +169,28 @@ def test_a_larger_budget_goes_on_and_repeats_itself(workspace: Path, undisturbed
     assert table(other) == grown
 
 
+def test_a_run_killed_before_its_summary_is_summed_up_by_the_next(workspace: Path) -> None:
+    """Grown from 13 to 30 trials and ended while the winner is scored: the next run's summary is of all 30."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.phase == "scoring":
+            raise Killed
+
+    tuner.run(tiny(), workers=0)
+    grown = tiny(search={"trials": 30})
+    with pytest.raises(Killed):
+        tuner.run(grown, workers=0, progress=kill)
+    study = tuner.run(grown, workers=0)
+    assert study.outcome == "nothing-left"
+    best = study.summary["best"]
+    assert best["number"] == min(study.trials[study.trials.state == "complete"].index, key=study.trials.value.get)
+    assert best["test_loss"] is not None
+    assert best["number"] >= 13, "the larger budget must have found a better trial for this test to say anything"
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

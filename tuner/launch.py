@@ -158,7 +158,8 @@ class Launch:
         """Score the winner on the untouched test split, once, beside the baselines."""
         known = self._ledger.summary(self._study.id)
         best = best_trial(self._ledger.trials(self._study.id))
-        if outcome == "finished" or known is None:
+        # A run that was killed between its last trial and its summary left the study's state as it was then.
+        if outcome == "finished" or known is None or self._study.state != "finished":
             self._show("scoring")
             scores = {"best": None} if best is None else self._scores(best, known)
             seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
