@@ -246,3 +246,24 @@ def test_an_empty_folder_has_no_studies(tmp_path: Path) -> None:
     assert "tuner run FILE" in tuner(tmp_path, "list").stdout
     assert tuner(tmp_path, "--version").stdout.startswith("tuner ")
     assert json.loads(tuner(tmp_path, "schema").stdout)["type"] == "object"
+
+
+@pytest.mark.parametrize("place", [".tuner", ".tuner/prepared", ".tuner/checkpoints"])
+def test_a_file_where_a_folder_belongs_is_named_and_nothing_is_lost(
+    tmp_path: Path, mlflow_store: Path, place: str
+) -> None:
+    """One sentence with the path; with the file gone the study finishes whole."""
+    folder = fresh_folder(tmp_path, mlflow_store)
+    write_space(folder)
+    blocker = folder / place
+    blocker.parent.mkdir(exist_ok=True)
+    blocker.write_text("")
+    refused = tuner(folder, "run", "tiny.yaml", "--workers", "1")
+    assert refused.returncode in {1, 2}
+    assert place in refused.stderr
+    assert "internal error" not in refused.stderr
+    assert "Traceback" not in refused.stderr
+    blocker.unlink()
+    finished = tuner(folder, "run", "tiny.yaml", "--workers", "1")
+    assert finished.returncode == 0, finished.stderr
+    assert len(tuner(folder, "trials", "tiny").stdout.splitlines()) == 14

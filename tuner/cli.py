@@ -73,6 +73,9 @@ def _fail(error: Exception) -> NoReturn:
         many = isinstance(error, SpecError) and len(error.problems) > 1
         count = f"\n{len(error.problems)} mistakes." if isinstance(error, SpecError) and many else ""
         _end(error.exit_code, f"{error}{count}")
+    if isinstance(error, OSError) and error.filename is not None:
+        name, why = os.fsdecode(error.filename), error.strerror
+        _end(1, f"{name}: must be readable and writable, got: {why}. What is recorded stays.")
     with contextlib.suppress(OSError):
         Path(CRASH_LOG).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     _end(70, f"internal error: {type(error).__name__}: {error}. This is a mistake of the tuner; details: {CRASH_LOG}")

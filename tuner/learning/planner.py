@@ -18,11 +18,10 @@ from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial
 
 CACHE_BYTES = 10e6  # stacks beyond it fell out of cache and were slower (DESIGN.md, "The pack")
-CALL_SECONDS = (
-    1.3e-6  # one library call from Python, output buffers given; `benchmarks` measured it on one 2.6 GHz core
-)
-MULTIPLY_ADD_SECONDS = 2.5e-11  # one multiply-add inside a small product, on the same core
-PARAMETER_SECONDS = 6e-10  # one parameter's share of the fused AdamW pass, on the same core
+# Measured on one AVX-512 core on 2026-11-24 with `python benchmarks/planner.py`; only their ratios matter here.
+CALL_SECONDS = 6e-7  # one library call from Python, output buffers given
+MULTIPLY_ADD_SECONDS = 1.6e-11  # one multiply-add inside a layer's product
+PARAMETER_SECONDS = 5.4e-10  # one parameter's share of the fused AdamW pass
 
 
 def plan(trials: Sequence[Trial], features: int, rows: int, epochs: int, workers: int) -> list[tuple[Trial, ...]]:
