@@ -81,7 +81,7 @@ def test_a_stopped_study_goes_on_to_the_same_table(workspace: Path, undisturbed:
     while stop_after_some_epochs().outcome != "finished":
         assert tuner.Study.open("tiny").state == "stopped"
         stops += 1
-    assert stops >= 3
+    assert stops >= 2
     assert table(workspace) == undisturbed
 
 
@@ -145,7 +145,7 @@ def test_a_killed_worker_costs_nothing(workspace: Path, undisturbed: str) -> Non
 
 def test_lost_checkpoints_are_trained_again_to_the_same_bits(workspace: Path, undisturbed: str) -> None:
     """With every file under .tuner deleted between two halves of a study, the table stays the undisturbed one."""
-    for _ in range(3):
+    for _ in range(2):
         assert stop_after_some_epochs().outcome == "stopped"
     shutil.rmtree(".tuner")
     assert tuner.run(tiny(), workers=0).outcome == "finished"

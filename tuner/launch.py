@@ -151,7 +151,13 @@ class Launch:
         p = self._prepared
         folder = FOLDER / "checkpoints" / self._study.key
         return Workplace(
-            p.path, (p.train, p.validation, p.test), p.features, self._spec.loss, self._device, str(folder.absolute())
+            p.path,
+            (p.train, p.validation, p.test),
+            p.features,
+            self._spec.loss,
+            self._device,
+            str(folder.absolute()),
+            self._spec.search.epochs,
         )
 
     def _conclude(self, outcome: Outcome) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from tuner.data.prepare import open_rows
 from tuner.learning import checkpoint
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.pack import Pack, TrainingData, reproducible
+from tuner.learning.pack import TrainingData, reproducible
+from tuner.learning.packs import TrainablePack, make_pack
 from tuner.learning.training import train
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
@@ -29,6 +30,7 @@ class Workplace:
         loss: `mse` or `bce`.
         device: a resolved device.
         checkpoints: folder of the states.
+        epochs: of a trial that is never pruned.
     """
 
     rows: str
@@ -37,26 +39,29 @@ class Workplace:
     loss: str
     device: str
     checkpoints: str
+    epochs: int
 
 
-def run_segment(place: Workplace, segment: Segment, states: Sequence[Checkpoint | None]) -> SegmentResult:
+def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Checkpoint | None]) -> SegmentResult:
     """Train a segment's trials from epoch `first` to `last`.
 
     Args:
         place: what the study's segments share.
         segment: trials of one pack.
-        states: each trial's newest checkpoint, None where there is none.
+        checkpoints: each trial's newest one, None where there is none.
 
     A state that is missing or damaged is trained again from the start, to the same bits (law 1).
     """
     started = time.monotonic()
     data = _data(place.rows, place.counts, place.device)
     with reproducible():
-        pack = _restored(place, segment, states, data)
+        pack = _restored(place, segment, checkpoints, data)
         curves = train(pack, segment.last)
+        states = pack.states()
+        needed = _needed(curves, states, place.epochs)
         kept = [
-            _with_checkpoint(place, trial, curve, state)
-            for trial, curve, state in zip(segment.trials, curves, pack.states(), strict=True)
+            replace(curve, checkpoint=_write(place, trial, state)) if curve.number in needed else curve
+            for trial, curve, state in zip(segment.trials, curves, states, strict=True)
         ]
     return SegmentResult(tuple(kept), time.monotonic() - started, f"process {os.getpid()}")
 
@@ -73,13 +78,15 @@ def _data(path: str, counts: tuple[int, int, int], device: str) -> TrainingData:
     return TrainingData.of(rows.train, rows.validation, device)
 
 
-def _restored(place: Workplace, segment: Segment, states: Sequence[Checkpoint | None], data: TrainingData) -> Pack:
+def _restored(
+    place: Workplace, segment: Segment, states: Sequence[Checkpoint | None], data: TrainingData
+) -> TrainablePack:
     if segment.first == 0:
-        return Pack(segment.trials, data, place.loss)
+        return make_pack(segment.trials, data, place.loss)
     trainings = [
         _training(place, trial, state, segment.first, data) for trial, state in zip(segment.trials, states, strict=True)
     ]
-    return Pack(segment.trials, data, place.loss, trainings)
+    return make_pack(segment.trials, data, place.loss, trainings)
 
 
 def _training(
@@ -88,13 +95,19 @@ def _training(
     training = checkpoint.read(state) if state is not None and state.epoch == epoch else None
     if training is not None:
         return training
-    again = Pack([trial], data, place.loss)
+    again = make_pack([trial], data, place.loss)
     train(again, epoch)
     return again.states()[0]
 
 
-def _with_checkpoint(place: Workplace, trial: Trial, curve: Curve, state: TrialTraining) -> Curve:
-    if curve.diverged:
-        return curve
-    path = Path(place.checkpoints) / f"trial-{trial.number:04}-epoch-{curve.last}.safetensors"
-    return replace(curve, checkpoint=checkpoint.write(path, state, layer_sizes(place.features, trial.point)))
+def _needed(curves: Sequence[Curve], states: Sequence[TrialTraining], epochs: int) -> set[int]:
+    """The trials whose states are needed again: those that may climb on, and of those at the top the best one."""
+    living = [
+        (state.best_value, curve.number) for curve, state in zip(curves, states, strict=True) if not curve.diverged
+    ]
+    return {number for _, number in (living if states[0].epoch < epochs else sorted(living)[:1])}
+
+
+def _write(place: Workplace, trial: Trial, state: TrialTraining) -> Checkpoint:
+    path = Path(place.checkpoints) / f"trial-{trial.number:04}-epoch-{state.epoch}.safetensors"
+    return checkpoint.write(path, state, layer_sizes(place.features, trial.point))

@@ -7,7 +7,9 @@ from concurrent.futures import Executor, Future
 
 from tuner.execution.executors import InlineExecutor, WorkerProcesses
 from tuner.execution.worker import Workplace, run_segment, warm_up
-from tuner.learning.planner import plan
+from tuner.learning import planner
+from tuner.learning.native import planner as native_planner
+from tuner.learning.native.library import library
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
 
 
@@ -34,7 +36,10 @@ class LocalWorkers:
 
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
         """Cut trials into packs, longest first."""
-        return plan(trials, self._place.features, self._place.counts[0], epochs, self._workers)
+        train, validation, _ = self._place.counts
+        if self._place.device == "cpu" and library() is not None:
+            return native_planner.plan(trials, self._place.features, (train, validation), epochs, self._workers)
+        return planner.plan(trials, self._place.features, train, epochs, self._workers)
 
     def replace(self) -> None:
         """New workers in place of dead ones."""

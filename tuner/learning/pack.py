@@ -5,7 +5,6 @@ Shapes: M models, B rows of a batch, F features (padded), N training rows, V val
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +20,8 @@ from torch import Tensor
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.layout import LINE, Layout, padded_sizes
-from tuner.learning.model import Autoencoder
 from tuner.learning.stack import Passes, Stack, runs
+from tuner.learning.start import initial_state
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import Trial, derive_seed
 
@@ -118,21 +117,15 @@ class Pack:
         self.sizes = [layer_sizes(data.features, point) for point in self.points]
         self.layout = Layout.of(padded_sizes(self.sizes[0]))
         self.stack = Stack(self.layout, len(trials), data.train_NF.device)
-        states = [states[i] for i in self._order] if states else [self._start(m) for m in range(len(trials))]
+        if states is None:
+            states = [initial_state(trial, data.features) for trial in trials]
+        states = [states[i] for i in self._order]
         self.epoch = states[0].epoch
         self.best_MP = torch.stack([state.best for state in states]).to(self.stack.device)
         self.best_values = [state.best_value for state in states]
         self.best_epochs = [state.best_epoch for state in states]
         self._restore(states)
         self._prepare_passes()
-
-    def _start(self, m: int) -> TrialTraining:
-        """A trial's state before its first epoch."""
-        model = Autoencoder(self.sizes[m], self.points[m].activation)
-        model.initialise(torch.Generator().manual_seed(derive_seed(self.trials[m].seed, "init")))
-        row_P = self.layout.pack(model.linears())
-        zeros_P = torch.zeros_like(row_P)
-        return TrialTraining(row_P, zeros_P, zeros_P, row_P, math.inf, 0, 0, 0)
 
     def _restore(self, states: Sequence[TrialTraining]) -> None:
         stack = self.stack

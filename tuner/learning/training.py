@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.learning.checkpoint import plain_weights
-from tuner.learning.pack import Pack, TrainingData, reproducible
+from tuner.learning.pack import TrainingData, reproducible
+from tuner.learning.packs import TrainablePack, make_pack
+from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Curve, Trial
 
 
-def train(pack: Pack, last: int, on_epoch: Callable[[int], object] | None = None) -> list[Curve]:
+def train(pack: TrainablePack, last: int, on_epoch: Callable[[int], object] | None = None) -> list[Curve]:
     """Train until `last` epochs are done, or until every trial has diverged.
 
     A non-finite training or validation loss ends its trial's curve at that epoch; the others go on untouched.
@@ -59,7 +61,7 @@ def train_alone(
 ) -> Trained:
     """Train one trial from its start: the same bits as in any pack of any study (law 1)."""
     with reproducible():
-        pack = Pack([trial], data, loss)
+        pack = make_pack([trial], data, loss)
         (curve,) = train(pack, epochs, on_epoch)
         (state,) = pack.states()
-    return Trained(curve, plain_weights(state.best, pack.sizes[0], trial.point.activation))
+    return Trained(curve, plain_weights(state.best, layer_sizes(data.features, trial.point), trial.point.activation))

@@ -1,0 +1,170 @@
+// Products of small row-major matrices, c = a b (+ bias), in registers and L1.
+//
+// A tile of c stays in registers while its inner dimension runs; b comes in panels of at most four vectors' width, taken
+// where they lie while b is small, else copied together (Goto and van de Geijn 2008, "Anatomy of high-performance matrix
+// multiplication"). The order of every sum follows from the shapes alone.
+#pragma once
+
+#include "vector.hpp"
+
+namespace tuner {
+
+// What fills the vector registers: 24 accumulators of 32 on AVX-512, 12 of 16 on AVX.
+#if defined(__AVX512F__)
+constexpr int WIDEST = 4, ACCUMULATORS = 24;
+#else
+constexpr int WIDEST = 1, ACCUMULATORS = 6;
+#endif
+constexpr int DEEPEST = 128;                   // inner dimension of a panel: 32 kB at its widest
+constexpr int64_t PANEL = DEEPEST * WIDEST * LANES;
+constexpr int64_t SMALL = 8192;                // values of b that are used where they lie: 32 kB
+
+// The left operand: rows whose values are neighbours, or columns whose values are (a transposed matrix).
+enum class Lying { rows, columns };
+
+template <Lying LYING>
+struct Operand {
+    const float *at;
+    int64_t stride;  // from one row (column) to the next
+
+    INLINE float value(int row, int64_t k) const { return LYING == Lying::rows ? at[row * stride + k] : at[k * stride + row]; }
+    INLINE Operand from(int64_t row, int64_t k) const {
+        return {LYING == Lying::rows ? at + row * stride + k : at + k * stride + row, stride};
+    }
+};
+
+enum class From { zero, bias, c };  // what a tile's sum starts from
+
+template <Lying LYING, int ROWS, int WIDTH>
+static void tile(int64_t depth, Operand<LYING> a, const float *b, int64_t b_row, float *c, int64_t c_row, const float *bias, From from) {
+    V sums[ROWS][WIDTH];
+#pragma GCC unroll 24
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < WIDTH; j++)
+            sums[i][j] = from == From::zero ? V{} : load((from == From::c ? c + i * c_row : bias) + j * LANES);
+    for (int64_t k = 0; k < depth; k++) {
+        V row[WIDTH];
+#pragma GCC unroll 4
+        for (int j = 0; j < WIDTH; j++) row[j] = load(b + k * b_row + j * LANES);
+#pragma GCC unroll 24
+        for (int i = 0; i < ROWS; i++) {
+            V factor = all(a.value(i, k));
+#pragma GCC unroll 4
+            for (int j = 0; j < WIDTH; j++) sums[i][j] += factor * row[j];
+        }
+    }
+#pragma GCC unroll 24
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < WIDTH; j++) store(c + i * c_row + j * LANES, sums[i][j]);
+}
+
+template <Lying LYING>
+using Tile = void (*)(int64_t, Operand<LYING>, const float *, int64_t, float *, int64_t, const float *, From);
+
+// Rows of a tile at most. Each lying row needs a pointer of its own, and there are no more than 8 registers for those.
+template <Lying LYING>
+static constexpr int highest(int width) {
+    const int rows = ACCUMULATORS / width;
+    return LYING == Lying::rows && rows > 8 ? 8 : rows;
+}
+
+// The tiles of one width, by their rows.
+template <Lying LYING, int WIDTH, int ROWS = highest<LYING>(WIDTH)>
+static INLINE Tile<LYING> tile_of(int rows) {
+    if constexpr (ROWS == 1) return tile<LYING, 1, WIDTH>;
+    else return rows == ROWS ? tile<LYING, ROWS, WIDTH> : tile_of<LYING, WIDTH, ROWS - 1>(rows);
+}
+
+template <Lying LYING>
+static INLINE Tile<LYING> tile_for(int width, int rows) {
+#if defined(__AVX512F__)
+    switch (width) {
+        case 4: return tile_of<LYING, 4>(rows);
+        case 3: return tile_of<LYING, 3>(rows);
+        case 2: return tile_of<LYING, 2>(rows);
+    }
+#else
+    (void)width;
+#endif
+    return tile_of<LYING, 1>(rows);
+}
+
+static INLINE int64_t pieces(int64_t total, int64_t most) { return (total + most - 1) / most; }
+
+// All rows of c for one panel of b, in tiles of nearly equal height.
+template <Lying LYING>
+static void strip(int64_t rows, int width, int64_t depth, Operand<LYING> a, const float *b, int64_t b_row, float *c, int64_t c_row, const float *bias,
+                  From from) {
+    const int64_t count = pieces(rows, highest<LYING>(width)), least = rows / count, more = rows % count;
+    const Tile<LYING> high = more ? tile_for<LYING>(width, int(least + 1)) : nullptr, low = tile_for<LYING>(width, int(least));
+    for (int64_t t = 0, row = 0; t < count; t++) {
+        (t < more ? high : low)(depth, a.from(row, 0), b, b_row, c + row * c_row, c_row, bias, from);
+        row += least + (t < more);
+    }
+}
+
+static void copy_panel(const float *b, int64_t b_row, int64_t depth, int width, float *to) {
+    for (int64_t k = 0; k < depth; k++)
+        for (int j = 0; j < width; j++) store(to + (k * width + j) * LANES, load(b + k * b_row + j * LANES));
+}
+
+// Sixteen rows of sixteen values, turned: four rounds in which pairs of rows exchange halves.
+template <int STEP>
+static INLINE void exchange(V rows[LANES]) {
+    I low, high;
+    for (int i = 0; i < LANES; i++) {
+        low[i] = (i & STEP) ? i - STEP + LANES : i;
+        high[i] = (i & STEP) ? i + LANES : i + STEP;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) {
+        if (i & STEP) continue;
+        V a = rows[i], b = rows[i + STEP];
+        rows[i] = __builtin_shuffle(a, b, low);
+        rows[i + STEP] = __builtin_shuffle(a, b, high);
+    }
+}
+
+static void turn_block(const float *from, int64_t from_row, float *to, int64_t to_row) {
+    V rows[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) rows[i] = load(from + i * from_row);
+    exchange<8>(rows), exchange<4>(rows), exchange<2>(rows), exchange<1>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) store(to + i * to_row, rows[i]);
+}
+
+// A panel of the transposed matrix: value (k, j) comes from b[j * b_row + k]; depth and width are whole blocks.
+static void turn_panel(const float *b, int64_t b_row, int64_t depth, int width, float *to) {
+    for (int j = 0; j < width; j++)
+        for (int64_t k = 0; k < depth; k += LANES)
+            turn_block(b + j * LANES * b_row + k, b_row, to + (k * width + j) * LANES, int64_t(width) * LANES);
+}
+
+// c (rows, columns) = a (rows, depth) b (depth, columns) + bias (columns) where there is one.
+//
+// columns are a multiple of 16; with `turned`, b is given as its transpose (columns, depth) and depth is a multiple of 16
+// too. `panel` is room for PANEL values.
+template <Lying LYING>
+static void product(int64_t rows, int64_t columns, int64_t depth, Operand<LYING> a, const float *b, bool turned, const float *bias, float *c, float *panel) {
+    const bool in_place = !turned && (depth * columns <= SMALL || rows <= ACCUMULATORS);
+    const int64_t layers = pieces(depth, DEEPEST), deep = pieces(pieces(depth, layers), LANES) * LANES;
+    const int64_t vectors = columns / LANES, panels = pieces(vectors, WIDEST);
+    for (int64_t p = 0, first = 0; p < panels; p++) {
+        const int width = int(vectors / panels + (p < vectors % panels));
+        for (int64_t k = 0; k < depth; k += deep) {
+            const int64_t layer = depth - k < deep ? depth - k : deep;
+            const float *source = turned ? b + first * LANES * depth + k : b + k * columns + first * LANES;
+            if (turned) turn_panel(source, depth, layer, width, panel);
+            else if (!in_place) copy_panel(source, columns, layer, width, panel);
+            strip<LYING>(rows, width, layer, a.from(0, k), in_place ? source : panel,
+                  in_place ? columns : int64_t(width) * LANES, c + first * LANES, columns, bias ? bias + first * LANES : nullptr,
+                  k ? From::c : bias ? From::bias : From::zero);
+        }
+        first += width;
+    }
+}
+
+}  // namespace tuner

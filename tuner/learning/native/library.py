@@ -1,0 +1,151 @@
+"""The compiled training step: which of its builds this processor can run, and its functions.
+
+The builds are made from `step.cpp` when the project is installed, where there is a C++ compiler. They are plain shared
+libraries: calls release the interpreter's lock, and nothing of Python is seen by them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.learning.layout import Layout
+from tuner.spec.architecture import Hyperparameters
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tuner.learning.checkpoint import TrialTraining
+
+MOST_LAYERS = 66  # depth 32, both sides
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
+LOSSES = ("mse", "bce")
+
+
+class Model(ctypes.Structure):
+    """`Model` of step.cpp, field by field."""
+
+    _fields_ = (
+        ("layers", c_int32),
+        ("activation", c_int32),
+        ("loss", c_int32),
+        ("batch", c_int32),
+        ("features", c_int32),
+        ("learning_rate", c_float),
+        ("weight_decay", c_float),
+        ("noise", c_float),
+        ("sizes", c_int32 * (MOST_LAYERS + 1)),
+        ("units", c_int32 * (MOST_LAYERS + 1)),
+        ("weights", c_int64 * MOST_LAYERS),
+        ("biases", c_int64 * MOST_LAYERS),
+    )
+
+
+def model(sizes: tuple[int, ...], layout: Layout, point: Hyperparameters, loss: str) -> Model:
+    """A trial as the library reads it.
+
+    Args:
+        sizes: real units of every layer.
+        layout: their places in a row of parameters, padded.
+        point: the hyperparameters.
+        loss: `mse` or `bce`.
+    """
+    made = Model(
+        layers=len(layout.places),
+        activation=ACTIVATIONS.index(point.activation),
+        loss=LOSSES.index(loss),
+        batch=point.batch_size,
+        features=sizes[0],
+        learning_rate=point.learning_rate,
+        weight_decay=point.weight_decay,
+        noise=point.input_noise,
+    )
+    made.sizes[: len(sizes)] = layout.sizes
+    made.units[: len(sizes)] = sizes
+    made.weights[: made.layers] = [place.weight for place in layout.places]
+    made.biases[: made.layers] = [place.bias for place in layout.places]
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """The rows of one epoch.
+
+    Attributes:
+        train_NF: training rows, features padded with zeros.
+        order_N: int64, the rows' numbers in the order in which they are visited.
+        noise_NF: standard normal noise for each visited row, real features only; None for none.
+    """
+
+    train_NF: Tensor
+    order_N: Tensor
+    noise_NF: Tensor | None
+
+
+class Library:
+    """The functions of one build; every tensor is contiguous float32 on the CPU.
+
+    Args:
+        path: the shared library.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        functions = ctypes.CDLL(str(path))
+        self._room, self._train, self._measure = (
+            functions.tuner_room,
+            functions.tuner_train,
+            functions.tuner_measure,
+        )
+        self._room.argtypes = [POINTER(Model), c_int64]
+        self._room.restype = c_int64
+        self._train.argtypes = [POINTER(Model), c_void_p, c_void_p, c_int64, *[c_void_p] * 4, c_int64, c_void_p]
+        self._measure.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, c_void_p, c_void_p]
+        self._train.restype = self._measure.restype = c_double
+
+    def room(self, model: Model, rows: int) -> int:
+        """Values of work space for batches of that many rows."""
+        return int(self._room(model, rows))
+
+    def train(self, model: Model, visit: Visit, state: TrialTraining, work: Tensor) -> float:
+        """Train one epoch: parameters and moments of the state are changed in place.
+
+        Returns:
+            The sum of every value's loss as it was when its batch was trained.
+        """
+        noise = None if visit.noise_NF is None else visit.noise_NF.data_ptr()
+        rows = (state.parameters, state.first_moments, state.second_moments)
+        places = (row.data_ptr() for row in rows)
+        data, order, count = visit.train_NF.data_ptr(), visit.order_N.data_ptr(), len(visit.order_N)
+        return float(self._train(model, data, order, count, noise, *places, state.steps, work.data_ptr()))
+
+    def measure(
+        self, model: Model, rows_VF: Tensor, count: int, chunk: int, parameters_P: Tensor, work: Tensor
+    ) -> float:
+        """The sum of every value's loss over the first `count` rows, `chunk` of them at a time."""
+        return float(self._measure(model, rows_VF.data_ptr(), count, chunk, parameters_P.data_ptr(), work.data_ptr()))
+
+
+@lru_cache(maxsize=1)
+def library() -> Library | None:
+    """The best build that this processor can run; None where none was made when the project was installed."""
+    plain = build_path("plain")
+    if plain is None:
+        return None
+    functions = ctypes.CDLL(str(plain))
+    functions.tuner_instructions.restype = c_char_p
+    best: bytes = functions.tuner_instructions()
+    builds = ("avx512", "avx2", "plain")
+    paths = (build_path(build) for build in builds[builds.index(best.decode()) :])
+    return next(Library(path) for path in paths if path is not None)
+
+
+def build_path(build: str) -> Path | None:
+    """Where a build lies, if it was made."""
+    spec = find_spec(f"tuner.learning.native._{build}")
+    return Path(spec.origin) if spec is not None and spec.origin else None

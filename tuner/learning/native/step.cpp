@@ -1,0 +1,293 @@
+// Training one autoencoder for one epoch, and measuring it, without a call in between: gather, forward, backward, AdamW.
+//
+// Everything of a small model stays in a core's L2 cache for the whole epoch. Nothing is allocated and nothing is global,
+// so models are independent of each other by construction. Shapes: B rows of a batch, I and O a layer's inputs and outputs,
+// padded to multiples of 16; padding is zero and stays zero.
+
+#include <cmath>
+
+#include "gemm.hpp"
+
+namespace tuner {
+
+enum Activation { RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, TANH, SIGMOID };
+enum Loss { MSE, BCE };
+constexpr int MOST_LAYERS = 66;
+
+// Kept the same as `_Model` in library.py.
+struct Model {
+    int32_t layers, activation, loss, batch;
+    int32_t features;          // real ones
+    float learning_rate, weight_decay, noise;
+    int32_t sizes[MOST_LAYERS + 1];  // padded
+    int32_t units[MOST_LAYERS + 1];  // real
+    int64_t weights[MOST_LAYERS], biases[MOST_LAYERS];  // places in a row of parameters
+};
+
+// h = f(z) and its derivative.
+struct Point {
+    V h, slope;
+};
+
+static INLINE Point scaled_elu(V z, float alpha, float scale) {
+    V e = expm1(least(z, all(0.0f))) * (alpha * scale);
+    return {z > 0.0f ? z * scale : e, z > 0.0f ? all(scale) : e + alpha * scale};
+}
+
+// z Phi(z): the normal distribution's tail is exp(-z^2 / 2) times a polynomial in t = 1 / (1 + 0.35 |z|), fitted for this file.
+static INLINE Point gelu(V z) {
+    V size = least(magnitude(z), all(13.0f)), bell = exp(-0.5f * size * size), t = inverse(1.0f + 0.35f * size);
+    V tail = bell * (4.12997366e-04f + t * (1.34205257e-01f + t * (1.66577574e-01f + t * (6.01653011e-02f + t * (1.41890379e-01f + t * (8.78372322e-02f + t * (-1.22853898e-01f + t * (3.17651642e-02f))))))));
+    V below = z > 0.0f ? 1.0f - tail : tail;
+    return {z * below, below + z * bell * 0.39894228f};
+}
+
+template <int ACTIVATION>
+static INLINE Point activate(V z) {
+    if constexpr (ACTIVATION == RELU) return {z <= 0.0f ? V{} : z, z > 0.0f ? all(1.0f) : V{}};
+    if constexpr (ACTIVATION == LEAKY_RELU) return {z > 0.0f ? z : z * 0.01f, z > 0.0f ? all(1.0f) : all(0.01f)};
+    if constexpr (ACTIVATION == ELU) return scaled_elu(z, 1.0f, 1.0f);
+    if constexpr (ACTIVATION == SELU) return scaled_elu(z, 1.67326324f, 1.05070099f);
+    if constexpr (ACTIVATION == GELU) return gelu(z);
+    if constexpr (ACTIVATION == TANH) {
+        V h = tanh(z);
+        return {h, 1.0f - h * h};
+    }
+    V s = sigmoid(z);
+    if constexpr (ACTIVATION == SILU) return {z * s, s * (1.0f + z * (1.0f - s))};
+    return {s, s * (1.0f - s)};
+}
+
+// z becomes h in place; padded units become 0 even where f(0) is not.
+template <int ACTIVATION>
+static void activate_rows(int64_t rows, int64_t size, int64_t units, float *z, float *slopes) {
+    for (int64_t at = 0; at < rows * size; at += LANES) {
+        Point point = activate<ACTIVATION>(load(z + at));
+        store(z + at, point.h);
+        store(slopes + at, point.slope);
+    }
+    if (ACTIVATION == SIGMOID)
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t unit = units; unit < size; unit++) z[row * size + unit] = 0;
+}
+
+typedef void (*Activate)(int64_t, int64_t, int64_t, float *, float *);
+static const Activate ACTIVATE[] = {activate_rows<RELU>, activate_rows<LEAKY_RELU>, activate_rows<ELU>,  activate_rows<SELU>,
+                                    activate_rows<GELU>, activate_rows<SILU>,       activate_rows<TANH>, activate_rows<SIGMOID>};
+
+// Room for the values of a batch: every layer's output, its slopes, two gradients that take turns, and a panel.
+struct Room {
+    float *input, *target, *panel, *gradient;
+    float *h[MOST_LAYERS + 1], *slopes[MOST_LAYERS + 1], *dz[2];
+};
+
+static int64_t largest(const Model &m) {
+    int64_t size = 0;
+    for (int layer = 0; layer <= m.layers; layer++)
+        if (m.sizes[layer] > size) size = m.sizes[layer];
+    return size;
+}
+
+static int64_t lay_out(const Model &m, int64_t rows, float *work, Room *room) {
+    int64_t used = 0, most = 0;
+    auto take = [&](int64_t count) {
+        float *place = work ? work + used : nullptr;
+        used += count;
+        return place;
+    };
+    for (int layer = 0; layer < m.layers; layer++) {
+        const int64_t count = int64_t(m.sizes[layer]) * m.sizes[layer + 1];
+        if (count > most) most = count;
+    }
+    Room r;
+    r.panel = take(PANEL);
+    r.gradient = take(most);
+    r.target = take(rows * m.sizes[0]);
+    r.input = m.noise > 0 ? take(rows * m.sizes[0]) : r.target;
+    for (int layer = 1; layer <= m.layers; layer++) {
+        r.h[layer] = take(rows * m.sizes[layer]);
+        r.slopes[layer] = take(rows * m.sizes[layer]);
+    }
+    for (float *&dz : r.dz) dz = take(rows * largest(m));
+    if (room) *room = r;
+    return used;
+}
+
+static bool linear(const Model &m, int layer) { return layer == m.layers || 2 * layer == m.layers; }
+
+// Outputs of every layer for `rows` rows of `input`.
+static void forward(const Model &m, int64_t rows, const float *input, const float *p, Room &r) {
+    const float *h = input;
+    for (int layer = 0; layer < m.layers; layer++) {
+        const int64_t in = m.sizes[layer], out = m.sizes[layer + 1];
+        float *z = r.h[layer + 1];
+        product<Lying::rows>(rows, out, in, {h, in}, p + m.weights[layer], false, p + m.biases[layer], z, r.panel);
+        if (!linear(m, layer + 1)) ACTIVATE[m.activation](rows, out, m.units[layer + 1], z, r.slopes[layer + 1]);
+        h = z;
+    }
+}
+
+static INLINE V mask(int64_t column, int64_t features) {
+    V ones;
+    for (int i = 0; i < LANES; i++) ones[i] = column + i < features ? 1.0f : 0.0f;
+    return ones;
+}
+
+// The sum of all values' losses; leaves the gradient of `scale` times that sum in dz.
+static double losses(const Model &m, int64_t rows, const float *target, const float *y, float scale, float *dz) {
+    const int64_t size = m.sizes[m.layers];
+    double total = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        V sums{};
+        for (int64_t column = 0; column < size; column += LANES) {
+            const int64_t at = row * size + column;
+            V out = load(y + at), wanted = load(target + at), d = out - wanted;
+            if (m.loss == MSE) {
+                sums += d * d;
+                d *= 2.0f * scale;
+            } else {
+                V real = mask(column, m.features);
+                sums += (greatest(out, V{}) + log1p(exp(-magnitude(out))) - out * wanted) * real;
+                d = (sigmoid(out) - wanted) * real * scale;
+            }
+            store(dz + at, d);
+        }
+        total += sum(sums);
+    }
+    return total;
+}
+
+// AdamW (Loshchilov & Hutter 2019) on `count` values.
+struct Optimizer {
+    float rate, keep, root_scale;  // rate / (1 - beta1^t), 1 - rate * decay, 1 / sqrt(1 - beta2^t)
+
+    Optimizer(const Model &m, int64_t step)
+        : rate(float(m.learning_rate / (1 - std::pow(0.9, double(step))))),
+          keep(float(1 - double(m.learning_rate) * m.weight_decay)),
+          root_scale(float(1 / std::sqrt(1 - std::pow(0.999, double(step))))) {}
+
+    INLINE void update(V g, float *p, float *first, float *second) const {
+        V m = load(first), v = load(second);
+        m += (g - m) * 0.1f;
+        v = v * 0.999f + g * g * 0.001f;
+        store(first, m);
+        store(second, v);
+        store(p, load(p) * keep - rate * m * inverse(root(v) * root_scale + 1e-8f));
+    }
+};
+
+static void update_weights(const Optimizer &o, int64_t count, const float *g, float *p, float *first, float *second) {
+    for (int64_t at = 0; at < count; at += LANES) o.update(load(g + at), p + at, first + at, second + at);
+}
+
+// A bias' gradient is the sum of dz over the rows.
+static void update_bias(const Optimizer &o, int64_t rows, int64_t size, const float *dz, float *p, float *first, float *second) {
+    for (int64_t column = 0; column < size; column += LANES) {
+        V even{}, odd{};
+        int64_t row = 0;
+        for (; row + 1 < rows; row += 2) {
+            even += load(dz + row * size + column);
+            odd += load(dz + (row + 1) * size + column);
+        }
+        if (row < rows) even += load(dz + row * size + column);
+        o.update(even + odd, p + column, first + column, second + column);
+    }
+}
+
+// Gradients from the output to the input, each layer's parameters updated as soon as nothing needs the old ones.
+static void backward(const Model &m, int64_t rows, int64_t step, float *p, float *first, float *second, Room &r) {
+    const Optimizer optimizer(m, step);
+    float *dz = r.dz[0], *next = r.dz[1];
+    for (int layer = m.layers - 1; layer >= 0; layer--) {
+        const int64_t in = m.sizes[layer], out = m.sizes[layer + 1], w = m.weights[layer], b = m.biases[layer];
+        if (layer) {
+            product<Lying::rows>(rows, in, out, {dz, out}, p + w, true, nullptr, next, r.panel);
+            if (!linear(m, layer))
+                for (int64_t at = 0; at < rows * in; at += LANES) store(next + at, load(next + at) * load(r.slopes[layer] + at));
+        }
+        product<Lying::columns>(in, out, rows, {layer ? r.h[layer] : r.input, in}, dz, false, nullptr, r.gradient, r.panel);
+        update_weights(optimizer, in * out, r.gradient, p + w, first + w, second + w);
+        update_bias(optimizer, rows, out, dz, p + b, first + b, second + b);
+        float *used = dz;
+        dz = next, next = used;
+    }
+}
+
+// Rows by their numbers; the noise, where there is any, on the input alone.
+static void gather(const Model &m, int64_t rows, const float *data, const int64_t *order, const float *noise, Room &r) {
+    const int64_t size = m.sizes[0];
+    for (int64_t row = 0; row < rows; row++) {
+        const float *from = data + order[row] * size;
+        memcpy(r.target + row * size, from, size * sizeof(float));
+        if (!noise) continue;
+        memcpy(r.input + row * size, from, size * sizeof(float));
+        for (int64_t column = 0; column < m.features; column++)
+            r.input[row * size + column] += m.noise * noise[row * m.features + column];
+    }
+}
+
+// Subnormal numbers are taken for zero while this lives: the moments of dead units decay into them, and they are slow.
+class Flushed {
+#if defined(__x86_64__)
+    unsigned before = _mm_getcsr();
+
+  public:
+    Flushed() { _mm_setcsr(before | 0x8040); }
+    ~Flushed() { _mm_setcsr(before); }
+#endif
+};
+
+}  // namespace tuner
+
+using namespace tuner;
+
+extern "C" {
+
+// The best build for this processor: avx512, avx2 or plain.
+const char *tuner_instructions() {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+        return "avx512";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
+#endif
+    return "plain";
+}
+
+// One activation on `count` values, a multiple of 16: z becomes h, and its slopes are written.
+void tuner_activate(int32_t activation, int64_t count, float *z, float *slopes) { ACTIVATE[activation](1, count, count, z, slopes); }
+
+// Values of work space for batches of `rows` rows.
+int64_t tuner_room(const Model *m, int64_t rows) { return lay_out(*m, rows, nullptr, nullptr); }
+
+// Train one epoch over the rows in their order, the last batch as small as it is. Returns the sum of all values' losses.
+double tuner_train(const Model *m, const float *data, const int64_t *order, int64_t count, const float *noise, float *p, float *first, float *second,
+                   int64_t steps, float *work) {
+    Flushed flushed;
+    Room room;
+    lay_out(*m, m->batch < count ? m->batch : count, work, &room);
+    double total = 0;
+    for (int64_t start = 0; start < count; start += m->batch) {
+        const int64_t rows = count - start < m->batch ? count - start : m->batch;
+        gather(*m, rows, data, order + start, noise ? noise + start * m->features : nullptr, room);
+        forward(*m, rows, room.input, p, room);
+        total += losses(*m, rows, room.target, room.h[m->layers], 1.0f / (float(rows) * m->features), room.dz[0]);
+        backward(*m, rows, ++steps, p, first, second, room);
+    }
+    return total;
+}
+
+// The sum of all values' losses of consecutive rows, `chunk` at a time.
+double tuner_measure(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work) {
+    Flushed flushed;
+    Room room;
+    lay_out(*m, chunk, work, &room);
+    double total = 0;
+    for (int64_t start = 0; start < count; start += chunk) {
+        const int64_t rows = count - start < chunk ? count - start : chunk;
+        const float *from = data + start * m->sizes[0];
+        forward(*m, rows, from, p, room);
+        total += losses(*m, rows, from, room.h[m->layers], 0, room.dz[0]);
+    }
+    return total;
+}
+}
