@@ -23,8 +23,7 @@ import torch
 from scipy.optimize import nnls
 
 from tuner.learning.layout import Layout, padded_sizes
-from tuner.learning.pack import TrainingData, reproducible
-from tuner.learning.packs import make_pack
+from tuner.learning.packs import make_pack, reproducibly, training_data
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import Trial
 
@@ -67,8 +66,9 @@ def measured(trial: Trial, data: dict[str, int]) -> float:
     """Seconds of one epoch, validation included."""
     draw = np.random.default_rng(0)
     rows = [draw.random((data[name], data["features"]), dtype=np.float32) for name in ("train", "validation")]
-    with reproducible():
-        return seconds(make_pack([trial], TrainingData.of(*rows), "mse").train_epoch, 1)
+    prepared = training_data(rows[0], rows[1], "cpu")
+    with reproducibly(prepared):
+        return seconds(make_pack([trial], prepared, "mse").train_epoch, 1)
 
 
 def terms(trial: Trial, data: dict[str, int]) -> list[float]:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ExportError
-from tuner.spec.architecture import largest_model
-from tuner.spec.space import Distribution
+from tuner.spec.space import Distribution, largest_model
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner.data.prepare import open_rows, prepare
+from tuner.data.prepare import prepare
+from tuner.data.rows import open_rows
 from tuner.driver import Driver, Tally
 from tuner.errors import StudyError
 from tuner.execution.executors import usable_cores

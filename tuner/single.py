@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.data.prepare import Prepared, open_rows, prepare
+from tuner.data.prepare import Prepared, prepare
+from tuner.data.rows import open_rows
 from tuner.errors import Problem, SpecError, StudyError
 from tuner.learning.device import resolve
 from tuner.learning.inference import Network
-from tuner.learning.pack import TrainingData
+from tuner.learning.packs import training_data
 from tuner.learning.training import Trained, train_alone
 from tuner.places import FOLDER
 from tuner.results.export import write_export
@@ -50,7 +51,7 @@ def train(
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
     trial = Trial(0, Hyperparameters.of(spec.space.fixed()), seed)
-    data = TrainingData.of(rows.train, rows.validation, device)
+    data = training_data(rows.train, rows.validation, device)
     trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
     return Model(spec, origin.parent, trial, device, prepared, trained)
 

@@ -207,7 +207,8 @@ class Study:
             ExportError: the folder exists, or cannot be written.
             DataError: the data is needed again and is gone or has changed.
         """
-        from tuner.data.prepare import open_rows, prepare
+        from tuner.data.prepare import prepare
+        from tuner.data.rows import open_rows
         from tuner.learning.device import resolve
         from tuner.results.export import write_export
         from tuner.results.winner import winner_network

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.data.prepare import Prepared, fingerprint, open_rows, prepare
+from tuner.data.prepare import Prepared, fingerprint, prepare
 from tuner.data.readers import Dataset, load
+from tuner.data.rows import open_rows
 from tuner.data.split import split_rows
 from tuner.errors import DataError
 from tuner.spec.reader import spec_from_mapping

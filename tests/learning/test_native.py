@@ -22,6 +22,7 @@ from tuner.learning.native.pack import NativePack
 from tuner.learning.native.planner import plan, seconds
 from tuner.learning.pack import Pack, TrainingData, reproducible
 from tuner.learning.packs import make_pack
+from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import Trial
@@ -74,7 +75,7 @@ def test_every_activation_trains_as_the_plain_loop_does(build: Library, activati
     """Losses of 20 epochs are those of nn.Sequential, autograd and torch.optim.AdamW, to 1e-6."""
     one, rows = trial(0, activation=activation, input_noise=0.1, weight_decay=0.05), digits()
     with reproducible():
-        (curve,) = train(NativePack(build, [one], TrainingData.of(*rows), loss), 20)
+        (curve,) = train(NativePack(build, [one], PaddedRows.of(*rows), loss), 20)
     train_loss, val_loss = plain_losses(one, *rows, loss, 20)
     np.testing.assert_allclose(curve.train_loss, train_loss, rtol=1e-6)
     np.testing.assert_allclose(curve.val_loss, val_loss, rtol=1e-6)
@@ -85,7 +86,7 @@ def test_trials_of_any_shape_share_a_pack_and_train_as_the_plain_loop_does(build
     """Depths 0-3, widths 20-316, batches with a remainder or larger than the data: the plain loop's losses, to 1e-5."""
     trials, rows = varied(9), digits()
     with reproducible():
-        curves = train(NativePack(build, trials, TrainingData.of(*rows), loss), 3)
+        curves = train(NativePack(build, trials, PaddedRows.of(*rows), loss), 3)
     for one, curve in zip(trials, curves, strict=True):
         train_loss, val_loss = plain_losses(one, *rows, loss, 3)
         np.testing.assert_allclose(curve.train_loss, train_loss, rtol=1e-5)
@@ -106,12 +107,12 @@ def test_trials_of_any_shape_share_a_pack_and_train_as_the_plain_loop_does(build
 def test_every_shape_trains_as_the_stack_does(rows, held_out, features, batch, depth, width, loss, activation) -> None:
     """Whatever the tiles' remainders, losses and weights are those of torch's own functions, to 1e-5."""
     train_rows, val_rows = digits(rows, held_out)
-    data = TrainingData.of(train_rows[:, :features].copy(), val_rows[:, :features].copy())
+    rows = (train_rows[:, :features].copy(), val_rows[:, :features].copy())
     one = trial(3, batch_size=batch, depth=depth, width=width, bottleneck=3, activation=activation)
     step = library()
     assert step is not None
     with reproducible():
-        native, stack = NativePack(step, [one], data, loss), Pack([one], data, loss)
+        native, stack = NativePack(step, [one], PaddedRows.of(*rows), loss), Pack([one], TrainingData.of(*rows), loss)
         curve, expected = train(native, 2)[0], train(stack, 2)[0]
     np.testing.assert_allclose(curve.train_loss, expected.train_loss, rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(curve.val_loss, expected.val_loss, rtol=1e-5, atol=1e-8)
@@ -121,7 +122,7 @@ def test_every_shape_trains_as_the_stack_does(rows, held_out, features, batch, d
 @pytest.mark.parametrize("seed", range(3))
 def test_neighbours_never_change_a_bit(build: Library, seed: int) -> None:
     """Law 1: in any company and place a trial's losses and weights are those of the trial alone, bit for bit."""
-    data, trials = TrainingData.of(*digits()), varied(8)
+    data, trials = PaddedRows.of(*digits()), varied(8)
     random.Random(seed).shuffle(trials)
     with reproducible():
         pack = NativePack(build, trials, data, "mse")
@@ -130,12 +131,12 @@ def test_neighbours_never_change_a_bit(build: Library, seed: int) -> None:
             alone = NativePack(build, [one], data, "mse")
             (expected,) = train(alone, 3)
             assert (curve.train_loss, curve.val_loss) == (expected.train_loss, expected.val_loss)
-            assert torch.equal(state.parameters, alone.states()[0].parameters)
+            assert np.array_equal(state.parameters, alone.states()[0].parameters)
 
 
 def test_a_checkpoint_between_two_segments_changes_no_bit(tmp_path) -> None:
     """Trained 0-2-5 through files, every trial has the losses and best weights of 0-5."""
-    trials, data = varied(6), TrainingData.of(*digits())
+    trials, data = varied(6), PaddedRows.of(*digits())
     with reproducible():
         whole = make_pack(trials, data, "mse")
         expected = train(whole, 5)
@@ -151,13 +152,13 @@ def test_a_checkpoint_between_two_segments_changes_no_bit(tmp_path) -> None:
     for one, left, right in zip(expected, before, after, strict=True):
         assert one.val_loss == left.val_loss + right.val_loss
     for one, other in zip(whole.states(), second.states(), strict=True):
-        assert torch.equal(one.best, other.best)
+        assert np.array_equal(one.best, other.best)
         assert (one.best_value, one.best_epoch) == (other.best_value, other.best_epoch)
 
 
 def test_a_diverging_trial_ends_alone() -> None:
     """A trial whose loss leaves the numbers ends in that epoch; its neighbours keep every bit."""
-    data, good = TrainingData.of(*digits()), varied(3)
+    data, good = PaddedRows.of(*digits()), varied(3)
     for activation in ACTIVATIONS:
         with reproducible():
             expected = train(make_pack(good, data, "mse"), 3)
@@ -173,7 +174,7 @@ def test_padding_never_leaves_zero(build: Library) -> None:
     """After training, every padded weight, bias and moment is still exactly zero, whatever f(0) is."""
     trials = varied(8, batch_size=64)
     with reproducible():
-        pack = NativePack(build, trials, TrainingData.of(*digits()), "bce")
+        pack = NativePack(build, trials, PaddedRows.of(*digits()), "bce")
         train(pack, 3)
     for one, state in zip(trials, pack.states(), strict=True):
         sizes = layer_sizes(64, one.point)
@@ -193,16 +194,16 @@ def test_the_activations_are_numbered_as_the_library_numbers_them() -> None:
 
 def test_a_call_writes_nothing_outside_its_room(build: Library) -> None:
     """Guards before and behind the work space and the parameters keep their values for shapes with every remainder."""
-    guard = torch.full((64,), 7.0)
+    guard = np.full(64, 7.0, np.float32)
     for one in varied(10):
         with reproducible():
-            pack = NativePack(build, [one], TrainingData.of(*digits(67, 131)), "mse")
-            room = pack.work.numel()
-            whole = torch.cat([guard, pack.work, guard])
+            pack = NativePack(build, [one], PaddedRows.of(*digits(67, 131)), "mse")
+            room = pack.work.size
+            whole = np.concatenate([guard, pack.work, guard])
             pack.work = whole[64 : 64 + room]
             pack.train_epoch()
-        assert torch.equal(whole[:64], guard)
-        assert torch.equal(whole[64 + room :], guard)
+        assert (whole[:64] == guard).all()
+        assert (whole[64 + room :] == guard).all()
 
 
 def test_a_plan_is_nearly_as_good_as_the_best_of_many_random_ones() -> None:

@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import trial
 
-from tuner.learning.layout import Layout, padded_sizes
-from tuner.learning.pack import pack_key
+from tuner.learning.layout import Layout, pack_key, padded_sizes
 from tuner.learning.planner import CACHE_BYTES, plan, seconds
 from tuner.spec.architecture import layer_sizes
 

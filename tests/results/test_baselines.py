@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from tuner.data.prepare import Rows
+from tuner.data.rows import Rows
 from tuner.results.baselines import EPSILON, ROWS_AT_ONCE, baselines
 
 Values = NDArray[np.float32]

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tuner.data.prepare import Prepared, open_rows, prepare
+from tuner.data.prepare import Prepared, prepare
+from tuner.data.rows import open_rows
 from tuner.learning.inference import Network
 from tuner.learning.pack import TrainingData
 from tuner.learning.training import Trained, train_alone

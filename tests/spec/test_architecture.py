@@ -5,8 +5,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.spec.architecture import Hyperparameters, encoder_sizes, largest_model, layer_sizes, parameter_count
+from tuner.spec.architecture import Hyperparameters, encoder_sizes, layer_sizes, parameter_count
 from tuner.spec.reader import spec_from_mapping
+from tuner.spec.space import largest_model
 from tuner.spec.work import derive_seed
 
 

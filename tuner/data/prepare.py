@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
 from tuner.data.readers import Dataset, load
+from tuner.data.rows import sha256_of
 from tuner.data.split import Split, split_rows
 from tuner.errors import DataError
 from tuner.spec.space import IntDistribution, largest
@@ -25,15 +26,6 @@ from tuner.spec.study import DataSpec, StudySpec
 T = TypeVar("T")
 Matrix = NDArray[np.float32]
 FORMAT = 1  # grows when the same declaration is to give another file
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Rows:
-    """The prepared splits, (rows, F) float32 each."""
-
-    train: Matrix
-    validation: Matrix
-    test: Matrix
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -117,29 +109,6 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
     return Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted)
 
 
-def open_rows(path: str, sha256: str | None, counts: tuple[int, int, int]) -> Rows:
-    """Map a prepared file; its pages are shared by all processes that do.
-
-    Args:
-        path: the file.
-        sha256: what its bytes must give; None skips the check.
-        counts: rows of each split.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
-    try:
-        if sha256 is not None and _digest(Path(path)) != sha256:
-            raise DataError(f"{path}: the prepared data is damaged; delete the file and run the study again.")
-        rows = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: the prepared data cannot be read ({error}); run the study again.") from None
-    first, second = counts[0], counts[0] + counts[1]
-    if rows.ndim != 2 or len(rows) != second + counts[2] or rows.dtype != np.float32:
-        raise DataError(f"{path}: the prepared data has another shape; delete the file and run the study again.")
-    return Rows(rows[:first], rows[first:second], rows[second:])
-
-
 def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> Matrix:
     return np.concatenate(
         [fitted.transform(data.values[index]) for index in (split.train, split.validation, split.test)]
@@ -150,7 +119,7 @@ def _written(path: Path, make: Callable[[], Matrix]) -> str:
     """The digest of a file that is there and whole, or is written now: beside its place, then renamed."""
     note = path.with_suffix(".sha256")
     try:
-        if note.read_text(encoding="ascii") == (known := _digest(path)):
+        if note.read_text(encoding="ascii") == (known := sha256_of(path)):
             return known
     except (OSError, ValueError):
         pass  # not there yet, or not readable: written again
@@ -158,7 +127,7 @@ def _written(path: Path, make: Callable[[], Matrix]) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, lambda file: np.save(file, rows, allow_pickle=False))
-        digest = _digest(path)
+        digest = sha256_of(path)
         _replace(note, lambda file: file.write(digest.encode()))
     except OSError as error:
         raise DataError(f"{path.parent}: the prepared data must be written here, got: {error.strerror}.") from None
@@ -174,11 +143,6 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _named(data: Dataset, call: Callable[[], T]) -> T:

@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tuner.data.prepare import open_rows
+from tuner.data.rows import open_rows
 from tuner.learning import checkpoint
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.pack import TrainingData, reproducible
-from tuner.learning.packs import TrainablePack, make_pack
+from tuner.learning.packs import TrainablePack, make_pack, reproducibly, training_data
+from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
+
+if TYPE_CHECKING:
+    from tuner.learning.pack import TrainingData
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Checkp
     """
     started = time.monotonic()
     data = _data(place.rows, place.counts, place.device)
-    with reproducible():
+    with reproducibly(data):
         pack = _restored(place, segment, checkpoints, data)
         curves = train(pack, segment.last)
         states = pack.states()
@@ -67,19 +71,17 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Checkp
 
 
 def warm_up() -> None:
-    """Import what training needs and make torch start: seconds that are better spent before the first segment."""
-    with reproducible():
-        pass
+    """Have this module, and all that training needs, imported before the first segment."""
 
 
 @lru_cache(maxsize=2)
-def _data(path: str, counts: tuple[int, int, int], device: str) -> TrainingData:
+def _data(path: str, counts: tuple[int, int, int], device: str) -> PaddedRows | TrainingData:
     rows = open_rows(path, None, counts)
-    return TrainingData.of(rows.train, rows.validation, device)
+    return training_data(rows.train, rows.validation, device)
 
 
 def _restored(
-    place: Workplace, segment: Segment, states: Sequence[Checkpoint | None], data: TrainingData
+    place: Workplace, segment: Segment, states: Sequence[Checkpoint | None], data: PaddedRows | TrainingData
 ) -> TrainablePack:
     if segment.first == 0:
         return make_pack(segment.trials, data, place.loss)
@@ -90,7 +92,7 @@ def _restored(
 
 
 def _training(
-    place: Workplace, trial: Trial, state: Checkpoint | None, epoch: int, data: TrainingData
+    place: Workplace, trial: Trial, state: Checkpoint | None, epoch: int, data: PaddedRows | TrainingData
 ) -> TrialTraining:
     training = checkpoint.read(state) if state is not None and state.epoch == epoch else None
     if training is not None:

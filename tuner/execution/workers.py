@@ -9,7 +9,7 @@ from tuner.execution.executors import InlineExecutor, WorkerProcesses
 from tuner.execution.worker import Workplace, run_segment, warm_up
 from tuner.learning import planner
 from tuner.learning.native import planner as native_planner
-from tuner.learning.native.library import library
+from tuner.learning.packs import compiled
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
 
 
@@ -37,7 +37,7 @@ class LocalWorkers:
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
         """Cut trials into packs, longest first."""
         train, validation, _ = self._place.counts
-        if self._place.device == "cpu" and library() is not None:
+        if compiled(self._place.device):
             return native_planner.plan(trials, self._place.features, (train, validation), epochs, self._workers)
         return planner.plan(trials, self._place.features, train, epochs, self._workers)
 

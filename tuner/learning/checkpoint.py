@@ -11,17 +11,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load, save
-from torch import Tensor
+from safetensors.numpy import load, save
 
 from tuner.learning.layout import Layout, padded_sizes
-from tuner.learning.model import Autoencoder
 from tuner.spec.work import Checkpoint
 
 
 @dataclass(slots=True)
 class TrialTraining:
-    """All that training one trial carries from one epoch to the next; every tensor is a row (P,).
+    """All that training one trial carries from one epoch to the next; every array is a row (P,).
 
     Attributes:
         parameters: the weights now.
@@ -33,10 +31,10 @@ class TrialTraining:
         steps: optimizer steps taken.
     """
 
-    parameters: Tensor
-    first_moments: Tensor
-    second_moments: Tensor
-    best: Tensor
+    parameters: NDArray[np.float32]
+    first_moments: NDArray[np.float32]
+    second_moments: NDArray[np.float32]
+    best: NDArray[np.float32]
     best_value: float
     best_epoch: int
     epoch: int
@@ -85,19 +83,24 @@ def read(checkpoint: Checkpoint) -> TrialTraining | None:
     )
 
 
-def best_weights(checkpoint: Checkpoint, activation: str) -> dict[str, NDArray[np.float32]] | None:
+def best_weights(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]] | None:
     """The best epoch's weights by the plain module's names, or None as for `read`."""
     content = _content(checkpoint)
     if content is None:
         return None
-    return plain_weights(load(content)["best"], tuple(json.loads(_header(content)["sizes"])), activation)
+    return plain_weights(load(content)["best"], tuple(json.loads(_header(content)["sizes"])))
 
 
-def plain_weights(row_P: Tensor, sizes: tuple[int, ...], activation: str) -> dict[str, NDArray[np.float32]]:
-    """A row's weights by the plain module's names, without padding."""
-    model = Autoencoder(sizes, activation)
-    Layout.of(padded_sizes(sizes)).unpack(row_P, model.linears())
-    return {name: value.numpy() for name, value in model.state_dict().items()}
+def plain_weights(row_P: NDArray[np.float32], sizes: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
+    """A row's weights without padding, by the names they have in `Autoencoder`."""
+    layout, code = Layout.of(padded_sizes(sizes)), len(sizes) // 2
+    named: dict[str, NDArray[np.float32]] = {}
+    for layer, (weight, bias) in enumerate(zip(layout.weights(row_P[None]), layout.biases(row_P[None]), strict=True)):
+        half, place = ("encoder", layer) if layer < code else ("decoder", layer - code)
+        inputs, outputs = sizes[layer], sizes[layer + 1]
+        named[f"{half}.{2 * place}.weight"] = np.ascontiguousarray(weight[0, :inputs, :outputs].T)
+        named[f"{half}.{2 * place}.bias"] = bias[0, 0, :outputs].copy()
+    return named
 
 
 def _content(checkpoint: Checkpoint) -> bytes | None:

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.spec.architecture import Hyperparameters, layer_sizes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Rows = TypeVar("Rows", NDArray[np.float32], Tensor)
 
 LINE = 16  # float32 values in a cache line, and in an AVX-512 register
 
@@ -47,19 +55,16 @@ class Layout:
             at += (inputs + 1) * outputs
         return cls(sizes, tuple(places), at)
 
-    def weights(self, rows_MP: Tensor) -> list[Tensor]:
+    def weights(self, rows_MP: Rows) -> list[Rows]:
         """Views (M, inputs, outputs) of each layer's weight."""
         models = rows_MP.shape[0]
-        return [rows_MP[:, p.weight : p.bias].view(models, p.inputs, p.outputs) for p in self.places]
+        return [rows_MP[:, p.weight : p.bias].reshape(models, p.inputs, p.outputs) for p in self.places]
 
-    def biases(self, rows_MP: Tensor) -> list[Tensor]:
+    def biases(self, rows_MP: Rows) -> list[Rows]:
         """Views (M, 1, outputs) of each layer's bias."""
-        return [rows_MP[:, p.bias : p.bias + p.outputs].unsqueeze(1) for p in self.places]
+        return [rows_MP[:, None, p.bias : p.bias + p.outputs] for p in self.places]
 
-    def unpack(self, row_P: Tensor, linears: list[nn.Linear]) -> None:
-        """Copy a row's weights into the plain model."""
-        rows_1P = row_P.unsqueeze(0)
-        with torch.no_grad():
-            for layer, weight, bias in zip(linears, self.weights(rows_1P), self.biases(rows_1P), strict=True):
-                layer.weight.copy_(weight[0, : layer.in_features, : layer.out_features].T)
-                layer.bias.copy_(bias[0, 0, : layer.out_features])
+
+def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...]]:
+    """What trials must share to be packed: batch size and padded layer sizes (and with them the depth)."""
+    return point.batch_size, padded_sizes(layer_sizes(features, point))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
@@ -47,14 +46,6 @@ class Autoencoder(nn.Module):
     def linears(self) -> list[nn.Linear]:
         """The linear layers from input to output."""
         return [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights and biases from U(-1/sqrt(inputs), 1/sqrt(inputs)), as `nn.Linear` does by default."""
-        with torch.no_grad():
-            for layer in self.linears():
-                bound = 1 / math.sqrt(layer.in_features)
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                layer.bias.uniform_(-bound, bound, generator=generator)
 
 
 def _layers(sizes: tuple[int, ...], activation: str) -> nn.Sequential:

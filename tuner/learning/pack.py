@@ -17,13 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tuner.learning import draws
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.layout import LINE, Layout, padded_sizes
+from tuner.learning.epoch import Epoch
+from tuner.learning.layout import LINE, Layout, pack_key, padded_sizes
 from tuner.learning.stack import Passes, Stack, runs
 from tuner.learning.start import initial_state
 from tuner.spec.architecture import Hyperparameters, layer_sizes
-from tuner.spec.work import Trial, derive_seed
+from tuner.spec.work import Trial
 
 T = TypeVar("T")
 
@@ -64,20 +66,6 @@ def _padded(rows: NDArray[np.float32], count: int) -> Tensor:
     padded_rows = torch.zeros(count, columns)
     padded_rows[: rows.shape[0], : rows.shape[1]] = torch.from_numpy(np.ascontiguousarray(rows))
     return padded_rows
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What a pack measured in one epoch, one entry per trial; `at` is Unix time in seconds."""
-
-    train_loss: list[float]
-    val_loss: list[float]
-    at: float
-
-
-def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...]]:
-    """What trials must share to be packed: batch size and padded layer sizes (and with them the depth)."""
-    return point.batch_size, padded_sizes(layer_sizes(features, point))
 
 
 @contextmanager
@@ -121,7 +109,7 @@ class Pack:
             states = [initial_state(trial, data.features) for trial in trials]
         states = [states[i] for i in self._order]
         self.epoch = states[0].epoch
-        self.best_MP = torch.stack([state.best for state in states]).to(self.stack.device)
+        self.best_MP = torch.stack([torch.from_numpy(state.best) for state in states]).to(self.stack.device)
         self.best_values = [state.best_value for state in states]
         self.best_epochs = [state.best_epoch for state in states]
         self._restore(states)
@@ -130,9 +118,9 @@ class Pack:
     def _restore(self, states: Sequence[TrialTraining]) -> None:
         stack = self.stack
         for m, state in enumerate(states):
-            stack.parameters_MP[m] = state.parameters
-            stack.first_moments_MP[m] = state.first_moments
-            stack.second_moments_MP[m] = state.second_moments
+            stack.parameters_MP[m] = torch.from_numpy(state.parameters)
+            stack.first_moments_MP[m] = torch.from_numpy(state.first_moments)
+            stack.second_moments_MP[m] = torch.from_numpy(state.second_moments)
         stack.steps.fill_(states[0].steps)
 
     def _prepare_passes(self) -> None:
@@ -177,10 +165,10 @@ class Pack:
     def _shuffle(self) -> None:
         rows = self._order_MN.shape[1]
         for m, trial in enumerate(self.trials):
-            generator = torch.Generator().manual_seed(derive_seed(trial.seed, "shuffle", self.epoch))
-            torch.randperm(rows, generator=generator, out=self._order_MN[m])
+            self._order_MN[m] = torch.from_numpy(draws.order(trial.seed, self.epoch, rows))
+        noise = {m: draws.noise(t.seed, self.epoch) for m, t in enumerate(self.trials) if t.point.input_noise > 0}
         for batch in self._training.values():
-            batch.reseed([derive_seed(trial.seed, "noise", self.epoch) for trial in self.trials])
+            batch.noise = noise
 
     def _validate(self) -> list[float]:
         models = len(self.trials)
@@ -205,10 +193,10 @@ class Pack:
     def _state(self, m: int, steps: int) -> TrialTraining:
         stack = self.stack
         return TrialTraining(
-            stack.parameters_MP[m].cpu(),
-            stack.first_moments_MP[m].cpu(),
-            stack.second_moments_MP[m].cpu(),
-            self.best_MP[m].cpu(),
+            _row(stack.parameters_MP, m),
+            _row(stack.first_moments_MP, m),
+            _row(stack.second_moments_MP, m),
+            _row(self.best_MP, m),
             self.best_values[m],
             self.best_epochs[m],
             self.epoch,
@@ -229,17 +217,9 @@ class _Batch:
         self.rows_BF = torch.zeros(models * passes.even, columns, device=device)
         self.target_MBF = self.rows_BF.view(models, passes.even, columns)
         self.deviations = [point.input_noise for point in points]
-        self.noise = {
-            m: (torch.Generator(device), torch.zeros(passes.rows, passes.features, device=device))
-            for m, point in enumerate(points)
-            if point.input_noise > 0
-        }
-        self.input_MBF = torch.zeros_like(self.target_MBF) if self.noise else self.target_MBF
-
-    def reseed(self, seeds: list[int]) -> None:
-        """Start an epoch's noise, told apart by the batches' size as well."""
-        for m, (generator, _) in self.noise.items():
-            generator.manual_seed(derive_seed(seeds[m], self.passes.rows))
+        self.noise: dict[int, np.random.Generator] = {}  # of the epoch, shared by the batches of both sizes
+        noisy = any(point.input_noise > 0 for point in points)
+        self.input_MBF = torch.zeros_like(self.target_MBF) if noisy else self.target_MBF
 
     def gather(self, train_NF: Tensor, order_MB: Tensor) -> None:
         """Collect each model's rows, and add its noise to the input alone."""
@@ -247,10 +227,10 @@ class _Batch:
         torch.index_select(train_NF, 0, self.index_MB.view(-1), out=self.rows_BF)
         if self.noise:
             self.input_MBF.copy_(self.target_MBF)
-        for m, (generator, noise_BF) in self.noise.items():
-            noise_BF.normal_(generator=generator)
+        for m, draw in self.noise.items():
+            noise_BF = draw.standard_normal((self.passes.rows, self.passes.features), dtype=np.float32)
             real = self.input_MBF[m, : self.passes.rows, : self.passes.features]
-            real.add_(noise_BF, alpha=self.deviations[m])
+            real.add_(torch.from_numpy(noise_BF).to(real.device), alpha=self.deviations[m])
 
     def train(self, points: Sequence[Hyperparameters]) -> None:
         """One step of every model on the gathered rows."""
@@ -273,6 +253,11 @@ def _chunk_rows(columns: int) -> int:
 def _mean(passes: list[Passes], values: int) -> list[float]:
     totals = [one.losses() for one in passes]
     return [sum(parts) / values for parts in zip(*totals, strict=True)]
+
+
+def _row(rows_MP: Tensor, m: int) -> NDArray[np.float32]:
+    copied: NDArray[np.float32] = rows_MP[m].cpu().numpy().copy()
+    return copied
 
 
 def _stays_zero(activation: str) -> bool:

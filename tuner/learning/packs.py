@@ -1,15 +1,26 @@
-"""Which kind of pack trains where: the compiled step on the CPU, the stack of tensors on anything else."""
+"""Which kind of pack trains where: the compiled step on the CPU, torch's stack of tensors on anything else.
+
+Where the compiled step trains, torch is not even imported: a worker starts in a quarter of a second.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.epoch import Epoch
 from tuner.learning.native.library import library
 from tuner.learning.native.pack import NativePack
-from tuner.learning.pack import Epoch, Pack, TrainingData
+from tuner.learning.rows import PaddedRows
 from tuner.spec.work import Trial
+
+if TYPE_CHECKING:
+    from tuner.learning.pack import TrainingData
 
 
 class TrainablePack(Protocol):
@@ -32,16 +43,50 @@ class TrainablePack(Protocol):
         """Each trial's whole state, in the order in which the trials were given."""
 
 
+def compiled(device: str) -> bool:
+    """Whether the compiled step trains on this device."""
+    return device == "cpu" and library() is not None
+
+
+def training_data(
+    train: NDArray[np.float32], validation: NDArray[np.float32], device: str
+) -> PaddedRows | TrainingData:
+    """Both splits, (N, F) and (V, F), as this device's kind of pack reads them."""
+    if compiled(device):
+        return PaddedRows.of(train, validation)
+    from tuner.learning.pack import TrainingData  # noqa: PLC0415  (torch, 0.8 s)
+
+    return TrainingData.of(train, validation, device)
+
+
 def make_pack(
-    trials: Sequence[Trial], data: TrainingData, loss: str, states: Sequence[TrialTraining] | None = None
+    trials: Sequence[Trial],
+    data: PaddedRows | TrainingData,
+    loss: str,
+    states: Sequence[TrialTraining] | None = None,
 ) -> TrainablePack:
-    """A pack for where the data lies.
+    """A pack of the kind that reads these data.
 
     Args:
-        trials: at least one; on anything but the CPU all of one `pack_key`.
-        data: both splits on the device.
+        trials: at least one; for torch's stack all of one `pack_key`.
+        data: from `training_data`.
         loss: `mse` or `bce`.
         states: the trials' states after the same number of epochs; None to start them.
     """
-    step = library() if data.train_NF.device.type == "cpu" else None
-    return Pack(trials, data, loss, states) if step is None else NativePack(step, trials, data, loss, states)
+    step = library()
+    if isinstance(data, PaddedRows) and step is not None:
+        return NativePack(step, trials, data, loss, states)
+    from tuner.learning.pack import Pack, TrainingData  # noqa: PLC0415
+
+    if not isinstance(data, TrainingData):
+        raise TypeError("these rows are the compiled step's, which is not there")
+    return Pack(trials, data, loss, states)
+
+
+def reproducibly(data: PaddedRows | TrainingData) -> AbstractContextManager[None]:
+    """The settings under which a pack gives the same bits in every process."""
+    if isinstance(data, PaddedRows):
+        return nullcontext()
+    from tuner.learning.pack import reproducible  # noqa: PLC0415
+
+    return reproducible()

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
 
-from tuner.learning.layout import Layout, padded_sizes
-from tuner.learning.pack import pack_key
+from tuner.learning.layout import Layout, pack_key, padded_sizes
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial
 

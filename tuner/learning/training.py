@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuner.learning.checkpoint import plain_weights
-from tuner.learning.pack import TrainingData, reproducible
-from tuner.learning.packs import TrainablePack, make_pack
+from tuner.learning.packs import TrainablePack, make_pack, reproducibly
+from tuner.learning.rows import PaddedRows
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Curve, Trial
+
+if TYPE_CHECKING:
+    from tuner.learning.pack import TrainingData
 
 
 def train(pack: TrainablePack, last: int, on_epoch: Callable[[int], object] | None = None) -> list[Curve]:
@@ -57,11 +61,15 @@ class Trained:
 
 
 def train_alone(
-    trial: Trial, data: TrainingData, loss: str, epochs: int, on_epoch: Callable[[int], object] | None = None
+    trial: Trial,
+    data: PaddedRows | TrainingData,
+    loss: str,
+    epochs: int,
+    on_epoch: Callable[[int], object] | None = None,
 ) -> Trained:
     """Train one trial from its start: the same bits as in any pack of any study (law 1)."""
-    with reproducible():
+    with reproducibly(data):
         pack = make_pack([trial], data, loss)
         (curve,) = train(pack, epochs, on_epoch)
         (state,) = pack.states()
-    return Trained(curve, plain_weights(state.best, layer_sizes(data.features, trial.point), trial.point.activation))
+    return Trained(curve, plain_weights(state.best, layer_sizes(data.features, trial.point)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tuner.data.prepare import Rows
+from tuner.data.rows import Rows
 from tuner.learning.checkpoint import best_weights
 from tuner.learning.inference import Network
-from tuner.learning.pack import TrainingData
+from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Checkpoint, Trial
@@ -24,8 +24,8 @@ def winner_network(
         loss: `mse` or `bce`.
         device: resolved, for training again.
     """
-    weights = best_weights(checkpoint, trial.point.activation) if checkpoint is not None else None
+    weights = best_weights(checkpoint) if checkpoint is not None else None
     if weights is None:
-        data = TrainingData.of(rows.train, rows.validation, device)
+        data = training_data(rows.train, rows.validation, device)
         weights = train_alone(trial, data, loss, epochs).weights
     return Network(layer_sizes(rows.train.shape[1], trial.point), trial.point.activation, loss, weights)

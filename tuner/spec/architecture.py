@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from tuner.spec.space import Activation, SearchSpace, largest
+if TYPE_CHECKING:
+    from tuner.spec.space import Activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,3 @@ def layer_sizes(features: int, point: Hyperparameters) -> tuple[int, ...]:
 def parameter_count(sizes: tuple[int, ...]) -> int:
     """Weights and biases of a stack of linear layers with these sizes."""
     return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
-
-
-def largest_model(features: int, space: SearchSpace) -> int:
-    """Parameters of the largest autoencoder that the space can yield."""
-    encoder = encoder_sizes(features, largest(space.depth), largest(space.width), largest(space.bottleneck))
-    return parameter_count(encoder + encoder[-2::-1])

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from tuner.spec.architecture import encoder_sizes, parameter_count
+
 Scalar = bool | int | float | str
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
 
@@ -231,3 +233,9 @@ def grid_values(value: Distribution) -> list[Scalar]:
     if isinstance(value, IntDistribution):
         return list(range(value.low, value.high + 1, value.step))
     return list(value.choices)
+
+
+def largest_model(features: int, space: SearchSpace) -> int:
+    """Parameters of the largest autoencoder that the space can yield."""
+    encoder = encoder_sizes(features, largest(space.depth), largest(space.width), largest(space.bottleneck))
+    return parameter_count(encoder + encoder[-2::-1])

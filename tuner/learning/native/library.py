@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.layout import Layout
 from tuner.spec.architecture import Hyperparameters
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tuner.learning.checkpoint import TrialTraining
+Floats = NDArray[np.float32]
 
 MOST_LAYERS = 66  # depth 32, both sides
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
@@ -82,13 +82,13 @@ class Visit:
         noise_NF: standard normal noise for each visited row, real features only; None for none.
     """
 
-    train_NF: Tensor
-    order_N: Tensor
-    noise_NF: Tensor | None
+    train_NF: Floats
+    order_N: NDArray[np.int64]
+    noise_NF: Floats | None
 
 
 class Library:
-    """The functions of one build; every tensor is contiguous float32 on the CPU.
+    """The functions of one build; every array is contiguous.
 
     Args:
         path: the shared library.
@@ -112,23 +112,23 @@ class Library:
         """Values of work space for batches of that many rows."""
         return int(self._room(model, rows))
 
-    def train(self, model: Model, visit: Visit, state: TrialTraining, work: Tensor) -> float:
+    def train(self, model: Model, visit: Visit, state: TrialTraining, work: Floats) -> float:
         """Train one epoch: parameters and moments of the state are changed in place.
 
         Returns:
             The sum of every value's loss as it was when its batch was trained.
         """
-        noise = None if visit.noise_NF is None else visit.noise_NF.data_ptr()
+        noise = None if visit.noise_NF is None else visit.noise_NF.ctypes.data
         rows = (state.parameters, state.first_moments, state.second_moments)
-        places = (row.data_ptr() for row in rows)
-        data, order, count = visit.train_NF.data_ptr(), visit.order_N.data_ptr(), len(visit.order_N)
-        return float(self._train(model, data, order, count, noise, *places, state.steps, work.data_ptr()))
+        places = (row.ctypes.data for row in rows)
+        data, order, count = visit.train_NF.ctypes.data, visit.order_N.ctypes.data, len(visit.order_N)
+        return float(self._train(model, data, order, count, noise, *places, state.steps, work.ctypes.data))
 
-    def measure(
-        self, model: Model, rows_VF: Tensor, count: int, chunk: int, parameters_P: Tensor, work: Tensor
-    ) -> float:
-        """The sum of every value's loss over the first `count` rows, `chunk` of them at a time."""
-        return float(self._measure(model, rows_VF.data_ptr(), count, chunk, parameters_P.data_ptr(), work.data_ptr()))
+    def measure(self, model: Model, rows_VF: Floats, chunk: int, parameters_P: Floats, work: Floats) -> float:
+        """The sum of every value's loss over the rows, `chunk` of them at a time."""
+        return float(
+            self._measure(model, rows_VF.ctypes.data, len(rows_VF), chunk, parameters_P.ctypes.data, work.ctypes.data)
+        )
 
 
 @lru_cache(maxsize=1)

@@ -11,19 +11,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from tuner.learning import draws
 from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.epoch import Epoch
 from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.native.library import Library, Visit, model
-from tuner.learning.pack import Epoch, TrainingData
+from tuner.learning.rows import PaddedRows
 from tuner.learning.start import initial_state
 from tuner.spec.architecture import layer_sizes
-from tuner.spec.work import Trial, derive_seed
+from tuner.spec.work import Trial
 
 CHUNK_ROWS = 128  # validation rows measured at once: their values stay in a core's cache
+NOISE_VALUES = 2**20  # of input noise drawn at once: 4 MB
 
 
 class NativePack:
@@ -44,7 +48,7 @@ class NativePack:
         self,
         library: Library,
         trials: Sequence[Trial],
-        data: TrainingData,
+        data: PaddedRows,
         loss: str,
         states: Sequence[TrialTraining] | None = None,
     ) -> None:
@@ -52,7 +56,7 @@ class NativePack:
         begun = states or [initial_state(trial, data.features) for trial in trials]
         self.epoch = begun[0].epoch
         self._members = [_Member(library, trial, data, loss, state) for trial, state in zip(trials, begun, strict=True)]
-        self.work = torch.empty(max(member.room for member in self._members))
+        self.work = np.empty(max(member.room for member in self._members), np.float32)
 
     def train_epoch(self) -> Epoch:
         """Train every model one epoch, the last, smaller batch included; then measure the validation loss.
@@ -72,58 +76,50 @@ class NativePack:
 class _Member:
     """One trial of the pack."""
 
-    def __init__(self, library: Library, trial: Trial, data: TrainingData, loss: str, state: TrialTraining) -> None:
+    def __init__(self, library: Library, trial: Trial, data: PaddedRows, loss: str, state: TrialTraining) -> None:
         self._library, self._trial, self._data = library, trial, data
         sizes = layer_sizes(data.features, trial.point)
         self._model = model(sizes, Layout.of(padded_sizes(sizes)), trial.point, loss)
-        self.state = state
-        self.state.parameters, self.state.first_moments, self.state.second_moments = (
-            row.clone() for row in (state.parameters, state.first_moments, state.second_moments)
+        self.state = replace(
+            state,
+            parameters=state.parameters.copy(),
+            first_moments=state.first_moments.copy(),
+            second_moments=state.second_moments.copy(),
         )
-        rows = len(data.train_NF)
-        self._steps = -(-rows // trial.point.batch_size)
-        self.room = library.room(self._model, max(min(rows, trial.point.batch_size), CHUNK_ROWS))
-        self._order_N = torch.empty(rows, dtype=torch.int64)
-        self._noise = _Noise(trial, rows, data.features) if trial.point.input_noise > 0 else None
+        self.room = library.room(self._model, max(min(len(data.train_NF), trial.point.batch_size), CHUNK_ROWS))
         self._diverged = False
 
-    def train_epoch(self, epoch: int, work: Tensor) -> tuple[float, float]:
+    def train_epoch(self, epoch: int, work: NDArray[np.float32]) -> tuple[float, float]:
         """The epoch's mean training loss and the mean validation loss after it."""
         if self._diverged:
             return math.nan, math.nan
         state, data = self.state, self._data
-        generator = torch.Generator().manual_seed(derive_seed(self._trial.seed, "shuffle", epoch))
-        torch.randperm(len(self._order_N), generator=generator, out=self._order_N)
-        noise_NF = self._noise.draw(epoch) if self._noise else None
-        total = self._library.train(self._model, Visit(data.train_NF, self._order_N, noise_NF), state, work)
-        held_out = self._library.measure(
-            self._model, data.validation_VF, data.validation_rows, CHUNK_ROWS, state.parameters, work
-        )
-        state.steps += self._steps
+        total = self._train(draws.order(self._trial.seed, epoch, len(data.train_NF)), epoch, work)
+        held_out = self._library.measure(self._model, data.validation_VF, CHUNK_ROWS, state.parameters, work)
         state.epoch = epoch
-        train_loss = total / (len(data.train_NF) * data.features)
-        return self._keep_best(train_loss, held_out / (data.validation_rows * data.features))
-
-    def _keep_best(self, train_loss: float, val_loss: float) -> tuple[float, float]:
+        train_loss, val_loss = (
+            total / (len(data.train_NF) * data.features),
+            held_out / (len(data.validation_VF) * data.features),
+        )
+        self._keep_best(val_loss)
         self._diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
-        if val_loss < self.state.best_value:
-            self.state.best_value, self.state.best_epoch = val_loss, self.state.epoch
-            self.state.best = self.state.parameters.clone()
         return train_loss, val_loss
 
+    def _train(self, order_N: NDArray[np.int64], epoch: int, work: NDArray[np.float32]) -> float:
+        """One call for the whole epoch; with noise one for as many batches as NOISE_VALUES allows."""
+        batch, noisy = self._trial.point.batch_size, self._trial.point.input_noise > 0
+        at_once = max(1, NOISE_VALUES // (batch * self._data.features)) * batch if noisy else len(order_N)
+        draw, total = draws.noise(self._trial.seed, epoch), 0.0
+        for start in range(0, len(order_N), at_once):
+            part_N = order_N[start : start + at_once]
+            shape = len(part_N), self._data.features
+            noise_NF = draw.standard_normal(shape, dtype=np.float32) if noisy else None
+            visit = Visit(self._data.train_NF, part_N, noise_NF)
+            total += self._library.train(self._model, visit, self.state, work)
+            self.state.steps += -(-len(part_N) // batch)
+        return total
 
-class _Noise:
-    """A trial's input noise for one epoch, one row for each row that is visited."""
-
-    def __init__(self, trial: Trial, rows: int, features: int) -> None:
-        self._trial, self._noise_NF = trial, torch.empty(rows, features)
-
-    def draw(self, epoch: int) -> Tensor:
-        """Standard normal values, told apart by the batches' size as well."""
-        seed, generators = derive_seed(self._trial.seed, "noise", epoch), dict[int, torch.Generator]()
-        for batch_BF in torch.split(self._noise_NF, self._trial.point.batch_size):
-            count = len(batch_BF)
-            if count not in generators:
-                generators[count] = torch.Generator().manual_seed(derive_seed(seed, count))
-            batch_BF.normal_(generator=generators[count])
-        return self._noise_NF
+    def _keep_best(self, val_loss: float) -> None:
+        if val_loss < self.state.best_value:
+            self.state.best_value, self.state.best_epoch = val_loss, self.state.epoch
+            self.state.best = self.state.parameters.copy()

@@ -1,0 +1,52 @@
+"""The prepared file as every process maps it; small to import, since workers start with it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import DataError
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """The prepared splits, (rows, F) float32 each."""
+
+    train: Matrix
+    validation: Matrix
+    test: Matrix
+
+
+def open_rows(path: str, sha256: str | None, counts: tuple[int, int, int]) -> Rows:
+    """Map a prepared file; its pages are shared by all processes that do.
+
+    Args:
+        path: the file.
+        sha256: what its bytes must give; None skips the check.
+        counts: rows of each split.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        if sha256 is not None and sha256_of(Path(path)) != sha256:
+            raise DataError(f"{path}: the prepared data is damaged; delete the file and run the study again.")
+        rows = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: the prepared data cannot be read ({error}); run the study again.") from None
+    first, second = counts[0], counts[0] + counts[1]
+    if rows.ndim != 2 or len(rows) != second + counts[2] or rows.dtype != np.float32:
+        raise DataError(f"{path}: the prepared data has another shape; delete the file and run the study again.")
+    return Rows(rows[:first], rows[first:second], rows[second:])
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

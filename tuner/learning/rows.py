@@ -1,0 +1,36 @@
+"""Prepared rows as a pack on the CPU reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.learning.layout import LINE
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedRows:
+    """Both splits in memory, features padded with zeros to whole cache lines.
+
+    Attributes:
+        train_NF: training rows.
+        validation_VF: validation rows.
+        features: real features.
+    """
+
+    train_NF: NDArray[np.float32]
+    validation_VF: NDArray[np.float32]
+    features: int
+
+    @classmethod
+    def of(cls, train: NDArray[np.float32], validation: NDArray[np.float32]) -> PaddedRows:
+        """From (N, F) and (V, F) arrays; rows that need no padding are not copied."""
+        return cls(padded(train), padded(validation), train.shape[1])
+
+
+def padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows (N, F) with zeros up to whole cache lines, contiguous."""
+    missing = -rows.shape[1] % LINE
+    return np.pad(rows, ((0, 0), (0, missing))) if missing else np.ascontiguousarray(rows)
