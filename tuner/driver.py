@@ -14,15 +14,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from tuner.errors import LedgerError, StudyError, WorkerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord
-from tuner.search.loop import Round, Search
 from tuner.search.rungs import cohort_size
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
+
+if TYPE_CHECKING:
+    from tuner.search.loop import Round, Search
 
 Outcome = Literal["finished", "stopped", "timeout"]
 TICK_SECONDS = 0.25  # how often the user's stop and the progress line are looked at while workers work
@@ -78,7 +80,7 @@ class Driver:
     ) -> None:
         self._study, self._spec, self._ledger, self._workers = study, spec, ledger, workers
         self._on_change, self._stop = on_change, stop
-        self._search = Search(spec)
+        self._search = _search(spec)
         self._cohorts = ledger.cohorts(study.id)
         self._trials = {record.number: record for record in ledger.trials(study.id)}
         self._ended = {n for n, record in self._trials.items() if record.state is not TrialState.RUNNING}
@@ -261,6 +263,12 @@ class Driver:
     def _report(self) -> None:
         counts = Counter(self._states.values())
         self._on_change(Tally(dict(counts), self._best[0] if self._best else None, self._epochs))
+
+
+def _search(spec: StudySpec) -> Search:
+    from tuner.search.loop import Search  # (Optuna, while the workers start)
+
+    return Search(spec)
 
 
 def _joined(known: Curve, new: Curve) -> Curve:

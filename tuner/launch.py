@@ -9,27 +9,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from tuner.data.prepare import prepare
 from tuner.data.rows import open_rows
 from tuner.driver import Driver, Tally
 from tuner.errors import StudyError
 from tuner.execution.executors import usable_cores
 from tuner.execution.worker import Workplace
-from tuner.execution.workers import LocalWorkers, start_executor
+from tuner.execution.workers import LocalWorkers, end_executor, start_executor
 from tuner.learning import device as devices
+from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.places import FOLDER
-from tuner.results.baselines import baselines
-from tuner.results.winner import winner_network
+from tuner.results.winner import winner_weights
 from tuner.search.rungs import expected_epochs
 from tuner.spec.canonical import changed_keys
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialState
 from tuner.tracking.publisher import Publisher
 from tuner.tracking.store import tracking_uri
+
+if TYPE_CHECKING:
+    from tuner.data.prepare import Prepared
+    from tuner.data.rows import Rows
 
 Phase = Literal["preparing data", "training", "scoring", "publishing"]
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
@@ -72,15 +75,23 @@ class Launch:
         self._show("preparing data")
         self._device = devices.resolve(spec.device)
         self._workers = _worker_count(self._device) if workers is None else workers
-        self._prepared = prepare(spec, origin.parent, FOLDER)
-        self._study = self._record()
-        self._publisher = Publisher(ledger, self._study.id, tracking_uri())
+        self._executor = start_executor(self._workers)
+        try:
+            self._prepared = _prepare(spec, origin)
+            self._study = self._record()
+            self._publisher = Publisher(ledger, self._study.id, tracking_uri())
+        except BaseException:
+            end_executor(self._executor)
+            raise
 
     def run(self) -> Outcome:
         """Train what is left, score the winner, and publish."""
         self._publisher.start()
         try:
-            outcome = self._train()
+            try:
+                outcome = self._train()
+            finally:
+                end_executor(self._executor)
             if outcome in ("finished", "nothing-left"):
                 self._conclude(outcome)
         finally:
@@ -135,7 +146,8 @@ class Launch:
         if len(trials) == self._spec.search.trials and all(t.state is not TrialState.RUNNING for t in trials):
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
-        workers = LocalWorkers(self._place(), start_executor(self._workers), self._workers)
+        workers = LocalWorkers(self._place(), self._executor, self._workers)
+        threading.Thread(target=_import_for_the_end, daemon=True).start()
         try:
             outcome = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop).run()
         except BaseException:
@@ -180,10 +192,12 @@ class Launch:
         rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
         trial = Trial(best.number, best.point, best.seed)
         checkpoint = self._ledger.curves(self._study.id, [best.number])[best.number].checkpoint
-        network = winner_network(trial, best.epochs, checkpoint, rows, self._spec.loss, self._device)
-        losses = baselines(rows, best.point.bottleneck, self._spec.loss)
+        loss, device = self._spec.loss, self._device
+        weights = winner_weights(trial, best.epochs, checkpoint, rows, loss, device)
+        test_loss = mean_loss(best.point, loss, weights, rows.test, device)
+        losses = _baselines(rows, best.point.bottleneck, loss)
         return {
-            "best": {"number": best.number, "value": best.value, "test_loss": network.mean_loss(rows.test)},
+            "best": {"number": best.number, "value": best.value, "test_loss": test_loss},
             "baselines": losses["test"],
             "validation_baselines": losses["validation"],
         }
@@ -230,6 +244,23 @@ class _Speed:
 
 def _worker_count(device: str) -> int:
     return usable_cores() if device == "cpu" else 1
+
+
+def _prepare(spec: StudySpec, origin: Path) -> Prepared:
+    from tuner.data.prepare import prepare  # (pandas, while workers start)
+
+    return prepare(spec, origin.parent, FOLDER)
+
+
+def _baselines(rows: Rows, code: int, loss: str) -> dict[str, dict[str, float]]:
+    from tuner.results.baselines import baselines
+
+    return baselines(rows, code, loss)
+
+
+def _import_for_the_end() -> None:
+    """scikit-learn takes most of a second: it is imported while the workers train."""
+    import tuner.results.baselines  # noqa: F401
 
 
 def _versions() -> dict[str, str]:

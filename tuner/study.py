@@ -23,6 +23,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
+from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
@@ -210,8 +211,9 @@ class Study:
         from tuner.data.prepare import prepare
         from tuner.data.rows import open_rows
         from tuner.learning.device import resolve
+        from tuner.learning.inference import Network
         from tuner.results.export import write_export
-        from tuner.results.winner import winner_network
+        from tuner.results.winner import winner_weights
 
         best = self.best
         prepared = prepare(self.spec, self._base, FOLDER)
@@ -222,7 +224,9 @@ class Study:
         rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
         device = resolve(self.spec.device)
         trial = Trial(best.number, best.point, best.seed)
-        network = winner_network(trial, best.epochs, self._curves[best.number].checkpoint, rows, self.spec.loss, device)
+        checkpoint, loss = self._curves[best.number].checkpoint, self.spec.loss
+        weights = winner_weights(trial, best.epochs, checkpoint, rows, loss, device)
+        network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, loss, weights)
         return write_export(
             Path(path),
             spec=self.spec,

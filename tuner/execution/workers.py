@@ -48,10 +48,15 @@ class LocalWorkers:
 
     def stop(self) -> None:
         """End the workers at once, whatever they are doing."""
-        if isinstance(self._executor, WorkerProcesses):
-            self._executor.kill()
+        end_executor(self._executor)
 
 
 def start_executor(workers: int) -> Executor:
     """Begin to start workers; returns before they are ready."""
     return WorkerProcesses(workers, warm_up) if workers else InlineExecutor()
+
+
+def end_executor(executor: Executor) -> None:
+    """End its workers at once, whatever they are doing; a second time does nothing."""
+    if isinstance(executor, WorkerProcesses):
+        executor.kill()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,14 +94,29 @@ def best_weights(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]] | Non
 
 def plain_weights(row_P: NDArray[np.float32], sizes: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
     """A row's weights without padding, by the names they have in `Autoencoder`."""
-    layout, code = Layout.of(padded_sizes(sizes)), len(sizes) // 2
     named: dict[str, NDArray[np.float32]] = {}
+    for name, weight, bias in _places(row_P, sizes):
+        named[f"{name}.weight"], named[f"{name}.bias"] = np.ascontiguousarray(weight.T), bias.copy()
+    return named
+
+
+def padded_row(weights: dict[str, NDArray[np.float32]], sizes: tuple[int, ...]) -> NDArray[np.float32]:
+    """The row (P,) with these weights: what `plain_weights` undoes."""
+    row_P = np.zeros(Layout.of(padded_sizes(sizes)).length, np.float32)
+    for name, weight, bias in _places(row_P, sizes):
+        weight[:], bias[:] = weights[f"{name}.weight"].T, weights[f"{name}.bias"]
+    return row_P
+
+
+def _places(
+    row_P: NDArray[np.float32], sizes: tuple[int, ...]
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Each layer's name in the plain module, and views of its weight (inputs, outputs) and bias in the row."""
+    layout, code = Layout.of(padded_sizes(sizes)), len(sizes) // 2
     for layer, (weight, bias) in enumerate(zip(layout.weights(row_P[None]), layout.biases(row_P[None]), strict=True)):
         half, place = ("encoder", layer) if layer < code else ("decoder", layer - code)
         inputs, outputs = sizes[layer], sizes[layer + 1]
-        named[f"{half}.{2 * place}.weight"] = np.ascontiguousarray(weight[0, :inputs, :outputs].T)
-        named[f"{half}.{2 * place}.bias"] = bias[0, 0, :outputs].copy()
-    return named
+        yield f"{half}.{2 * place}", weight[0, :inputs, :outputs], bias[0, 0, :outputs]
 
 
 def _content(checkpoint: Checkpoint) -> bytes | None:

@@ -1,10 +1,14 @@
-"""Which device a study trains on."""
+"""Which device a study trains on; torch is asked only where there may be something beside the CPU."""
 
 from __future__ import annotations
 
-import torch
+import sys
+from pathlib import Path
 
 from tuner.errors import DeviceError
+
+# What the drivers of NVIDIA's and AMD's GPUs make, the last one under Windows' Linux.
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 def resolve(name: str) -> str:
@@ -13,21 +17,26 @@ def resolve(name: str) -> str:
     Raises:
         DeviceError: it is not there.
     """
+    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+        return "cpu"
+    import torch  # noqa: PLC0415  (0.8 s)
+
     if name == "auto":
         return "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cpu":
-        return name
     if name == "mps":
         if not torch.backends.mps.is_available():
             raise DeviceError(
                 "device: expected a device that is there (auto, cpu), got mps, and there is no Metal GPU."
             )
         return name
-    return _cuda(name)
+    return _cuda(name, torch.cuda.device_count() if torch.cuda.is_available() else 0)
 
 
-def _cuda(name: str) -> str:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+def _may_have_gpu() -> bool:
+    return sys.platform != "linux" or any(Path(file).exists() for file in GPU_FILES)
+
+
+def _cuda(name: str, count: int) -> str:
     index = int(name.partition(":")[2] or 0)
     if index >= count:
         there = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
@@ -37,4 +46,8 @@ def _cuda(name: str) -> str:
 
 def describe(name: str) -> str:
     """The device in words, for a resolved name."""
-    return f"{name} ({torch.cuda.get_device_name(name)})" if name.startswith("cuda") else name
+    if not name.startswith("cuda"):
+        return name
+    import torch  # noqa: PLC0415
+
+    return f"{name} ({torch.cuda.get_device_name(name)})"

@@ -1,20 +1,21 @@
-"""The best trial's network: from its checkpoint, or trained again to the same bits where that is gone."""
+"""The best trial's weights: from its checkpoint, or trained again to the same bits where that is gone."""
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tuner.data.rows import Rows
 from tuner.learning.checkpoint import best_weights
-from tuner.learning.inference import Network
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
-from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Checkpoint, Trial
 
 
-def winner_network(
+def winner_weights(
     trial: Trial, epochs: int, checkpoint: Checkpoint | None, rows: Rows, loss: str, device: str
-) -> Network:
-    """The network of a trial's best epoch.
+) -> dict[str, NDArray[np.float32]]:
+    """The weights of a trial's best epoch, by the plain module's names.
 
     Args:
         trial: the winner.
@@ -28,4 +29,4 @@ def winner_network(
     if weights is None:
         data = training_data(rows.train, rows.validation, device)
         weights = train_alone(trial, data, loss, epochs).weights
-    return Network(layer_sizes(rows.train.shape[1], trial.point), trial.point.activation, loss, weights)
+    return weights
