@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-
 from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.spec.work import Curve, TrialState
+from tuner.tracking.entries import Dataset, Metric
 
 END_STATUS: Final = {
     TrialState.COMPLETE: "FINISHED",
@@ -80,9 +79,9 @@ def end_tags(record: TrialRecord) -> dict[str, str]:
     return _cut({"tuner.state": record.state.value, **reason})
 
 
-def params(record: TrialRecord) -> list[Param]:
+def params(record: TrialRecord) -> dict[str, str]:
     """A trial's hyperparameters and its seed."""
-    return [Param(name, str(value)) for name, value in {**record.point.as_dict(), "seed": record.seed}.items()]
+    return {name: str(value) for name, value in {**record.point.as_dict(), "seed": record.seed}.items()}
 
 
 def epoch_metrics(curve: Curve, first: int, last: int) -> Iterator[Metric]:
@@ -127,27 +126,19 @@ def summary_tags(summary: Mapping[str, Any]) -> dict[str, str]:
     return _cut({"best.trial": str(best["number"]), **chosen})
 
 
-def dataset(study: StudyRecord) -> DatasetInput:
+def dataset(study: StudyRecord) -> Dataset:
     """The data that the study is about, told apart by its fingerprint."""
     block = json.loads(study.spec_json).get("data", {})
     source = str(block.get("source", ""))
     bundled = source.startswith("sklearn:")
     name = source.partition(":")[2] if bundled else PurePath(source).name
-    return DatasetInput(
-        Dataset(
-            name=name or study.name,
-            digest=study.fingerprint[:_DIGEST_LENGTH],
-            source_type="sklearn" if bundled else "local",
-            source=json.dumps({"uri": source}),
-            profile=json.dumps({"fingerprint": study.fingerprint}),
-        ),
-        [InputTag("mlflow.data.context", "training")],
+    return Dataset(
+        name=name or study.name,
+        digest=study.fingerprint[:_DIGEST_LENGTH],
+        source_type="sklearn" if bundled else "local",
+        source=json.dumps({"uri": source}),
+        profile=json.dumps({"fingerprint": study.fingerprint}),
     )
-
-
-def run_tags(tags: Mapping[str, str]) -> list[RunTag]:
-    """Tags as MLflow's batch wants them."""
-    return [RunTag(name, value) for name, value in tags.items()]
 
 
 def _common_tags(study: StudyRecord) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Brings the outbox to MLflow behind the training's back.
 
-MLflow takes 1.7 s to import and may be slow, unreachable or full: nothing of that reaches the training, and nothing
+MLflow may be slow, unreachable or full: nothing of that reaches the training, and nothing
 recorded is lost by it. What could not be published waits in the ledger.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from tuner.errors import TrackingError, TunerError
+from tuner.tracking.entries import is_gone
 from tuner.tracking.store import ensure_store, identity, quieten, sentence
 
 if TYPE_CHECKING:
@@ -45,14 +46,10 @@ def publish_once(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], boo
     quieten()
     ensure_store(uri)
     _remember_store(ledger, study_id, identity(uri))
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  (1.7 s)
-
-    from tuner.tracking.runs import is_gone  # noqa: PLC0415
-
     try:
         try:
             count = _drain(ledger, study_id, uri, stop)
-        except MlflowException as error:
+        except Exception as error:
             if not is_gone(error):
                 raise
             ledger.publish_anew(study_id, identity(uri))

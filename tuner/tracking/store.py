@@ -82,6 +82,14 @@ def identity(uri: str) -> str:
     return shown(uri) if path is None else path.as_uri()
 
 
+def in_the_bin(name: str, experiment_id: str, stage: str) -> str:
+    """What to do about an experiment that was deleted."""
+    return (
+        f"MLflow's experiment {name!r} must be active, but it is {stage};"
+        f" restore it with `mlflow experiments restore -x {experiment_id}`"
+    )
+
+
 def sentence(uri: str, error: BaseException) -> str:
     """A failure of MLflow as one sentence without secrets."""
     return f"{shown(uri)}: MLflow must take what is recorded, but it cannot be reached or refuses: {reason(uri, error)}"

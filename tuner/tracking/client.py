@@ -1,0 +1,144 @@
+"""MLflow behind its own client: a server, or a store of any kind and version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import final
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, Experiment, InputTag, Param, RunTag, ViewType
+from mlflow.entities import Metric as MlflowMetric
+from mlflow.exceptions import MlflowException
+
+from tuner.errors import TrackingError
+from tuner.tracking.entries import EXISTS, KEY, Dataset, Metric, pieces
+from tuner.tracking.store import in_the_bin
+
+# A batch may hold 1,000 entities, 100 parameters and 100 tags among them.
+_METRICS_PER_BATCH = 800
+
+
+@final
+class ClientExperiments:
+    """One MLflow.
+
+    Args:
+        uri: of a server, or of a store with its whole path.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._client = MlflowClient(uri)
+
+    def ensure(self, name: str, artifacts: str | None) -> str:
+        """The id of the experiment of that name, made where there is none.
+
+        Raises:
+            TrackingError: it is in MLflow's bin.
+        """
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            location = None if artifacts is None else f"{artifacts}/{name}"
+            try:
+                return str(self._client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != EXISTS:
+                    raise
+                experiment = self._client.get_experiment_by_name(name)
+        return self._active(experiment)
+
+    def of_run(self, run_id: str) -> str:
+        """The id of a run's experiment.
+
+        Raises:
+            TrackingError: it is in MLflow's bin.
+        """
+        return self._active(self._client.get_experiment(self._client.get_run(run_id).info.experiment_id))
+
+    def runs(self, experiment_id: str) -> ClientRuns:
+        """The runs of that experiment."""
+        return ClientRuns(self._client, experiment_id)
+
+    @staticmethod
+    def _active(experiment: Experiment) -> str:
+        if experiment.lifecycle_stage != "active":
+            raise TrackingError(in_the_bin(experiment.name, experiment.experiment_id, experiment.lifecycle_stage))
+        return str(experiment.experiment_id)
+
+
+@final
+class ClientRuns:
+    """The runs of one experiment, each made once, whatever replies are lost on the way."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self._client = client
+        self._experiment_id = experiment_id
+
+    @contextmanager
+    def transaction(self) -> Iterator[bool]:
+        """Every call stands for itself."""
+        yield False
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Every call stands for itself."""
+        yield
+
+    def ensure(self, name: str, tags: Mapping[str, str], started_at: int) -> str:
+        """The id of the run with this key among its tags, made where there is none.
+
+        `create_run` is not idempotent and its reply may be lost, so the key is searched first.
+        """
+        found = self._search(f"tags.`{KEY}` = '{tags[KEY]}'")
+        if found:
+            return found[0]
+        run = self._client.create_run(self._experiment_id, start_time=started_at, tags=dict(tags), run_name=name)
+        return str(run.info.run_id)
+
+    def tagged(self, parent_run_id: str, name: str, value: str) -> list[str]:
+        """The ids of a parent's runs that carry a tag, the oldest first."""
+        return self._search(f"tags.mlflow.parentRunId = '{parent_run_id}' and tags.`{name}` = '{value}'")
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log all of it in as few calls as MLflow's limits allow."""
+        run_params = [Param(name, value) for name, value in (params or {}).items()]
+        run_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
+        for part in pieces(metrics, _METRICS_PER_BATCH):
+            self._client.log_batch(run_id, [MlflowMetric(*metric) for metric in part], run_params, run_tags)
+            run_params, run_tags = [], []
+
+    def log_dataset(self, run_id: str, dataset: Dataset) -> None:
+        """Name the data that the run is about."""
+        made = MlflowDataset(
+            name=dataset.name,
+            digest=dataset.digest,
+            source_type=dataset.source_type,
+            source=dataset.source,
+            profile=dataset.profile,
+        )
+        self._client.log_inputs(run_id, [DatasetInput(made, [InputTag("mlflow.data.context", "training")])])
+
+    def log_text(self, run_id: str, text: str, file: str) -> None:
+        """Keep a text as an artifact."""
+        self._client.log_text(run_id, text, file)
+
+    def set_status(self, run_id: str, status: str, ended_at: int) -> None:
+        """Let a run stand at `status`, ended at that time unless it goes on."""
+        if status == "RUNNING":
+            self._client.update_run(run_id, status)
+        else:
+            self._client.set_terminated(run_id, status, ended_at)
+
+    def _search(self, query: str) -> list[str]:
+        """Oldest first."""
+        found = self._client.search_runs(
+            [self._experiment_id], query, ViewType.ACTIVE_ONLY, order_by=["attributes.start_time ASC"]
+        )
+        return [str(run.info.run_id) for run in found]

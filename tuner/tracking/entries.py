@@ -1,0 +1,109 @@
+"""What is told to MLflow, in plain values: nothing here needs MLflow's own classes, which take a second to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+KEY = "tuner.key"
+
+
+class Metric(NamedTuple):
+    """One value of a metric; `timestamp` in milliseconds."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+class Dataset(NamedTuple):
+    """The data that a run is about, its context being training; `source` and `profile` are JSON."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    profile: str
+
+
+class Runs(Protocol):
+    """The runs of one experiment, each made once under a key of its own."""
+
+    def transaction(self) -> AbstractContextManager[bool]:
+        """What is logged within belongs together; true where it is lost as a whole when anything is raised."""
+
+    def attempt(self) -> AbstractContextManager[None]:
+        """One trial's part of a transaction: where something is raised, nothing of it stays."""
+
+    def ensure(self, name: str, tags: Mapping[str, str], started_at: int) -> str:
+        """The id of the run with this key among its tags, made where there is none."""
+
+    def tagged(self, parent_run_id: str, name: str, value: str) -> list[str]:
+        """The ids of a parent's runs that carry a tag, the oldest first."""
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log all of it; what is there already stays as it is."""
+
+    def log_dataset(self, run_id: str, dataset: Dataset) -> None:
+        """Name the data that the run is about."""
+
+    def log_text(self, run_id: str, text: str, file: str) -> None:
+        """Keep a text as an artifact."""
+
+    def set_status(self, run_id: str, status: str, ended_at: int) -> None:
+        """Let a run stand at `status`, ended at that time unless it goes on."""
+
+
+class Experiments(Protocol):
+    """One MLflow, before an experiment is chosen."""
+
+    def ensure(self, name: str, artifacts: str | None) -> str:
+        """The id of the experiment of that name, made where there is none."""
+
+    def of_run(self, run_id: str) -> str:
+        """The id of a run's experiment."""
+
+    def runs(self, experiment_id: str) -> Runs:
+        """The runs of that experiment."""
+
+
+def pieces(metrics: Sequence[Metric], size: int) -> Iterator[Sequence[Metric]]:
+    """The metrics in parts of that size, at least one part."""
+    for start in range(0, max(1, len(metrics)), size):
+        yield metrics[start : start + size]
+
+
+class StoreError(Exception):
+    """MLflow said no, in a word of its own REST interface.
+
+    Attributes:
+        error_code: such as `RESOURCE_DOES_NOT_EXIST`.
+    """
+
+    def __init__(self, error_code: str, message: str) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+
+
+GONE = "RESOURCE_DOES_NOT_EXIST"
+EXISTS = "RESOURCE_ALREADY_EXISTS"
+INVALID = "INVALID_PARAMETER_VALUE"
+_REJECTIONS = frozenset({INVALID, "BAD_REQUEST"})
+
+
+def is_gone(error: Exception) -> bool:
+    """MLflow does not know what it is asked about: its store was removed or is another one."""
+    return getattr(error, "error_code", None) == GONE
+
+
+def is_rejection(error: Exception) -> bool:
+    """MLflow will never take it."""
+    return getattr(error, "error_code", None) in _REJECTIONS
