@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 
+from tuner.search.history import BOUNDED, BoundedHistory
 from tuner.search.rungs import ETA, halve, rungs, smallest_rung
 from tuner.search.samplers import distributions, make_sampler
 from tuner.spec.architecture import Hyperparameters
@@ -53,7 +54,10 @@ class Search:
         self._rungs = rungs(spec.search)
         self._distributions = distributions(spec.space)
         with quiet_optuna():
-            self._study = optuna.create_study(study_name=spec.name, sampler=make_sampler(spec), pruner=_pruner(spec))
+            self._history = BoundedHistory()
+            self._study = optuna.create_study(
+                study_name=spec.name, storage=self._history, sampler=make_sampler(spec), pruner=_pruner(spec)
+            )
         self._asked: dict[int, optuna.Trial] = {}
 
     @property
@@ -63,7 +67,7 @@ class Search:
 
     def ask(self, cohort: int, size: int) -> Round:
         """The next cohort, on its way to the first rung."""
-        with quiet_optuna():
+        with quiet_optuna(), self._history.asking(self._study._study_id, self._spec.search.sampler in BOUNDED):
             trials = tuple(self._ask_one() for _ in range(size))
         return Round(cohort, trials, 0, self._rungs[0])
 
