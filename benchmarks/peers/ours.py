@@ -1,0 +1,51 @@
+"""This project, with one or two workers, and what its workers were busy with."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+from workloads import Job, declaration
+
+from peers import STORE
+
+LIBRARIES = ("torch", "optuna", *STORE, "tuner.launch", "tuner.study", "tuner.tracking.mirror")
+
+
+def run(job: Job, variant: str) -> dict[str, Any]:
+    """The study on so many workers; `reached` is when the ledger had recorded it, which is later than the epoch."""
+    import tuner
+    from tuner.ledger.ledger import Ledger
+
+    study = tuner.run(declaration(job), workers=int(variant))
+    if study.summary["mlflow"]["waiting"]:
+        raise SystemExit("not everything was published")
+    ledger = Ledger.open("sqlite:///tuner.db")
+    record = ledger.study(job.workload)
+    assert record is not None
+    segments, curves = ledger.segments(record.id), ledger.curves(record.id)
+    ledger.close()
+    reached = [
+        segment.at
+        for segment in segments
+        for number in segment.trials
+        if min(curves[number].val_loss[segment.first : segment.last], default=math.inf) <= (job.load.target or -1)
+    ]
+    busy = sum(segment.seconds for segment in segments)
+    return {"reached": min(reached, default=None), "busy": busy, **_work(job, study.records)}
+
+
+def _work(job: Job, records: Any) -> dict[str, float]:
+    """Arithmetic of the layers' products, forward and backward, and bytes that one-pass AdamW has to move."""
+    import numpy as np
+
+    from tuner.spec.architecture import layer_sizes, parameter_count
+
+    rows, features = np.load(f"{job.folder}/train-{job.seed}.npy", mmap_mode="r").shape
+    products = moved = 0.0
+    for trial in records:
+        sizes = layer_sizes(features, trial.point)
+        products += 6 * sum(a * b for a, b in pairwise(sizes)) * rows * trial.epochs
+        moved += 28 * parameter_count(sizes) * -(-rows // trial.point.batch_size) * trial.epochs
+    return {"flop": products, "bytes": moved}
