@@ -1,6 +1,6 @@
 """One study of one peer in this process; `bench.py` starts this once per measurement. Prints one JSON object.
 
-usage: python benchmarks/study.py PEER WORKLOAD [--seed 0] [--folder FOLDER]
+usage: python benchmarks/study.py PEER WORKLOAD [--seed 0] [--folder FOLDER] [--cold]
 
 It writes to the current folder, and to the MLflow store that MLFLOW_TRACKING_URI names. All peers (`peers/`) train the
 same number of trials and epochs of the same space, last batches included, with tracking on.
@@ -26,24 +26,30 @@ import peers  # noqa: E402
 from workloads import WORKLOADS, Job, write_data  # noqa: E402
 
 
-def measure(peer: str, job: Job, started: float) -> dict[str, Any]:
+def measure(peer: str, job: Job, started: float, cold: bool) -> dict[str, Any]:
     """Run a study.
 
     Returns:
         seconds: from the start of the process to the last record published, or to the target where it was reached.
-        warm: the same without the time that this process took to import its libraries.
+        warm: the same without the time that this process took to import its libraries; None with `--cold`.
         reached: whether the target was reached; None where there is none.
     """
     module, variant = peers.load(peer)
     before = time.time()
-    for name in module.LIBRARIES:
+    for name in () if cold else module.LIBRARIES:
         import_module(name)
     imports = time.time() - before
     made = module.run(job, variant)
     ended, reached = time.time(), made.pop("reached")
     seconds = (reached or ended) - started
     known = None if job.load.target is None else reached is not None
-    return {**made, "seconds": seconds, "warm": seconds - imports, "reached": known, "whole": ended - started}
+    return {
+        **made,
+        "seconds": seconds,
+        "warm": None if cold else seconds - imports,
+        "reached": known,
+        "whole": ended - started,
+    }
 
 
 def main() -> None:
@@ -52,6 +58,7 @@ def main() -> None:
     parser.add_argument("peer", choices=peers.PEERS)
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cold", action="store_true", help="import nothing beforehand")
     parser.add_argument("--folder", help="where bench.py wrote the data; by default it is written here, first")
     chosen = parser.parse_args()
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", GIT_PYTHON_REFRESH="quiet", PYTHONWARNINGS="ignore")
@@ -62,7 +69,7 @@ def main() -> None:
     if chosen.folder is None:
         write_data(job)
         started = time.time()
-    line = json.dumps(measure(chosen.peer, job, started))
+    line = json.dumps(measure(chosen.peer, job, started, chosen.cold))
     sys.stdout.write(f"\n{line}\n")
     sys.stdout.flush()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,32 @@ def write_data(job: Job) -> None:
     for name in ("train", "validation"):
         values = made.data.values[getattr(made.split, name)]
         np.save(folder / f"{name}-{job.seed}.npy", made.preprocessor.transform(values))
+    (folder / f"points-{job.seed}.json").write_text(json.dumps(_our_first_points(job)))
+
+
+def _our_first_points(job: Job) -> list[dict[str, Any]]:
+    """Our first cohort, drawn at random before anything is known: all peers begin with it, so that none gets smaller
+    networks by chance."""
+    from tuner.search.loop import Search
+    from tuner.search.rungs import cohort_size
+    from tuner.spec.reader import spec_from_mapping
+
+    spec = spec_from_mapping(declaration(job))
+    asked = Search(spec).ask(0, min(cohort_size(spec.search), job.load.trials))
+    searched = [name for name, value in job.load.space.items() if isinstance(value, dict)]
+    return [{name: trial.point.as_dict()[name] for name in searched} for trial in asked.trials]
+
+
+def first_points(job: Job) -> list[dict[str, Any]]:
+    """What every peer's search begins with."""
+    points: list[dict[str, Any]] = json.loads((Path(job.folder) / f"points-{job.seed}.json").read_text())
+    return points
+
+
+def enqueue(study: Any, job: Job) -> None:
+    """Let an Optuna study begin with the shared points."""
+    for point in first_points(job):
+        study.enqueue_trial(point)
 
 
 def splits(job: Job) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from workloads import Job, suggest
+from workloads import Job, enqueue, suggest
 
 from peers import STORE
 from peers.eager import COHORT, PROCESSES
@@ -30,6 +30,7 @@ def run(job: Job, variant: str) -> dict[str, Any]:  # noqa: ARG001 - the peers s
 
     load, tracker = job.load, Tracker(job.workload)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=job.seed))
+    enqueue(study, job)
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
         for start in range(0, load.trials, COHORT):
             groups = defaultdict(list)

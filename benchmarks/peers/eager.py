@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from workloads import Job, suggest
+from workloads import Job, enqueue, suggest
 
 from peers import STORE
 from peers.plain import epochs
@@ -35,6 +35,7 @@ def _by_cohort(job: Job) -> dict[str, Any]:
 
     load, tracker = job.load, Tracker(job.workload)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=job.seed))
+    enqueue(study, job)
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
         for start in range(0, load.trials, COHORT):
             asked = [study.ask() for _ in range(min(COHORT, load.trials - start))]
@@ -86,6 +87,8 @@ def _optimize(job: Job, number: int, news: Any, stop: Any) -> None:
         pruner=pruner(job),
         load_if_exists=True,
     )
+    if number == 0:
+        enqueue(study, job)
 
     def objective(trial: Any) -> float:
         point, curve = suggest(trial, job.load.space), []

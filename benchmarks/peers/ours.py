@@ -8,9 +8,10 @@ from typing import Any
 
 from workloads import Job, declaration
 
-from peers import STORE
-
-LIBRARIES = ("torch", "optuna", *STORE, "tuner.launch", "tuner.study", "tuner.tracking.mirror")
+LIBRARIES = (
+    *("optuna", "sqlalchemy", "sklearn.datasets", "sklearn.decomposition"),
+    *("tuner.launch", "tuner.study", "tuner.search.loop", "tuner.data.prepare", "tuner.tracking.direct"),
+)
 
 
 def run(job: Job, variant: str) -> dict[str, Any]:

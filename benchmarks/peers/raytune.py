@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workloads import Job
+from workloads import Job, first_points
 
 from peers import STORE
 from peers.plain import epochs
@@ -52,7 +52,7 @@ def run(job: Job, variant: str) -> dict[str, Any]:  # noqa: ARG001 - the peers s
             num_samples=load.trials,
             max_concurrent_trials=CORES,
             reuse_actors=True,  # else every trial waits for a process that imports torch
-            search_alg=OptunaSearch(seed=job.seed),
+            search_alg=OptunaSearch(seed=job.seed, points_to_evaluate=first_points(job)),
             scheduler=None if load.target is None else pruner,
         ),
         run_config=tune.RunConfig(

@@ -9,7 +9,7 @@ import math
 import time
 from typing import Any
 
-from workloads import Job, splits, suggest
+from workloads import Job, enqueue, splits, suggest
 
 from peers import STORE
 from peers.plain import network
@@ -31,6 +31,7 @@ def run(job: Job, variant: str) -> dict[str, Any]:
     mlflow.set_experiment(job.workload)
     objective = Objective(job)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=job.seed), pruner=pruner(job))
+    enqueue(study, job)
     with mlflow.start_run():
         study.optimize(objective, n_trials=job.load.trials)
     return {"reached": objective.reached}

@@ -15,7 +15,7 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.preprocess import Preprocessor
+from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import Dataset, load
 from tuner.data.rows import sha256_of
 from tuner.data.split import Split, split_rows
@@ -110,9 +110,11 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
 
 
 def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> Matrix:
-    return np.concatenate(
-        [fitted.transform(data.values[index]) for index in (split.train, split.validation, split.test)]
-    )
+    order = np.concatenate([split.train, split.validation, split.test])
+    rows = np.empty(data.values.shape, np.float32)
+    for start in range(0, len(order), BLOCK_ROWS):
+        rows[start : start + BLOCK_ROWS] = fitted.transform(data.values[order[start : start + BLOCK_ROWS]])
+    return rows
 
 
 def _written(path: Path, make: Callable[[], Matrix]) -> str:

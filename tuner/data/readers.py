@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.arrays import read_npy, read_npz
+from tuner.data.arrays import Read, read_npy, read_npz
 from tuner.data.images import read_images
-from tuner.data.tables import read_csv, read_parquet
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
 
@@ -37,9 +36,21 @@ class Dataset:
     where: str
 
 
-_READERS: dict[str, Callable[[Path, DataSpec], tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...]]]] = {
-    ".csv": read_csv,
-    ".parquet": read_parquet,
+def _csv(path: Path, spec: DataSpec) -> Read:
+    from tuner.data.tables import read_csv  # noqa: PLC0415 - pandas takes a quarter of a second, and only tables need it
+
+    return read_csv(path, spec)
+
+
+def _parquet(path: Path, spec: DataSpec) -> Read:
+    from tuner.data.tables import read_parquet  # noqa: PLC0415
+
+    return read_parquet(path, spec)
+
+
+_READERS: dict[str, Callable[[Path, DataSpec], Read]] = {
+    ".csv": _csv,
+    ".parquet": _parquet,
     ".npy": read_npy,
     ".npz": read_npz,
 }

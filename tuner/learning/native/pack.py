@@ -20,7 +20,7 @@ from tuner.learning import draws
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
 from tuner.learning.layout import Layout, padded_sizes
-from tuner.learning.native.library import Library, Visit, model
+from tuner.learning.native.library import Library, Visit, aligned, aligned_copy, model
 from tuner.learning.rows import PaddedRows
 from tuner.learning.start import initial_state
 from tuner.spec.architecture import layer_sizes
@@ -56,7 +56,7 @@ class NativePack:
         begun = states or [initial_state(trial, data.features) for trial in trials]
         self.epoch = begun[0].epoch
         self._members = [_Member(library, trial, data, loss, state) for trial, state in zip(trials, begun, strict=True)]
-        self.work = np.empty(max(member.room for member in self._members), np.float32)
+        self.work = aligned(max(member.room for member in self._members))
 
     def train_epoch(self) -> Epoch:
         """Train every model one epoch, the last, smaller batch included; then measure the validation loss.
@@ -82,9 +82,9 @@ class _Member:
         self._model = model(sizes, Layout.of(padded_sizes(sizes)), trial.point, loss)
         self.state = replace(
             state,
-            parameters=state.parameters.copy(),
-            first_moments=state.first_moments.copy(),
-            second_moments=state.second_moments.copy(),
+            parameters=aligned_copy(state.parameters),
+            first_moments=aligned_copy(state.first_moments),
+            second_moments=aligned_copy(state.second_moments),
         )
         self.room = library.room(self._model, max(min(len(data.train_NF), trial.point.batch_size), CHUNK_ROWS))
         self._diverged = False

@@ -27,7 +27,7 @@ INLINE V load(const float *from) {
     return v;
 }
 INLINE void store(float *to, V v) { memcpy(to, &v, sizeof v); }
-INLINE V all(float x) { return V{} + x; }
+INLINE V all(float x) { return V{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 INLINE I bits(V v) { return (I)v; }
 INLINE V floats(I i) { return (V)i; }
 INLINE V least(V a, V b) { return b < a ? b : a; }     // a where either is NaN
