@@ -85,7 +85,9 @@ class Driver:
         self._trials = {record.number: record for record in ledger.trials(study.id)}
         self._ended = {n for n, record in self._trials.items() if record.state is not TrialState.RUNNING}
         self._curves = ledger.curves(study.id)
-        self._budgets = {e.body["position"]: e.body["trials"] for e in ledger.events(study.id) if e.kind == "budget"}
+        events = ledger.events(study.id)
+        self._budgets = {e.body["position"]: e.body["trials"] for e in events if e.kind == "budget"}
+        self._infeasible = {e.body["trial"]: e.body["reason"] for e in events if e.kind == "infeasible"}
         self._position = 0
         self._asked_cohorts = 0
         self._rounds: deque[Round] = deque()
@@ -204,6 +206,9 @@ class Driver:
         self._ledger.record_segment(self._study.id, segment, result)
         for curve in result.curves:
             self._extend(curve)
+        for number, reason in result.infeasible:
+            self._ledger.record_event(self._study.id, "infeasible", {"trial": number, "reason": reason})
+            self._infeasible[number] = reason
 
     def _replace_workers(self, lost: list[Segment]) -> None:
         """A worker that dies takes all workers with it; begin their segments again on new ones."""
@@ -227,6 +232,9 @@ class Driver:
         return self._curves[number].checkpoint if epoch > 0 else None
 
     def _has(self, number: int, epoch: int) -> bool:
+        return number in self._infeasible or self._reached(number, epoch)
+
+    def _reached(self, number: int, epoch: int) -> bool:
         curve = self._curves.get(number)
         return curve is not None and (curve.last >= epoch or curve.diverged)
 
@@ -236,8 +244,9 @@ class Driver:
     # Telling.
 
     def _tell(self, told: Round) -> None:
-        curves = {trial.number: _until(self._curves[trial.number], told.last) for trial in told.trials}
-        decision = self._search.tell(told, curves)
+        known = [trial.number for trial in told.trials if trial.number in self._curves]
+        curves = {number: _until(self._curves[number], told.last) for number in known}
+        decision = self._search.tell(told, curves, self._infeasible_by(told))
         fresh = [end for end in decision.ends if end.number not in self._ended]
         if fresh:
             self._ledger.record_ends(self._study.id, fresh)
@@ -249,6 +258,11 @@ class Driver:
             self._begin(decision.next)
         self._report()
 
+    def _infeasible_by(self, told: Round) -> dict[int, str]:
+        """Those of its trials that could not be trained to its end; another machine may have trained them before."""
+        numbers = [trial.number for trial in told.trials if trial.number in self._infeasible]
+        return {number: self._infeasible[number] for number in numbers if not self._reached(number, told.last)}
+
     def _keep_only_the_best(self, end: TrialEnd) -> None:
         """Of the trials that ended only the best one's state is worth its space: any other can be trained again."""
         ended = end.number
@@ -256,7 +270,8 @@ class Driver:
             reached = (end.value, end.number)
             if self._best is None or reached < self._best:
                 self._best, ended = reached, self._best[1] if self._best else -1
-        checkpoint = self._curves[ended].checkpoint if ended >= 0 else None
+        curve = self._curves.get(ended)
+        checkpoint = None if curve is None else curve.checkpoint
         if checkpoint is not None:
             Path(checkpoint.path).unlink(missing_ok=True)
 

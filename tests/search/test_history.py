@@ -86,6 +86,7 @@ def test_proposals_are_optunas_own_below_the_limit() -> None:
 def test_all_is_shown_again_after_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pruners and the caller see every trial."""
     monkeypatch.setattr(history, "LIMIT", 70)
+    monkeypatch.setattr(history, "BEST", 30)
     storage = BoundedHistory()
     study = optuna.create_study(storage=storage)
     for trial in finished(100):

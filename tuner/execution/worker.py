@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.data.rows import open_rows
-from tuner.learning import checkpoint
+from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.packs import TrainablePack, make_pack, reproducibly, training_data
 from tuner.learning.rows import PaddedRows
@@ -54,20 +54,55 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Checkp
         segment: trials of one pack.
         checkpoints: each trial's newest one, None where there is none.
 
-    A state that is missing or damaged is trained again from the start, to the same bits (law 1).
+    A state that is missing or damaged is trained again from the start, to the same bits (law 1). Where memory runs out,
+    the halves of the segment are trained one after the other; a trial that cannot be trained even alone is infeasible.
     """
     started = time.monotonic()
     data = _data(place.rows, place.counts, place.device)
+    curves, infeasible = _train_what_fits(place, segment, checkpoints, data)
+    return SegmentResult(tuple(curves), time.monotonic() - started, f"process {os.getpid()}", tuple(infeasible))
+
+
+def _train_what_fits(
+    place: Workplace,
+    segment: Segment,
+    checkpoints: Sequence[Checkpoint | None],
+    data: PaddedRows | TrainingData,
+) -> tuple[list[Curve], list[tuple[int, str]]]:
+    trials, rows = segment.trials, place.counts[0]
+    try:
+        if len(trials) == 1:
+            memory.check(trials[0], place.features, rows, place.device)
+        return _train(place, segment, checkpoints, data), []
+    except Exception as error:
+        if not memory.ran_out(error):
+            raise
+    memory.release(place.device)
+    if len(trials) == 1:
+        return [], [(trials[0].number, memory.reason(trials[0], place.features, rows, place.device))]
+    half = len(trials) // 2
+    parts = [
+        _train_what_fits(place, replace(segment, trials=trials[part]), checkpoints[part], data)
+        for part in (slice(half), slice(half, None))
+    ]
+    return parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
+
+
+def _train(
+    place: Workplace,
+    segment: Segment,
+    checkpoints: Sequence[Checkpoint | None],
+    data: PaddedRows | TrainingData,
+) -> list[Curve]:
     with reproducibly(data):
         pack = _restored(place, segment, checkpoints, data)
         curves = train(pack, segment.last)
         states = pack.states()
         needed = _needed(curves, states, place.epochs)
-        kept = [
+        return [
             replace(curve, checkpoint=_write(place, trial, state)) if curve.number in needed else curve
             for trial, curve, state in zip(segment.trials, curves, states, strict=True)
         ]
-    return SegmentResult(tuple(kept), time.monotonic() - started, f"process {os.getpid()}")
 
 
 def warm_up() -> None:

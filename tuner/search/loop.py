@@ -78,17 +78,19 @@ class Search:
         seed = derive_seed(search.seed, "trial", asked.number) if search.trial_seed is None else search.trial_seed
         return Trial(asked.number, Hyperparameters.of({**self._spec.space.fixed(), **asked.params}), seed)
 
-    def tell(self, told: Round, curves: Mapping[int, Curve]) -> Decision:
+    def tell(self, told: Round, curves: Mapping[int, Curve], infeasible: Mapping[int, str] | None = None) -> Decision:
         """What follows from a whole round.
 
         Args:
             told: the round.
             curves: each trial's curve from its first epoch on.
+            infeasible: the trials that could not be trained to the round's end, with the reason.
         """
-        living = {
-            trial.number: best(curves[trial.number])[0] for trial in told.trials if not curves[trial.number].diverged
-        }
-        ended = {trial.number: _diverged(curves[trial.number]) for trial in told.trials if trial.number not in living}
+        refused = {trial.number: (infeasible or {}).get(trial.number) for trial in told.trials}
+        ended = {number: _infeasible(number, curves.get(number), why) for number, why in refused.items() if why}
+        trained = [trial.number for trial in told.trials if trial.number not in ended]
+        living = {number: best(curves[number])[0] for number in trained if not curves[number].diverged}
+        ended |= {number: _diverged(curves[number]) for number in trained if number not in living}
         for number, value in living.items():
             self._asked[number].report(value, told.last)
         if told.last == self._rungs[-1]:
@@ -115,7 +117,7 @@ class Search:
         return {number: f"{pruner} at epoch {told.last}" for number in living if self._asked[number].should_prune()}
 
     def _tell_optuna(self, ends: tuple[TrialEnd, ...]) -> None:
-        """A diverged trial is told as infinitely bad; samplers pass over failed ones and would propose its like."""
+        """A trial that came to nothing is told as infinitely bad; failed ones samplers pass over and propose again."""
         with quiet_optuna():
             for end in ends:
                 trial = self._asked[end.number]
@@ -139,6 +141,12 @@ def best(curve: Curve) -> tuple[float, int]:
 def _end(curve: Curve, state: TrialState, reason: str) -> TrialEnd:
     value, epoch = best(curve)
     return TrialEnd(curve.number, state, value if epoch else None, epoch or None, curve.last, reason)
+
+
+def _infeasible(number: int, curve: Curve | None, why: str) -> TrialEnd:
+    value, epoch = (math.inf, 0) if curve is None else best(curve)
+    epochs = 0 if curve is None else curve.last
+    return TrialEnd(number, TrialState.INFEASIBLE, value if epoch else None, epoch or None, epochs, why)
 
 
 def _diverged(curve: Curve) -> TrialEnd:

@@ -89,11 +89,19 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """What came of a segment: one curve per trial in the segment's order, and what it cost."""
+    """What came of a segment.
+
+    Attributes:
+        curves: one per trial that was trained, in the segment's order.
+        seconds: what it took.
+        worker: who did it.
+        infeasible: the other trials, each with the reason why it cannot be trained here.
+    """
 
     curves: tuple[Curve, ...]
     seconds: float
     worker: str
+    infeasible: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,75 @@
+"""How much memory training takes, how much there is, and what running out of it looks like."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tuner.learning.layout import Layout, padded_sizes
+from tuner.spec.architecture import layer_sizes
+from tuner.spec.work import Trial
+
+ROWS = 6  # of parameters: weights, gradients, two moments, the best weights, and a copy in between
+BUFFERS = 4  # of a batch's values: outputs, slopes, two gradients
+
+
+def needed(trial: Trial, features: int, rows: int) -> int:
+    """Bytes that training a trial takes, the data left out.
+
+    Args:
+        trial: the trial.
+        features: real features of a row.
+        rows: training rows.
+    """
+    sizes = padded_sizes(layer_sizes(features, trial.point))
+    return 4 * (ROWS * Layout.of(sizes).length + BUFFERS * min(rows, trial.point.batch_size) * sum(sizes))
+
+
+def free(device: str) -> int | None:
+    """Bytes that can be had on a device; None where nobody tells."""
+    if device.startswith("cuda"):
+        import torch  # noqa: PLC0415  (0.8 s)
+
+        return int(torch.cuda.mem_get_info(device)[0]) + int(torch.cuda.memory_reserved(device))
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0]) if found else None
+
+
+def check(trial: Trial, features: int, rows: int, device: str) -> None:
+    """Refuse a trial that cannot fit before anything is asked of the device: Linux promises memory that it has not.
+
+    Raises:
+        MemoryError: it needs more than there is.
+    """
+    wanted, there = needed(trial, features, rows), free(device)
+    if there is not None and wanted > there:
+        raise MemoryError(f"needs {_size(wanted)}, {_size(there)} are free on {device}")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory ran out, on the CPU or a GPU."""
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+
+
+def reason(trial: Trial, features: int, rows: int, device: str) -> str:
+    """Why a trial that ran out of memory by itself cannot be trained."""
+    there = free(device)
+    left = "" if there is None else f", {_size(there)} are free"
+    return f"needs {_size(needed(trial, features, rows))} to be trained{left} on {device}"
+
+
+def release(device: str) -> None:
+    """Give back what a failed attempt has left behind."""
+    if device.startswith("cuda"):
+        import torch  # noqa: PLC0415
+
+        torch.cuda.empty_cache()
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
