@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import trial
 
-from tuner.learning.layout import Layout, pack_key, padded_sizes
-from tuner.learning.planner import CACHE_BYTES, plan, seconds
+from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
+from tuner.learning.memory import needed
+from tuner.learning.planner import CACHE_BYTES, GPU_SHARE, plan, plan_for_gpu, seconds
 from tuner.spec.architecture import layer_sizes
 
 TRIALS = st.lists(
@@ -51,3 +52,18 @@ def test_a_pack_is_thought_cheaper_than_its_trials_alone() -> None:
     trials = [trial(number, width=20) for number in range(8)]
     assert seconds(trials, 64, 1000, 1) < sum(seconds([one], 64, 1000, 1) for one in trials)
     assert seconds([trial(0, width=33, depth=1)], 64, 9, 1) == seconds([trial(0, width=48, depth=1)], 64, 9, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TRIALS, st.integers(1, 100), st.integers(1, 4), st.one_of(st.none(), st.integers(10**6, 10**9)))
+def test_a_gpus_packs_are_of_one_depth_and_fit_its_memory(points, features, workers, free) -> None:
+    """Packs partition the trials; each can be merged, wastes less than half a layer, and fits its share of memory."""
+    trials = [trial(number, **point) for number, point in enumerate(points)]
+    packs = plan_for_gpu(trials, features, 1000, workers, free)
+    assert sorted(one.number for pack in packs for one in pack) == list(range(len(trials)))
+    for pack in packs:
+        assert len({merged_key(one.point, features) for one in pack}) == 1
+        layers = zip(*(padded_sizes(layer_sizes(features, one.point)) for one in pack), strict=True)
+        assert all(max(layer) < 2 * min(layer) for layer in layers)
+        most = max(needed(one, features, 1000) for one in pack)
+        assert len(pack) == 1 or free is None or len(pack) * most <= GPU_SHARE * free

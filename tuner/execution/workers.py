@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 
 from tuner.execution.executors import InlineExecutor, WorkerProcesses
 from tuner.execution.worker import Workplace, run_segment, warm_up
-from tuner.learning import planner
+from tuner.learning import memory, planner
 from tuner.learning.native import planner as native_planner
 from tuner.learning.packs import compiled
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
@@ -39,7 +39,10 @@ class LocalWorkers:
         train, validation, _ = self._place.counts
         if compiled(self._place.device):
             return native_planner.plan(trials, self._place.features, (train, validation), epochs, self._workers)
-        return planner.plan(trials, self._place.features, train, epochs, self._workers)
+        if self._place.device == "cpu":
+            return planner.plan(trials, self._place.features, train, epochs, self._workers)
+        free = memory.free(self._place.device)
+        return planner.plan_for_gpu(trials, self._place.features, train, self._workers, free)
 
     def replace(self) -> None:
         """New workers in place of dead ones."""

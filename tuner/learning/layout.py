@@ -68,3 +68,8 @@ class Layout:
 def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...]]:
     """What trials must share to be packed: batch size and padded layer sizes (and with them the depth)."""
     return point.batch_size, padded_sizes(layer_sizes(features, point))
+
+
+def merged_key(point: Hyperparameters, features: int) -> tuple[int, int]:
+    """What trials must share to be packed on a GPU: batch size and depth."""
+    return point.batch_size, len(layer_sizes(features, point))

@@ -21,7 +21,9 @@ from tuner.learning import draws
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
-from tuner.learning.layout import LINE, Layout, pack_key, padded_sizes
+from tuner.learning.layout import LINE, Layout, merged_key, pack_key, padded_sizes
+from tuner.learning.optimizers import Elementwise, FusedByModel
+from tuner.learning.replay import Replay
 from tuner.learning.stack import Passes, Stack, runs
 from tuner.learning.start import initial_state
 from tuner.spec.architecture import Hyperparameters, layer_sizes
@@ -90,38 +92,76 @@ class Pack:
         data: both splits on the device.
         loss: `mse` or `bce`.
         states: the trials' states after the same number of epochs; None to start them.
+        merged: pack as on a GPU: trials need only share batch size and depth, the smaller ones are padded to the
+            largest, and the optimizer is elementwise. Then neighbours change a trial's losses by rounding (1e-6), no
+            more. By default on anything but the CPU.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], data: TrainingData, loss: str, states: Sequence[TrialTraining] | None = None
+        self,
+        trials: Sequence[Trial],
+        data: TrainingData,
+        loss: str,
+        states: Sequence[TrialTraining] | None = None,
+        merged: bool | None = None,
     ) -> None:
-        if len({pack_key(trial.point, data.features) for trial in trials}) != 1:
-            raise ValueError("a pack's trials must share batch size and padded layer sizes")
+        merged = data.train_NF.device.type != "cpu" if merged is None else merged
+        shared = merged_key if merged else pack_key
+        if len({shared(trial.point, data.features) for trial in trials}) != 1:
+            what = "depth" if merged else "padded layer sizes"
+            raise ValueError(f"a pack's trials must share batch size and {what}")
         self._order = sorted(range(len(trials)), key=lambda i: trials[i].point.activation)
         self.trials = [trials[i] for i in self._order]
         self.numbers = [trial.number for trial in trials]
         self.points = [trial.point for trial in self.trials]
         self.data, self.loss = data, loss
         self.sizes = [layer_sizes(data.features, point) for point in self.points]
-        self.layout = Layout.of(padded_sizes(self.sizes[0]))
+        self.layout = Layout.of(tuple(max(layer) for layer in zip(*map(padded_sizes, self.sizes), strict=True)))
         self.stack = Stack(self.layout, len(trials), data.train_NF.device)
         if states is None:
             states = [initial_state(trial, data.features) for trial in trials]
         states = [states[i] for i in self._order]
         self.epoch = states[0].epoch
-        self.best_MP = torch.stack([torch.from_numpy(state.best) for state in states]).to(self.stack.device)
+        self.best_MP = torch.zeros_like(self.stack.parameters_MP)
         self.best_values = [state.best_value for state in states]
         self.best_epochs = [state.best_epoch for state in states]
         self._restore(states)
+        self._optimizer = (Elementwise if merged else FusedByModel)(self.stack, self.points)
         self._prepare_passes()
 
     def _restore(self, states: Sequence[TrialTraining]) -> None:
         stack = self.stack
         for m, state in enumerate(states):
-            stack.parameters_MP[m] = torch.from_numpy(state.parameters)
-            stack.first_moments_MP[m] = torch.from_numpy(state.first_moments)
-            stack.second_moments_MP[m] = torch.from_numpy(state.second_moments)
+            self._place(stack.parameters_MP, m, state.parameters)
+            self._place(stack.first_moments_MP, m, state.first_moments)
+            self._place(stack.second_moments_MP, m, state.second_moments)
+            self._place(self.best_MP, m, state.best)
         stack.steps.fill_(states[0].steps)
+
+    def _place(self, rows_MP: Tensor, m: int, row_P: NDArray[np.float32]) -> None:
+        """Put a trial's row, padded as its own sizes are, into the pack's."""
+        for to, values in self._pairs(rows_MP, m, row_P):
+            to.copy_(torch.from_numpy(values))
+
+    def _row(self, rows_MP: Tensor, m: int) -> NDArray[np.float32]:
+        """A trial's row, padded as its own sizes are."""
+        row_P = np.zeros(Layout.of(padded_sizes(self.sizes[m])).length, np.float32)
+        host_1P = rows_MP[m : m + 1].cpu()
+        for values, to in self._pairs(host_1P, 0, row_P, m):
+            to[:] = values.numpy()
+        return row_P
+
+    def _pairs(
+        self, rows_MP: Tensor, place: int, row_P: NDArray[np.float32], member: int | None = None
+    ) -> Iterator[tuple[Tensor, NDArray[np.float32]]]:
+        """Each layer's weight and bias in the pack's row and in the trial's own, as views of the same shape."""
+        own = Layout.of(padded_sizes(self.sizes[place if member is None else member]))
+        ours = zip(self.layout.weights(rows_MP), self.layout.biases(rows_MP), strict=True)
+        theirs = zip(own.weights(row_P[None]), own.biases(row_P[None]), strict=True)
+        for pair, others in zip(ours, theirs, strict=True):
+            for tensor, values in zip(pair, others, strict=True):
+                inputs, outputs = values.shape[1:]
+                yield tensor[place, :inputs, :outputs], values[0]
 
     def _prepare_passes(self) -> None:
         rows, batch = self.data.train_NF.shape[0], self.points[0].batch_size
@@ -129,9 +169,10 @@ class Pack:
         self._chunks = _pieces(self.data.validation_rows, _chunk_rows(self.data.validation_VF.shape[1]))
         masks, names = self._masks(), runs([point.activation for point in self.points])
         make = partial(Passes, self.stack, self.data.features, names, masks, self.loss)
-        self._training = {count: _Batch(make(count), self.points) for _, count in self._batches}
+        self._training = {count: _Batch(make(count), self.points, self._optimizer) for _, count in self._batches}
         self._validation = {count: make(count) for _, count in self._chunks}
         self._order_MN = torch.zeros(len(self.trials), rows, dtype=torch.int64)
+        self._device_order_MN = self._order_MN.to(self.stack.device)
 
     def _masks(self) -> list[Tensor | None]:
         """Ones where a hidden unit is real; None where zero padding stays zero by itself."""
@@ -154,8 +195,7 @@ class Pack:
         self._shuffle()
         for start, count in self._batches:
             batch = self._training[count]
-            batch.gather(self.data.train_NF, self._order_MN[:, start : start + count])
-            batch.train(self.points)
+            batch.train(self.data.train_NF, self._device_order_MN[:, start : start + count])
         values = self.data.train_NF.shape[0] * self.data.features
         train_loss = _mean([batch.passes for batch in self._training.values()], values)
         val_loss = self._validate()
@@ -166,6 +206,7 @@ class Pack:
         rows = self._order_MN.shape[1]
         for m, trial in enumerate(self.trials):
             self._order_MN[m] = torch.from_numpy(draws.order(trial.seed, self.epoch, rows))
+        self._device_order_MN.copy_(self._order_MN)
         noise = {m: draws.noise(t.seed, self.epoch) for m, t in enumerate(self.trials) if t.point.input_noise > 0}
         for batch in self._training.values():
             batch.noise = noise
@@ -193,10 +234,10 @@ class Pack:
     def _state(self, m: int, steps: int) -> TrialTraining:
         stack = self.stack
         return TrialTraining(
-            _row(stack.parameters_MP, m),
-            _row(stack.first_moments_MP, m),
-            _row(stack.second_moments_MP, m),
-            _row(self.best_MP, m),
+            self._row(stack.parameters_MP, m),
+            self._row(stack.first_moments_MP, m),
+            self._row(stack.second_moments_MP, m),
+            self._row(self.best_MP, m),
             self.best_values[m],
             self.best_epochs[m],
             self.epoch,
@@ -208,36 +249,45 @@ class Pack:
 
 
 class _Batch:
-    """The inputs of the batches of one size: gathered rows, and a noisy copy where a trial asks for it."""
+    """The batches of one size: gathered rows, a noisy copy where a trial asks for it, and the step on them."""
 
-    def __init__(self, passes: Passes, points: Sequence[Hyperparameters]) -> None:
-        self.passes = passes
+    def __init__(
+        self, passes: Passes, points: Sequence[Hyperparameters], optimizer: Elementwise | FusedByModel
+    ) -> None:
+        self.passes, self._optimizer = passes, optimizer
         models, columns, device = len(points), passes.stack.layout.sizes[0], passes.stack.device
         self.index_MB = torch.zeros(models, passes.even, dtype=torch.int64, device=device)
         self.rows_BF = torch.zeros(models * passes.even, columns, device=device)
         self.target_MBF = self.rows_BF.view(models, passes.even, columns)
         self.deviations = [point.input_noise for point in points]
         self.noise: dict[int, np.random.Generator] = {}  # of the epoch, shared by the batches of both sizes
-        noisy = any(point.input_noise > 0 for point in points)
-        self.input_MBF = torch.zeros_like(self.target_MBF) if noisy else self.target_MBF
+        self._noise_MBF = torch.zeros_like(self.target_MBF) if any(self.deviations) else None
+        self.input_MBF = self.target_MBF if self._noise_MBF is None else torch.zeros_like(self.target_MBF)
+        self._train_NF = torch.empty(0)
+        self._step = Replay(self._train, device)
 
-    def gather(self, train_NF: Tensor, order_MB: Tensor) -> None:
-        """Collect each model's rows, and add its noise to the input alone."""
+    def train(self, train_NF: Tensor, order_MB: Tensor) -> None:
+        """One step of every model on these rows."""
+        self._train_NF = train_NF
         self.index_MB[:, : self.passes.rows] = order_MB
-        torch.index_select(train_NF, 0, self.index_MB.view(-1), out=self.rows_BF)
-        if self.noise:
-            self.input_MBF.copy_(self.target_MBF)
-        for m, draw in self.noise.items():
-            noise_BF = draw.standard_normal((self.passes.rows, self.passes.features), dtype=np.float32)
-            real = self.input_MBF[m, : self.passes.rows, : self.passes.features]
-            real.add_(torch.from_numpy(noise_BF).to(real.device), alpha=self.deviations[m])
+        self._draw_noise()
+        self._step()
 
-    def train(self, points: Sequence[Hyperparameters]) -> None:
-        """One step of every model on the gathered rows."""
+    def _draw_noise(self) -> None:
+        rows, features = self.passes.rows, self.passes.features
+        for m, draw in self.noise.items():
+            if self._noise_MBF is not None:
+                noise_BF = draw.standard_normal((rows, features), dtype=np.float32) * np.float32(self.deviations[m])
+                self._noise_MBF[m, :rows, :features] = torch.from_numpy(noise_BF)
+
+    def _train(self) -> None:
+        torch.index_select(self._train_NF, 0, self.index_MB.view(-1), out=self.rows_BF)
+        if self._noise_MBF is not None:
+            torch.add(self.target_MBF, self._noise_MBF, out=self.input_MBF)
         self.passes.forward(self.input_MBF)
         self.passes.add_loss(self.target_MBF)
         self.passes.backward(self.input_MBF)
-        self.passes.stack.adamw(points)
+        self._optimizer.step()
 
 
 def _pieces(rows: int, size: int) -> list[tuple[int, int]]:
@@ -253,11 +303,6 @@ def _chunk_rows(columns: int) -> int:
 def _mean(passes: list[Passes], values: int) -> list[float]:
     totals = [one.losses() for one in passes]
     return [sum(parts) / values for parts in zip(*totals, strict=True)]
-
-
-def _row(rows_MP: Tensor, m: int) -> NDArray[np.float32]:
-    copied: NDArray[np.float32] = rows_MP[m].cpu().numpy().copy()
-    return copied
 
 
 def _stays_zero(activation: str) -> bool:

@@ -1,22 +1,24 @@
-"""How trials are split into packs, and in which order the packs run.
+"""How trials are split into packs for torch's stack of tensors, and in which order the packs run.
 
-The split never changes what is trained (law 1), only how long it takes. A pack holds trials of one `pack_key`, as many
-as stay in a core's cache, and few enough that every worker gets some; the longest runs first, so that no worker ends
-alone.
+On the CPU a pack holds trials of one `pack_key`, as many as stay in a core's cache, and the split never changes what is
+trained (law 1). On a GPU it holds trials of one depth and batch size whose layers differ by less than a factor of two,
+as many as fit into its memory; there the neighbours change a loss by rounding, and the split is on record.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from math import ceil
 
-from tuner.learning.layout import Layout, pack_key, padded_sizes
+from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
+from tuner.learning.memory import needed
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial
 
 CACHE_BYTES = 10e6  # stacks beyond it fell out of cache and were slower (DESIGN.md, "The pack")
+GPU_SHARE = 0.7  # of the free memory that a pack may take: the rest is for the libraries and the graph
 # Measured on one AVX-512 core on 2026-11-24 with `python benchmarks/planner.py`; only their ratios matter here.
 CALL_SECONDS = 6e-7  # one library call from Python, output buffers given
 MULTIPLY_ADD_SECONDS = 1.6e-11  # one multiply-add inside a layer's product
@@ -24,7 +26,7 @@ PARAMETER_SECONDS = 5.4e-10  # one parameter's share of the fused AdamW pass
 
 
 def plan(trials: Sequence[Trial], features: int, rows: int, epochs: int, workers: int) -> list[tuple[Trial, ...]]:
-    """Packs for training these trials, longest first.
+    """Packs for training these trials on the CPU, longest first.
 
     Args:
         trials: any trials that are to be trained for the same epochs.
@@ -33,19 +35,56 @@ def plan(trials: Sequence[Trial], features: int, rows: int, epochs: int, workers
         epochs: epochs of the segment.
         workers: how many packs can run at once.
     """
-    groups: dict[object, list[Trial]] = defaultdict(list)
-    for trial in trials:
-        groups[pack_key(trial.point, features)].append(trial)
-    alone = {key: sum(seconds([trial], features, rows, epochs) for trial in group) for key, group in groups.items()}
-    share = sum(alone.values()) / max(1, workers)
-    packs = [pack for key, group in groups.items() for pack in _split(group, features, ceil(alone[key] / share))]
+    groups = _grouped(trials, lambda trial: pack_key(trial.point, features))
+    alone = [sum(seconds([trial], features, rows, epochs) for trial in group) for group in groups]
+    share = sum(alone) / max(1, workers)
+    packs = [
+        pack
+        for group, took in zip(groups, alone, strict=True)
+        for pack in _split(group, ceil(took / share), CACHE_BYTES / _bytes(group[0], features))
+    ]
     return sorted(packs, key=lambda pack: -seconds(pack, features, rows, epochs))
 
 
-def _split(group: list[Trial], features: int, count: int) -> list[tuple[Trial, ...]]:
-    """A group of one key cut into at least `count` equal packs, each of which fits the cache."""
-    by_cache = max(1, int(CACHE_BYTES // _bytes(group[0], features)))
-    size = ceil(len(group) / max(count, ceil(len(group) / by_cache)))
+def plan_for_gpu(
+    trials: Sequence[Trial], features: int, rows: int, workers: int, free: int | None
+) -> list[tuple[Trial, ...]]:
+    """Packs for training these trials on GPUs, the largest first.
+
+    Args:
+        trials: any trials that are to be trained for the same epochs.
+        features: real features of a row.
+        rows: training rows.
+        workers: how many packs can run at once.
+        free: bytes of memory that can be had; None where nobody tells.
+    """
+
+    def wanted(trial: Trial) -> int:
+        return needed(trial, features, rows)
+
+    groups = _grouped(trials, lambda trial: (*merged_key(trial.point, features), *_octaves(trial, features)))
+    packs = []
+    for group in groups:
+        room = len(group) if free is None else GPU_SHARE * free / max(map(wanted, group))
+        packs += _split(sorted(group, key=wanted), workers if len(groups) < workers else 1, room)
+    return sorted(packs, key=lambda pack: -sum(map(wanted, pack)))
+
+
+def _octaves(trial: Trial, features: int) -> tuple[int, ...]:
+    """The power of two below each layer's padded size."""
+    return tuple(size.bit_length() for size in padded_sizes(layer_sizes(features, trial.point)))
+
+
+def _grouped(trials: Sequence[Trial], key: Callable[[Trial], Hashable]) -> list[list[Trial]]:
+    groups: dict[Hashable, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        groups[key(trial)].append(trial)
+    return list(groups.values())
+
+
+def _split(group: list[Trial], count: int, room: float) -> list[tuple[Trial, ...]]:
+    """A group cut into at least `count` equal packs of at most `room` trials."""
+    size = ceil(len(group) / max(count, ceil(len(group) / max(1, int(room)))))
     return [tuple(group[start : start + size]) for start in range(0, len(group), size)]
 
 

@@ -6,7 +6,7 @@ parameters.
 Why it gives each model the same bits whatever the others are: batched products treat models one by one; elementwise
 kernels run whole vectors of 32 values and finish a tail with other code, so every model's slab is kept a multiple of
 32 values (sizes are multiples of 16 and rows are even); sums over rows are products with ones; the optimizer is called
-once per model.
+once per model (`optimizers.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from torch import Tensor
 
 from tuner.learning.activations import ACTIVATIONS, Activation
 from tuner.learning.layout import Layout
-from tuner.spec.architecture import Hyperparameters
-
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +55,10 @@ class Stack:
         self.biases = layout.biases(self.parameters_MP)
         self.weight_gradients = layout.weights(self.gradients_MP)
         self.bias_gradients = layout.biases(self.gradients_MP)
-        self._rows = [
-            [[buffer[m]] for buffer in self._buffers()] for m in range(models)
-        ]  # made once: a new view a step would cost as much as the product it feeds
 
-    def _buffers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def buffers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Parameters, gradients, first and second moments."""
         return self.parameters_MP, self.gradients_MP, self.first_moments_MP, self.second_moments_MP
-
-    def adamw(self, points: Sequence[Hyperparameters]) -> None:
-        """One step of AdamW (Loshchilov & Hutter 2019) with each model's own rate and decay, in one pass."""
-        self.steps += 1
-        for (parameters, gradients, first, second), point in zip(self._rows, points, strict=True):
-            torch._fused_adamw_(
-                parameters,
-                gradients,
-                first,
-                second,
-                [],
-                [self.steps],
-                lr=point.learning_rate,
-                beta1=BETA1,
-                beta2=BETA2,
-                weight_decay=point.weight_decay,
-                eps=EPSILON,
-                amsgrad=False,
-                maximize=False,
-            )
 
 
 class Passes:
