@@ -9,6 +9,8 @@ FROM python:3.11-slim AS build
 ARG TORCH_INDEX=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_CONSTRAINT=/src/constraints.txt
 WORKDIR /src
+# For the compiled training step; without a compiler the tuner works as well, several times slower.
+RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 COPY constraints.txt ./
 RUN python -m venv /opt/tuner
 ENV PATH=/opt/tuner/bin:$PATH

@@ -18,6 +18,7 @@ from tuner.execution.executors import usable_cores
 from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, end_executor, start_executor
 from tuner.learning import device as devices
+from tuner.learning.packs import step_name
 from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
@@ -116,7 +117,8 @@ class Launch:
             )
         if not any(event.kind == "budget" for event in self._ledger.events(study.id)):
             self._ledger.record_event(study.id, "budget", {"position": 0, "trials": self._spec.search.trials})
-        body = {"device": self._device, "workers": self._workers, "features": self._prepared.features}
+        step, features = step_name(self._device), self._prepared.features
+        body = {"device": self._device, "workers": self._workers, "features": features, "step": step}
         self._ledger.record_event(study.id, "run", body)
         return study
 

@@ -5,11 +5,13 @@ import torch
 
 from tuner.errors import DeviceError
 from tuner.learning.device import describe, resolve
+from tuner.learning.native.library import library
 
 
 def test_the_cpu_is_always_there() -> None:
-    """`cpu` resolves to itself, `auto` to something that torch can put a tensor on."""
-    assert resolve("cpu") == describe("cpu") == "cpu"
+    """`cpu` resolves to itself and says what trains on it, `auto` to something that torch can put a tensor on."""
+    assert resolve("cpu") == "cpu"
+    assert describe("cpu").startswith("cpu (compiled step" if library() else "cpu (trained by torch's functions")
     assert torch.zeros(1, device=resolve("auto")).sum().item() == 0
 
 

@@ -35,11 +35,7 @@ def runnable() -> list[str]:
     best = library()
     builds = ["avx512", "avx2", "plain"]
     made = [build for build in builds if build_path(build) is not None]
-    return [] if best is None else [b for b in made if builds.index(b) >= builds.index(_name(best))]
-
-
-def _name(built: Library) -> str:
-    return built.path.name.partition(".")[0].strip("_")
+    return [] if best is None else [b for b in made if builds.index(b) >= builds.index(best.name)]
 
 
 @pytest.fixture(params=runnable())

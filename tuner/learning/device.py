@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tuner.errors import DeviceError
+from tuner.learning.packs import step_name
 
 # What the drivers of NVIDIA's and AMD's GPUs make, the last one under Windows' Linux.
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -46,6 +47,10 @@ def _cuda(name: str, count: int) -> str:
 
 def describe(name: str) -> str:
     """The device in words, for a resolved name."""
+    if name == "cpu":
+        step = step_name(name)
+        slow = "trained by torch's functions, for no C++ compiler was there when the tuner was installed"
+        return f"cpu ({slow})" if step == "torch" else f"cpu (compiled step, {step})"
     if not name.startswith("cuda"):
         return name
     import torch  # noqa: PLC0415

@@ -48,6 +48,12 @@ def compiled(device: str) -> bool:
     return device == "cpu" and library() is not None
 
 
+def step_name(device: str) -> str:
+    """What trains on this device, for the record: two kinds differ in the last bits of a loss."""
+    step = library() if device == "cpu" else None
+    return "torch" if step is None else step.name
+
+
 def training_data(
     train: NDArray[np.float32], validation: NDArray[np.float32], device: str
 ) -> PaddedRows | TrainingData:

@@ -122,6 +122,11 @@ class Library:
         self._measure.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, c_void_p, c_void_p]
         self._train.restype = self._measure.restype = c_double
 
+    @property
+    def name(self) -> str:
+        """The build's: avx512, avx2 or plain."""
+        return self.path.name.partition(".")[0].strip("_")
+
     def room(self, model: Model, rows: int) -> int:
         """Values of work space for batches of that many rows."""
         return int(self._room(model, rows))

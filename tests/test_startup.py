@@ -1,0 +1,59 @@
+"""Claims about what is imported, and when: a study of seconds must not spend them on imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from studies import fresh_folder, tiny
+
+from tuner.learning.native.library import library
+
+HEAVY = ("torch", "optuna", "mlflow", "sqlalchemy", "pandas", "sklearn", "pydantic")
+
+
+def imported_by(code: str, folder: Path | None = None) -> list[str]:
+    """Which heavy modules a fresh process has loaded after running some code."""
+    show = f"\nimport sys; print('LOADED', *[name for name in {HEAVY} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code + show], cwd=folder, capture_output=True, text=True, check=False)
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("LOADED")]
+    assert lines, ran.stderr
+    return lines[0].split()[1:]
+
+
+def test_a_worker_needs_none_of_the_heavy_libraries() -> None:
+    """It starts in a quarter of a second, and holds megabytes: numpy is all that the compiled step needs."""
+    assert imported_by("import tuner.execution.worker") == []
+
+
+@pytest.mark.skipif(library() is None, reason="no C++ compiler was there when the project was installed")
+def test_a_whole_study_on_the_cpu_never_imports_torch_nor_mlflow(tmp_path: Path, mlflow_store: Path) -> None:
+    """Trained, scored on the test split beside its baselines, and published into a known SQLite store."""
+    folder = fresh_folder(tmp_path / "study", mlflow_store)
+    (folder / "spec.json").write_text(json.dumps(tiny()))
+    loaded = imported_by("import json, tuner; tuner.run(json.load(open('spec.json')), workers=0)", folder)
+    assert "torch" not in loaded
+    assert "mlflow" not in loaded
+    assert "optuna" in loaded
+
+
+def test_workers_start_before_anything_heavy_is_imported(tmp_path: Path, mlflow_store: Path) -> None:
+    """When the worker processes are spawned, neither Optuna nor pandas nor scikit-learn has been imported yet."""
+    folder = fresh_folder(tmp_path / "study", mlflow_store)
+    (folder / "spec.json").write_text(json.dumps(tiny()))
+    code = """
+import json, sys, tuner, tuner.launch as launch
+
+def stop(workers):
+    raise KeyboardInterrupt
+
+launch.start_executor = stop
+try:
+    tuner.run(json.load(open("spec.json")), workers=1)
+except KeyboardInterrupt:
+    pass
+"""
+    assert set(imported_by(code, folder)) <= {"sqlalchemy", "pydantic"}
