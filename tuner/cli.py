@@ -145,11 +145,13 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     """
     from tuner import display
     from tuner.data.prepare import examine
-    from tuner.learning.device import describe, resolve
+    from tuner.learning.device import check_precision, describe, resolve
     from tuner.spec.reader import declared
 
     spec, origin = declared(file, overrides or ())
-    device = describe(resolve(spec.device))
+    resolved = resolve(spec.device)
+    check_precision(spec.precision, resolved)
+    device = describe(resolved)
     typer.echo(display.declaration(spec, examine(spec, origin.parent), device))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from tuner.execution.executors import usable_cores
 from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, end_executor, start_executor
 from tuner.learning import device as devices
-from tuner.learning.packs import step_name
+from tuner.learning.packs import step_name, training_data
 from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
@@ -75,8 +76,10 @@ class Launch:
         self._tally = Tally({}, None, 0)
         self._show("preparing data")
         self._device = devices.resolve(spec.device)
-        self._workers = _worker_count(self._device) if workers is None else workers
-        self._executor = start_executor(self._workers)
+        devices.check_precision(spec.precision, self._device)
+        self._gpus = devices.gpus(spec.device)
+        self._workers = _worker_count(self._device, self._gpus) if workers is None else workers
+        self._executor = start_executor(self._workers, self._gpus)
         try:
             self._prepared = _prepare(spec, origin)
             self._study = self._record()
@@ -148,7 +151,7 @@ class Launch:
         if len(trials) == self._spec.search.trials and all(t.state is not TrialState.RUNNING for t in trials):
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
-        workers = LocalWorkers(self._place(), self._executor, self._workers)
+        workers = LocalWorkers(self._place(), self._executor, self._workers, self._gpus)
         threading.Thread(target=_import_for_the_end, daemon=True).start()
         try:
             outcome = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop).run()
@@ -173,6 +176,7 @@ class Launch:
             self._device,
             str(folder.absolute()),
             self._spec.search.epochs,
+            self._spec.precision,
         )
 
     def _conclude(self, outcome: Outcome) -> None:
@@ -195,7 +199,8 @@ class Launch:
         trial = Trial(best.number, best.point, best.seed)
         checkpoint = self._ledger.curves(self._study.id, [best.number])[best.number].checkpoint
         loss, device = self._spec.loss, self._device
-        weights = winner_weights(trial, best.epochs, checkpoint, rows, loss, device)
+        again = partial(training_data, rows.train, rows.validation, device, self._spec.precision)
+        weights = winner_weights(trial, best.epochs, checkpoint, again, loss)
         test_loss = mean_loss(best.point, loss, weights, rows.test, device)
         losses = _baselines(rows, best.point.bottleneck, loss)
         return {
@@ -244,8 +249,8 @@ class _Speed:
         return (epochs - then) / (now - before) if now > before else 0.0
 
 
-def _worker_count(device: str) -> int:
-    return usable_cores() if device == "cpu" else 1
+def _worker_count(device: str, gpus: Sequence[str]) -> int:
+    return usable_cores() if device == "cpu" else max(1, len(gpus))
 
 
 def _prepare(spec: StudySpec, origin: Path) -> Prepared:

@@ -9,7 +9,7 @@ from typing import Any
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import open_rows
 from tuner.errors import Problem, SpecError, StudyError
-from tuner.learning.device import resolve
+from tuner.learning.device import check_precision, resolve
 from tuner.learning.inference import Network
 from tuner.learning.packs import training_data
 from tuner.learning.training import Trained, train_alone
@@ -51,7 +51,8 @@ def train(
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
     trial = Trial(0, Hyperparameters.of(spec.space.fixed()), seed)
-    data = training_data(rows.train, rows.validation, device)
+    check_precision(spec.precision, device)
+    data = training_data(rows.train, rows.validation, device, spec.precision)
     trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
     return Model(spec, origin.parent, trial, device, prepared, trained)
 

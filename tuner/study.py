@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +213,7 @@ class Study:
         from tuner.data.rows import open_rows
         from tuner.learning.device import resolve
         from tuner.learning.inference import Network
+        from tuner.learning.packs import training_data
         from tuner.results.export import write_export
         from tuner.results.winner import winner_weights
 
@@ -225,7 +227,8 @@ class Study:
         device = resolve(self.spec.device)
         trial = Trial(best.number, best.point, best.seed)
         checkpoint, loss = self._curves[best.number].checkpoint, self.spec.loss
-        weights = winner_weights(trial, best.epochs, checkpoint, rows, loss, device)
+        again = partial(training_data, rows.train, rows.validation, device, self.spec.precision)
+        weights = winner_weights(trial, best.epochs, checkpoint, again, loss)
         network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, loss, weights)
         return write_export(
             Path(path),

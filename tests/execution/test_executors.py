@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import psutil
 import pytest
@@ -68,3 +69,23 @@ def test_the_main_module_is_as_it_was() -> None:
 def test_usable_cores_respect_the_affinity() -> None:
     """Never more than the process may run on, and at least one."""
     assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
+
+
+SEEN = """
+import os, pathlib
+pathlib.Path(f"at-{os.getpid()}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+while len(list(pathlib.Path().glob("at-*"))) < 3:
+    os.sched_yield()
+"""
+
+
+def test_each_worker_sees_one_gpu_of_those_it_is_dealt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three workers and two GPUs: two share the first."""
+    monkeypatch.chdir(tmp_path)
+    workers = WorkerProcesses(3, int, ("4", "GPU-7f"))
+    try:
+        for call in [workers.submit(exec, SEEN) for _ in range(3)]:
+            call.result(60)
+    finally:
+        workers.kill()
+    assert sorted(path.read_text() for path in tmp_path.glob("at-*")) == ["4", "4", "GPU-7f"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tuner.errors import DeviceError
-from tuner.learning.device import describe, resolve
+from tuner.learning.device import check_precision, describe, gpus, resolve, visible
 from tuner.learning.native.library import library
 
 
@@ -21,6 +21,26 @@ def test_a_missing_gpu_is_one_sentence(name: str) -> None:
     """It names what was asked for and what is there."""
     with pytest.raises(DeviceError, match=f"got {name}, and there is no CUDA device"):
         resolve(name)
+
+
+def test_gpus_are_named_as_the_user_sees_them() -> None:
+    """All there are, or those that CUDA_VISIBLE_DEVICES leaves; a study that names one device is dealt none."""
+    assert visible(None, 3) == ("0", "1", "2")
+    assert visible("4,GPU-7f", 2) == ("4", "GPU-7f")
+    assert visible("2, 5, 6", 2) == ("2", "5")
+    assert gpus("cpu") == gpus("cuda:1") == ()
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_a_precision_that_needs_a_gpu_is_one_sentence_without_it(precision: str, device: str) -> None:
+    """fp32 goes everywhere."""
+    with pytest.raises(
+        DeviceError, match=f"precision: {precision} needs a CUDA device, and this study trains on {device}"
+    ):
+        check_precision(precision, device)
+    check_precision(precision, "cuda:0")
+    check_precision("fp32", device)
 
 
 @pytest.mark.gpu

@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from multiprocessing.queues import SimpleQueue
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -47,10 +48,16 @@ class WorkerProcesses(ProcessPoolExecutor):
     Args:
         workers: how many.
         warm_up: called first in the workers, so that heavy imports happen while the first cohort is asked for.
+        gpus: names as in CUDA_VISIBLE_DEVICES; each worker sees one of them alone, in turn. None: all see what this
+            process sees.
     """
 
-    def __init__(self, workers: int, warm_up: Callable[[], object]) -> None:
-        super().__init__(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    def __init__(self, workers: int, warm_up: Callable[[], object], gpus: Sequence[str] = ()) -> None:
+        context = multiprocessing.get_context("spawn")
+        places: SimpleQueue[str] = context.SimpleQueue()
+        super().__init__(workers, context, initializer=_start_worker, initargs=(places,))
+        for number in range(workers):
+            places.put(gpus[number % len(gpus)] if gpus else "")
         others = set(multiprocessing.active_children())
         with _quiet_spawning():
             for _ in range(workers):
@@ -66,8 +73,11 @@ class WorkerProcesses(ProcessPoolExecutor):
             child.join()
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the driver, and never outlive it."""
+def _start_worker(places: SimpleQueue[str]) -> None:
+    """Leave Ctrl-C to the driver, never outlive it, and see one GPU alone where there are several."""
+    gpu = places.get()
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_driver, daemon=True).start()

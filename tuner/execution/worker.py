@@ -35,6 +35,7 @@ class Workplace:
         device: a resolved device.
         checkpoints: folder of the states.
         epochs: of a trial that is never pruned.
+        precision: of the products.
     """
 
     rows: str
@@ -44,6 +45,7 @@ class Workplace:
     device: str
     checkpoints: str
     epochs: int
+    precision: str
 
 
 def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Checkpoint | None]) -> SegmentResult:
@@ -58,7 +60,7 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Checkp
     the halves of the segment are trained one after the other; a trial that cannot be trained even alone is infeasible.
     """
     started = time.monotonic()
-    data = _data(place.rows, place.counts, place.device)
+    data = _data(place.rows, place.counts, place.device, place.precision)
     curves, infeasible = _train_what_fits(place, segment, checkpoints, data)
     return SegmentResult(tuple(curves), time.monotonic() - started, f"process {os.getpid()}", tuple(infeasible))
 
@@ -110,9 +112,9 @@ def warm_up() -> None:
 
 
 @lru_cache(maxsize=2)
-def _data(path: str, counts: tuple[int, int, int], device: str) -> PaddedRows | TrainingData:
+def _data(path: str, counts: tuple[int, int, int], device: str, precision: str) -> PaddedRows | TrainingData:
     rows = open_rows(path, None, counts)
-    return training_data(rows.train, rows.validation, device)
+    return training_data(rows.train, rows.validation, device, precision)
 
 
 def _restored(

@@ -20,10 +20,11 @@ class LocalWorkers:
         place: what the study's segments share.
         executor: `WorkerProcesses`, or `InlineExecutor`.
         workers: how many of them; 0 for this process.
+        gpus: what they were dealt.
     """
 
-    def __init__(self, place: Workplace, executor: Executor, workers: int) -> None:
-        self._place, self._executor, self._workers = place, executor, workers
+    def __init__(self, place: Workplace, executor: Executor, workers: int, gpus: Sequence[str] = ()) -> None:
+        self._place, self._executor, self._workers, self._gpus = place, executor, workers, gpus
 
     @property
     def slots(self) -> int:
@@ -47,16 +48,21 @@ class LocalWorkers:
     def replace(self) -> None:
         """New workers in place of dead ones."""
         self.stop()
-        self._executor = start_executor(self._workers)
+        self._executor = start_executor(self._workers, self._gpus)
 
     def stop(self) -> None:
         """End the workers at once, whatever they are doing."""
         end_executor(self._executor)
 
 
-def start_executor(workers: int) -> Executor:
-    """Begin to start workers; returns before they are ready."""
-    return WorkerProcesses(workers, warm_up) if workers else InlineExecutor()
+def start_executor(workers: int, gpus: Sequence[str] = ()) -> Executor:
+    """Begin to start workers; returns before they are ready.
+
+    Args:
+        workers: how many; 0 for this process.
+        gpus: names as in CUDA_VISIBLE_DEVICES that the workers are dealt, where a study has several.
+    """
+    return WorkerProcesses(workers, warm_up, gpus) if workers else InlineExecutor()
 
 
 def end_executor(executor: Executor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,25 @@ def resolve(name: str) -> str:
     return _cuda(name, torch.cuda.device_count() if torch.cuda.is_available() else 0)
 
 
+def gpus(name: str) -> tuple[str, ...]:
+    """The GPUs that a study on this device may use, as CUDA_VISIBLE_DEVICES names them; none where it names one alone.
+
+    Args:
+        name: as declared, not resolved: `auto` and `cuda` mean all there are.
+    """
+    if name not in {"auto", "cuda"} or not resolve(name).startswith("cuda"):
+        return ()
+    import torch  # noqa: PLC0415
+
+    return visible(os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
+
+
+def visible(variable: str | None, count: int) -> tuple[str, ...]:
+    """The names of `count` GPUs, which may be a choice among those of the machine."""
+    names = tuple(part.strip() for part in variable.split(",")) if variable else tuple(map(str, range(count)))
+    return names[:count]
+
+
 def _may_have_gpu() -> bool:
     return sys.platform != "linux" or any(Path(file).exists() for file in GPU_FILES)
 
@@ -43,6 +63,12 @@ def _cuda(name: str, count: int) -> str:
         there = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
         raise DeviceError(f"device: expected a device that is there (auto, cpu), got {name}, and there is {there}.")
     return f"cuda:{index}"
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Raise DeviceError where a device cannot multiply like that."""
+    if precision != "fp32" and not device.startswith("cuda"):
+        raise DeviceError(f"precision: {precision} needs a CUDA device, and this study trains on {device}.")
 
 
 def describe(name: str) -> str:

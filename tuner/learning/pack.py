@@ -43,21 +43,30 @@ class TrainingData:
         validation_VF: validation rows, and a row of zeros where their number is odd.
         features: real features.
         validation_rows: real validation rows.
+        precision: of the products on them: fp32, tf32 or bf16.
     """
 
     train_NF: Tensor
     validation_VF: Tensor
     features: int
     validation_rows: int
+    precision: str = "fp32"
 
     @classmethod
-    def of(cls, train: NDArray[np.float32], validation: NDArray[np.float32], device: str = "cpu") -> TrainingData:
+    def of(
+        cls,
+        train: NDArray[np.float32],
+        validation: NDArray[np.float32],
+        device: str = "cpu",
+        precision: str = "fp32",
+    ) -> TrainingData:
         """From (N, F) and (V, F) arrays; rows that need no padding are not copied on the CPU."""
         return cls(
             _padded(train, len(train)).to(device),
             _padded(validation, len(validation) + len(validation) % 2).to(device),
             train.shape[1],
             len(validation),
+            precision,
         )
 
 
@@ -71,15 +80,17 @@ def _padded(rows: NDArray[np.float32], count: int) -> Tensor:
 
 
 @contextmanager
-def reproducible() -> Iterator[None]:
+def reproducible(precision: str = "fp32") -> Iterator[None]:
     """One thread and no subnormal numbers: the same bits in every process, and none of the thread pool's waits."""
-    threads = torch.get_num_threads()
+    threads, tf32 = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
         with torch.inference_mode():
             yield
     finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
 
@@ -117,7 +128,7 @@ class Pack:
         self.data, self.loss = data, loss
         self.sizes = [layer_sizes(data.features, point) for point in self.points]
         self.layout = Layout.of(tuple(max(layer) for layer in zip(*map(padded_sizes, self.sizes), strict=True)))
-        self.stack = Stack(self.layout, len(trials), data.train_NF.device)
+        self.stack = Stack(self.layout, len(trials), data.train_NF.device, data.precision)
         if states is None:
             states = [initial_state(trial, data.features) for trial in trials]
         states = [states[i] for i in self._order]

@@ -55,14 +55,14 @@ def step_name(device: str) -> str:
 
 
 def training_data(
-    train: NDArray[np.float32], validation: NDArray[np.float32], device: str
+    train: NDArray[np.float32], validation: NDArray[np.float32], device: str, precision: str
 ) -> PaddedRows | TrainingData:
     """Both splits, (N, F) and (V, F), as this device's kind of pack reads them."""
     if compiled(device):
         return PaddedRows.of(train, validation)
     from tuner.learning.pack import TrainingData  # noqa: PLC0415  (torch, 0.8 s)
 
-    return TrainingData.of(train, validation, device)
+    return TrainingData.of(train, validation, device, precision)
 
 
 def make_pack(
@@ -95,4 +95,4 @@ def reproducibly(data: PaddedRows | TrainingData) -> AbstractContextManager[None
         return nullcontext()
     from tuner.learning.pack import reproducible  # noqa: PLC0415
 
-    return reproducible()
+    return reproducible(data.precision)

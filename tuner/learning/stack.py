@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tuner.learning.activations import ACTIVATIONS, Activation
 from tuner.learning.layout import Layout
+from tuner.learning.products import PRODUCTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ def runs(names: Sequence[str]) -> tuple[Run, ...]:
 class Stack:
     """Parameters, gradients and moments of M models, one flat (M, P) buffer each."""
 
-    def __init__(self, layout: Layout, models: int, device: torch.device) -> None:
-        self.layout, self.device = layout, device
+    def __init__(self, layout: Layout, models: int, device: torch.device, precision: str = "fp32") -> None:
+        self.layout, self.device, self.products = layout, device, PRODUCTS[precision]
         self.parameters_MP = torch.zeros(models, layout.length, device=device)
         self.gradients_MP = torch.zeros_like(self.parameters_MP)
         self.first_moments_MP = torch.zeros_like(self.parameters_MP)
@@ -105,7 +106,7 @@ class Passes:
         """The stack's outputs (M, B, F) for its inputs."""
         h = x_MBF
         for layer, (weight, bias) in enumerate(zip(self.stack.weights, self.stack.biases, strict=True)):
-            torch.baddbmm(bias, h, weight, out=self.z[layer])
+            self.stack.products.layer(bias, h, weight, self.z[layer])
             for call in self.calls[layer]:
                 call.forward(call.z, call.h)
             h = self.h[layer]
@@ -152,9 +153,9 @@ class Passes:
         for layer in range(len(self.dz) - 1, -1, -1):
             dz = self.dz[layer]
             torch.bmm(self.ones, dz, out=stack.bias_gradients[layer])
-            torch.bmm(self.h_T[layer - 1] if layer else x_T, dz, out=stack.weight_gradients[layer])
+            stack.products.gradient(self.h_T[layer - 1] if layer else x_T, dz, stack.weight_gradients[layer])
             if layer:
-                torch.bmm(dz, stack.weights_T[layer], out=self.dz[layer - 1])
+                stack.products.gradient(dz, stack.weights_T[layer], self.dz[layer - 1])
                 for call in self.calls[layer - 1]:
                     call.backward(call.dz, call.z, call.h)
 

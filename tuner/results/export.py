@@ -95,6 +95,7 @@ def exported_spec(spec: StudySpec, base: Path, trial: Trial, epochs: int, device
         search=search,
         final=spec.final,
         device=device or spec.device,
+        precision=spec.precision,
     )
 
 

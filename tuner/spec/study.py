@@ -112,6 +112,9 @@ class StudySpec(Frozen):
     search: SearchSpec
     final: FinalSpec = Field(default_factory=FinalSpec, description="How the winner is made sure of.")
     device: Annotated[str, AfterValidator(_device)] = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="Of the layers' products; tf32 and bf16 need a CUDA device. All else is fp32."
+    )
 
     @model_validator(mode="after")
     def _loss_fits_scaling(self) -> Self:
