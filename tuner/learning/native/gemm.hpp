@@ -110,6 +110,17 @@ static void copy_panel(const float *b, int64_t b_row, int64_t depth, int width, 
         for (int j = 0; j < width; j++) store(to + (k * width + j) * LANES, load(b + k * b_row + j * LANES));
 }
 
+// Lane i is lane which[i] of a, or beyond it of b.
+static INLINE V picked(V a, V b, I which) {
+#if defined(__clang__)
+    V v;
+    for (int i = 0; i < LANES; i++) v[i] = which[i] < LANES ? a[which[i]] : b[which[i] - LANES];
+    return v;
+#else
+    return __builtin_shuffle(a, b, which);
+#endif
+}
+
 // Sixteen rows of sixteen values, turned: four rounds in which pairs of rows exchange halves.
 template <int STEP>
 static INLINE void exchange(V rows[LANES]) {
@@ -122,8 +133,8 @@ static INLINE void exchange(V rows[LANES]) {
     for (int i = 0; i < LANES; i++) {
         if (i & STEP) continue;
         V a = rows[i], b = rows[i + STEP];
-        rows[i] = __builtin_shuffle(a, b, low);
-        rows[i + STEP] = __builtin_shuffle(a, b, high);
+        rows[i] = picked(a, b, low);
+        rows[i + STEP] = picked(a, b, high);
     }
 }
 
