@@ -47,7 +47,7 @@ def test_workers_start_before_anything_heavy_is_imported(tmp_path: Path, mlflow_
     code = """
 import json, sys, tuner, tuner.launch as launch
 
-def stop(workers):
+def stop(*_):
     raise KeyboardInterrupt
 
 launch.start_executor = stop

@@ -24,6 +24,7 @@ from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.places import FOLDER
+from tuner.results.baselines import baselines
 from tuner.results.winner import winner_weights
 from tuner.search.rungs import expected_epochs
 from tuner.spec.canonical import changed_keys
@@ -34,7 +35,6 @@ from tuner.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
-    from tuner.data.rows import Rows
 
 Phase = Literal["preparing data", "training", "scoring", "publishing"]
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
@@ -152,7 +152,6 @@ class Launch:
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
         workers = LocalWorkers(self._place(), self._executor, self._workers, self._gpus)
-        threading.Thread(target=_import_for_the_end, daemon=True).start()
         try:
             outcome = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop).run()
         except BaseException:
@@ -202,7 +201,7 @@ class Launch:
         again = partial(training_data, rows.train, rows.validation, device, self._spec.precision)
         weights = winner_weights(trial, best.epochs, checkpoint, again, loss)
         test_loss = mean_loss(best.point, loss, weights, rows.test, device)
-        losses = _baselines(rows, best.point.bottleneck, loss)
+        losses = baselines(rows, best.point.bottleneck, loss)
         return {
             "best": {"number": best.number, "value": best.value, "test_loss": test_loss},
             "baselines": losses["test"],
@@ -257,17 +256,6 @@ def _prepare(spec: StudySpec, origin: Path) -> Prepared:
     from tuner.data.prepare import prepare  # (pandas, while workers start)
 
     return prepare(spec, origin.parent, FOLDER)
-
-
-def _baselines(rows: Rows, code: int, loss: str) -> dict[str, dict[str, float]]:
-    from tuner.results.baselines import baselines
-
-    return baselines(rows, code, loss)
-
-
-def _import_for_the_end() -> None:
-    """scikit-learn takes most of a second: it is imported while the workers train."""
-    import tuner.results.baselines  # noqa: F401
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from workloads import Job, declaration
 
 LIBRARIES = (
-    *("optuna", "sqlalchemy", "sklearn.datasets", "sklearn.decomposition"),
+    *("optuna", "sqlalchemy", "sklearn.datasets"),
     *("tuner.launch", "tuner.study", "tuner.search.loop", "tuner.data.prepare", "tuner.tracking.direct"),
 )
 
