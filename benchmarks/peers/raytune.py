@@ -1,6 +1,8 @@
-"""Ray Tune: OptunaSearch, its own MLflow callback, both cores, one torch thread a trial (`plain.py` trains).
+"""Ray Tune: OptunaSearch, both cores, one torch thread a trial (`plain.py` trains), every epoch reported.
 
-Ray's other loggers are off, and epochs are reported to it with both losses, which its callback writes to MLflow.
+Ray's other loggers are off. Variants: `callback`, Ray's MLflowLoggerCallback, which writes every number of every report
+with a call of its own, Ray's own numbers beside the losses; `batch`, a callback of ours with one `log_batch` a trial,
+as an expert writes it.
 """
 
 from __future__ import annotations
@@ -14,22 +16,22 @@ from workloads import Job, first_points
 
 from peers import STORE
 from peers.plain import epochs
+from peers.tracked import Tracker
 
 LIBRARIES = ("ray.tune", "ray.air.integrations.mlflow", "optuna", *STORE)
 CORES = 2
 
 
-def run(job: Job, variant: str) -> dict[str, Any]:  # noqa: ARG001 - the peers share one signature
+def run(job: Job, variant: str) -> dict[str, Any]:
     """The study."""
     os.environ.update(
-        RAY_TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
         RAY_AIR_NEW_OUTPUT="0",
         RAY_USAGE_STATS_ENABLED="0",
         OMP_NUM_THREADS="1",
     )
     import ray
     from ray import tune
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
@@ -60,7 +62,7 @@ def run(job: Job, variant: str) -> dict[str, Any]:  # noqa: ARG001 - the peers s
             storage_path=str(Path.cwd() / "ray"),
             verbose=0,
             stop=None if load.target is None else _Reached(load.target),
-            callbacks=[MLflowLoggerCallback(os.environ["MLFLOW_TRACKING_URI"], experiment_name=job.workload)],
+            callbacks=[TRACKING[variant](job)],
         ),
     )
     results = tuner.fit()
@@ -107,3 +109,31 @@ def _Reached(target: float) -> Any:  # noqa: N802 - it makes a class's object, o
             return self.reached
 
     return Reached()
+
+
+def _callback(job: Job) -> Any:
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    return MLflowLoggerCallback(os.environ["MLFLOW_TRACKING_URI"], experiment_name=job.workload)
+
+
+def _batch(job: Job) -> Any:
+    from ray.tune import Callback
+
+    class Batched(Callback):
+        """Keeps a trial's reports until it ends."""
+
+        def __init__(self) -> None:
+            self._tracker = Tracker(job.workload)
+            self._curves: dict[str, list[tuple[float, float]]] = {}
+
+        def on_trial_result(self, trial: Any, result: dict[str, Any], **_: Any) -> None:
+            self._curves.setdefault(trial.trial_id, []).append((result["train_loss"], result["val_loss"]))
+
+        def on_trial_complete(self, trial: Any, **_: Any) -> None:
+            self._tracker.log(trial.config, self._curves.pop(trial.trial_id))
+
+    return Batched()
+
+
+TRACKING = {"callback": _callback, "batch": _batch}
