@@ -19,6 +19,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from workloads import WORKLOADS
+
 from tuner.driver import Driver
 from tuner.ledger.ledger import Ledger
 from tuner.search.loop import Search
@@ -28,11 +30,7 @@ from tuner.tracking.publisher import publish_once
 from tuner.tracking.store import ensure_store
 
 SPACE = {
-    "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
-    "batch_size": {"type": "categorical", "choices": [32, 64, 128, 256]},
-    "depth": {"type": "int", "low": 1, "high": 4},
-    "width": {"type": "int", "low": 32, "high": 512, "log": True},
-    "activation": {"type": "categorical", "choices": ["relu", "gelu", "silu", "tanh", "sigmoid"]},
+    **WORKLOADS["digits_to_target"].space,
     "weight_decay": {"type": "float", "low": 1e-5, "high": 1e-1, "log": True},
     "input_noise": {"type": "float", "low": 0.0, "high": 0.3},
     "bottleneck": {"type": "int", "low": 4, "high": 16},

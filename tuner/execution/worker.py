@@ -100,7 +100,7 @@ def _train(
         pack = _restored(place, segment, checkpoints, data)
         curves = train(pack, segment.last)
         states = pack.states()
-        needed = _needed(curves, states, place.epochs)
+        needed = _needed(curves, states, segment.last == place.epochs)
         return [
             replace(curve, checkpoint=_write(place, trial, state)) if curve.number in needed else curve
             for trial, curve, state in zip(segment.trials, curves, states, strict=True)
@@ -139,12 +139,12 @@ def _training(
     return again.states()[0]
 
 
-def _needed(curves: Sequence[Curve], states: Sequence[TrialTraining], epochs: int) -> set[int]:
+def _needed(curves: Sequence[Curve], states: Sequence[TrialTraining], top: bool) -> set[int]:
     """The trials whose states are needed again: those that may climb on, and of those at the top the best one."""
     living = [
         (state.best_value, curve.number) for curve, state in zip(curves, states, strict=True) if not curve.diverged
     ]
-    return {number for _, number in (living if states[0].epoch < epochs else sorted(living)[:1])}
+    return {number for _, number in (sorted(living)[:1] if top else living)}
 
 
 def _write(place: Workplace, trial: Trial, state: TrialTraining) -> Checkpoint:

@@ -21,9 +21,10 @@ from tuner.learning import draws
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
-from tuner.learning.layout import LINE, Layout, merged_key, pack_key, padded_sizes
+from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
 from tuner.learning.optimizers import Elementwise, FusedByModel
 from tuner.learning.replay import Replay
+from tuner.learning.rows import padded
 from tuner.learning.stack import Passes, Stack, runs
 from tuner.learning.start import initial_state
 from tuner.spec.architecture import Hyperparameters, layer_sizes
@@ -62,21 +63,12 @@ class TrainingData:
     ) -> TrainingData:
         """From (N, F) and (V, F) arrays; rows that need no padding are not copied on the CPU."""
         return cls(
-            _padded(train, len(train)).to(device),
-            _padded(validation, len(validation) + len(validation) % 2).to(device),
+            torch.from_numpy(padded(train)).to(device),
+            torch.from_numpy(padded(validation, 2)).to(device),
             train.shape[1],
             len(validation),
             precision,
         )
-
-
-def _padded(rows: NDArray[np.float32], count: int) -> Tensor:
-    columns = -(-rows.shape[1] // LINE) * LINE
-    if (count, columns) == rows.shape:
-        return torch.from_numpy(rows)
-    padded_rows = torch.zeros(count, columns)
-    padded_rows[: rows.shape[0], : rows.shape[1]] = torch.from_numpy(np.ascontiguousarray(rows))
-    return padded_rows
 
 
 @contextmanager
@@ -151,28 +143,27 @@ class Pack:
 
     def _place(self, rows_MP: Tensor, m: int, row_P: NDArray[np.float32]) -> None:
         """Put a trial's row, padded as its own sizes are, into the pack's."""
-        for to, values in self._pairs(rows_MP, m, row_P):
+        for to, values in self._pairs(rows_MP[m : m + 1], row_P, m):
             to.copy_(torch.from_numpy(values))
 
     def _row(self, rows_MP: Tensor, m: int) -> NDArray[np.float32]:
         """A trial's row, padded as its own sizes are."""
         row_P = np.zeros(Layout.of(padded_sizes(self.sizes[m])).length, np.float32)
-        host_1P = rows_MP[m : m + 1].cpu()
-        for values, to in self._pairs(host_1P, 0, row_P, m):
+        for values, to in self._pairs(rows_MP[m : m + 1].cpu(), row_P, m):
             to[:] = values.numpy()
         return row_P
 
     def _pairs(
-        self, rows_MP: Tensor, place: int, row_P: NDArray[np.float32], member: int | None = None
+        self, row_1P: Tensor, row_P: NDArray[np.float32], m: int
     ) -> Iterator[tuple[Tensor, NDArray[np.float32]]]:
         """Each layer's weight and bias in the pack's row and in the trial's own, as views of the same shape."""
-        own = Layout.of(padded_sizes(self.sizes[place if member is None else member]))
-        ours = zip(self.layout.weights(rows_MP), self.layout.biases(rows_MP), strict=True)
+        own = Layout.of(padded_sizes(self.sizes[m]))
+        ours = zip(self.layout.weights(row_1P), self.layout.biases(row_1P), strict=True)
         theirs = zip(own.weights(row_P[None]), own.biases(row_P[None]), strict=True)
         for pair, others in zip(ours, theirs, strict=True):
             for tensor, values in zip(pair, others, strict=True):
                 inputs, outputs = values.shape[1:]
-                yield tensor[place, :inputs, :outputs], values[0]
+                yield tensor[0, :inputs, :outputs], values[0]
 
     def _prepare_passes(self) -> None:
         rows, batch = self.data.train_NF.shape[0], self.points[0].batch_size

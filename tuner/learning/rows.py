@@ -30,7 +30,7 @@ class PaddedRows:
         return cls(padded(train), padded(validation), train.shape[1])
 
 
-def padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows (N, F) with zeros up to whole cache lines, contiguous."""
-    missing = -rows.shape[1] % LINE
-    return np.pad(rows, ((0, 0), (0, missing))) if missing else np.ascontiguousarray(rows)
+def padded(rows: NDArray[np.float32], multiple: int = 1) -> NDArray[np.float32]:
+    """Rows (N, F) with zeros up to whole cache lines, and to a multiple of rows; copied only where that is needed."""
+    missing = -len(rows) % multiple, -rows.shape[1] % LINE
+    return np.pad(rows, ((0, missing[0]), (0, missing[1]))) if any(missing) else np.ascontiguousarray(rows)

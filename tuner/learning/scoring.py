@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tuner.learning.checkpoint import padded_row
 from tuner.learning.layout import Layout, padded_sizes
-from tuner.learning.native.library import library, model
+from tuner.learning.native.library import aligned, library, model
 from tuner.learning.native.pack import CHUNK_ROWS
 from tuner.learning.packs import compiled
 from tuner.learning.rows import padded
@@ -33,5 +33,5 @@ def mean_loss(
 
         return Network(sizes, point.activation, loss, weights).mean_loss(rows)
     described = model(sizes, Layout.of(padded_sizes(sizes)), point, loss)
-    work = np.empty(step.room(described, CHUNK_ROWS), np.float32)
+    work = aligned(step.room(described, CHUNK_ROWS))
     return step.measure(described, padded(rows), CHUNK_ROWS, padded_row(weights, sizes), work) / rows.size

@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.errors import DeviceError
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.layout import LINE, Layout
 from tuner.spec.architecture import Hyperparameters
 
 Floats = NDArray[np.float32]
 
+FORMAT = 1  # of `Model` and of the functions' arguments, as in step.cpp
 MOST_LAYERS = 66  # depth 32, both sides
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
 LOSSES = ("mse", "bce")
@@ -106,11 +108,14 @@ class Library:
 
     Args:
         path: the shared library.
+
+    Raises:
+        DeviceError: it was built from the sources of another version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        functions = ctypes.CDLL(str(path))
+        functions = _loaded(path)
         self._room, self._train, self._measure = (
             functions.tuner_room,
             functions.tuner_train,
@@ -156,12 +161,25 @@ def library() -> Library | None:
     plain = build_path("plain")
     if plain is None:
         return None
-    functions = ctypes.CDLL(str(plain))
+    functions = _loaded(plain)
     functions.tuner_instructions.restype = c_char_p
     best: bytes = functions.tuner_instructions()
     builds = ("avx512", "avx2", "plain")
     paths = (build_path(build) for build in builds[builds.index(best.decode()) :])
     return next(Library(path) for path in paths if path is not None)
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    """The library, if it is of this version: it is handed memory, so it must agree on what lies where."""
+    try:
+        functions = ctypes.CDLL(str(path))
+        functions.tuner_format.restype = c_int64
+        found: int = functions.tuner_format()
+    except (OSError, AttributeError):
+        found = 0
+    if found != FORMAT * 65536 + ctypes.sizeof(Model):
+        raise DeviceError(f"{path}: the compiled step must be of this version of the tuner; install the tuner again.")
+    return functions
 
 
 def build_path(build: str) -> Path | None:

@@ -14,7 +14,8 @@ enum Activation { RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, TANH, SIGMOID };
 enum Loss { MSE, BCE };
 constexpr int MOST_LAYERS = 66;
 
-// Kept the same as `_Model` in library.py.
+// Kept the same as `Model` in library.py; FORMAT grows there and here with every change of it or of a function's arguments.
+constexpr int64_t FORMAT = 1;
 struct Model {
     int32_t layers, activation, loss, batch;
     int32_t features;          // real ones
@@ -242,6 +243,9 @@ class Flushed {
 using namespace tuner;
 
 extern "C" {
+
+// What library.py compares before it calls anything else: a build that was left from other sources must not train.
+int64_t tuner_format() { return FORMAT * 65536 + int64_t(sizeof(Model)); }
 
 // The best build for this processor: avx512, avx2 or plain.
 const char *tuner_instructions() {
