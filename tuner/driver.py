@@ -11,12 +11,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from tuner.errors import LedgerError, StudyError, WorkerError
+from tuner.errors import LedgerError, StudyError, TunerError, WorkerError
+from tuner.execution.faults import WorkerFaultError
+from tuner.execution.retries import Retries
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord
 from tuner.search.rungs import cohort_size
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["finished", "stopped", "timeout"]
 TICK_SECONDS = 0.25  # how often the user's stop and the progress line are looked at while workers work
-ATTEMPTS = 3  # how often a segment is begun before a dying worker ends the run
+GIVEN_UP = {"infeasible": TrialState.INFEASIBLE, "failed": TrialState.FAILED}  # events that end a trial
 
 
 class Workers(Protocol):
@@ -39,13 +40,10 @@ class Workers(Protocol):
         """Segments worth having in flight: enough that no worker waits for the driver."""
 
     def submit(self, segment: Segment, states: Sequence[Checkpoint | None]) -> Future[SegmentResult]:
-        """Begin to train a segment."""
+        """Begin to train a segment; its future may raise `WorkerFaultError`."""
 
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
         """Cut trials into packs, longest first."""
-
-    def replace(self) -> None:
-        """New workers in place of dead ones; what was submitted to those is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +85,15 @@ class Driver:
         self._curves = ledger.curves(study.id)
         events = ledger.events(study.id)
         self._budgets = {e.body["position"]: e.body["trials"] for e in events if e.kind == "budget"}
-        self._infeasible = {e.body["trial"]: e.body["reason"] for e in events if e.kind == "infeasible"}
+        ends = [(e.body["trial"], GIVEN_UP[e.kind], e.body["reason"]) for e in events if e.kind in GIVEN_UP]
+        self._given_up = {number: (state, reason) for number, state, reason in ends}
         self._position = 0
         self._asked_cohorts = 0
         self._rounds: deque[Round] = deque()
         self._queue: deque[Segment] = deque()
         self._running: dict[Future[SegmentResult], Segment] = {}
-        self._attempts: Counter[Segment] = Counter()
+        self._retries = Retries()
+        self._accused: dict[int, str] = {}  # trials that failed before any was trained: is it they, or this machine?
         self._states: dict[int, TrialState] = {}
         self._best: tuple[float, int] | None = None
         self._epochs = 0
@@ -191,35 +191,53 @@ class Driver:
 
     def _submit(self, segment: Segment) -> None:
         states = [self._state(trial.number, segment.first) for trial in segment.trials]
-        self._attempts[segment] += 1
-        try:
-            self._running[self._workers.submit(segment, states)] = segment
-        except BrokenProcessPool:
-            self._replace_workers([segment])
+        self._running[self._workers.submit(segment, states)] = segment
 
     def _receive(self, segment: Segment, future: Future[SegmentResult]) -> None:
         try:
             result = future.result()
-        except BrokenProcessPool:
-            self._replace_workers([segment, *self._running.values()])
-            return
+        except (TunerError, OSError):
+            raise  # a file or a device is at fault, and no trial
+        except WorkerFaultError as fault:
+            self._retry(segment, fault)
+        except Exception as error:
+            self._retry(segment, WorkerFaultError(f"met {type(error).__name__}: {error}", own=True))
+        else:
+            self._record(segment, result)
+
+    def _record(self, segment: Segment, result: SegmentResult) -> None:
+        self._retries.succeeded()
         self._ledger.record_segment(self._study.id, segment, result)
         for curve in result.curves:
             self._extend(curve)
         for number, reason in result.infeasible:
-            self._ledger.record_event(self._study.id, "infeasible", {"trial": number, "reason": reason})
-            self._infeasible[number] = reason
+            self._give_up(number, "infeasible", reason)
+        for number in list(self._accused):
+            self._give_up(number, "failed", self._accused.pop(number))
 
-    def _replace_workers(self, lost: list[Segment]) -> None:
-        """A worker that dies takes all workers with it; begin their segments again on new ones."""
-        self._running.clear()
-        if max(self._attempts[segment] for segment in lost) >= ATTEMPTS:
+    def _retry(self, segment: Segment, fault: WorkerFaultError) -> None:
+        """Infrastructure's faults cost time alone; a trial's own ends that trial, once it is found."""
+        body = {"trials": [trial.number for trial in segment.trials], "first": segment.first, "last": segment.last}
+        self._ledger.record_event(self._study.id, "worker", {**body, "cause": fault.cause, "own": fault.own})
+        retry = self._retries.after(segment, fault)
+        self._queue.extendleft(reversed(retry.segments))
+        if retry.failed is not None:
+            self._accuse(*retry.failed)
+
+    def _accuse(self, number: int, reason: str) -> None:
+        if self._curves or self._given_up:
+            self._give_up(number, "failed", reason)
+            return
+        self._accused[number] = reason
+        if not self._queue and not self._running:
             raise WorkerError(
-                f"study {self._study.name}: a worker process died {ATTEMPTS} times while it trained a segment"
-                " (out of memory?). What is recorded stays; run the study again to go on."
+                f"study {self._study.name}: not one trial could be trained; of trial {number}: {reason}."
+                " What is recorded stays; run the study again to go on."
             )
-        self._workers.replace()
-        self._queue.extendleft(reversed(lost))
+
+    def _give_up(self, number: int, kind: str, reason: str) -> None:
+        self._ledger.record_event(self._study.id, kind, {"trial": number, "reason": reason})
+        self._given_up[number] = (GIVEN_UP[kind], reason)
 
     def _extend(self, curve: Curve) -> None:
         known = self._curves.get(curve.number)
@@ -232,7 +250,7 @@ class Driver:
         return self._curves[number].checkpoint if epoch > 0 else None
 
     def _has(self, number: int, epoch: int) -> bool:
-        return number in self._infeasible or self._reached(number, epoch)
+        return number in self._given_up or self._reached(number, epoch)
 
     def _reached(self, number: int, epoch: int) -> bool:
         curve = self._curves.get(number)
@@ -246,7 +264,7 @@ class Driver:
     def _tell(self, told: Round) -> None:
         known = [trial.number for trial in told.trials if trial.number in self._curves]
         curves = {number: _until(self._curves[number], told.last) for number in known}
-        decision = self._search.tell(told, curves, self._infeasible_by(told))
+        decision = self._search.tell(told, curves, self._given_up_by(told))
         fresh = [end for end in decision.ends if end.number not in self._ended]
         if fresh:
             self._ledger.record_ends(self._study.id, fresh)
@@ -258,10 +276,10 @@ class Driver:
             self._begin(decision.next)
         self._report()
 
-    def _infeasible_by(self, told: Round) -> dict[int, str]:
+    def _given_up_by(self, told: Round) -> dict[int, tuple[TrialState, str]]:
         """Those of its trials that could not be trained to its end; another machine may have trained them before."""
-        numbers = [trial.number for trial in told.trials if trial.number in self._infeasible]
-        return {number: self._infeasible[number] for number in numbers if not self._reached(number, told.last)}
+        numbers = [trial.number for trial in told.trials if trial.number in self._given_up]
+        return {number: self._given_up[number] for number in numbers if not self._reached(number, told.last)}
 
     def _keep_only_the_best(self, end: TrialEnd) -> None:
         """Of the trials that ended only the best one's state is worth its space: any other can be trained again."""

@@ -151,7 +151,7 @@ class Launch:
         if len(trials) == self._spec.search.trials and all(t.state is not TrialState.RUNNING for t in trials):
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
-        workers = LocalWorkers(self._place(), self._executor, self._workers, self._gpus)
+        workers = LocalWorkers(self._place(), self._executor, self._workers)
         try:
             outcome = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop).run()
         except BaseException:

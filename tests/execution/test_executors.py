@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tuner.execution.executors import InlineExecutor, WorkerProcesses, usable_cores
+from tuner.execution.executors import InlineExecutor, usable_cores
+from tuner.execution.processes import WorkerProcesses
 
 
 def test_inline_gives_the_result_or_the_error() -> None:
@@ -39,7 +40,7 @@ def test_workers_do_not_outlive_a_killed_driver(tmp_path) -> None:
         textwrap.dedent(
             """
             import os, sys, time
-            from tuner.execution.executors import WorkerProcesses
+            from tuner.execution.processes import WorkerProcesses
             workers = WorkerProcesses(2, os.getpid)
             workers.submit(os.getpid).result()
             print("ready", flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.data.rows import open_rows
+from tuner.execution import beats
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.packs import TrainablePack, make_pack, reproducibly, training_data
@@ -98,7 +99,7 @@ def _train(
 ) -> list[Curve]:
     with reproducibly(data):
         pack = _restored(place, segment, checkpoints, data)
-        curves = train(pack, segment.last)
+        curves = train(pack, segment.last, beats.alive)
         states = pack.states()
         needed = _needed(curves, states, segment.last == place.epochs)
         return [
@@ -135,7 +136,7 @@ def _training(
     if training is not None:
         return training
     again = make_pack([trial], data, place.loss)
-    train(again, epoch)
+    train(again, epoch, beats.alive)
     return again.states()[0]
 
 

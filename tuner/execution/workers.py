@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
+from typing import Final
 
-from tuner.execution.executors import InlineExecutor, WorkerProcesses
+from tuner.execution.executors import InlineExecutor
+from tuner.execution.processes import WorkerProcesses
 from tuner.execution.worker import Workplace, run_segment, warm_up
 from tuner.learning import memory, planner
 from tuner.learning.native import planner as native_planner
 from tuner.learning.packs import compiled
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
+
+LEAST_PATIENCE: Final = 60.0  # seconds without a sign of life that no worker is ended for
+LATE: Final = 20.0  # a segment is taken to hang after so many times one epoch's estimate, scaled by measured speed
+LATE_UNMEASURED: Final = 1000.0  # before anything was measured on this machine
 
 
 class LocalWorkers:
@@ -20,11 +26,11 @@ class LocalWorkers:
         place: what the study's segments share.
         executor: `WorkerProcesses`, or `InlineExecutor`.
         workers: how many of them; 0 for this process.
-        gpus: what they were dealt.
     """
 
-    def __init__(self, place: Workplace, executor: Executor, workers: int, gpus: Sequence[str] = ()) -> None:
-        self._place, self._executor, self._workers, self._gpus = place, executor, workers, gpus
+    def __init__(self, place: Workplace, executor: Executor, workers: int) -> None:
+        self._place, self._executor, self._workers = place, executor, workers
+        self._slowness: float | None = None  # the most that a segment took of its estimate
 
     @property
     def slots(self) -> int:
@@ -32,8 +38,29 @@ class LocalWorkers:
         return 2 * self._workers if self._workers else 1
 
     def submit(self, segment: Segment, states: Sequence[Checkpoint | None]) -> Future[SegmentResult]:
-        """Begin to train a segment."""
-        return self._executor.submit(run_segment, self._place, segment, states)
+        """Begin to train a segment; its future raises `WorkerFaultError` where a worker died of it or hangs."""
+        if not isinstance(self._executor, WorkerProcesses):
+            return self._executor.submit(run_segment, self._place, segment, states)
+        future = self._executor.submit_patiently(self.patience(segment), run_segment, self._place, segment, states)
+        future.add_done_callback(lambda done: self._measure(segment, done))
+        return future
+
+    def patience(self, segment: Segment) -> float:
+        """Seconds without a sign of life after which a segment is taken to hang: an epoch is such a sign."""
+        late = LATE_UNMEASURED if self._slowness is None else LATE * self._slowness
+        return LEAST_PATIENCE + late * self._estimate(segment.trials, 1)
+
+    def _measure(self, segment: Segment, done: Future[SegmentResult]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            slowness = done.result().seconds / self._estimate(segment.trials, segment.last - segment.first)
+            self._slowness = max(self._slowness or 0.0, slowness)
+
+    def _estimate(self, trials: Sequence[Trial], epochs: int) -> float:
+        """Seconds by the model of cost, which knows another machine."""
+        features, (train, validation, _) = self._place.features, self._place.counts
+        if compiled(self._place.device):
+            return sum(native_planner.seconds(trial, features, (train, validation), epochs) for trial in trials)
+        return sum(planner.seconds([trial], features, train, epochs) for trial in trials)
 
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
         """Cut trials into packs, longest first."""
@@ -44,11 +71,6 @@ class LocalWorkers:
             return planner.plan(trials, self._place.features, train, epochs, self._workers)
         free = memory.free(self._place.device)
         return planner.plan_for_gpu(trials, self._place.features, train, self._workers, free)
-
-    def replace(self) -> None:
-        """New workers in place of dead ones."""
-        self.stop()
-        self._executor = start_executor(self._workers, self._gpus)
 
     def stop(self) -> None:
         """End the workers at once, whatever they are doing."""

@@ -78,16 +78,18 @@ class Search:
         seed = derive_seed(search.seed, "trial", asked.number) if search.trial_seed is None else search.trial_seed
         return Trial(asked.number, Hyperparameters.of({**self._spec.space.fixed(), **asked.params}), seed)
 
-    def tell(self, told: Round, curves: Mapping[int, Curve], infeasible: Mapping[int, str] | None = None) -> Decision:
+    def tell(
+        self, told: Round, curves: Mapping[int, Curve], given_up: Mapping[int, tuple[TrialState, str]] | None = None
+    ) -> Decision:
         """What follows from a whole round.
 
         Args:
             told: the round.
             curves: each trial's curve from its first epoch on.
-            infeasible: the trials that could not be trained to the round's end, with the reason.
+            given_up: the trials that could not be trained to the round's end: how they end, and why.
         """
-        refused = {trial.number: (infeasible or {}).get(trial.number) for trial in told.trials}
-        ended = {number: _infeasible(number, curves.get(number), why) for number, why in refused.items() if why}
+        lost = {trial.number: given_up[trial.number] for trial in told.trials if given_up and trial.number in given_up}
+        ended = {number: _given_up(number, curves.get(number), *how) for number, how in lost.items()}
         trained = [trial.number for trial in told.trials if trial.number not in ended]
         living = {number: best(curves[number])[0] for number in trained if not curves[number].diverged}
         ended |= {number: _diverged(curves[number]) for number in trained if number not in living}
@@ -143,10 +145,10 @@ def _end(curve: Curve, state: TrialState, reason: str) -> TrialEnd:
     return TrialEnd(curve.number, state, value if epoch else None, epoch or None, curve.last, reason)
 
 
-def _infeasible(number: int, curve: Curve | None, why: str) -> TrialEnd:
+def _given_up(number: int, curve: Curve | None, state: TrialState, why: str) -> TrialEnd:
     value, epoch = (math.inf, 0) if curve is None else best(curve)
     epochs = 0 if curve is None else curve.last
-    return TrialEnd(number, TrialState.INFEASIBLE, value if epoch else None, epoch or None, epochs, why)
+    return TrialEnd(number, state, value if epoch else None, epoch or None, epochs, why)
 
 
 def _diverged(curve: Curve) -> TrialEnd:

@@ -1,0 +1,27 @@
+"""Signs of life: what a worker trains says now and then that it goes on, so that a hang is told from long work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+SECONDS: Final = 0.25  # between two signs, at least
+
+_say: Callable[[], object] | None = None
+_last = 0.0
+
+
+def listen(say: Callable[[], object]) -> None:
+    """Have `say` called for a sign of life of this process."""
+    global _say  # noqa: PLW0603 - a process has one voice
+    _say = say
+
+
+def alive(_: object = None) -> None:
+    """Tell whoever listens, if somebody does, that another epoch is done."""
+    global _last  # noqa: PLW0603
+    now = time.monotonic()
+    if _say is not None and now - _last >= SECONDS:
+        _last = now
+        _say()

@@ -1,0 +1,69 @@
+"""How a worker process ended, and whether its work is to blame for it.
+
+A trial may bring its worker down: it hangs, takes all memory, or meets a fault in a library. And a worker may be
+brought down by what has nothing to do with its trial: an administrator, a container that is moved. The second kind
+must never count against a trial, however often it happens.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Final
+
+# Signals that a process earns by what it does; the others are sent to it.
+_EARNED: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
+_STOPPED: Final = frozenset("Tt")
+
+
+class WorkerFaultError(Exception):
+    """A call that its worker did not finish.
+
+    Attributes:
+        cause: what happened, in words that follow "the worker".
+        own: the call may be to blame, so that it is worth finding out which of its trials is.
+    """
+
+    def __init__(self, cause: str, own: bool) -> None:
+        super().__init__(cause)
+        self.cause, self.own = cause, own
+
+
+def death(exitcode: int | None, oom_kills: int) -> WorkerFaultError:
+    """How a process ended that was not told to.
+
+    Args:
+        exitcode: as `multiprocessing.Process` has it, negative for a signal.
+        oom_kills: processes that Linux ended for want of memory since the call began.
+    """
+    if exitcode is None or exitcode >= 0:
+        return WorkerFaultError(f"ended with exit code {exitcode}", own=True)
+    name = signal.Signals(-exitcode).name if -exitcode in set(signal.Signals) else f"signal {-exitcode}"
+    if exitcode == -signal.SIGKILL and oom_kills:
+        return WorkerFaultError("was ended by the system for want of memory", own=True)
+    return WorkerFaultError(f"was ended by {name}", own=-exitcode in _EARNED)
+
+
+def silence(pid: int | None, seconds: float) -> WorkerFaultError:
+    """A process that gave no sign of life for so long; one that somebody stopped is not to blame."""
+    if _state(pid) in _STOPPED:
+        return WorkerFaultError(f"was stopped for {seconds:.0f} s by a signal", own=False)
+    return WorkerFaultError(f"gave no sign of life for {seconds:.0f} s", own=True)
+
+
+def oom_kills() -> int:
+    """Processes that Linux ended for want of memory since it started; 0 where nobody counts."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _state(pid: int | None) -> str:
+    """The letter that Linux gives the process; empty where nobody tells."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return status.rpartition(")")[2].split()[0]
