@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from studies import fresh_folder
 
@@ -26,3 +34,41 @@ def workspace(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatc
     fresh_folder(tmp_path, mlflow_store)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """The urls of fresh databases on a Postgres of our own, on a socket in a folder."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/none").parent]
+    if not (found[-1] / "initdb").exists():
+        pytest.skip("no Postgres here")
+    with tempfile.TemporaryDirectory(prefix="pg") as name, _running_postgres(found[-1], Path(name)):
+        numbers = itertools.count()
+
+        def fresh() -> str:
+            database = f"t{next(numbers)}"
+            with psycopg.connect(f"host={name} user=tuner dbname=postgres", autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {database}")
+            return f"postgresql+psycopg://tuner@/{database}?host={name}"
+
+        yield fresh
+
+
+@contextmanager
+def _running_postgres(binaries: Path, folder: Path) -> Iterator[None]:
+    """Postgres refuses to be root: there it runs as `nobody`."""
+    as_user: list[str] = []
+    if os.getuid() == 0:
+        shutil.chown(folder, "nobody")
+        as_user = ["setpriv", "--reuid=nobody", "--clear-groups", "--"]
+    data = folder / "data"
+    made = [*as_user, str(binaries / "initdb"), "-D", str(data), "-U", "tuner", "-A", "trust", "--no-sync"]
+    subprocess.run(made, check=True, capture_output=True, cwd="/")
+    control = [*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    started = [*control, "-l", str(folder / "log"), "-o", options, "start"]
+    subprocess.run(started, check=True, capture_output=True, cwd="/")
+    try:
+        yield
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")

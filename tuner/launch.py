@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.data.rows import open_rows
 from tuner.driver import Driver, Tally
-from tuner.errors import StudyError
+from tuner.errors import LedgerError, StudyError
 from tuner.execution.executors import usable_cores
 from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, end_executor, start_executor
@@ -74,28 +75,34 @@ class Launch:
         self._started = time.monotonic()
         self._speed = _Speed()
         self._tally = Tally({}, None, 0)
-        self._show("preparing data")
         self._device = devices.resolve(spec.device)
         devices.check_precision(spec.precision, self._device)
         self._gpus = devices.gpus(spec.device)
         self._workers = _worker_count(self._device, self._gpus) if workers is None else workers
-        self._executor = start_executor(self._workers, self._gpus)
-        try:
-            self._prepared = _prepare(spec, origin)
-            self._study = self._record()
-            self._publisher = Publisher(ledger, self._study.id, tracking_uri())
-        except BaseException:
-            end_executor(self._executor)
-            raise
 
     def run(self) -> Outcome:
-        """Train what is left, score the winner, and publish."""
+        """Train what is left, score the winner, and publish; nobody else runs the study meanwhile.
+
+        Raises:
+            StudyError: another process runs it, or it cannot be continued; nothing was changed.
+        """
+        with ExitStack() as held:
+            known = self._ledger.study(self._spec.name)
+            if known is not None:
+                held.enter_context(self._ledger.lease(known.id, "run"))
+            self._show("preparing data")
+            self._executor = start_executor(self._workers, self._gpus)
+            held.callback(end_executor, self._executor)
+            self._prepared = _prepare(self._spec, self._origin)
+            self._study = self._continued(known) if known is not None else self._created(held)
+            self._note_run()
+            return self._run()
+
+    def _run(self) -> Outcome:
+        self._publisher = Publisher(self._ledger, self._study.id, tracking_uri())
         self._publisher.start()
         try:
-            try:
-                outcome = self._train()
-            finally:
-                end_executor(self._executor)
+            outcome = self._train()
             if outcome in ("finished", "nothing-left"):
                 self._conclude(outcome)
         finally:
@@ -103,27 +110,34 @@ class Launch:
             self._publisher.close(PUBLISH_SECONDS)
         return outcome
 
-    def _record(self) -> StudyRecord:
-        """The study's record, made or found fit to go on."""
-        known = self._ledger.study(self._spec.name)
-        if known is not None:
-            self._check_continuation(known)
-            self._ledger.update_spec(known.id, self._spec.model_dump_json(), str(self._origin))
-            study = known
-        else:
+    def _continued(self, known: StudyRecord) -> StudyRecord:
+        self._check_continuation(known)
+        self._ledger.update_spec(known.id, self._spec.model_dump_json(), str(self._origin))
+        return known
+
+    def _created(self, held: ExitStack) -> StudyRecord:
+        declared, source = self._spec.model_dump_json(), str(self._origin)
+        try:
             study = self._ledger.create_study(
-                self._spec.model_dump_json(),
-                str(self._origin),
-                self._prepared.fingerprint,
-                self._spec.name,
-                _versions(),
+                declared, source, self._prepared.fingerprint, self._spec.name, _versions()
             )
+        except LedgerError:
+            made_meanwhile = self._ledger.study(self._spec.name)
+            if made_meanwhile is None:
+                raise
+            held.enter_context(self._ledger.lease(made_meanwhile.id, "run"))
+            return self._continued(made_meanwhile)
+        held.enter_context(self._ledger.lease(study.id, "run"))
+        return study
+
+    def _note_run(self) -> None:
+        """The budget of a study's first run, and where each run trains."""
+        study = self._study
         if not any(event.kind == "budget" for event in self._ledger.events(study.id)):
             self._ledger.record_event(study.id, "budget", {"position": 0, "trials": self._spec.search.trials})
         step, features = step_name(self._device), self._prepared.features
         body = {"device": self._device, "workers": self._workers, "features": features, "step": step}
         self._ledger.record_event(study.id, "run", body)
-        return study
 
     def _check_continuation(self, known: StudyRecord) -> None:
         before = StudySpec.model_validate_json(known.spec_json)
@@ -158,7 +172,7 @@ class Launch:
             self._ledger.set_state(self._study.id, "stopped")
             raise
         finally:
-            workers.stop()
+            end_executor(self._executor)
         if outcome != "finished":
             self._ledger.record_event(self._study.id, outcome, {})
             self._ledger.set_state(self._study.id, "stopped")

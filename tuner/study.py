@@ -10,14 +10,11 @@ import difflib
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
@@ -70,26 +67,10 @@ def run(
     spec, origin = declared(source, overrides)
     ledger = Ledger.open(database_url(database))
     try:
-        with _only_run_of(spec.name):
-            outcome = Launch(spec, origin, ledger, workers, progress, stop or threading.Event()).run()
+        outcome = Launch(spec, origin, ledger, workers, progress, stop or threading.Event()).run()
     finally:
         ledger.close()
     return Study.open(spec.name, database, outcome)
-
-
-@contextmanager
-def _only_run_of(name: str) -> Iterator[None]:
-    """One run of a study at a time on one machine."""
-    FOLDER.mkdir(exist_ok=True)
-    lock = FileLock(FOLDER / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StudyError(f"study {name}: another process is running it in this folder; nothing was changed.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Study:

@@ -72,10 +72,6 @@ class LocalWorkers:
         free = memory.free(self._place.device)
         return planner.plan_for_gpu(trials, self._place.features, train, self._workers, free)
 
-    def stop(self) -> None:
-        """End the workers at once, whatever they are doing."""
-        end_executor(self._executor)
-
 
 def start_executor(workers: int, gpus: Sequence[str] = ()) -> Executor:
     """Begin to start workers; returns before they are ready.

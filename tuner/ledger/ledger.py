@@ -20,6 +20,8 @@ from tuner.ledger.schema import SCHEMA_VERSION, cohort, event, metadata, schema,
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.work import Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
 
+_WITHOUT_LEASES = 1  # the schema that differs from ours by one table
+
 
 @final
 class Ledger(Outbox):
@@ -104,7 +106,7 @@ class Ledger(Outbox):
     def record_event(self, study_id: int, kind: str, body: Mapping[str, Any]) -> None:
         """Record something that replay must know and cannot compute."""
         row = {"study_id": study_id, "at": time.time(), "kind": kind, "body": json.dumps(dict(body))}
-        with self._database.writing() as connection:
+        with self.changing(study_id, "run") as connection:
             connection.execute(insert(event), [row])
 
     def events(self, study_id: int) -> list[Event]:
@@ -117,7 +119,7 @@ class Ledger(Outbox):
         """Record a cohort and its trials, running."""
         now = time.time()
         rows = [_trial_row(study_id, record.number, each, now) for each in trials]
-        with self._database.writing() as connection:
+        with self.changing(study_id, "run") as connection:
             _check_new_cohort(connection, study_id, record, self.where)
             values = {"study_id": study_id, "number": record.number, "position": record.position}
             connection.execute(insert(cohort), [values])
@@ -156,7 +158,7 @@ class Ledger(Outbox):
         nothing new leaves only its checkpoints.
         """
         now = time.time()
-        with self._database.writing() as connection:
+        with self.changing(study_id, "run") as connection:
             added = measurements.add_curves(connection, study_id, result.curves, self.where)
             if added:
                 connection.execute(insert(segment), [_segment_row(study_id, work, result, now)])
@@ -177,7 +179,7 @@ class Ledger(Outbox):
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""
         now = time.time()
-        with self._database.writing() as connection:
+        with self.changing(study_id, "run") as connection:
             fresh = [end for end in ends if _is_new(connection, study_id, end, self.where)]
             for end in fresh:
                 connection.execute(_of(study_id, end.number).values(**_end_values(end), ended_at=now))
@@ -186,7 +188,7 @@ class Ledger(Outbox):
     def record_summary(self, study_id: int, summary: Mapping[str, Any]) -> None:
         """Record what came of the study; a later summary takes its place."""
         values = {"summary": json.dumps(dict(summary)), "summary_at": time.time()}
-        with self._database.writing() as connection:
+        with self.changing(study_id, "run") as connection:
             _update_study(connection, study_id, values, self.where)
             outbox.add(connection, study_id, [outbox.row("summary")])
 
@@ -204,7 +206,7 @@ class Ledger(Outbox):
     def _change_study(self, study_id: int, values: Mapping[str, Any], **stamps: float) -> None:
         """What is recorded already is not recorded, nor shown, again."""
         same = and_(study.c.id == study_id, *(study.c[name] == value for name, value in values.items()))
-        with self._database.writing() as connection:
+        with self.changing(study_id, "run") as connection:
             if connection.execute(select(study.c.id).where(same)).first() is None:
                 _update_study(connection, study_id, {**values, **stamps}, self.where)
                 outbox.add(connection, study_id, [outbox.row("study")])
@@ -220,6 +222,11 @@ def _ensure_schema(database: Database) -> None:
                 connection.execute(insert(schema), [{"version": SCHEMA_VERSION}])
     with database.reading() as connection:
         version = connection.execute(select(func.max(schema.c.version))).scalar()
+    if version == _WITHOUT_LEASES:
+        with database.writing() as connection:
+            metadata.create_all(connection)
+            connection.execute(update(schema).values(version=SCHEMA_VERSION))
+            version = SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise LedgerError(
             f"{database.where}: the ledger must have schema {SCHEMA_VERSION}, but it has {version};"

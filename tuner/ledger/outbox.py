@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, literal, null, select, update
 
 from tuner.ledger.database import Database
+from tuner.ledger.leases import Leases
 from tuner.ledger.records import OutboxKind, OutboxRow
 from tuner.ledger.schema import THE_STUDY, measurement, outbox, run, study, trial
 from tuner.spec.work import TrialState
@@ -30,11 +31,11 @@ def add(connection: Connection, study_id: int, rows: Iterable[Mapping[str, Any]]
         connection.execute(insert(outbox), values)
 
 
-class Outbox:
+class Outbox(Leases):
     """The publisher's side of the ledger."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self.where = database.where
 
     def waiting(self, study_id: int, limit: int) -> list[OutboxRow]:
@@ -92,7 +93,7 @@ class Outbox:
         """Remember MLflow's runs."""
         numbers = {THE_STUDY if number is None else number: run_id for number, run_id in runs.items()}
         rows = [{"study_id": study_id, "trial": number, "run_id": run_id} for number, run_id in numbers.items()]
-        with self._database.writing() as connection:
+        with self.changing(study_id, "publish") as connection:
             _forget_runs(connection, study_id, list(numbers))
             if rows:
                 connection.execute(insert(run), rows)
@@ -104,7 +105,7 @@ class Outbox:
 
     def set_experiment_id(self, study_id: int, experiment_id: str) -> None:
         """Remember MLflow's experiment."""
-        with self._database.writing() as connection:
+        with self.changing(study_id, "publish") as connection:
             connection.execute(update(study).where(study.c.id == study_id).values(experiment_id=experiment_id))
 
     def tracking_store(self, study_id: int) -> str | None:
@@ -114,12 +115,12 @@ class Outbox:
 
     def set_tracking_store(self, study_id: int, store: str) -> None:
         """Remember which MLflow the study is published to."""
-        with self._database.writing() as connection:
+        with self.changing(study_id, "publish") as connection:
             connection.execute(update(study).where(study.c.id == study_id).values(tracking_store=store))
 
     def publish_anew(self, study_id: int, store: str) -> None:
         """Forget what MLflow shows and let all that is recorded wait again, for the MLflow named `store`."""
-        with self._database.writing() as connection:
+        with self.changing(study_id, "publish") as connection:
             values = {"tracking_store": store, "experiment_id": None}
             connection.execute(update(study).where(study.c.id == study_id).values(**values))
             connection.execute(delete(run).where(run.c.study_id == study_id))

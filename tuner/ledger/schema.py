@@ -9,7 +9,8 @@
       ├── tuner_segment     what was trained together, how long, by whom
       ├── tuner_event       timeouts, stops, changed budgets
       ├── tuner_outbox      what MLflow does not show yet; a row goes when it is published
-      └── tuner_run         MLflow's run of a trial, or of the study (trial -1)
+      ├── tuner_run         MLflow's run of a trial, or of the study (trial -1)
+      └── tuner_lease       who runs the study, who publishes it, and a number that grows with every owner
 
 Every name starts with `tuner_`, so that a Postgres database may be shared. Times are Unix seconds.
 """
@@ -33,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 THE_STUDY = -1
 
 metadata = MetaData()
@@ -193,5 +194,17 @@ run = Table(
     _study_column(),
     Column("trial", Integer, primary_key=True, autoincrement=False),
     Column("run_id", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+lease = Table(
+    "tuner_lease",
+    metadata,
+    _study_column(),
+    Column("purpose", String(16), primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("owner", Text),
+    Column("taken_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -41,24 +41,30 @@ def publish_once(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], boo
 
     Raises:
         TrackingError: MLflow cannot be reached or refuses; what it had not taken waits.
+        StudyError: another process is publishing it.
         LedgerError: the ledger cannot be read or written.
     """
     quieten()
     ensure_store(uri)
-    _remember_store(ledger, study_id, identity(uri))
-    try:
+    with ledger.lease(study_id, "publish"):
+        _remember_store(ledger, study_id, identity(uri))
         try:
-            count = _drain(ledger, study_id, uri, stop)
-        except Exception as error:
-            if not is_gone(error):
-                raise
-            ledger.publish_anew(study_id, identity(uri))
-            count = _drain(ledger, study_id, uri, stop)
-    except TunerError:
-        raise
-    except Exception as error:  # MLflow lets through what its stores and transports raise.
-        raise TrackingError(sentence(uri, error)) from None
-    return Published(count, ledger.waiting_count(study_id), len(ledger.aside(study_id)))
+            count = _drain_anew_if_gone(ledger, study_id, uri, stop)
+        except TunerError:
+            raise
+        except Exception as error:  # MLflow lets through what its stores and transports raise.
+            raise TrackingError(sentence(uri, error)) from None
+        return Published(count, ledger.waiting_count(study_id), len(ledger.aside(study_id)))
+
+
+def _drain_anew_if_gone(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool]) -> int:
+    try:
+        return _drain(ledger, study_id, uri, stop)
+    except Exception as error:
+        if not is_gone(error):
+            raise
+        ledger.publish_anew(study_id, identity(uri))
+        return _drain(ledger, study_id, uri, stop)
 
 
 def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:

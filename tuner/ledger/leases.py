@@ -1,0 +1,144 @@
+"""One owner at a time: who runs a study, and who publishes it.
+
+A lease is held by a process that is there. Whether it is there is looked up where that is possible (the same machine
+and namespace), which needs no clock; elsewhere it must have been seen within `LEASE_SECONDS` by the database's clock.
+Every new owner gets a higher number, the fence, and what an owner writes is refused once there is a higher one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection, Row, insert, select, text, update
+
+from tuner.errors import LedgerError, StudyError
+from tuner.ledger.database import Database
+from tuner.ledger.owners import Owner
+from tuner.ledger.schema import lease, study
+
+Purpose = Literal["run", "publish"]
+LEASE_SECONDS: Final = 60.0
+BEAT_SECONDS: Final = 10.0
+_DOES: Final = {"run": "runs", "publish": "publishes"}
+
+
+class Leases:
+    """The leases that one ledger object holds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._fences: dict[tuple[int, str], int] = {}
+
+    @contextmanager
+    def lease(self, study_id: int, purpose: Purpose) -> Iterator[None]:
+        """Hold a study for one purpose.
+
+        Raises:
+            StudyError: somebody else holds it; nothing was changed.
+        """
+        owner = Owner.this_process()
+        owner.hold()
+        try:
+            fence = self._take(study_id, purpose, owner)
+            self._fences[study_id, purpose] = fence
+            over = threading.Event()
+            beat = threading.Thread(target=self._beat, args=(study_id, purpose, fence, over), daemon=True)
+            beat.start()
+            try:
+                yield
+            finally:
+                over.set()
+                beat.join()
+                del self._fences[study_id, purpose]
+                with suppress(LedgerError):  # the process will be gone, or its token is
+                    self._set(study_id, purpose, fence, owner=None)
+        finally:
+            owner.let_go()
+
+    def holder(self, study_id: int, purpose: Purpose) -> str | None:
+        """Who holds a study, in words; None for nobody."""
+        with self._database.reading() as connection:
+            row = _row(connection, study_id, purpose)
+            return _words(row) if row is not None and _is_held(connection, row) else None
+
+    @contextmanager
+    def changing(self, study_id: int, purpose: Purpose) -> Iterator[Connection]:
+        """A transaction of the owner's; where this object holds no lease, of anybody's.
+
+        Raises:
+            LedgerError: the lease was lost to another owner; nothing is recorded.
+        """
+        with self._database.writing() as connection:
+            fence = self._fences.get((study_id, purpose))
+            if fence is not None:
+                row = _row(connection, study_id, purpose, lock=True)
+                if row is None or row.fence != fence:
+                    by = "nobody" if row is None or row.owner is None else _words(row)
+                    raise LedgerError(
+                        f"{self._database.where}: what is recorded must come from the study's owner, but this process"
+                        f" was not seen for too long and {by} took its place; what it had recorded stays."
+                    )
+            yield connection
+
+    def _take(self, study_id: int, purpose: Purpose, owner: Owner) -> int:
+        with self._database.writing() as connection:
+            # The study's row is locked first: on Postgres two may come to take a lease that was never held.
+            name = connection.execute(select(study.c.name).where(study.c.id == study_id).with_for_update()).scalar_one()
+            row = _row(connection, study_id, purpose)
+            if row is not None and _is_held(connection, row):
+                raise StudyError(f"study {name}: {_words(row)}; nothing was changed.")
+            now = _now(connection)
+            values = {
+                "owner": owner.text,
+                "taken_at": now,
+                "seen_at": now,
+                "fence": 1 if row is None else row.fence + 1,
+            }
+            if row is None:
+                connection.execute(insert(lease), [{"study_id": study_id, "purpose": purpose, **values}])
+            else:
+                connection.execute(_of(study_id, purpose).values(**values))
+            return int(values["fence"])
+
+    def _beat(self, study_id: int, purpose: Purpose, fence: int, over: threading.Event) -> None:
+        while not over.wait(BEAT_SECONDS):
+            with suppress(LedgerError):  # a full disk or a lost connection: the fence decides
+                self._set(study_id, purpose, fence)
+
+    def _set(self, study_id: int, purpose: Purpose, fence: int, **values: str | None) -> None:
+        with self._database.writing() as connection:
+            mine = _of(study_id, purpose).where(lease.c.fence == fence)
+            connection.execute(mine.values(seen_at=_now(connection), **values))
+
+
+def _row(connection: Connection, study_id: int, purpose: str, lock: bool = False) -> Row[Any] | None:
+    query = select(lease).where(lease.c.study_id == study_id, lease.c.purpose == purpose)
+    return connection.execute(query.with_for_update() if lock else query).first()
+
+
+def _of(study_id: int, purpose: str) -> Any:
+    return update(lease).where(lease.c.study_id == study_id, lease.c.purpose == purpose)
+
+
+def _is_held(connection: Connection, row: Row[Any]) -> bool:
+    if row.owner is None:
+        return False
+    alive = Owner.parse(row.owner).is_alive()
+    return abs(_now(connection) - row.seen_at) < LEASE_SECONDS if alive is None else alive
+
+
+def _words(row: Row[Any]) -> str:
+    since = datetime.fromtimestamp(row.taken_at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{Owner.parse(row.owner)} {_DOES[row.purpose]} it since {since}"
+
+
+def _now(connection: Connection) -> float:
+    """Unix time by the database's clock; SQLite has none of its own."""
+    if connection.dialect.name != "postgresql":
+        return time.time()
+    return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
