@@ -230,6 +230,23 @@ def train(
 
 
 @app.command()
+def sync(
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Of this study alone.")] = None,
+) -> None:
+    """Publish what waits for MLflow, once.
+
+    At any time, also beside a run. Exit code 1 where something waits still. Example: tuner sync digits
+    """
+    from tuner import display, study
+
+    done = study.sync(name)
+    for each in done:
+        typer.echo(display.synced(each))
+    if any(each.waiting for each in done):
+        raise typer.Exit(1)
+
+
+@app.command()
 def dashboard(
     name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Open this study's trials.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 5000, or the next free one.")] = None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tuner.data.prepare import Examined
     from tuner.launch import Progress
-    from tuner.study import Overview, Study
+    from tuner.study import Overview, Study, Synced
 
 PLAIN_SECONDS = 5.0  # in a pipe, a line of progress at most this often
 ENDED = (TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE)
@@ -160,10 +160,19 @@ def _verdict(answer: dict[str, Any]) -> list[str]:
     return ["", f"On the test split: {names}: PCA is as good or better here; prefer it, or search a larger space."]
 
 
+def synced(done: Synced) -> str:
+    """What a `tuner sync` did for one study."""
+    lines = [f"{done.name}: {done.published} records published, {done.waiting} wait"]
+    if done.aside:
+        lines.append(f"{len(done.aside)} records will never be taken by MLflow, and are set aside:")
+        lines += [f"  {reason}" for reason in done.aside]
+    return "\n".join([*lines, *([done.error] if done.error else [])])
+
+
 def _next(study: Study, answer: dict[str, Any]) -> list[str]:
     mlflow, lines = answer["mlflow"], []
     if mlflow["waiting"]:
-        lines.append(f"{mlflow['waiting']} records wait for MLflow; the next `tuner run` publishes them.")
+        lines.append(f"{mlflow['waiting']} records wait for MLflow; `tuner sync {study.name}` publishes them.")
     if mlflow["url"]:
         lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
     steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]
