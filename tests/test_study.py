@@ -133,7 +133,7 @@ def test_a_killed_worker_costs_nothing(workspace: Path, undisturbed: str) -> Non
 
     def kill_one(progress: Progress) -> None:
         alive = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
-        workers = [p for p in alive if "spawn_main" in " ".join(p.cmdline())]
+        workers = [p for p in alive if "tuner.execution.processes" in " ".join(p.cmdline())]
         if progress.phase == "training" and not killed and workers and any(progress.counts.values()):
             workers[0].kill()
             killed.append(workers[0].pid)

@@ -59,14 +59,6 @@ def test_workers_do_not_outlive_a_killed_driver(tmp_path) -> None:
     assert not alive
 
 
-def test_the_main_module_is_as_it_was() -> None:
-    """Hiding the caller's script from the workers leaves no trace."""
-    main = sys.modules["__main__"]
-    before = (main.__dict__.get("__file__"), main.__dict__.get("__spec__"))
-    WorkerProcesses(1, os.getpid).kill()
-    assert (main.__dict__.get("__file__"), main.__dict__.get("__spec__")) == before
-
-
 def test_usable_cores_respect_the_affinity() -> None:
     """Never more than the process may run on, and at least one."""
     assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))

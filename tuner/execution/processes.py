@@ -7,18 +7,20 @@ its call's exception (`WorkerFaultError`), the next call gets a new worker, and 
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
+import json
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -28,10 +30,17 @@ from tuner.execution.faults import WorkerFaultError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-START_SECONDS: Final = 300.0  # how long a new process may take to import what it needs
+START_SECONDS: Final = 120.0  # how long a new process may take to import what it needs
 LATE: Final = 20.0  # a call is taken to hang after so many times its longest time between two signs of life
 _TICK: Final = 0.5
 _PR_SET_PDEATHSIG: Final = 1
+# No `multiprocessing.Process`: it runs the caller's script again, and its child prints a traceback if we die early.
+_MAIN: Final = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from tuner.execution.processes import work
+work(int(sys.argv[2]), int(sys.argv[3]))
+"""
 
 
 @dataclass(slots=True)
@@ -98,22 +107,25 @@ class _Worker(threading.Thread):
         self._spawn()
 
     def _spawn(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._warm_up, self._gpu), daemon=True)
-        with self._spawning, _quiet_spawning():
-            self._process = process
-            if not self._ending.is_set():
-                process.start()
+        self._connection, theirs = Pipe()
+        life, mine = os.pipe()
+        self._life: int | None = mine  # closed by the system when this process is gone
+        words = [sys.executable, "-c", _MAIN, json.dumps(sys.path), str(theirs.fileno()), str(life)]
+        with self._spawning, _sigint_held_back():
+            self._process = subprocess.Popen(words, pass_fds=(theirs.fileno(), life))
+            if self._ending.is_set():
+                self._process.kill()
         theirs.close()
+        os.close(life)
         self._ready = False
+        with suppress(OSError):  # whoever waits for its answer learns that it is dead
+            self._connection.send((self._warm_up, self._gpu))
 
     def end(self) -> None:
         """End the process; called from another thread."""
         with self._spawning:
             self._ending.set()
-            if self._process.pid is not None:
-                self._process.kill()
+            self._process.kill()
 
     def run(self) -> None:
         """One call after the other, until there is none."""
@@ -134,8 +146,7 @@ class _Worker(threading.Thread):
         except WorkerFaultError as fault:
             self._fail(call, fault)
         except (EOFError, OSError):
-            self._process.join()
-            self._fail(call, faults.death(self._process.exitcode, faults.oom_kills() - before))
+            self._fail(call, faults.death(self._process.wait(), faults.oom_kills() - before))
         except Exception as error:  # the work, or an error that it raised, cannot be sent or read
             self._fail(call, WorkerFaultError(f"could not be understood: {type(error).__name__}: {error}", own=True))
         else:
@@ -149,10 +160,12 @@ class _Worker(threading.Thread):
         call.future.set_exception(fault)
 
     def _bury(self) -> None:
-        if self._process.pid is not None:
-            self._process.kill()
-            self._process.join()
+        self._process.kill()
+        self._process.wait()
         self._connection.close()
+        if self._life is not None:
+            os.close(self._life)
+            self._life = None
 
     def _await_ready(self) -> None:
         """A process that died while it had nothing to do is replaced without a word."""
@@ -163,8 +176,7 @@ class _Worker(threading.Thread):
             try:
                 failure, _ = self._receive(START_SECONDS)
             except (EOFError, OSError):
-                self._process.join()
-                failure = (False, f"exit code {self._process.exitcode}")
+                failure = (False, f"exit code {self._process.wait()}")
             if failure is not None:
                 raise WorkerFaultError(f"could not start: {failure[1]}", own=False)
             self._ready = True
@@ -183,13 +195,15 @@ class _Worker(threading.Thread):
 
         Time that this process itself stood still is not counted: a laptop may sleep, a user may press Ctrl-Z.
         """
-        waited = 0.0
-        while not self._connection.poll(_TICK):
-            waited += _TICK
-            if waited >= limit:
+        waited, there = 0.0, False
+        while not there:
+            began = time.monotonic()
+            there = self._connection.poll(_TICK)
+            waited += min(time.monotonic() - began, _TICK)
+            if waited >= limit and not there:
                 raise faults.silence(self._process.pid, waited)
         with self._guarded(min(limit, START_SECONDS)):
-            return self._connection.recv(), waited + _TICK
+            return self._connection.recv(), waited
 
     @contextmanager
     def _guarded(self, seconds: float) -> Iterator[None]:
@@ -203,17 +217,26 @@ class _Worker(threading.Thread):
             guard.cancel()
 
 
-def _work(connection: Connection, warm_up: Callable[[], object], gpu: str) -> None:
-    """What a worker process does: call after call, until the other end is closed."""
-    _start_worker(gpu)
+def work(connection_file: int, life: int) -> None:
+    """What a worker process does: call after call, until the other end is closed, as it is when the driver dies.
+
+    Args:
+        connection_file: its end of the connection.
+        life: a pipe whose other end the driver alone holds.
+    """
+    connection = Connection(connection_file)
+    with suppress(EOFError, OSError):
+        warm_up, gpu = connection.recv()
+        _start_worker(gpu, life)
+        _serve(connection, warm_up)
+
+
+def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
     ready = _done(warm_up)
     connection.send(None if ready[0] else ready)
     beats.listen(lambda: connection.send(None))
     while ready[0]:
-        try:
-            content = connection.recv_bytes()
-        except EOFError:
-            return
+        content = connection.recv_bytes()
         connection.send(_done(lambda: _call(content)))  # noqa: B023 - it is called at once
 
 
@@ -231,7 +254,7 @@ def _done(act: Callable[[], Any]) -> tuple[bool, Any]:
         return False, error
 
 
-def _start_worker(gpu: str) -> None:
+def _start_worker(gpu: str, life: int) -> None:
     """Leave Ctrl-C to the driver, never outlive it, and see one GPU alone where there are several."""
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
@@ -239,35 +262,19 @@ def _start_worker(gpu: str) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":  # even while it is stopped; everywhere else it notices once it runs
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_end_with_driver, daemon=True).start()
+    threading.Thread(target=_end_with_driver, args=(life,), daemon=True).start()
 
 
-def _end_with_driver() -> None:
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        wait([driver.sentinel])
-        os._exit(1)
-
-
-_main_hidden = threading.Lock()
+def _end_with_driver(life: int) -> None:
+    os.read(life, 1)
+    os._exit(1)
 
 
 @contextmanager
-def _quiet_spawning() -> Iterator[None]:
-    """Spawn with Ctrl-C held back until `_start_worker` has run, and without running the caller's script again.
-
-    A spawned process imports the main module anew, which would run a script that has no
-    `if __name__ == "__main__"`; workers need nothing of it.
-    """
-    main = sys.modules["__main__"]
-    with _main_hidden:
-        hidden: dict[str, object] = {
-            name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__
-        }
-        main.__spec__ = None
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            main.__dict__.update(hidden)
+def _sigint_held_back() -> Iterator[None]:
+    """A process that is started meanwhile has Ctrl-C blocked until it can ignore it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

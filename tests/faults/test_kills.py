@@ -1,0 +1,132 @@
+"""kill -9, SIGSTOP and a moved clock: a study that is run again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from disturbed import disagreements, is_worker, left_behind, run_tuner, start_tuner, table
+from studies import fresh_folder, tiny
+
+import tuner
+from tuner.launch import Progress
+from tuner.ledger.ledger import Ledger
+
+LONGER = tiny(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5})
+
+
+def test_any_kill_leaves_the_same_study(
+    tmp_path: Path,
+    mlflow_store: Path,
+    undisturbed: Callable[..., str],
+    chance: random.Random,
+    scale: Callable[[int, int], int],
+) -> None:
+    """Drivers and workers are killed at random moments; run again until it is done, each study has the undisturbed
+    table and the exact budget, MLflow shows it, nobody saw a traceback, and no process is left."""
+    wanted, expected, kills = scale(60, 500), undisturbed(LONGER), {"driver": 0, "worker": 0}
+    while sum(kills.values()) < wanted:
+        folder = fresh_folder(tmp_path / f"study-{sum(kills.values())}", mlflow_store)
+        (folder / "study.yaml").write_text(json.dumps(LONGER))
+        while not killed(folder, chance, kills):
+            pass
+        assert table(folder) == expected
+        assert disagreements(folder) == []
+        assert "Traceback" not in (folder / "out.txt").read_text()
+        assert left_behind(folder) == []
+        shutil.rmtree(folder)
+    sys.stdout.write(f"{kills}\n")
+    assert min(kills.values()) > wanted / 10
+
+
+def killed(folder: Path, chance: random.Random, kills: dict[str, int]) -> bool:
+    """Run the study, and kill its driver or its workers now and then; true where it came to its end."""
+    run = start_tuner(folder, "run", "study.yaml", "--workers", "2")
+    while True:
+        try:
+            code = run.wait(chance.uniform(0.3, 2.0))
+        except subprocess.TimeoutExpired:
+            if chance.random() < 0.4:
+                workers = psutil.Process(run.pid).children(recursive=True)
+                run.kill()
+                run.wait()
+                _, alive = psutil.wait_procs(workers, timeout=20)
+                assert not alive
+                kills["driver"] += 1
+                return False
+            workers = [p for p in psutil.Process(run.pid).children() if is_worker(p)]
+            if workers:
+                chance.choice(workers).kill()
+                kills["worker"] += 1
+        else:
+            assert code == 0, (folder / "out.txt").read_text()[-2000:]
+            return True
+
+
+def test_a_stopped_worker_costs_time_alone(
+    workspace: Path,
+    undisturbed: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    scale: Callable[[int, int], int],
+) -> None:
+    """SIGSTOP beyond the limit, then SIGCONT: its segment is trained again by another, and no trial is accused."""
+    monkeypatch.setattr("tuner.execution.workers.LEAST_PATIENCE", 0.5)
+    monkeypatch.setattr("tuner.execution.workers.LATE_UNMEASURED", 50.0)
+    monkeypatch.setattr("tuner.execution.processes.START_SECONDS", 5.0)
+    wanted, spec = scale(10, 100), {**LONGER, "name": "tiny"}
+    stopped: list[int] = []
+
+    def stop_one(progress: Progress) -> None:
+        for worker in psutil.Process().children():
+            training = progress.phase == "training" and is_worker(worker)
+            if training and len(stopped) < wanted and worker.pid not in stopped:
+                worker.send_signal(signal.SIGSTOP)
+                stopped.append(worker.pid)
+                return
+
+    tuner.run(spec, workers=2, progress=stop_one)
+    for pid in stopped:
+        if psutil.pid_exists(pid):
+            os.kill(pid, signal.SIGCONT)
+    assert len(stopped) == wanted
+    assert table(workspace) == undisturbed(LONGER)
+    ledger = Ledger.open("sqlite:///tuner.db")
+    record = ledger.study("tiny")
+    assert record is not None
+    events = [event.body for event in ledger.events(record.id) if event.kind == "worker"]
+    ledger.close()
+    assert events
+    assert not any(body["own"] for body in events)
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="no faketime here")
+@pytest.mark.parametrize("moves", [("+0", "+2h", "-2h"), ("+0", "-2h", "+2h"), ("+2h", "+0", "+0")])
+def test_a_moved_clock_changes_nothing(
+    workspace: Path, undisturbed: Callable[..., str], moves: tuple[str, ...], scale: Callable[[int, int], int]
+) -> None:
+    """Killed under one clock and run on under another, two hours off either way: at once, and to the same table."""
+    (workspace / "study.yaml").write_text(json.dumps(LONGER))
+    for move in moves:
+        with (workspace / "out.txt").open("a") as out:
+            command = ["faketime", "-f", move, shutil.which("python") or "python", "-m", "tuner", "run", "study.yaml"]
+            environment = {**os.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            run = subprocess.Popen(command, cwd=workspace, env=environment, stdout=out, stderr=out)
+        try:
+            run.wait(2.5)
+        except subprocess.TimeoutExpired:
+            for process in [*psutil.Process(run.pid).children(recursive=True), psutil.Process(run.pid)]:
+                process.kill()
+            run.wait()
+    assert run_tuner(workspace, "run", "study.yaml").returncode == 0
+    assert table(workspace) == undisturbed(LONGER)
+    assert disagreements(workspace) == []
+    assert "Traceback" not in (workspace / "out.txt").read_text()
