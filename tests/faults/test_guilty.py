@@ -1,0 +1,103 @@
+"""One trial of a pack brings its worker down: it alone fails, with the reason, and costs the others nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from disturbed import disagreements, left_behind, table
+from studies import tiny
+
+import tuner
+from tuner.errors import WorkerError
+from tuner.learning.native.library import library
+
+pytestmark = pytest.mark.skipif(library() is None, reason="the faults are put into the compiled step's pack")
+
+# Random points and no pruning: what the others are and do does not depend on the guilty one.
+SPEC = tiny(search={"trials": 12, "epochs": 4, "cohort": 12, "seed": 3, "sampler": "random", "pruner": "none"})
+GUILTY = 5
+FAULTS = {
+    "segfault": ("import ctypes; ctypes.string_at(0)", "was ended by SIGSEGV"),
+    "abort": ("import os; os.abort()", "was ended by SIGABRT"),
+    "exit": ("import os; os._exit(3)", "ended with exit code 3"),
+    "hang": ("while True: pass", "gave no sign of life"),
+    "error": ("raise ValueError('no such thing')", "met ValueError: no such thing"),
+}
+# Every Python process runs `sitecustomize` at its start: the workers are the real ones, but for one trial's epoch.
+PLANTED = """
+import sys
+if "-c" in sys.orig_argv and any("tuner.execution.processes" in word for word in sys.orig_argv):
+    from tuner.learning.native.pack import NativePack
+    real = NativePack.train_epoch
+    def train_epoch(self):
+        if {when}:
+            {act}
+        return real(self)
+    NativePack.train_epoch = train_epoch
+"""
+
+
+@pytest.fixture
+def plant(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def plant(act: str, when: str = f"{GUILTY} in self.numbers and self.epoch == 2") -> None:
+        folder = tmp_path_factory.mktemp("planted")
+        (folder / "sitecustomize.py").write_text(PLANTED.format(when=when, act=act))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+
+    return plant
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_the_guilty_trial_fails_alone(
+    kind: str,
+    plant: Callable[..., None],
+    workspace: Path,
+    undisturbed: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever it does, it ends as failed with the reason and uses up its budget; every other trial is bit for bit as
+    in the undisturbed study; a later run finds nothing left; the terminal shows no traceback."""
+    act, reason = FAULTS[kind]
+    expected = undisturbed(SPEC).splitlines()
+    plant(act)
+    monkeypatch.setattr("tuner.execution.workers.LEAST_PATIENCE", 1.0)
+    monkeypatch.setattr("tuner.execution.workers.LATE_UNMEASURED", 50.0)
+    study = tuner.run(SPEC, workers=2)
+    failed = [record for record in study.records if record.state == "failed"]
+    assert [record.number for record in failed] == [GUILTY]
+    assert reason in failed[0].reason
+    found = table(workspace).splitlines()
+    others = [line for line in range(len(expected)) if line != GUILTY + 1]
+    assert [found[line] for line in others] == [expected[line] for line in others]
+    assert tuner.run(SPEC, workers=0).outcome == "nothing-left"
+    assert disagreements(workspace) == []
+    assert left_behind(workspace) == []
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_where_nothing_can_be_trained_no_trial_is_accused(plant: Callable[..., None], workspace: Path) -> None:
+    """If every trial fails, the machine does: the run ends with one sentence, and the next one trains them all."""
+    plant("import os; os._exit(3)", when="True")
+    with pytest.raises(WorkerError, match=r"not one trial could be trained.*ended with exit code 3"):
+        tuner.run(SPEC, workers=2)
+    plant("pass")
+    assert tuner.run(SPEC, workers=2).counts == {"complete": 12}
+
+
+def test_numbers_that_leave_the_numbers_end_their_trial_alone(
+    plant: Callable[..., None], workspace: Path, undisturbed: Callable[..., str]
+) -> None:
+    """NaN and infinity in one trial of a pack: it ends as diverged, the others keep every bit."""
+    for value in ("nan", "inf"):
+        spec = {**SPEC, "name": f"tiny-{value}"}
+        expected = undisturbed(SPEC).splitlines()
+        plant(f"self._members[self.numbers.index({GUILTY})].state.parameters[:] = float('{value}')")
+        study = tuner.run(spec, workers=2)
+        assert [record.number for record in study.records if record.state == "diverged"] == [GUILTY]
+        found = table(workspace, spec["name"]).splitlines()
+        others = [line for line in range(len(expected)) if line != GUILTY + 1]
+        assert [found[line] for line in others] == [expected[line] for line in others]
