@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, final
 
 from sqlalchemy import URL, Connection, create_engine, event, make_url
@@ -14,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tuner.errors import LedgerError
 
 BUSY_SECONDS = 30.0
+ROOM_TO_READ = 65_536  # bytes
 
 # The start of SQLite's own name of an error, and what to tell the user.
 _SQLITE_FAULTS: Final = {
@@ -80,10 +83,18 @@ class Database:
     def _sentence(self, error: SQLAlchemyError, verb: str) -> str:
         cause = error.orig if isinstance(error, DBAPIError) else error
         name = getattr(cause, "sqlite_errorname", "")
+        if name.startswith("SQLITE_IOERR") and self._disk_is_full():
+            name = "SQLITE_FULL"  # even a reader needs some room, for what SQLite shares between processes
         for prefix, fault in _SQLITE_FAULTS.items():
             if name.startswith(prefix):
                 return f"{self.where}: the ledger cannot be {verb}: {fault}"
         return f"{self.where}: the ledger cannot be {verb}: {self._without_password(_first_line(cause))}"
+
+    def _disk_is_full(self) -> bool:
+        try:
+            return shutil.disk_usage(Path(self.where).absolute().parent).free < ROOM_TO_READ
+        except OSError:
+            return False
 
     def _without_password(self, text: str) -> str:
         password = self._url.password

@@ -67,17 +67,18 @@ class Mirror:
         outcome: Outcome,
         stop: Callable[[], bool],
     ) -> None:
-        """In one transaction, where MLflow has such a thing."""
-        with self._runs.transaction() as all_or_nothing:
-            try:
+        """In one transaction, where MLflow has such a thing; its end may fail as well, for want of room."""
+        all_or_nothing = False
+        try:
+            with self._runs.transaction() as all_or_nothing:
                 self._publish_trials(groups, outcome, stop)
                 if of_study and not stop():
                     self._attempt(of_study, outcome, partial(self._publish_study, of_study))
-            except BaseException:
-                if all_or_nothing:
-                    outcome.published.clear()
-                    self._fresh.clear()
-                raise
+        except BaseException:
+            if all_or_nothing:
+                outcome.published.clear()
+                self._fresh.clear()
+            raise
         if any(row.kind == "summary" for row in of_study):
             analyze(self._uri)
 

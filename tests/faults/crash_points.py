@@ -1,0 +1,122 @@
+"""Crashes a study at each of its points, one process each, and runs it again; a program, for it forks.
+
+    python crash_points.py FOLDER STORE WORKERS STEP
+
+A point is a statement of any SQLite database (the ledger's and MLflow's; BEGIN and COMMIT are statements), an fsync or
+a rename. Every STEPth is tried. For each, one line of JSON: the point, what it was, and what was wrong afterwards.
+Everything heavy is imported once, before the first fork, and no thread is begun before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import sklearn.datasets  # noqa: F401
+from disturbed import disagreements, left_behind, table
+from studies import fresh_folder, tiny
+
+import tuner
+import tuner.data.prepare
+import tuner.launch
+import tuner.results.baselines
+import tuner.search.loop
+import tuner.tracking.direct
+import tuner.tracking.mirror
+
+SPEC = tiny(search={"trials": 5, "epochs": 3, "cohort": 3, "seed": 3})
+
+
+def arm(point: int, note: Path) -> list[int]:
+    """Count what happens from now on, and end this process without a word right before it happens for the nth time."""
+    count = [0]
+
+    def happened(what: str) -> None:
+        count[0] += 1
+        if count[0] == point:
+            note.write_text(what)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def acted(*args: Any, **kwargs: Any) -> Any:
+            happened(name)
+            return act(*args, **kwargs)
+
+        return acted
+
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = connect(*args, **kwargs)
+        connection.set_trace_callback(happened)
+        return connection
+
+    sqlite3.connect = sqlite3.dbapi2.connect = traced
+    for name in ("fsync", "replace", "rename"):
+        setattr(os, name, before(name, getattr(os, name)))
+    return count
+
+
+def run_apart(folder: Path, workers: int, point: int | None) -> int:
+    """Run the study in a process of its own; its status as the system gives it."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    os.chdir(folder)
+    out = os.open("out.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    try:
+        count = None if point is None else arm(point, folder.parent / "note.txt")
+        tuner.run(SPEC, workers=workers)
+        if count is not None:
+            (folder.parent / "count.txt").write_text(str(count[0]))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def wrongs(folder: Path, expected: str) -> list[str]:
+    """What does not hold that must hold after everything."""
+    found = [] if table(folder) == expected else ["the table differs"]
+    found += disagreements(folder) + left_behind(folder)
+    return found + (["a traceback"] if "Traceback" in (folder / "out.txt").read_text() else [])
+
+
+def tell(**what: object) -> None:
+    """A line for whoever reads our output."""
+    sys.stdout.write(f"{json.dumps(what)}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Try every point until a run has fewer."""
+    root, store, workers, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    whole = fresh_folder(root / "whole", store)
+    assert run_apart(whole, workers, 10**9) == 0, (whole / "out.txt").read_text()
+    expected, points = table(whole), int((root / "count.txt").read_text())
+    tell(points=points)
+    for point in range(1, points + 1, step):
+        folder = fresh_folder(root / f"point-{point}", store)
+        (root / "note.txt").write_text("nothing: the run had fewer points")
+        crashed = run_apart(folder, workers, point)
+        status = run_apart(folder, workers, None)
+        found = wrongs(folder, expected) + ([] if status == 0 else [f"the second run ended with status {status}"])
+        what = (root / "note.txt").read_text()
+        tell(point=point, crashed=crashed == signal.SIGKILL, what=what, wrong=found)
+        if not found:
+            shutil.rmtree(folder)
+
+
+main()
