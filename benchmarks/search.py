@@ -42,7 +42,7 @@ class MadeUpWorkers:
 
     slots = 4
 
-    def submit(self, segment: Segment, _states: Sequence[Checkpoint | None]) -> Future[SegmentResult]:
+    def submit(self, segment: Segment, _states: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
         """A future that is done already."""
         future: Future[SegmentResult] = Future()
         curves = tuple(_curve(trial, segment.first, segment.last) for trial in segment.trials)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["finished", "stopped", "timeout"]
 TICK_SECONDS = 0.25  # how often the user's stop and the progress line are looked at while workers work
+KEPT = 2  # states of a running trial
 GIVEN_UP = {"infeasible": TrialState.INFEASIBLE, "failed": TrialState.FAILED}  # events that end a trial
 
 
@@ -39,7 +40,7 @@ class Workers(Protocol):
     def slots(self) -> int:
         """Segments worth having in flight: enough that no worker waits for the driver."""
 
-    def submit(self, segment: Segment, states: Sequence[Checkpoint | None]) -> Future[SegmentResult]:
+    def submit(self, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
         """Begin to train a segment; its future may raise `WorkerFaultError`."""
 
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
@@ -83,6 +84,7 @@ class Driver:
         self._trials = {record.number: record for record in ledger.trials(study.id)}
         self._ended = {n for n, record in self._trials.items() if record.state is not TrialState.RUNNING}
         self._curves = ledger.curves(study.id)
+        self._kept = ledger.checkpoints(study.id, KEPT)
         events = ledger.events(study.id)
         self._budgets = {e.body["position"]: e.body["trials"] for e in events if e.kind == "budget"}
         ends = [(e.body["trial"], GIVEN_UP[e.kind], e.body["reason"]) for e in events if e.kind in GIVEN_UP]
@@ -190,7 +192,7 @@ class Driver:
         self._report()
 
     def _submit(self, segment: Segment) -> None:
-        states = [self._state(trial.number, segment.first) for trial in segment.trials]
+        states = [self._kept.get(trial.number, ()) for trial in segment.trials]
         self._running[self._workers.submit(segment, states)] = segment
 
     def _receive(self, segment: Segment, future: Future[SegmentResult]) -> None:
@@ -243,11 +245,13 @@ class Driver:
         known = self._curves.get(curve.number)
         self._curves[curve.number] = curve if known is None else _joined(known, curve)
         self._epochs += len(curve.val_loss)
-        if known is not None and known.checkpoint is not None:
-            Path(known.checkpoint.path).unlink(missing_ok=True)
+        if curve.checkpoint is not None:
+            self._keep(curve.number, (curve.checkpoint, *self._kept.get(curve.number, ())))
 
-    def _state(self, number: int, epoch: int) -> Checkpoint | None:
-        return self._curves[number].checkpoint if epoch > 0 else None
+    def _keep(self, number: int, checkpoints: Sequence[Checkpoint]) -> None:
+        """The newest state and the one before it, should the newest turn out damaged; the older files go."""
+        self._kept[number] = tuple(checkpoints[:KEPT])
+        _remove(checkpoints[KEPT:])
 
     def _has(self, number: int, epoch: int) -> bool:
         return number in self._given_up or self._reached(number, epoch)
@@ -288,10 +292,10 @@ class Driver:
             reached = (end.value, end.number)
             if self._best is None or reached < self._best:
                 self._best, ended = reached, self._best[1] if self._best else -1
-        curve = self._curves.get(ended)
-        checkpoint = None if curve is None else curve.checkpoint
-        if checkpoint is not None:
-            Path(checkpoint.path).unlink(missing_ok=True)
+        for number in {ended, end.number}:
+            newest = 0 if number == ended else 1
+            _remove(self._kept.get(number, ())[newest:])
+            self._kept[number] = self._kept.get(number, ())[:newest]
 
     def _report(self) -> None:
         counts = Counter(self._states.values())
@@ -302,6 +306,11 @@ def _search(spec: StudySpec) -> Search:
     from tuner.search.loop import Search  # (Optuna, while the workers start)
 
     return Search(spec)
+
+
+def _remove(checkpoints: Iterable[Checkpoint]) -> None:
+    for checkpoint in checkpoints:
+        Path(checkpoint.path).unlink(missing_ok=True)
 
 
 def _joined(known: Curve, new: Curve) -> Curve:

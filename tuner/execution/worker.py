@@ -49,15 +49,15 @@ class Workplace:
     precision: str
 
 
-def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Checkpoint | None]) -> SegmentResult:
+def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequence[Checkpoint]]) -> SegmentResult:
     """Train a segment's trials from epoch `first` to `last`.
 
     Args:
         place: what the study's segments share.
         segment: trials of one pack.
-        checkpoints: each trial's newest one, None where there is none.
+        checkpoints: each trial's, the newest first; the segment goes on from the first one that is good.
 
-    A state that is missing or damaged is trained again from the start, to the same bits (law 1). Where memory runs out,
+    Where none is, the trial is trained again from the start, to the same bits (law 1). Where memory runs out,
     the halves of the segment are trained one after the other; a trial that cannot be trained even alone is infeasible.
     """
     started = time.monotonic()
@@ -69,7 +69,7 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Checkp
 def _train_what_fits(
     place: Workplace,
     segment: Segment,
-    checkpoints: Sequence[Checkpoint | None],
+    checkpoints: Sequence[Sequence[Checkpoint]],
     data: PaddedRows | TrainingData,
 ) -> tuple[list[Curve], list[tuple[int, str]]]:
     trials, rows = segment.trials, place.counts[0]
@@ -94,7 +94,7 @@ def _train_what_fits(
 def _train(
     place: Workplace,
     segment: Segment,
-    checkpoints: Sequence[Checkpoint | None],
+    checkpoints: Sequence[Sequence[Checkpoint]],
     data: PaddedRows | TrainingData,
 ) -> list[Curve]:
     with reproducibly(data):
@@ -119,7 +119,7 @@ def _data(path: str, counts: tuple[int, int, int], device: str, precision: str) 
 
 
 def _restored(
-    place: Workplace, segment: Segment, states: Sequence[Checkpoint | None], data: PaddedRows | TrainingData
+    place: Workplace, segment: Segment, states: Sequence[Sequence[Checkpoint]], data: PaddedRows | TrainingData
 ) -> TrainablePack:
     if segment.first == 0:
         return make_pack(segment.trials, data, place.loss)
@@ -130,12 +130,14 @@ def _restored(
 
 
 def _training(
-    place: Workplace, trial: Trial, state: Checkpoint | None, epoch: int, data: PaddedRows | TrainingData
+    place: Workplace, trial: Trial, states: Sequence[Checkpoint], epoch: int, data: PaddedRows | TrainingData
 ) -> TrialTraining:
-    training = checkpoint.read(state) if state is not None and state.epoch == epoch else None
-    if training is not None:
+    """The trial's state after `epoch`: read, or trained from the newest good one, or from the start."""
+    known = (checkpoint.read(state) for state in states if state.epoch <= epoch)
+    training = next((state for state in known if state is not None), None)
+    if training is not None and training.epoch == epoch:
         return training
-    again = make_pack([trial], data, place.loss)
+    again = make_pack([trial], data, place.loss, None if training is None else [training])
     train(again, epoch, beats.alive)
     return again.states()[0]
 

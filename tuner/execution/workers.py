@@ -37,7 +37,7 @@ class LocalWorkers:
         """One at work and one waiting per worker; a single one in this process, so that each is recorded at once."""
         return 2 * self._workers if self._workers else 1
 
-    def submit(self, segment: Segment, states: Sequence[Checkpoint | None]) -> Future[SegmentResult]:
+    def submit(self, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
         """Begin to train a segment; its future raises `WorkerFaultError` where a worker died of it or hangs."""
         if not isinstance(self._executor, WorkerProcesses):
             return self._executor.submit(run_segment, self._place, segment, states)

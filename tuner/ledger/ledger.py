@@ -18,7 +18,7 @@ from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord
 from tuner.ledger.schema import SCHEMA_VERSION, cohort, event, metadata, schema, segment, study, trial
 from tuner.spec.architecture import Hyperparameters
-from tuner.spec.work import Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
+from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
 
 _WITHOUT_LEASES = 1  # the schema that differs from ours by one table
 
@@ -175,6 +175,11 @@ class Ledger(Outbox):
         """All epochs of each trial, or of those in `numbers`, with its newest checkpoint."""
         with self._database.reading() as connection:
             return measurements.read_curves(connection, study_id, numbers)
+
+    def checkpoints(self, study_id: int, most: int) -> dict[int, tuple[Checkpoint, ...]]:
+        """Each trial's newest checkpoints, at most so many, the newest first; their files may be gone."""
+        with self._database.reading() as connection:
+            return measurements.newest_checkpoints(connection, study_id, most)
 
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""

@@ -58,6 +58,14 @@ def read_curves(connection: Connection, study_id: int, numbers: Collection[int] 
     return {number: curve for chunk in chunks for number, curve in _read_chunk(connection, study_id, chunk).items()}
 
 
+def newest_checkpoints(connection: Connection, study_id: int, most: int) -> dict[int, tuple[Checkpoint, ...]]:
+    """Each trial's newest checkpoints, the newest first."""
+    files: defaultdict[int, list[Checkpoint]] = defaultdict(list)
+    for row in connection.execute(_checkpoints(study_id)):
+        files[row.trial].append(Checkpoint(row.path, row.sha256, row.epoch))
+    return {number: tuple(reversed(known[-most:])) for number, known in files.items()}
+
+
 def running_bests(connection: Connection, study_id: int) -> dict[int, Best]:
     """How far each running trial has come."""
     query = (
