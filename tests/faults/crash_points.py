@@ -3,7 +3,8 @@
     python crash_points.py FOLDER STORE WORKERS STEP
 
 A point is a statement of any SQLite database (the ledger's and MLflow's; BEGIN and COMMIT are statements), an fsync or
-a rename. Every STEPth is tried. For each, one line of JSON: the point, what it was, and what was wrong afterwards.
+a rename of Python's. Every STEPth is tried. For each, one line of JSON: the point, what it was, and what was wrong
+afterwards.
 Everything heavy is imported once, before the first fork, and no thread is begun before it.
 """
 
