@@ -247,6 +247,40 @@ def sync(
 
 
 @app.command()
+def doctor(
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Of this study alone.")] = None,
+    mlflow: Annotated[bool, typer.Option(help="Compare with MLflow as well.")] = True,
+) -> None:
+    """Check the record against itself and against MLflow.
+
+    Nothing is changed. Exit code 1 where something differs. Example: tuner doctor digits
+    """
+    from tuner import display, upkeep
+
+    found = upkeep.doctor(name, mlflow=mlflow)
+    for each in found:
+        typer.echo(display.diagnosis(each), nl=False)
+    if any(each.problems for each in found):
+        raise typer.Exit(1)
+
+
+@app.command("prune-files")
+def prune_files(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The best trials' states as well, and what belongs to no study here.")
+    ] = False,
+) -> None:
+    """Free the checkpoints and prepared data of finished studies.
+
+    All of it can be made again. Example: tuner prune-files --dry-run
+    """
+    from tuner import display, upkeep
+
+    typer.echo(display.freed(upkeep.prune_files(dry_run, everything), dry_run))
+
+
+@app.command()
 def dashboard(
     name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Open this study's trials.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 5000, or the next free one.")] = None,

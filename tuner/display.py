@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tuner.data.prepare import Examined
     from tuner.launch import Progress
     from tuner.study import Overview, Study, Synced
+    from tuner.upkeep import Diagnosis, Freed
 
 PLAIN_SECONDS = 5.0  # in a pipe, a line of progress at most this often
 ENDED = (TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE)
@@ -167,6 +168,27 @@ def synced(done: Synced) -> str:
         lines.append(f"{len(done.aside)} records will never be taken by MLflow, and are set aside:")
         lines += [f"  {reason}" for reason in done.aside]
     return "\n".join([*lines, *([done.error] if done.error else [])])
+
+
+def diagnosis(found: Diagnosis) -> str:
+    """What `tuner doctor` found of one study, each line ended."""
+    if found.name is None:
+        return "".join(f"{problem}\n" for problem in found.problems)
+    lines = [f"{found.name}: {'all agrees' if not found.problems else f'{len(found.problems)} differences'}"]
+    lines += [f"  {problem}" for problem in found.problems]
+    if found.waiting:
+        lines.append(f"  {found.waiting} records wait for MLflow; `tuner sync {found.name}` publishes them.")
+    if found.aside:
+        lines.append(f"  {found.aside} records will never be taken by MLflow; `tuner sync {found.name}` says why.")
+    return "\n".join(lines) + "\n"
+
+
+def freed(found: Sequence[Freed], dry_run: bool) -> str:
+    """What `tuner prune-files` freed."""
+    if not found:
+        return "Nothing is there that is not needed."
+    verb = "would be freed" if dry_run else "freed"
+    return "\n".join(f"{each.owner}: {each.files} files, {each.size / 1e6:.1f} MB {verb}" for each in found)
 
 
 def _next(study: Study, answer: dict[str, Any]) -> list[str]:

@@ -102,11 +102,16 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
     examined = examine(spec, base)
     data, split, fitted = examined.data, examined.split, examined.preprocessor
     mark = fingerprint(data, spec.data)
-    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.search.seed}/{fitted.clip}".encode()).hexdigest()[:32]
-    path = (folder / "prepared" / f"{key}.npy").absolute()
+    path = prepared_path(folder, mark, spec)
     digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted)))
     counts = len(split.train), len(split.validation), len(split.test)
     return Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted)
+
+
+def prepared_path(folder: Path, mark: str, spec: StudySpec) -> Path:
+    """Where the prepared data of a declaration lies: named by the data's fingerprint, the seed and the scaling."""
+    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.search.seed}/{spec.loss == 'bce'}".encode()).hexdigest()[:32]
+    return (folder / "prepared" / f"{key}.npy").absolute()
 
 
 def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> Matrix:

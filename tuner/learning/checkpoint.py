@@ -58,9 +58,13 @@ def write(path: Path, training: TrialTraining, sizes: tuple[int, ...]) -> Checkp
     content = save({name: getattr(training, name) for name in _ROWS}, header)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None  # a write does not say to which file
     return Checkpoint(str(path), hashlib.sha256(content).hexdigest(), training.epoch)
 
 

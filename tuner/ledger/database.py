@@ -62,6 +62,16 @@ class Database:
         with self._sentences("written"), self._writer.begin() as connection:
             yield connection
 
+    def faults(self) -> list[str]:
+        """What SQLite's own checks find: damaged pages, rows that point at nothing; Postgres looks after itself."""
+        if self._reader.dialect.name != "sqlite":
+            return []
+        with self.reading() as connection:
+            lines = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+            loose = {str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")}
+        found = [line for line in lines if line != "ok"]
+        return [f"{self.where}: {line}" for line in [*found, *(f"a row of {name} points at nothing" for name in loose)]]
+
     def close(self) -> None:
         """Close every connection."""
         self._reader.dispose()

@@ -181,6 +181,15 @@ class Ledger(Outbox):
         with self._database.reading() as connection:
             return measurements.newest_checkpoints(connection, study_id, most)
 
+    def epoch_spans(self, study_id: int) -> dict[int, tuple[int, int]]:
+        """How many epochs are recorded of each trial, and the last one."""
+        with self._database.reading() as connection:
+            return measurements.spans(connection, study_id)
+
+    def faults(self) -> list[str]:
+        """What the database finds wrong with itself; empty where it is whole, or where it does not look."""
+        return self._database.faults()
+
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""
         now = time.time()

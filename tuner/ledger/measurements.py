@@ -66,6 +66,15 @@ def newest_checkpoints(connection: Connection, study_id: int, most: int) -> dict
     return {number: tuple(reversed(known[-most:])) for number, known in files.items()}
 
 
+def spans(connection: Connection, study_id: int) -> dict[int, tuple[int, int]]:
+    """How many epochs each trial has, and the last one's number."""
+    epoch = measurement.c.epoch
+    query = select(measurement.c.trial, func.count(epoch).label("number"), func.max(epoch).label("last")).where(
+        measurement.c.study_id == study_id
+    )
+    return {row.trial: (row.number, row.last) for row in connection.execute(query.group_by(measurement.c.trial))}
+
+
 def running_bests(connection: Connection, study_id: int) -> dict[int, Best]:
     """How far each running trial has come."""
     query = (

@@ -1,0 +1,159 @@
+"""Looking after what studies leave: is the record whole, and which files may go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.data.prepare import prepared_path
+from tuner.errors import StudyError, TrackingError
+from tuner.ledger.checks import contradictions
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import StudyRecord, best_trial
+from tuner.places import FOLDER, database_url
+from tuner.spec.study import StudySpec
+from tuner.tracking.audit import differences
+from tuner.tracking.store import tracking_uri
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found of one study, or of the ledger's file where `name` is None.
+
+    Attributes:
+        name: the study.
+        problems: what differs, a sentence each; none where all agrees.
+        waiting: records that are not in MLflow yet.
+        aside: records that MLflow will never take.
+    """
+
+    name: str | None
+    problems: tuple[str, ...]
+    waiting: int = 0
+    aside: int = 0
+
+
+def doctor(name: str | None = None, database: str | None = None, mlflow: bool = True) -> list[Diagnosis]:
+    """Check the ledger against itself and against MLflow; nothing is changed.
+
+    Args:
+        name: of this study alone.
+        database: the ledger's URL.
+        mlflow: whether to ask MLflow as well.
+
+    Raises:
+        StudyError: there is no study of that name.
+        LedgerError: the ledger cannot be opened or read.
+    """
+    ledger = Ledger.open(database_url(database))
+    try:
+        found = [Diagnosis(None, tuple(ledger.faults()))]
+        return found + [_diagnosed(ledger, record, mlflow) for record in _chosen(ledger, name)]
+    finally:
+        ledger.close()
+
+
+def _chosen(ledger: Ledger, name: str | None) -> list[StudyRecord]:
+    chosen = [record for record in ledger.studies() if name in (None, record.name)]
+    if name is not None and not chosen:
+        raise StudyError(f"study {name}: there is none of that name; `tuner list` shows those that are.")
+    return chosen
+
+
+def _diagnosed(ledger: Ledger, record: StudyRecord, mlflow: bool) -> Diagnosis:
+    problems = list(contradictions(ledger, record))
+    if mlflow:
+        try:
+            problems += differences(ledger, record, tracking_uri())
+        except TrackingError as error:
+            problems.append(f"the ledger alone was checked, for {error}")
+    return Diagnosis(record.name, tuple(problems), ledger.waiting_count(record.id), len(ledger.aside(record.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """Files that are not needed any more: `owner` is a study's name, or what they are where no study has them."""
+
+    owner: str
+    files: int
+    size: int
+
+
+def prune_files(dry_run: bool = False, everything: bool = False, database: str | None = None) -> list[Freed]:
+    """Remove checkpoints and prepared data of finished studies.
+
+    Each finished study's best checkpoint stays, which saves an export a training; files of studies that run or were
+    stopped stay as well, and so does all that the tuner did not write.
+
+    Args:
+        dry_run: say what would be freed, and remove nothing.
+        everything: remove the best checkpoints too, and what belongs to no study of this ledger.
+        database: the ledger's URL.
+
+    Raises:
+        LedgerError: the ledger cannot be opened or read.
+    """
+    ledger = Ledger.open(database_url(database))
+    try:
+        freed = [_freed(owner, files, dry_run) for owner, files in _unneeded(ledger, everything)]
+        return [each for each in freed if each.files]
+    finally:
+        ledger.close()
+
+
+def _unneeded(ledger: Ledger, everything: bool) -> Iterator[tuple[str, list[Path]]]:
+    records = ledger.studies()
+    finished = [r for r in records if r.state == "finished" and ledger.holder(r.id, "run") is None]
+    needed = {_prepared(record) for record in records if record not in finished}
+    for record in finished:
+        kept = set() if everything else _best_checkpoints(ledger, record)
+        states = [file for file in _files(FOLDER / "checkpoints" / record.key, "*") if file.name not in kept]
+        prepared = _prepared(record)
+        yield record.name, states + ([] if prepared in needed else _with_note(prepared))
+        needed.add(prepared)
+    if everything:
+        known = {record.key for record in records}
+        strangers = [folder for folder in _folders(FOLDER / "checkpoints") if folder.name not in known]
+        yield "of no study here", [file for folder in strangers for file in _files(folder, "*")]
+
+
+def _prepared(record: StudyRecord) -> Path:
+    spec = StudySpec.model_validate_json(record.spec_json)
+    return prepared_path(FOLDER, record.fingerprint, spec)
+
+
+def _with_note(path: Path) -> list[Path]:
+    return [file for file in (path, path.with_suffix(".sha256")) if file.is_file() and not file.is_symlink()]
+
+
+def _best_checkpoints(ledger: Ledger, record: StudyRecord) -> set[str]:
+    """Names of files: the folder may have been moved since they were written."""
+    best = best_trial(ledger.trials(record.id))
+    newest = ledger.checkpoints(record.id, 1).get(best.number, ()) if best else ()
+    return {Path(checkpoint.path).name for checkpoint in newest}
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*")) if path.is_dir() and not path.is_symlink()]
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """The files in a folder; links, and what a linked folder holds, are not ours to remove."""
+    if folder.is_symlink():
+        return []
+    return [path for path in sorted(folder.glob(pattern)) if path.is_file() and not path.is_symlink()]
+
+
+def _freed(owner: str, files: Sequence[Path], dry_run: bool) -> Freed:
+    size = sum(file.stat().st_size for file in files)
+    if not dry_run:
+        _remove(files)
+    return Freed(owner, len(files), size)
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+        if file.parent.parent == FOLDER / "checkpoints" and not any(file.parent.iterdir()):
+            file.parent.rmdir()
