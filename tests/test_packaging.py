@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform as machine
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from tuner.learning.native import library as step
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -148,6 +151,20 @@ def test_a_room_that_knows_too_much_is_found(trespassed: Path, contract: str) ->
 def test_a_new_module_at_the_top_must_be_given_its_place(trespassed: Path) -> None:
     """A module that no layer names fails the check instead of standing outside of it."""
     assert "- tuner.helpers" in lint(trespassed)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler here")
+@pytest.mark.parametrize("build", ["plain", "avx2", "avx512"])
+def test_where_there_is_a_compiler_the_step_is_compiled(build: str) -> None:
+    """The extensions are optional to setuptools, so that one that no longer builds is missed by nobody else."""
+    if build != "plain" and machine.machine() not in {"x86_64", "AMD64"}:
+        pytest.skip("instructions of another processor")
+    path = step.build_path(build)
+    assert path is not None, (
+        f"{build}: the installation left it out; install with --verbose to see the compiler's errors"
+    )
+    assert path.is_file()
+    assert step.library() is not None
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])

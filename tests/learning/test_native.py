@@ -1,8 +1,7 @@
-"""Claims about the compiled step, each build of it that this machine can run."""
+"""Claims about the compiled step alone; what it shares with torch's stack is in test_pack.py."""
 
 import ctypes
 import json
-import math
 import random
 from pathlib import Path
 
@@ -11,82 +10,26 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain import digits, plain_losses, trial
+from kinds import Kind, opened, runnable
+from plain import digits, trial
 
-from tuner.learning import checkpoint
 from tuner.learning.activations import ACTIVATIONS
-from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.native.library import ACTIVATIONS as NUMBERED
-from tuner.learning.native.library import Library, build_path, library
+from tuner.learning.native.library import Library, library
 from tuner.learning.native.pack import NativePack
 from tuner.learning.native.planner import plan, seconds
 from tuner.learning.pack import Pack, TrainingData, reproducible
-from tuner.learning.packs import make_pack
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
-from tuner.spec.architecture import Hyperparameters, layer_sizes
+from tuner.spec.architecture import Hyperparameters
 from tuner.spec.work import Trial
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no C++ compiler was there when the project was installed")
 
 
-def runnable() -> list[str]:
-    """The builds that this processor can run: the best one, and those that ask for less."""
-    best = library()
-    builds = ["avx512", "avx2", "plain"]
-    made = [build for build in builds if build_path(build) is not None]
-    return [] if best is None else [b for b in made if builds.index(b) >= builds.index(best.name)]
-
-
 @pytest.fixture(params=runnable())
-def build(request) -> Library:
-    path = build_path(request.param)
-    assert path is not None
-    return Library(path)
-
-
-def varied(count: int, **changes: object) -> list[Trial]:
-    """Trials that differ in everything, shape, depth and batch size included."""
-    names = list(ACTIVATIONS)
-    return [
-        trial(
-            m,
-            **{
-                "activation": names[m % len(names)],
-                "batch_size": (64, 31, 400, 100, 128)[m % 5],
-                "depth": m % 4,
-                "width": 20 + 37 * m,
-                "weight_decay": 0.05 * (m % 2),
-                "input_noise": 0.1 * (m % 3 == 1),
-                **changes,
-            },
-        )
-        for m in range(count)
-    ]
-
-
-@pytest.mark.parametrize("loss", ["mse", "bce"])
-@pytest.mark.parametrize("activation", list(ACTIVATIONS))
-def test_every_activation_trains_as_the_plain_loop_does(build: Library, activation: str, loss: str) -> None:
-    """Losses of 20 epochs are those of nn.Sequential, autograd and torch.optim.AdamW, to 1e-6."""
-    one, rows = trial(0, activation=activation, input_noise=0.1, weight_decay=0.05), digits()
-    with reproducible():
-        (curve,) = train(NativePack(build, [one], PaddedRows.of(*rows), loss), 20)
-    train_loss, val_loss = plain_losses(one, *rows, loss, 20)
-    np.testing.assert_allclose(curve.train_loss, train_loss, rtol=1e-6)
-    np.testing.assert_allclose(curve.val_loss, val_loss, rtol=1e-6)
-
-
-@pytest.mark.parametrize("loss", ["mse", "bce"])
-def test_trials_of_any_shape_share_a_pack_and_train_as_the_plain_loop_does(build: Library, loss: str) -> None:
-    """Depths 0-3, widths 20-316, batches with a remainder or larger than the data: the plain loop's losses, to 1e-5."""
-    trials, rows = varied(9), digits()
-    with reproducible():
-        curves = train(NativePack(build, trials, PaddedRows.of(*rows), loss), 3)
-    for one, curve in zip(trials, curves, strict=True):
-        train_loss, val_loss = plain_losses(one, *rows, loss, 3)
-        np.testing.assert_allclose(curve.train_loss, train_loss, rtol=1e-5)
-        np.testing.assert_allclose(curve.val_loss, val_loss, rtol=1e-5)
+def build(request: pytest.FixtureRequest) -> Library:
+    return opened(request.param)
 
 
 @settings(max_examples=40, deadline=None)
@@ -115,74 +58,6 @@ def test_every_shape_trains_as_the_stack_does(rows, held_out, features, batch, d
     assert native.states()[0].steps == stack.states()[0].steps
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_neighbours_never_change_a_bit(build: Library, seed: int) -> None:
-    """Law 1: in any company and place a trial's losses and weights are those of the trial alone, bit for bit."""
-    data, trials = PaddedRows.of(*digits()), varied(8)
-    random.Random(seed).shuffle(trials)
-    with reproducible():
-        pack = NativePack(build, trials, data, "mse")
-        together = train(pack, 3)
-        for one, curve, state in zip(trials, together, pack.states(), strict=True):
-            alone = NativePack(build, [one], data, "mse")
-            (expected,) = train(alone, 3)
-            assert (curve.train_loss, curve.val_loss) == (expected.train_loss, expected.val_loss)
-            assert np.array_equal(state.parameters, alone.states()[0].parameters)
-
-
-def test_a_checkpoint_between_two_segments_changes_no_bit(tmp_path) -> None:
-    """Trained 0-2-5 through files, every trial has the losses and best weights of 0-5."""
-    trials, data = varied(6), PaddedRows.of(*digits())
-    with reproducible():
-        whole = make_pack(trials, data, "mse")
-        expected = train(whole, 5)
-        first = make_pack(trials, data, "mse")
-        before = train(first, 2)
-        kept = [
-            checkpoint.write(tmp_path / f"{m}.safetensors", state, layer_sizes(64, trials[m].point))
-            for m, state in enumerate(first.states())
-        ]
-        states = [state for state in map(checkpoint.read, kept) if state is not None]
-        second = make_pack(trials, data, "mse", states)
-        after = train(second, 5)
-    for one, left, right in zip(expected, before, after, strict=True):
-        assert one.val_loss == left.val_loss + right.val_loss
-    for one, other in zip(whole.states(), second.states(), strict=True):
-        assert np.array_equal(one.best, other.best)
-        assert (one.best_value, one.best_epoch) == (other.best_value, other.best_epoch)
-
-
-def test_a_diverging_trial_ends_alone() -> None:
-    """A trial whose loss leaves the numbers ends in that epoch; its neighbours keep every bit."""
-    data, good = PaddedRows.of(*digits()), varied(3)
-    for activation in ACTIVATIONS:
-        with reproducible():
-            expected = train(make_pack(good, data, "mse"), 3)
-            hopeless = trial(9, learning_rate=1e25, activation=activation)
-            first, wild, *rest = train(make_pack([good[0], hopeless, *good[1:]], data, "mse"), 3)
-        assert wild.diverged
-        assert wild.last == 1
-        assert not (math.isfinite(wild.train_loss[-1]) and math.isfinite(wild.val_loss[-1]))
-        assert [one.val_loss for one in (first, *rest)] == [one.val_loss for one in expected]
-
-
-def test_padding_never_leaves_zero(build: Library) -> None:
-    """After training, every padded weight, bias and moment is still exactly zero, whatever f(0) is."""
-    trials = varied(8, batch_size=64)
-    with reproducible():
-        pack = NativePack(build, trials, PaddedRows.of(*digits()), "bce")
-        train(pack, 3)
-    for one, state in zip(trials, pack.states(), strict=True):
-        sizes = layer_sizes(64, one.point)
-        layout = Layout.of(padded_sizes(sizes))
-        for row in (state.parameters, state.first_moments, state.second_moments):
-            pairs = zip(layout.weights(row[None]), layout.biases(row[None]), strict=True)
-            for layer, (weight, bias) in enumerate(pairs):
-                assert not weight[0, sizes[layer] :].any()
-                assert not weight[0, :, sizes[layer + 1] :].any()
-                assert not bias[0, 0, sizes[layer + 1] :].any()
-
-
 def test_the_activations_are_numbered_as_the_library_numbers_them() -> None:
     """Every activation that a study may name has its place."""
     assert set(NUMBERED) == set(ACTIVATIONS)
@@ -191,7 +66,7 @@ def test_the_activations_are_numbered_as_the_library_numbers_them() -> None:
 def test_a_call_writes_nothing_outside_its_room(build: Library) -> None:
     """Guards before and behind the work space and the parameters keep their values for shapes with every remainder."""
     guard = np.full(64, 7.0, np.float32)
-    for one in varied(10):
+    for one in Kind(build).company(10):
         with reproducible():
             pack = NativePack(build, [one], PaddedRows.of(*digits(67, 131)), "mse")
             room = pack.work.size

@@ -1,0 +1,74 @@
+"""Every kind of pack that this machine can run: torch's stack, and each build of the compiled step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from plain import POINT, trial
+
+from tuner.learning.activations import ACTIVATIONS
+from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.native.library import Library, build_path, library
+from tuner.learning.native.pack import NativePack
+from tuner.learning.pack import Pack, TrainingData
+from tuner.learning.packs import TrainablePack
+from tuner.learning.rows import PaddedRows
+from tuner.spec.work import Trial
+
+
+def runnable() -> list[str]:
+    """The builds that this processor can run: the best one, and those that ask for less."""
+    best = library()
+    builds = ["avx512", "avx2", "plain"]
+    made = [build for build in builds if build_path(build) is not None]
+    return [] if best is None else [b for b in made if builds.index(b) >= builds.index(best.name)]
+
+
+def opened(build: str) -> Library:
+    path = build_path(build)
+    assert path is not None
+    return Library(path)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How packs of one kind are made; `step` is None for torch's stack."""
+
+    step: Library | None
+
+    @classmethod
+    def of(cls, name: str) -> Kind:
+        return cls(None if name == "torch" else opened(name))
+
+    def data(self, rows: tuple[np.ndarray, np.ndarray]) -> Any:
+        return TrainingData.of(*rows) if self.step is None else PaddedRows.of(*rows)
+
+    def pack(
+        self, trials: list[Trial], data: Any, loss: str, states: Sequence[TrialTraining] | None = None
+    ) -> TrainablePack:
+        if self.step is None:
+            return Pack(trials, data, loss, states)
+        return NativePack(self.step, trials, data, loss, states)
+
+    def company(self, count: int, **changes: Any) -> list[Trial]:
+        """Trials that differ in everything in which a pack's may: for the compiled step in shape, depth and batches."""
+        return [trial(m, **self._point(m, changes)) for m in range(count)]
+
+    def _point(self, m: int, changes: dict[str, Any]) -> dict[str, Any]:
+        point = {
+            **POINT.as_dict(),
+            "activation": list(ACTIVATIONS)[m % len(ACTIVATIONS)],
+            "learning_rate": 1e-3 * (1 + m % 3),
+            "weight_decay": 0.05 * (m % 2),
+            "input_noise": 0.1 * (m % 3 == 1),
+            "width": 50 + m,
+            **changes,
+        }
+        if self.step is not None:
+            point["batch_size"] += 90 * (m % 4)
+            point["depth"] = (point["depth"] + m) % 4
+            point["width"] += 37 * (m % 8)
+        return point
