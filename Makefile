@@ -1,6 +1,7 @@
 # make demo     from a fresh machine to a finished, exported study on real data (needs Python >= 3.11 and make)
 # make test     the whole test suite
 # make check    format, lint, types, the laws on imports, and the tests
+# make faults   damaged files by the ten thousand (some hours; a small part of them is in make test)
 # make bench    this project beside its peers, in one table (some minutes)
 # make format   put the code in the project's format
 # make clean    remove what make has made; studies, databases and exports stay
@@ -28,7 +29,7 @@ endif
 DEMO := search_spaces/digits.yaml
 DEMO_EXPORT := best
 
-.PHONY: demo test bench check format clean format-check lint types imports stale
+.PHONY: demo test faults bench check format clean format-check lint types imports stale
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -41,6 +42,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+faults: $(STAMP)
+	TUNER_FAULTS=long $(BIN)/python -m pytest tests/faults
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench.py

@@ -1,0 +1,42 @@
+"""How many faults a test causes, and the seed that they are drawn from, so that what failed can be repeated."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+
+import pytest
+
+LONG = os.environ.get("TUNER_FAULTS") == "long"
+# In CI always the same faults, so that a change is judged by itself; by hand others every time.
+SEED = os.environ.get("TUNER_FAULTS_SEED") or (str(random.SystemRandom().randrange(2**32)) if LONG else "0")
+TOLD = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def scale() -> Callable[[int, int], int]:
+    """`scale(500, 10_000)`: how many faults, in CI and with `make faults`."""
+    return lambda in_ci, by_hand: by_hand if LONG else in_ci
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Chance from TUNER_FAULTS_SEED and the test's name; a failure's report says how to have it again."""
+    request.node.add_report_section("setup", "seed", f"TUNER_FAULTS_SEED={SEED}")
+    return random.Random(f"{SEED}/{request.node.name}")
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """`tell("500 mutations: ...")`: a line of what was counted, shown when all tests are done."""
+    lines = request.config.stash.setdefault(TOLD, [])
+    return lambda line: lines.append(f"{request.node.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was counted."""
+    for line in terminalreporter.config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)
+    if TOLD in terminalreporter.config.stash:
+        terminalreporter.write_line(f"faults from TUNER_FAULTS_SEED={SEED}")
