@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LONGEST_SENTENCE = 900
+
 
 class TunerError(Exception):
     """The root: an expected failure with one clear sentence for the user."""
@@ -51,7 +53,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = self.source if self.line is None else f"{self.source}:{self.line}"
-        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+        return sentence(f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}")
 
 
 class SpecError(InputError):
@@ -64,6 +66,20 @@ class SpecError(InputError):
 
 class DataError(InputError):
     """The data cannot be used; the message names file, column and row."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(sentence(message))
+
+
+def sentence(text: str) -> str:
+    """One line of usual length, whatever names and values of damaged files stand in it.
+
+    Line ends and what would steer the terminal are written out as in Python; what is long is cut in its middle.
+    """
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    ends = LONGEST_SENTENCE // 2
+    return text if len(text) <= LONGEST_SENTENCE else f"{text[:ends]} ... {text[-ends:]}"
 
 
 class DeviceError(InputError):

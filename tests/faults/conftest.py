@@ -1,14 +1,10 @@
-"""The short form runs in CI, the long one with `make faults` (TUNER_FAULTS=long).
-
-Every random choice follows from one seed, which is printed where a test fails and taken from TUNER_FAULTS_SEED.
-"""
+"""How many faults a test causes, and the seed that they are drawn from, so that what failed can be repeated."""
 
 from __future__ import annotations
 
 import os
 import random
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +14,37 @@ from studies import fresh_folder, tiny
 
 import tuner
 
-
-@pytest.fixture
-def chance(request: pytest.FixtureRequest) -> Iterator[random.Random]:
-    """The test's only source of chance."""
-    seed = os.environ.get("TUNER_FAULTS_SEED") or secrets.token_hex(4)
-    print(f"TUNER_FAULTS_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
-    yield random.Random(f"{seed}/{request.node.name}")
+# In CI always the same faults, so that a change is judged by itself; by hand others every time.
+SEED = os.environ.get("TUNER_FAULTS_SEED") or (str(random.SystemRandom().randrange(2**32)) if LONG else "0")
+TOLD = pytest.StashKey[list[str]]()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scale() -> Callable[[int, int], int]:
-    """How often: in CI, and by hand."""
-    return lambda short, long: long if LONG else short
+    """`scale(500, 10_000)`: how many faults, in CI and with `make faults`."""
+    return lambda in_ci, by_hand: by_hand if LONG else in_ci
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Chance from TUNER_FAULTS_SEED and the test's name; a failure's report says how to have it again."""
+    request.node.add_report_section("setup", "seed", f"TUNER_FAULTS_SEED={SEED}")
+    return random.Random(f"{SEED}/{request.node.name}")
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """`tell("500 mutations: ...")`: a line of what was counted, shown when all tests are done."""
+    lines = request.config.stash.setdefault(TOLD, [])
+    return lambda line: lines.append(f"{request.node.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was counted."""
+    for line in terminalreporter.config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)
+    if TOLD in terminalreporter.config.stash:
+        terminalreporter.write_line(f"faults from TUNER_FAULTS_SEED={SEED}")
 
 
 @pytest.fixture(scope="session")

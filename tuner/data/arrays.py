@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 import zlib
 from pathlib import Path
@@ -28,12 +29,13 @@ _BROKEN = (
 def read_npy(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers share one signature
     """A whole .npy file."""
     try:
-        array = np.load(path, allow_pickle=False)
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # refuses a header that claims more than the file has
+        if not isinstance(mapped, np.ndarray):
+            raise DataError("must be one array, got an archive; name it .npz.")
+        del mapped
+        return as_rows(np.load(path, allow_pickle=False))
     except _BROKEN as error:
         raise _broken(error) from None
-    if not isinstance(array, np.ndarray):
-        raise DataError("must be one array, got an archive; name it .npz.")
-    return as_rows(array)
 
 
 def read_npz(path: Path, spec: DataSpec) -> Read:
@@ -46,6 +48,10 @@ def read_npz(path: Path, spec: DataSpec) -> Read:
             return as_rows(archive[_chosen(list(archive.files), spec.array)])
     except _BROKEN as error:
         raise _broken(error) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise _broken(error) from None  # a damaged directory of the archive leads to a place that no file has
 
 
 def _chosen(names: list[str], wanted: str | None) -> str:

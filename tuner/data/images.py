@@ -51,6 +51,8 @@ def _read(file: Path) -> NDArray[np.generic]:
                 return np.asarray(plain)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{file.name}: must be an image of a usual size, got a huge one.") from None
+    except MemoryError:
+        raise DataError(f"{file.name}: must be a whole image that fits into memory, got one that does not.") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(file), file.name)[:200]
         raise DataError(f"{file.name}: must be a whole PNG or JPEG image, got: {reason}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import stat
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +70,13 @@ def load(spec: DataSpec, base: Path) -> Dataset:
     if spec.source.startswith("sklearn:"):
         _refuse_columns(spec, "a bundled data set")
         return _bundled(spec.source)
-    path = base / Path(spec.source).expanduser()
     where = spec.source
     try:
+        path = base / _expanded(where)
         read = _reader(path, where, spec)
-        values, names, shape = read(path, spec)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of libraries, to programmers; what comes out is checked below
+            values, names, shape = read(path, spec)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     except MemoryError:
@@ -85,6 +88,13 @@ def load(spec: DataSpec, base: Path) -> Dataset:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
     return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where))
+
+
+def _expanded(source: str) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:
+        raise DataError("must begin with the home folder of a user of this machine where it begins with ~.") from None
 
 
 def _reader(

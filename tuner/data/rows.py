@@ -37,9 +37,13 @@ def open_rows(path: str, sha256: str | None, counts: tuple[int, int, int]) -> Ro
     try:
         if sha256 is not None and sha256_of(Path(path)) != sha256:
             raise DataError(f"{path}: the prepared data is damaged; delete the file and run the study again.")
-        rows = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: the prepared data cannot be read ({error}); run the study again.") from None
+        rows = np.lib.format.open_memmap(path, mode="c")
+    except DataError:
+        raise
+    except Exception as error:
+        # numpy's parser of the header raises whatever a damaged one leads it to.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(f"{path}: the prepared data cannot be read ({reason}); run the study again.") from None
     first, second = counts[0], counts[0] + counts[1]
     if rows.ndim != 2 or len(rows) != second + counts[2] or rows.dtype != np.float32:
         raise DataError(f"{path}: the prepared data has another shape; delete the file and run the study again.")
