@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tuner.errors import StudyError
 from tuner.launch import Progress
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.table import trials_csv
+from tuner.upkeep import doctor
 
 
 def table(folder: Path, name: str = "tiny") -> str:
@@ -52,6 +54,18 @@ def test_the_table_does_not_depend_on_the_number_of_workers(workers: int, worksp
     """Law 2: 1, 2 or 3 worker processes give the table of no worker process, bit for bit."""
     tuner.run(tiny(), workers=workers)
     assert table(workspace) == undisturbed
+
+
+def test_a_study_on_postgres_has_the_same_table(
+    workspace: Path, undisturbed: str, postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped half-way and run on, with the record on Postgres: the table of SQLite, bit for bit."""
+    monkeypatch.setenv("TUNER_DATABASE_URL", postgres())
+    assert tuner.run(tiny(search={"timeout": 0.001}), workers=2).outcome == "timeout"
+    study = tuner.run(tiny(), workers=2)
+    assert study.csv() == undisturbed
+    assert study.summary["mlflow"]["waiting"] == 0
+    assert [(found.name, found.problems) for found in doctor()] == [(None, ()), ("tiny", ())]
 
 
 def test_a_second_run_finds_nothing_left(workspace: Path, undisturbed: str) -> None:

@@ -101,3 +101,34 @@ def test_numbers_that_leave_the_numbers_end_their_trial_alone(
         found = table(workspace, spec["name"]).splitlines()
         others = [line for line in range(len(expected)) if line != GUILTY + 1]
         assert [found[line] for line in others] == [expected[line] for line in others]
+
+
+LIMITED = """
+import sys
+if any("tuner.execution.processes" in word for word in sys.orig_argv):
+    import resource
+    import tuner.execution.worker
+    lines = open("/proc/self/status").read().splitlines()
+    size = next(int(line.split()[1]) for line in lines if line.startswith("VmSize:"))
+    resource.setrlimit(resource.RLIMIT_AS, (size * 1024 + 700_000_000,) * 2)
+"""
+
+
+def test_workers_with_little_memory_train_what_fits(
+    tmp_path_factory: pytest.TempPathFactory, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 0.7 GB a worker, the large trials end as infeasible with their reason, and the small ones keep every bit."""
+    width = {"type": "categorical", "choices": [8, 65_536]}
+    spec = {**SPEC, "space": {"width": width, "depth": 2, "learning_rate": 0.01, "bottleneck": 2}}
+    folder = tmp_path_factory.mktemp("limited")
+    (folder / "sitecustomize.py").write_text(LIMITED)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    study = tuner.run(spec, workers=2)
+    states = {record.point.width: set[str]() for record in study.records}
+    for record in study.records:
+        states[record.point.width].add(str(record.state))
+    assert states == {8: {"complete"}, 65_536: {"infeasible"}}
+    small = {record.number: record.value for record in study.records if record.point.width == 8}
+    alone = tuner.run({**spec, "name": "small", "space": {**spec["space"], "width": 8}}, workers=0)
+    for number, value in small.items():
+        assert value == alone.records[number].value
