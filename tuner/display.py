@@ -174,7 +174,9 @@ def diagnosis(found: Diagnosis) -> str:
     """What `tuner doctor` found of one study, each line ended."""
     if found.name is None:
         return "".join(f"{problem}\n" for problem in found.problems)
-    lines = [f"{found.name}: {'all agrees' if not found.problems else f'{len(found.problems)} differences'}"]
+    count = len(found.problems)
+    verdict = f"{count} difference{'s' * (count > 1)}" if count else "all agrees"
+    lines = [f"{found.name}: {verdict}"]
     lines += [f"  {problem}" for problem in found.problems]
     if found.waiting:
         lines.append(f"  {found.waiting} records wait for MLflow; `tuner sync {found.name}` publishes them.")
@@ -195,6 +197,8 @@ def _next(study: Study, answer: dict[str, Any]) -> list[str]:
     mlflow, lines = answer["mlflow"], []
     if mlflow["waiting"]:
         lines.append(f"{mlflow['waiting']} records wait for MLflow; `tuner sync {study.name}` publishes them.")
+    if mlflow["aside"]:
+        lines.append(f"{mlflow['aside']} records MLflow will never take; `tuner sync {study.name}` says why.")
     if mlflow["url"]:
         lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
     steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]

@@ -297,6 +297,7 @@ def _mlflow(ledger: Ledger, study_id: int) -> dict[str, Any]:
         "url": study_url(base, experiment, run_id) if experiment and run_id else None,
         "local": not is_server(uri),
         "waiting": ledger.waiting_count(study_id),
+        "aside": len(ledger.aside(study_id)),
     }
 
 
