@@ -22,7 +22,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tuner.learning.pack import Pack, TrainingData, reproducible
+from tuner.learning.pack import TrainingData, reproducible
+from tuner.learning.together import train_together
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import Trial
 
@@ -75,9 +76,7 @@ def tutorial(one: Trial, rows: torch.Tensor) -> None:
 def packed(trials: list[Trial], data: TrainingData) -> None:
     """As we train them."""
     with reproducible():
-        pack = Pack(trials, data, "mse", merged=True)
-        for _ in range(EPOCHS):
-            pack.train_epoch()
+        train_together(trials, data, "mse", None, EPOCHS)
 
 
 def seconds(act: Callable[[], None], device: str) -> float:

@@ -14,7 +14,7 @@ from tuner.data.rows import open_rows
 from tuner.execution import beats
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.packs import TrainablePack, make_pack, reproducibly, training_data
+from tuner.learning.packs import make_pack, reproducibly, training_data
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import layer_sizes
@@ -98,9 +98,7 @@ def _train(
     data: PaddedRows | TrainingData,
 ) -> list[Curve]:
     with reproducibly(data):
-        pack = _restored(place, segment, checkpoints, data)
-        curves = train(pack, segment.last, beats.alive)
-        states = pack.states()
+        curves, states = _trained(place, segment, _starts(place, segment, checkpoints, data), data)
         needed = _needed(curves, states, segment.last == place.epochs)
         return [
             replace(curve, checkpoint=_write(place, trial, state)) if curve.number in needed else curve
@@ -118,15 +116,26 @@ def _data(path: str, counts: tuple[int, int, int], device: str, precision: str) 
     return training_data(rows.train, rows.validation, device, precision)
 
 
-def _restored(
+def _starts(
     place: Workplace, segment: Segment, states: Sequence[Sequence[Checkpoint]], data: PaddedRows | TrainingData
-) -> TrainablePack:
+) -> list[TrialTraining] | None:
     if segment.first == 0:
-        return make_pack(segment.trials, data, place.loss)
-    trainings = [
+        return None
+    return [
         _training(place, trial, state, segment.first, data) for trial, state in zip(segment.trials, states, strict=True)
     ]
-    return make_pack(segment.trials, data, place.loss, trainings)
+
+
+def _trained(
+    place: Workplace, segment: Segment, starts: list[TrialTraining] | None, data: PaddedRows | TrainingData
+) -> tuple[list[Curve], list[TrialTraining]]:
+    """As one pack; on a GPU as many packs side by side as the trials' shapes ask for."""
+    if place.device != "cpu" and not isinstance(data, PaddedRows):
+        from tuner.learning.together import train_together  # noqa: PLC0415  (torch)
+
+        return train_together(segment.trials, data, place.loss, starts, segment.last, beats.alive)
+    pack = make_pack(segment.trials, data, place.loss, starts)
+    return train(pack, segment.last, beats.alive), pack.states()
 
 
 def _training(

@@ -9,7 +9,7 @@ from typing import Final
 from tuner.execution.executors import InlineExecutor
 from tuner.execution.processes import WorkerProcesses
 from tuner.execution.worker import Workplace, run_segment, warm_up
-from tuner.learning import memory, planner
+from tuner.learning import planner
 from tuner.learning.native import planner as native_planner
 from tuner.learning.packs import compiled
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
@@ -69,8 +69,7 @@ class LocalWorkers:
             return native_planner.plan(trials, self._place.features, (train, validation), epochs, self._workers)
         if self._place.device == "cpu":
             return planner.plan(trials, self._place.features, train, epochs, self._workers)
-        free = memory.free(self._place.device)
-        return planner.plan_for_gpu(trials, self._place.features, train, self._workers, free)
+        return planner.deal(trials, self._place.features, train, self._workers)
 
 
 def start_executor(workers: int, gpus: Sequence[str] = ()) -> Executor:

@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tuner.learning import draws
+from tuner.learning import draws, memory
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
+from tuner.learning.gather import Gather, Resident, Streamed
 from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
 from tuner.learning.optimizers import Elementwise, FusedByModel
 from tuner.learning.replay import Replay
@@ -32,19 +33,21 @@ from tuner.spec.work import Trial
 
 T = TypeVar("T")
 
+DATA_SHARE = 0.5  # of a GPU's free memory that the training rows may take
 CHUNK_VALUES = 65_536  # values of a validation chunk: 256 kB, so that it and its activations stay in a core's cache
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Both splits on the device, features padded with zeros to whole cache lines.
+    """Both splits, features padded with zeros to whole cache lines.
 
     Attributes:
-        train_NF: training rows.
+        train_NF: training rows: on the device, or where they would fill it on the host.
         validation_VF: validation rows, and a row of zeros where their number is odd.
         features: real features.
         validation_rows: real validation rows.
         precision: of the products on them: fp32, tf32 or bf16.
+        streamed: the training rows stay on the host, and each batch is copied.
     """
 
     train_NF: Tensor
@@ -52,6 +55,12 @@ class TrainingData:
     features: int
     validation_rows: int
     precision: str = "fp32"
+    streamed: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the models are trained."""
+        return self.validation_VF.device
 
     @classmethod
     def of(
@@ -60,15 +69,24 @@ class TrainingData:
         validation: NDArray[np.float32],
         device: str = "cpu",
         precision: str = "fp32",
+        free: int | None = None,
     ) -> TrainingData:
-        """From (N, F) and (V, F) arrays; rows that need no padding are not copied on the CPU."""
-        return cls(
-            torch.from_numpy(padded(train)).to(device),
-            torch.from_numpy(padded(validation, 2)).to(device),
-            train.shape[1],
-            len(validation),
-            precision,
-        )
+        """From (N, F) and (V, F) arrays; rows that need no padding are not copied on the CPU.
+
+        Args:
+            train: training rows; on a GPU they stay in the host's memory where they need more than half of what is
+                free.
+            validation: validation rows.
+            device: a resolved device.
+            precision: of the products.
+            free: bytes that may be taken; None for what a GPU has free, and for all that it takes on the CPU.
+        """
+        rows_NF = torch.from_numpy(padded(train))
+        there = memory.free(device) if free is None and device.startswith("cuda") else free
+        streamed = there is not None and rows_NF.nbytes > DATA_SHARE * there
+        held_out_VF = torch.from_numpy(padded(validation, 2)).to(device)
+        rows_NF = rows_NF if streamed else rows_NF.to(device)
+        return cls(rows_NF, held_out_VF, train.shape[1], len(validation), precision, streamed)
 
 
 @contextmanager
@@ -108,7 +126,7 @@ class Pack:
         states: Sequence[TrialTraining] | None = None,
         merged: bool | None = None,
     ) -> None:
-        merged = data.train_NF.device.type != "cpu" if merged is None else merged
+        merged = data.device.type != "cpu" if merged is None else merged
         shared = merged_key if merged else pack_key
         if len({shared(trial.point, data.features) for trial in trials}) != 1:
             what = "depth" if merged else "padded layer sizes"
@@ -120,7 +138,7 @@ class Pack:
         self.data, self.loss = data, loss
         self.sizes = [layer_sizes(data.features, point) for point in self.points]
         self.layout = Layout.of(tuple(max(layer) for layer in zip(*map(padded_sizes, self.sizes), strict=True)))
-        self.stack = Stack(self.layout, len(trials), data.train_NF.device, data.precision)
+        self.stack = Stack(self.layout, len(trials), data.device, data.precision)
         if states is None:
             states = [initial_state(trial, data.features) for trial in trials]
         states = [states[i] for i in self._order]
@@ -171,7 +189,8 @@ class Pack:
         self._chunks = _pieces(self.data.validation_rows, _chunk_rows(self.data.validation_VF.shape[1]))
         masks, names = self._masks(), runs([point.activation for point in self.points])
         make = partial(Passes, self.stack, self.data.features, names, masks, self.loss)
-        self._training = {count: _Batch(make(count), self.points, self._optimizer) for _, count in self._batches}
+        batch_of = partial(_Batch, points=self.points, optimizer=self._optimizer, data=self.data)
+        self._training = {count: batch_of(make(count)) for _, count in self._batches}
         self._validation = {count: make(count) for _, count in self._chunks}
         self._order_MN = torch.zeros(len(self.trials), rows, dtype=torch.int64)
         self._device_order_MN = self._order_MN.to(self.stack.device)
@@ -197,7 +216,8 @@ class Pack:
         self._shuffle()
         for start, count in self._batches:
             batch = self._training[count]
-            batch.train(self.data.train_NF, self._device_order_MN[:, start : start + count])
+            order_MN = self._order_MN if self.data.streamed else self._device_order_MN
+            batch.train(order_MN[:, start : start + count])
         values = self.data.train_NF.shape[0] * self.data.features
         train_loss = _mean([batch.passes for batch in self._training.values()], values)
         val_loss = self._validate()
@@ -254,24 +274,26 @@ class _Batch:
     """The batches of one size: gathered rows, a noisy copy where a trial asks for it, and the step on them."""
 
     def __init__(
-        self, passes: Passes, points: Sequence[Hyperparameters], optimizer: Elementwise | FusedByModel
+        self,
+        passes: Passes,
+        points: Sequence[Hyperparameters],
+        optimizer: Elementwise | FusedByModel,
+        data: TrainingData,
     ) -> None:
         self.passes, self._optimizer = passes, optimizer
         models, columns, device = len(points), passes.stack.layout.sizes[0], passes.stack.device
-        self.index_MB = torch.zeros(models, passes.even, dtype=torch.int64, device=device)
-        self.rows_BF = torch.zeros(models * passes.even, columns, device=device)
-        self.target_MBF = self.rows_BF.view(models, passes.even, columns)
+        rows_BF = torch.zeros(models * passes.even, columns, device=device)
+        self._gather: Gather = (Streamed if data.streamed else Resident)(data.train_NF, rows_BF, models)
+        self.target_MBF = rows_BF.view(models, passes.even, columns)
         self.deviations = [point.input_noise for point in points]
         self.noise: dict[int, np.random.Generator] = {}  # of the epoch, shared by the batches of both sizes
         self._noise_MBF = torch.zeros_like(self.target_MBF) if any(self.deviations) else None
         self.input_MBF = self.target_MBF if self._noise_MBF is None else torch.zeros_like(self.target_MBF)
-        self._train_NF = torch.empty(0)
         self._step = Replay(self._train, device)
 
-    def train(self, train_NF: Tensor, order_MB: Tensor) -> None:
+    def train(self, order_MB: Tensor) -> None:
         """One step of every model on these rows."""
-        self._train_NF = train_NF
-        self.index_MB[:, : self.passes.rows] = order_MB
+        self._gather.prepare(order_MB)
         self._draw_noise()
         self._step()
 
@@ -283,7 +305,7 @@ class _Batch:
                 self._noise_MBF[m, :rows, :features] = torch.from_numpy(noise_BF)
 
     def _train(self) -> None:
-        torch.index_select(self._train_NF, 0, self.index_MB.view(-1), out=self.rows_BF)
+        self._gather.gather()
         if self._noise_MBF is not None:
             torch.add(self.target_MBF, self._noise_MBF, out=self.input_MBF)
         self.passes.forward(self.input_MBF)

@@ -70,6 +70,26 @@ def plan_for_gpu(
     return sorted(packs, key=lambda pack: -sum(map(wanted, pack)))
 
 
+def deal(trials: Sequence[Trial], features: int, rows: int, workers: int) -> list[tuple[Trial, ...]]:
+    """One load of about equal work for each GPU's worker, the heaviest first; the worker cuts it into packs.
+
+    Args:
+        trials: any trials that are to be trained for the same epochs.
+        features: real features of a row.
+        rows: training rows.
+        workers: how many there are.
+    """
+    costs = {trial.number: seconds([trial], features, rows, 1) for trial in trials}
+    loads: list[list[Trial]] = [[] for _ in range(max(1, min(workers, len(trials))))]
+
+    def cost(load: list[Trial]) -> float:
+        return sum(costs[trial.number] for trial in load)
+
+    for trial in sorted(trials, key=lambda trial: (-costs[trial.number], trial.number)):
+        min(loads, key=cost).append(trial)
+    return [tuple(load) for load in sorted(loads, key=cost, reverse=True)]
+
+
 def _octaves(trial: Trial, features: int) -> tuple[int, ...]:
     """The power of two below each layer's padded size."""
     return tuple(size.bit_length() for size in padded_sizes(layer_sizes(features, trial.point)))

@@ -43,6 +43,7 @@ class Replay:
     def _replay(self) -> None:
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            # Other packs' threads may allocate meanwhile, which only this thread's capture must not do.
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._step()
         self._graph.replay()
