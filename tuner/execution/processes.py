@@ -112,7 +112,7 @@ class _Worker(threading.Thread):
         self._life: int | None = mine  # closed by the system when this process is gone
         words = [sys.executable, "-c", _MAIN, json.dumps(sys.path), str(theirs.fileno()), str(life)]
         with self._spawning, _sigint_held_back():
-            self._process = subprocess.Popen(words, pass_fds=(theirs.fileno(), life))
+            self._process = subprocess.Popen(words, pass_fds=(theirs.fileno(), life), stdin=subprocess.DEVNULL)
             if self._ending.is_set():
                 self._process.kill()
         theirs.close()
