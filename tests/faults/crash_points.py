@@ -1,11 +1,11 @@
 """Crashes a study at each of its points, one process each, and runs it again; a program, for it forks.
 
-    python crash_points.py FOLDER STORE WORKERS STEP
+    python crash_points.py FOLDER STORE WORKERS FIRST STEP
 
 A point is a statement of any SQLite database (the ledger's and MLflow's; BEGIN and COMMIT are statements), an fsync or
-a rename of Python's. Every STEPth is tried. For each, one line of JSON: the point, what it was, and what was wrong
-afterwards.
-Everything heavy is imported once, before the first fork, and no thread is begun before it.
+a rename of Python's. From the FIRST on every STEPth is tried. For each, one line of JSON: the point, what it was, and
+what was wrong afterwards. Everything heavy is imported once, before the first fork, and no thread is begun
+before it.
 """
 
 from __future__ import annotations
@@ -103,12 +103,13 @@ def tell(**what: object) -> None:
 
 def main() -> None:
     """Try every point until a run has fewer."""
-    root, store, workers, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    root, store = Path(sys.argv[1]), Path(sys.argv[2])
+    workers, first, step = map(int, sys.argv[3:])
     whole = fresh_folder(root / "whole", store)
     assert run_apart(whole, workers, 10**9) == 0, (whole / "out.txt").read_text()
     expected, points = table(whole), int((root / "count.txt").read_text())
     tell(points=points)
-    for point in range(1, points + 1, step):
+    for point in range(first, points + 1, step):
         folder = fresh_folder(root / f"point-{point}", store)
         (root / "note.txt").write_text("nothing: the run had fewer points")
         crashed = run_apart(folder, workers, point)
