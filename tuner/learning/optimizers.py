@@ -57,7 +57,7 @@ class Elementwise:
         self._stack = stack
         rates = [[point.learning_rate] for point in points]
         decays = [[1 - point.learning_rate * point.weight_decay] for point in points]
-        device, wide = stack.device, torch.float64 if stack.device.type != "mps" else torch.float32
+        device, wide = stack.device, stack.wide
         self._rate_M1 = torch.tensor(rates, dtype=wide, device=device)
         self._keep_M1 = torch.tensor(decays, dtype=torch.float32, device=device)
         self._scale_M1 = torch.zeros(len(points), 1, device=device)

@@ -6,6 +6,7 @@ Shapes: M models, B rows of a batch, F features (padded), N training rows, V val
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ from tuner.learning import draws, memory
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
-from tuner.learning.gather import Gather, Resident, Streamed
+from tuner.learning.gather import Gather, Orders, Resident, Streamed
 from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
 from tuner.learning.optimizers import Elementwise, FusedByModel
 from tuner.learning.replay import Replay
 from tuner.learning.rows import padded
 from tuner.learning.stack import Passes, Stack, runs
+from tuner.learning.staged import Fetched, Staged
 from tuner.learning.start import initial_state
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import Trial
@@ -146,28 +148,34 @@ class Pack:
         self.best_MP = torch.zeros_like(self.stack.parameters_MP)
         self.best_values = [state.best_value for state in states]
         self.best_epochs = [state.best_epoch for state in states]
+        self._best_values_M = torch.tensor(self.best_values, dtype=self.stack.wide, device=data.device)
+        self._losses_2M = torch.zeros(2, len(trials), dtype=self.stack.wide, device=data.device)
+        self._fetched = Fetched(self._losses_2M)
+        self._merged = merged
         self._restore(states)
         self._optimizer = (Elementwise if merged else FusedByModel)(self.stack, self.points)
         self._prepare_passes()
 
     def _restore(self, states: Sequence[TrialTraining]) -> None:
+        """One copy for each buffer, in the stream in which the pack is made and trained."""
         stack = self.stack
-        for m, state in enumerate(states):
-            self._place(stack.parameters_MP, m, state.parameters)
-            self._place(stack.first_moments_MP, m, state.first_moments)
-            self._place(stack.second_moments_MP, m, state.second_moments)
-            self._place(self.best_MP, m, state.best)
+        for rows_MP, name in (
+            (stack.parameters_MP, "parameters"),
+            (stack.first_moments_MP, "first_moments"),
+            (stack.second_moments_MP, "second_moments"),
+            (self.best_MP, "best"),
+        ):
+            host_MP = torch.zeros(rows_MP.shape)
+            for m, state in enumerate(states):
+                for to, values in self._pairs(host_MP[m : m + 1], getattr(state, name), m):
+                    to.copy_(torch.from_numpy(values))
+            rows_MP.copy_(host_MP)
         stack.steps.fill_(states[0].steps)
 
-    def _place(self, rows_MP: Tensor, m: int, row_P: NDArray[np.float32]) -> None:
-        """Put a trial's row, padded as its own sizes are, into the pack's."""
-        for to, values in self._pairs(rows_MP[m : m + 1], row_P, m):
-            to.copy_(torch.from_numpy(values))
-
-    def _row(self, rows_MP: Tensor, m: int) -> NDArray[np.float32]:
+    def _row(self, host_MP: Tensor, m: int) -> NDArray[np.float32]:
         """A trial's row, padded as its own sizes are."""
         row_P = np.zeros(Layout.of(padded_sizes(self.sizes[m])).length, np.float32)
-        for values, to in self._pairs(rows_MP[m : m + 1].cpu(), row_P, m):
+        for values, to in self._pairs(host_MP[m : m + 1], row_P, m):
             to[:] = values.numpy()
         return row_P
 
@@ -192,8 +200,8 @@ class Pack:
         batch_of = partial(_Batch, points=self.points, optimizer=self._optimizer, data=self.data)
         self._training = {count: batch_of(make(count)) for _, count in self._batches}
         self._validation = {count: make(count) for _, count in self._chunks}
-        self._order_MN = torch.zeros(len(self.trials), rows, dtype=torch.int64)
-        self._device_order_MN = self._order_MN.to(self.stack.device)
+        self._orders = Orders([trial.seed for trial in self.trials], rows, self.data.train_NF.device)
+        self._finish = Replay(self.stack.device)
 
     def _masks(self) -> list[Tensor | None]:
         """Ones where a hidden unit is real; None where zero padding stays zero by itself."""
@@ -202,9 +210,11 @@ class Pack:
             real = [
                 size if _stays_zero(p.activation) else s[layer] for p, s in zip(self.points, self.sizes, strict=True)
             ]
-            units = torch.arange(size, device=self.stack.device)
-            needed = any(count < size for count in real)
-            masks.append(torch.stack([(units < count).float() for count in real]).unsqueeze(1) if needed else None)
+            if all(count == size for count in real):
+                masks.append(None)
+            else:
+                mask_M1O = (torch.arange(size) < torch.tensor(real).view(-1, 1, 1)).float()
+                masks.append(mask_M1O.to(self.stack.device))
         return masks
 
     def train_epoch(self) -> Epoch:
@@ -212,58 +222,62 @@ class Pack:
 
         Each trial visits the rows in an order of its own, drawn from its seed and the epoch.
         """
+        deque(self.launch(), maxlen=0)
+        return self.collect()
+
+    def launch(self) -> Iterator[None]:
+        """Launch an epoch, step by step, so that other packs' steps can be launched between.
+
+        On a GPU nothing here waits for what is launched: what the host brings (the order, noise, rows that stay on the
+        host) comes from pinned memory, and what it takes (the losses) waits for `collect`, once an epoch.
+        """
         self.epoch += 1
-        self._shuffle()
-        for start, count in self._batches:
-            batch = self._training[count]
-            order_MN = self._order_MN if self.data.streamed else self._device_order_MN
-            batch.train(order_MN[:, start : start + count])
-        values = self.data.train_NF.shape[0] * self.data.features
-        train_loss = _mean([batch.passes for batch in self._training.values()], values)
-        val_loss = self._validate()
-        self._keep_best(val_loss)
-        return Epoch(self._in_given_order(train_loss), self._in_given_order(val_loss), time.time())
-
-    def _shuffle(self) -> None:
-        rows = self._order_MN.shape[1]
-        for m, trial in enumerate(self.trials):
-            self._order_MN[m] = torch.from_numpy(draws.order(trial.seed, self.epoch, rows))
-        self._device_order_MN.copy_(self._order_MN)
+        order_MN = self._orders.take(self.epoch)
         noise = {m: draws.noise(t.seed, self.epoch) for m, t in enumerate(self.trials) if t.point.input_noise > 0}
-        for batch in self._training.values():
-            batch.noise = noise
+        for start, count in self._batches:
+            self._training[count].train(order_MN[:, start : start + count], noise)
+            yield
+        self._finish(self._measure)
+        self._fetched.send()
+        if self._merged:
+            self._orders.draw(self.epoch + 1)  # while the device is at work
 
-    def _validate(self) -> list[float]:
-        models = len(self.trials)
-        for start, count in self._chunks:
-            passes = self._validation[count]
-            chunk_MVF = self.data.validation_VF[start : start + passes.even].expand(models, -1, -1)
-            passes.forward(chunk_MVF)
-            passes.add_loss(chunk_MVF)
-        return _mean(list(self._validation.values()), self.data.validation_rows * self.data.features)
-
-    def _keep_best(self, val_loss: list[float]) -> None:
+    def collect(self) -> Epoch:
+        """Wait for the epoch that was launched."""
+        train_loss, val_loss = self._fetched.wait().tolist()
         for m, value in enumerate(val_loss):
             if value < self.best_values[m]:
                 self.best_values[m], self.best_epochs[m] = value, self.epoch
-                self.best_MP[m] = self.stack.parameters_MP[m]
+        return Epoch(self._in_given_order(train_loss), self._in_given_order(val_loss), time.time())
+
+    def _measure(self) -> None:
+        """The validation, both mean losses of every model, and the weights of new best epochs."""
+        for start, count in self._chunks:
+            passes = self._validation[count]
+            chunk_MVF = self.data.validation_VF[start : start + passes.even].expand(len(self.trials), -1, -1)
+            passes.forward(chunk_MVF)
+            passes.add_loss(chunk_MVF)
+        train_loss_M = self._mean([batch.passes for batch in self._training.values()], self.data.train_NF.shape[0])
+        val_loss_M = self._mean(list(self._validation.values()), self.data.validation_rows)
+        torch.stack([train_loss_M, val_loss_M], out=self._losses_2M)
+        better_M = val_loss_M < self._best_values_M
+        torch.where(better_M, val_loss_M, self._best_values_M, out=self._best_values_M)
+        torch.where(better_M.unsqueeze(1), self.stack.parameters_MP, self.best_MP, out=self.best_MP)
+
+    def _mean(self, passes: list[Passes], rows: int) -> Tensor:
+        return torch.stack([one.losses(self._merged) for one in passes]).sum(0) / (rows * self.data.features)
 
     def states(self) -> list[TrialTraining]:
         """Each trial's whole state, in the order in which the trials were given."""
-        steps = int(self.stack.steps)
-        return self._in_given_order([self._state(m, steps) for m in range(len(self.trials))])
+        stack, steps = self.stack, int(self.stack.steps)
+        buffers = (stack.parameters_MP, stack.first_moments_MP, stack.second_moments_MP, self.best_MP)
+        host = [rows_MP.cpu() for rows_MP in buffers]
+        return self._in_given_order([self._state(host, m, steps) for m in range(len(self.trials))])
 
-    def _state(self, m: int, steps: int) -> TrialTraining:
-        stack = self.stack
+    def _state(self, host: list[Tensor], m: int, steps: int) -> TrialTraining:
+        parameters, first, second, best = (self._row(host_MP, m) for host_MP in host)
         return TrialTraining(
-            self._row(stack.parameters_MP, m),
-            self._row(stack.first_moments_MP, m),
-            self._row(stack.second_moments_MP, m),
-            self._row(self.best_MP, m),
-            self.best_values[m],
-            self.best_epochs[m],
-            self.epoch,
-            steps,
+            parameters, first, second, best, self.best_values[m], self.best_epochs[m], self.epoch, steps
         )
 
     def _in_given_order(self, values: list[T]) -> list[T]:
@@ -285,24 +299,30 @@ class _Batch:
         rows_BF = torch.zeros(models * passes.even, columns, device=device)
         self._gather: Gather = (Streamed if data.streamed else Resident)(data.train_NF, rows_BF, models)
         self.target_MBF = rows_BF.view(models, passes.even, columns)
-        self.deviations = [point.input_noise for point in points]
-        self.noise: dict[int, np.random.Generator] = {}  # of the epoch, shared by the batches of both sizes
-        self._noise_MBF = torch.zeros_like(self.target_MBF) if any(self.deviations) else None
+        self._deviations = [point.input_noise for point in points]
+        self._noise_MBF = torch.zeros_like(self.target_MBF) if any(self._deviations) else None
+        self._noise = None if self._noise_MBF is None else Staged(self._noise_MBF)
         self.input_MBF = self.target_MBF if self._noise_MBF is None else torch.zeros_like(self.target_MBF)
-        self._step = Replay(self._train, device)
+        self._step = Replay(device)
 
-    def train(self, order_MB: Tensor) -> None:
-        """One step of every model on these rows."""
+    def train(self, order_MB: Tensor, noise: dict[int, np.random.Generator]) -> None:
+        """One step of every model on these rows.
+
+        Args:
+            order_MB: their numbers.
+            noise: where the noise of the models that ask for it comes from, shared by the batches of both sizes.
+        """
         self._gather.prepare(order_MB)
-        self._draw_noise()
-        self._step()
+        if self._noise is not None:
+            self._draw_noise(self._noise, noise)
+        self._step(self._train)
 
-    def _draw_noise(self) -> None:
-        rows, features = self.passes.rows, self.passes.features
-        for m, draw in self.noise.items():
-            if self._noise_MBF is not None:
-                noise_BF = draw.standard_normal((rows, features), dtype=np.float32) * np.float32(self.deviations[m])
-                self._noise_MBF[m, :rows, :features] = torch.from_numpy(noise_BF)
+    def _draw_noise(self, staged: Staged, noise: dict[int, np.random.Generator]) -> None:
+        rows, features, buffer_MBF = self.passes.rows, self.passes.features, staged.buffer()
+        for m, draw in noise.items():
+            noise_BF = draw.standard_normal((rows, features), dtype=np.float32) * np.float32(self._deviations[m])
+            buffer_MBF[m, :rows, :features] = torch.from_numpy(noise_BF)
+        staged.send()
 
     def _train(self) -> None:
         self._gather.gather()
@@ -322,11 +342,6 @@ def _pieces(rows: int, size: int) -> list[tuple[int, int]]:
 def _chunk_rows(columns: int) -> int:
     """Validation rows measured at once: an even number, by the width of a row alone."""
     return max(32, CHUNK_VALUES // columns // 2 * 2)
-
-
-def _mean(passes: list[Passes], values: int) -> list[float]:
-    totals = [one.losses() for one in passes]
-    return [sum(parts) / values for parts in zip(*totals, strict=True)]
 
 
 def _stays_zero(activation: str) -> bool:

@@ -46,6 +46,7 @@ class Stack:
 
     def __init__(self, layout: Layout, models: int, device: torch.device, precision: str = "fp32") -> None:
         self.layout, self.device, self.products = layout, device, PRODUCTS[precision]
+        self.wide = torch.float64 if device.type != "mps" else torch.float32  # what sums are made in
         self.parameters_MP = torch.zeros(models, layout.length, device=device)
         self.gradients_MP = torch.zeros_like(self.parameters_MP)
         self.first_moments_MP = torch.zeros_like(self.parameters_MP)
@@ -125,11 +126,15 @@ class Passes:
             self._drop_added_row(dz)
             self.total_MBF.addcmul_(dz, dz)
 
-    def losses(self) -> list[float]:
-        """Each model's total since the last call, summed in float64, slab by slab: no sum spans two models."""
-        sums = torch.stack([slab.sum(dtype=torch.float64) for slab in self.total_MBF]).tolist()
+    def losses(self, merged: bool) -> Tensor:
+        """Each model's total (M,) since the last call; slab by slab, so that no sum spans two models, unless merged."""
+        wide = self.stack.wide
+        if merged:
+            sums_M = self.total_MBF.sum((1, 2), dtype=wide)
+        else:
+            sums_M = torch.stack([slab.sum(dtype=wide) for slab in self.total_MBF])
         self.total_MBF.zero_()
-        return [float(value) for value in sums]
+        return sums_M
 
     def _bce(self, target_MBF: Tensor, y: Tensor, dz: Tensor) -> None:
         torch.ops.aten.softplus.out(y, out=self.loss_MBF)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.learning.checkpoint import plain_weights
+from tuner.learning.epoch import Epoch
 from tuner.learning.packs import TrainablePack, make_pack, reproducibly
 from tuner.learning.rows import PaddedRows
 from tuner.spec.architecture import layer_sizes
@@ -33,18 +34,42 @@ def train(pack: TrainablePack, last: int, on_epoch: Callable[[int], object] | No
     Returns:
         One curve per trial, in the order in which the pack was given them, without checkpoints.
     """
-    first, models = pack.epoch, len(pack.trials)
-    points: list[list[tuple[float, float, float]]] = [[] for _ in range(models)]
-    diverged = [False] * models
-    while pack.epoch < last and not all(diverged):
-        epoch = pack.train_epoch()
-        for m, (train_loss, val_loss) in enumerate(zip(epoch.train_loss, epoch.val_loss, strict=True)):
-            if not diverged[m]:
-                points[m].append((train_loss, val_loss, epoch.at))
-                diverged[m] = not (math.isfinite(train_loss) and math.isfinite(val_loss))
+    record = Record(pack)
+    while pack.epoch < last and not record.all_diverged:
+        record.add(pack.train_epoch())
         if on_epoch is not None:
             on_epoch(pack.epoch)
-    return [_curve(number, first, points[m], diverged[m]) for m, number in enumerate(pack.numbers)]
+    return record.curves()
+
+
+class Record:
+    """The curves of a pack's trials as they grow.
+
+    Args:
+        pack: before the segment's first epoch.
+    """
+
+    def __init__(self, pack: TrainablePack) -> None:
+        self._first, self._numbers = pack.epoch, pack.numbers
+        self._points: list[list[tuple[float, float, float]]] = [[] for _ in self._numbers]
+        self._diverged = [False] * len(self._numbers)
+
+    @property
+    def all_diverged(self) -> bool:
+        """Whether nobody is left to train an epoch for."""
+        return all(self._diverged)
+
+    def add(self, epoch: Epoch) -> None:
+        """Take an epoch; the first loss that is not finite ends its trial's curve."""
+        for m, (train_loss, val_loss) in enumerate(zip(epoch.train_loss, epoch.val_loss, strict=True)):
+            if not self._diverged[m]:
+                self._points[m].append((train_loss, val_loss, epoch.at))
+                self._diverged[m] = not (math.isfinite(train_loss) and math.isfinite(val_loss))
+
+    def curves(self) -> list[Curve]:
+        """One per trial, in the order in which the pack was given them, without checkpoints."""
+        rows = zip(self._numbers, self._points, self._diverged, strict=True)
+        return [_curve(number, self._first, points, diverged) for number, points, diverged in rows]
 
 
 def _curve(number: int, first: int, points: list[tuple[float, float, float]], diverged: bool) -> Curve:
