@@ -1,7 +1,7 @@
 # make demo     from a fresh machine to a finished, exported study on real data (needs Python >= 3.11 and make)
 # make test     the whole test suite
 # make check    format, lint, types, the laws on imports, and the tests
-# make faults   damaged files by the ten thousand (some hours; a small part of them is in make test)
+# make faults   damaged files by the ten thousand (half an hour; a small part of them is in make test)
 # make bench    this project beside its peers, in one table (some minutes)
 # make format   put the code in the project's format
 # make clean    remove what make has made; studies, databases and exports stay
