@@ -53,7 +53,9 @@ def check(trial: Trial, features: int, rows: int, device: str) -> None:
 def ran_out(error: BaseException) -> bool:
     """Whether memory ran out, on the CPU or a GPU."""
     torch = sys.modules.get("torch")
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)  # torch has no class for it
 
 
 def reason(trial: Trial, features: int, rows: int, device: str) -> str:
