@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tuner.spec.work import Trial
 
 ROWS = 6  # of parameters: weights, gradients, two moments, the best weights, and a copy in between
 BUFFERS = 4  # of a batch's values: outputs, slopes, two gradients
+# What runs out outside of torch's allocator has no class of its own: graphs, pinned memory, cuBLAS, torch on the CPU.
+IN_WORDS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: ")
 
 
 def needed(trial: Trial, features: int, rows: int) -> int:
@@ -30,7 +33,8 @@ def free(device: str) -> int | None:
     if device.startswith("cuda"):
         import torch  # noqa: PLC0415  (0.8 s)
 
-        return int(torch.cuda.mem_get_info(device)[0]) + int(torch.cuda.memory_reserved(device))
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, used by nobody
+        return int(torch.cuda.mem_get_info(device)[0]) + int(kept)
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -50,12 +54,14 @@ def check(trial: Trial, features: int, rows: int, device: str) -> None:
         raise MemoryError(f"needs {_size(wanted)}, {_size(there)} are free on {device}")
 
 
-def ran_out(error: BaseException) -> bool:
-    """Whether memory ran out, on the CPU or a GPU."""
+def ran_out(error: BaseException | None) -> bool:
+    """Whether memory ran out, on the CPU or a GPU; be it that only the recording of a graph failed of it."""
+    if error is None:
+        return False
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)  # torch has no class for it
+    return any(words in str(error) for words in IN_WORDS) or ran_out(error.__context__)
 
 
 def reason(trial: Trial, features: int, rows: int, device: str) -> str:
@@ -66,10 +72,12 @@ def reason(trial: Trial, features: int, rows: int, device: str) -> str:
 
 
 def release(device: str) -> None:
-    """Give back what a failed attempt has left behind."""
+    """Give back what a failed attempt has left behind, once the device is done with it."""
+    gc.collect()  # the error's frames may hold one another
     if device.startswith("cuda"):
         import torch  # noqa: PLC0415
 
+        torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
 
 
