@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LONGEST_SENTENCE = 900
+MOST_SHOWN = 100
 
 
 class TunerError(Exception):
@@ -57,11 +58,13 @@ class Problem:
 
 
 class SpecError(InputError):
-    """The declaration has mistakes; `problems` holds every one of them, in the file's order."""
+    """The declaration has mistakes; `problems` holds all of them, in the file's order, its message the first 100."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = [str(problem) for problem in self.problems[:MOST_SHOWN]]
+        more = len(self.problems) - len(lines)
+        super().__init__("\n".join(lines + [f"... and {more} more."] * bool(more)))
 
 
 class DataError(InputError):

@@ -61,6 +61,7 @@ def test_the_shipped_spaces_are_read(path: Path) -> None:
         ("1:30", "1:30"),
         ("'1e-3'", "1e-3"),
         ("0x10", "0x10"),
+        ("１２", "１２"),
         ("[1, a]", [1, "a"]),
     ],
 )
@@ -125,6 +126,7 @@ search:
         ("---\na: 1\n---\nb: 2", "x.yaml:3: must hold one document, got a second one"),
         ("? [a]\n: b", "x.yaml:1: must have words as keys, got a list or a mapping"),
         ("a: [1,\n", "x.yaml:2: must be YAML, got: expected the node content, but found '<stream end>'"),
+        ("a: [" + "1, " * 100_000 + "1]", "x.yaml:1: must hold at most 100,000 keys and values"),
         ("a: \x00", "x.yaml:1: must be text, got the character 0"),
         ("", "x.yaml: must be a mapping with name, data, space and search, got nothing"),
         ("[1, 2]", "x.yaml: must be a mapping with name, data, space and search, got a list"),
@@ -164,6 +166,38 @@ def test_what_does_not_go_together_is_refused_with_the_reason(change: tuple[str,
         assert "data.scaling: must be minmax or none" in mistakes(f"{GOOD.replace(*change)}loss: bce\n")[0]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("bottleneck: 2", "bottleneck: 2\n  float: 1"), "x.yaml:6: space.float: is not a known key"),
+        (("high: 32", "high: 32, int: 1"), "x.yaml:6: space.width.int: is not a known key"),
+        (("sklearn:iris", "a.csv\n  columns: [1]"), "x.yaml:4: data.columns[0]: must be text, got 1"),
+        (("sklearn:iris", '"\\ud800"'), "x.yaml:3: data.source: must be text without halves of characters"),
+        (("sklearn:iris", 'x.csv\n  columns: [a, "\\ud800"]'), "x.yaml:4: data.columns[1]: must be text without"),
+        (("name: x", 'name: x\n"a\\nb\\e[2J": 1'), "x.yaml:2: a\\nb\\x1b[2J: is not a known key"),
+        (("bottleneck: 2", f"bottleneck: 2\n  ? {'x' * 5000}\n  : 1"), "x.yaml:6: space.xxx"),
+        (("bottleneck: 2", "bottleneck: 2\n  input_noise: {type: float, low: 0.0, high: 1.0, step: 1e-300}"),
+         "x.yaml:6: space.input_noise.step: must be at least the range from low to high by 1,000,000,000, got 1e-300"),
+        (("trials: 3", "trials: 3\n  sampler: grid"), "x.yaml:4: space: must yield at most 1,000,000 points"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_one_sentence_about_its_own_key(change: tuple[str, str], said: str) -> None:
+    """Keys named as pydantic names its kinds, lists with nothing right in them, odd keys, endless grids."""
+    wide = GOOD.replace("high: 32}", "high: 32}\n  input_noise: {type: float, low: 0.0, high: 1.0, step: 1e-6}")
+    (found,) = mistakes((wide if "grid" in change[1] else GOOD).replace(*change))
+    assert found.startswith(said)
+    assert found.isprintable()
+    assert len(found) < 1000
+
+
+def test_of_very_many_mistakes_the_first_hundred_are_shown() -> None:
+    """All are known to the error, its message ends with how many more there are."""
+    with pytest.raises(SpecError) as error:
+        read_spec_text(GOOD + "".join(f"a{number}: 1\n" for number in range(250)), "x")
+    assert len(error.value.problems) == 250
+    assert str(error.value).split("\n")[99:] == [str(error.value.problems[99]), "... and 150 more."]
+
+
 def test_overrides_are_typed_and_checked_like_the_file() -> None:
     """They replace a value or what is inside one; their mistakes name them, not a line of the file."""
     spec = read_spec_text(
@@ -201,6 +235,10 @@ def test_a_mapping_is_a_declaration_too() -> None:
     """Python's dictionaries are checked as files are."""
     spec = read_spec_text(GOOD, "x")
     assert spec_from_mapping(spec.model_dump(mode="json")) == spec
+    with pytest.raises(
+        SpecError, match="spec: must be a mapping of plain values, got: 'object' object is not iterable"
+    ):
+        spec_from_mapping({"name": object()})
     with pytest.raises(SpecError, match=r"spec: search\.trials: must be a whole number, got 2\.5"):
         spec_from_mapping({**spec.model_dump(mode="json"), "search": {"trials": 2.5, "epochs": 1}})
 

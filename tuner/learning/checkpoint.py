@@ -43,19 +43,25 @@ class TrialTraining:
 
 
 _ROWS = ("parameters", "first_moments", "second_moments", "best")
+_SLACK = 2**24  # for all that is small beside a state
 
 
 def write(path: Path, training: TrialTraining, sizes: tuple[int, ...]) -> Checkpoint:
     """Write a state beside its place and rename it there.
 
     No fsync, for none belongs on the training path: a file that a power cut tore fails its digest and is trained again.
+
+    Raises:
+        MemoryError: there is no room for the content.
     """
     header = {
         "sizes": json.dumps(sizes),
         "best_value": training.best_value.hex(),
         "counts": json.dumps([training.best_epoch, training.epoch, training.steps]),
     }
-    content = save({name: getattr(training, name) for name in _ROWS}, header)
+    rows = {name: getattr(training, name) for name in _ROWS}
+    _expect_memory(2 * sum(row.nbytes for row in rows.values()))
+    content = save(rows, header)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
@@ -69,10 +75,15 @@ def write(path: Path, training: TrialTraining, sizes: tuple[int, ...]) -> Checkp
 
 
 def read(checkpoint: Checkpoint) -> TrialTraining | None:
-    """The state, or None where the file is missing or is not what was written."""
+    """The state, or None where the file is missing or is not what was written.
+
+    Raises:
+        MemoryError: there is no room for it.
+    """
     content = _content(checkpoint)
     if content is None:
         return None
+    _expect_memory(len(content))
     header = _header(content)
     best_epoch, epoch, steps = json.loads(header["counts"])
     rows = load(content)
@@ -86,6 +97,11 @@ def read(checkpoint: Checkpoint) -> TrialTraining | None:
         epoch,
         steps,
     )
+
+
+def _expect_memory(size: int) -> None:
+    """Raise MemoryError where so many bytes cannot be had: safetensors' allocations end the process where they fail."""
+    np.empty(size + _SLACK, np.uint8)
 
 
 def best_weights(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]] | None:

@@ -20,7 +20,9 @@ from tuner.spec.work import derive_seed
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The searched hyperparameters as Optuna's distributions."""
-    return {name: _distribution(value) for name, value in space.searched().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that `high` is no whole number of steps above `low`: none has to be
+        return {name: _distribution(value) for name, value in space.searched().items()}
 
 
 def _distribution(value: Distribution) -> BaseDistribution:

@@ -17,7 +17,6 @@ from tuner.spec.strict_yaml import Document, Path_, dotted, parse, read_text, re
 from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
 
 LONGEST_SHOWN = 60
-_TAGS = {"fixed", "float", "int", "categorical", "function-before[_seconds(), float]"}
 _BLOCKS: dict[Path_, type[BaseModel]] = {
     (): StudySpec, ("data",): DataSpec, ("space",): SearchSpace, ("search",): SearchSpec, ("final",): FinalSpec,
 }  # fmt: skip
@@ -58,7 +57,11 @@ def read_spec_text(text: str, source: str, overrides: Sequence[str] = ()) -> Stu
 
 def spec_from_mapping(mapping: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudySpec:
     """The declaration that a mapping holds, as its file would."""
-    return _checked(Document(json.loads(json.dumps(mapping, default=list))), "spec", overrides)
+    try:
+        plain = json.loads(json.dumps(mapping, default=list))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise refused("spec", f"must be a mapping of plain values, got: {error}") from None
+    return _checked(Document(plain), "spec", overrides)
 
 
 def _checked(document: Document, source: str, overrides: Sequence[str]) -> StudySpec:
@@ -68,7 +71,7 @@ def _checked(document: Document, source: str, overrides: Sequence[str]) -> Study
         spec = StudySpec.model_validate(document.value)
     except ValidationError as error:
         locate = _Locator(document, source, origins)
-        problems += [locate.problem(details) for details in error.errors(include_url=False)]
+        problems += [locate.problem(details) for details in error.errors(include_url=False) if not _follows(details)]
         raise SpecError(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)) from None
     if problems:
         raise SpecError(problems)
@@ -120,9 +123,16 @@ class _Locator:
         return 1 if self._document.lines else None
 
 
+def _follows(details: ErrorDetails) -> bool:
+    """A list that is too short for pydantic only because its items, which are named themselves, were left out."""
+    return details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]
+
+
 def _path(details: ErrorDetails) -> Path_:
-    """The key that an error is about, without the tags that pydantic puts between."""
-    path = tuple(step for step in details["loc"] if step not in _TAGS)
+    """The key that an error is about, without the kind that pydantic puts behind a hyperparameter's name."""
+    path = details["loc"]
+    if path[:1] == ("space",):
+        path = path[:2] + path[3:]
     return path + tuple(details.get("ctx", {}).get("key", ()))
 
 
@@ -151,6 +161,7 @@ def _says(text: str) -> _Rule:
 
 _RULES: dict[str, _Rule] = {
     "string_type": _says("must be text"),
+    "string_unicode": _says("must be text without halves of characters"),
     "int_type": _says("must be a whole number"),
     "int_from_float": _says("must be a whole number"),
     "float_type": _says("must be a number"),

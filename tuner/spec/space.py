@@ -5,6 +5,7 @@ A plain value is fixed, a mapping is searched, in Optuna's own words (`type`, `l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -15,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from tuner.spec.architecture import encoder_sizes, parameter_count
 
 Scalar = bool | int | float | str
+MOST_STEPS = 1_000_000_000  # in a range of real numbers: more cannot be told apart by Optuna's decimals
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
 
 
@@ -41,6 +43,8 @@ class FloatDistribution(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         _check_range(self.low, self.high, self.log, self.step is not None)
+        if self.step is not None and self.high - self.low > self.step * MOST_STEPS:
+            raise mistake(f"must be at least the range from low to high by {MOST_STEPS:,}, got {self.step}", "step")
         return self
 
 
@@ -220,6 +224,19 @@ def smallest(value: IntParameter) -> int:
     return int(min(number for _, number in _named_values(value)))
 
 
+def grid_size(value: Distribution) -> float:
+    """How many values a distribution has; infinity for a continuous range."""
+    if isinstance(value, FloatDistribution):
+        return math.inf if value.step is None else _steps(value.low, value.high, value.step) + 1
+    if isinstance(value, IntDistribution):
+        return (value.high - value.low) // value.step + 1
+    return len(value.choices)
+
+
+def _steps(low: float, high: float, step: float) -> int:
+    return int((high - low) / step + 1e-9)
+
+
 def grid_values(value: Distribution) -> list[Scalar]:
     """Every value of a distribution that has finitely many.
 
@@ -229,7 +246,7 @@ def grid_values(value: Distribution) -> list[Scalar]:
     if isinstance(value, FloatDistribution):
         if value.step is None:
             raise ValueError("a continuous range has no grid")
-        return [value.low + i * value.step for i in range(int((value.high - value.low) / value.step + 1e-9) + 1)]
+        return [value.low + i * value.step for i in range(_steps(value.low, value.high, value.step) + 1)]
     if isinstance(value, IntDistribution):
         return list(range(value.low, value.high + 1, value.step))
     return list(value.choices)

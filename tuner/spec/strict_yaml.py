@@ -29,14 +29,15 @@ from yaml.events import (
 from tuner.errors import Problem, SpecError
 
 MOST_BYTES = 1_000_000
+MOST_VALUES = 100_000  # keys counted as well: a second or two of PyYAML
 DEEPEST = 20
 LONGEST_NUMBER = 400
 
 Path_ = tuple[str | int, ...]
 
-_INTEGER = re.compile(r"[-+]?\d+")
-_FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?")
-_LEADING_ZERO = re.compile(r"[-+]?0\d+")
+_INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
+_LEADING_ZERO = re.compile(r"[-+]?0\d+", re.ASCII)
 _WORDS: dict[str, bool | float | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -119,6 +120,7 @@ class _Builder:
         self.problems: list[Problem] = []
         self._open: list[_Container] = []
         self._documents = 0
+        self._values = 0
 
     def take(self, event: Event) -> None:
         """The next event of the parser."""
@@ -132,11 +134,18 @@ class _Builder:
         elif (tag := getattr(event, "tag", None)) is not None:
             raise refused(self._source, f"must not use tags, got {tag}", line)
         elif isinstance(event, ScalarEvent):
+            self._count(line)
             self._scalar(event, line)
         elif isinstance(event, MappingStartEvent | SequenceStartEvent):
+            self._count(line)
             self._begin({} if isinstance(event, MappingStartEvent) else [], line)
         elif isinstance(event, MappingEndEvent | SequenceEndEvent):
             self._open.pop()
+
+    def _count(self, line: int) -> None:
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise refused(self._source, f"must hold at most {MOST_VALUES:,} keys and values", line)
 
     def _scalar(self, event: ScalarEvent, line: int) -> None:
         inside = self._open[-1] if self._open else None

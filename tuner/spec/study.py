@@ -8,13 +8,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tuner.spec.space import Frozen, SearchSpace, grid_values, mistake
+from tuner.spec.space import Frozen, SearchSpace, grid_size, mistake
 
 Scaling = Literal["minmax", "standard", "none"]
 Loss = Literal["mse", "bce"]
 Sampler = Literal["tpe", "random", "sobol", "gp", "grid"]
 Pruner = Literal["halving", "hyperband", "median", "none"]
 
+MOST_GRID_POINTS = 1_000_000  # Optuna lists them all; as many as there can be trials
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -22,24 +23,32 @@ def _seconds(value: object) -> object:
     """`10m`, `1.5h`, `90s`, `2d` or a number of seconds."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])", value)
     if match is None:
         raise mistake(f"must be a time such as 90s, 10m, 1.5h or 2d, got {value!r}")
     return float(match[1]) * _UNITS[match[2]]
 
 
 def _device(value: str) -> str:
-    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", value) is None:
         raise mistake(f"must be auto, cpu, cuda, cuda:N or mps, got {value!r}")
     return value
 
 
+def _whole(value: str) -> str:
+    """Halves of characters (lone surrogates) cannot be written down; pydantic sees them in constrained texts alone."""
+    if not value.isprintable() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise mistake(f"must be text without halves of characters, got {value[:40]!r}")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_whole)]
 Seconds = Annotated[
     float,
     BeforeValidator(_seconds, json_schema_input_type=float | str),
     Field(gt=0),
 ]
-Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
 
 
 class DataSpec(Frozen):
@@ -49,7 +58,7 @@ class DataSpec(Frozen):
         min_length=1,
         description="sklearn:digits, or a path beside this file: table.csv, .parquet, arrays.npy, .npz, images/",
     )
-    array: str | None = Field(None, description="The array's name inside an .npz file.")
+    array: Text | None = Field(None, description="The array's name inside an .npz file.")
     columns: Names | None = Field(None, description="Only these columns of a table.")
     exclude: Names | None = Field(None, description="All columns of a table but these.")
     scaling: Scaling = Field("minmax", description="Fitted on the training split alone.")
@@ -140,7 +149,11 @@ class StudySpec(Frozen):
     @model_validator(mode="after")
     def _grid_is_large_enough(self) -> Self:
         if self.search.sampler == "grid":
-            points = prod(len(grid_values(value)) for value in self.space.searched().values())
+            points = prod(grid_size(value) for value in self.space.searched().values())
+            if points > MOST_GRID_POINTS:
+                raise mistake(
+                    f"must yield at most {MOST_GRID_POINTS:,} points with sampler grid, got {points:,}", "space"
+                )
             if self.search.trials > points:
                 raise mistake(
                     f"must be at most {points}, the points of the grid, got {self.search.trials}", "search", "trials"
