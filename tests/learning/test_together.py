@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 import torch
 from plain import digits, plain_losses, trial
 
-from tuner.learning import memory
+from tuner.learning import draws, memory, together
+from tuner.learning.gather import Orders
 from tuner.learning.pack import Pack, TrainingData, reproducible
 from tuner.learning.planner import GPU_SHARE, deal, plan_for_gpu, seconds
+from tuner.learning.staged import Fetched, Staged
 from tuner.learning.together import train_together, waves
 from tuner.learning.training import train
 from tuner.spec.work import Trial
@@ -55,7 +59,7 @@ def test_packs_side_by_side_train_as_the_plain_loop_does(device: str) -> None:
 
 
 def test_packs_side_by_side_are_each_as_if_alone() -> None:
-    """Threads change no bit: every pack of the plan trained by itself has the same losses and states."""
+    """Company changes no bit: every pack of the plan trained by itself has the same losses and states."""
     trials, data = of_all_shapes(12), TrainingData.of(*digits())
     with reproducible():
         curves, states = train_together(trials, data, "mse", None, 3)
@@ -89,6 +93,98 @@ def test_a_diverging_trial_ends_alone() -> None:
     assert [curve.diverged for curve in curves] == [False, False, True, False, False, False]
     assert not math.isfinite(curves[2].train_loss[-1] + curves[2].val_loss[-1])
     assert all(curve.last == 3 for curve in curves if not curve.diverged)
+
+
+def test_packs_one_after_the_other_are_the_packs_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one wave or a pack at a time: the same bits, for every trial."""
+    trials, data = of_all_shapes(9), TrainingData.of(*digits())
+    curves, states = train_together(trials, data, "mse", None, 3)
+    monkeypatch.setattr(together, "LANES", 1)
+    assert all(len(wave) == 1 for wave in waves(plan_for_gpu(trials, 64, 300, 1, None), 64, 300, None))
+    again, others = train_together(trials, data, "mse", None, 3)
+    for one, other, state, other_state in zip(curves, again, states, others, strict=True):
+        assert (one.number, one.train_loss, one.val_loss) == (other.number, other.train_loss, other.val_loss)
+        assert np.array_equal(state.best, other_state.best)
+
+
+def test_a_pack_that_has_diverged_is_trained_no_further() -> None:
+    """Where all of its trials have, it stops after that epoch; the packs beside it go on to the end."""
+    trials, data = of_all_shapes(4), TrainingData.of(*digits())
+    hopeless = trial(9, learning_rate=1e25, depth=4)
+    ended: list[int] = []
+    curves, states = train_together([hopeless, *trials], data, "mse", None, 3, ended.append)
+    assert [curve.last for curve in curves] == [1, 3, 3, 3, 3]
+    assert [state.epoch for state in states] == [1, 3, 3, 3, 3]
+    packs = len(plan_for_gpu(trials, 64, 300, 1, None))
+    assert ended == [1] * (packs + 1) + [2] * packs + [3] * packs
+
+
+def test_a_pack_that_is_dropped_is_gone() -> None:
+    """Nothing in it holds itself alive: the next wave gets its memory without waiting for the garbage collector."""
+    data = TrainingData.of(*digits(), free=1)
+    with reproducible():
+        pack = Pack([trial(0, input_noise=0.1)], data, "mse", merged=True)
+        train(pack, 1)
+    stack = weakref.ref(pack.stack)
+    gc.disable()
+    try:
+        del pack
+        assert stack() is None
+    finally:
+        gc.enable()
+
+
+def test_an_order_drawn_ahead_is_the_order_of_its_epoch() -> None:
+    """Drawn while the epoch before is trained, or when it is asked for: each trial's own order."""
+    orders = Orders([5, 7], 90, torch.device("cpu"))
+    first = orders.take(1)
+    ahead = orders.draw(2)
+    assert np.array_equal(first, [draws.order(seed, 1, 90) for seed in (5, 7)])
+    assert orders.take(2) is ahead
+    assert np.array_equal(ahead, [draws.order(seed, 2, 90) for seed in (5, 7)])
+    assert np.array_equal(orders.take(3), [draws.order(seed, 3, 90) for seed in (5, 7)])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_the_host_sends_arrives_in_order(device: str) -> None:
+    """Many fillings without a word from the device: each is what the work launched after it reads."""
+    to = torch.zeros(1000, device=device)
+    staged, seen = Staged(to), torch.zeros(50, 1000, device=device)
+    for number in range(50):
+        staged.buffer().fill_(number)
+        staged.send()
+        seen[number] = to
+    fetched = Fetched(seen)
+    fetched.send()
+    assert np.array_equal(fetched.wait(), np.tile(np.arange(50.0)[:, None], 1000))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_packs_that_come_and_go_leave_the_others_alone(device: str) -> None:
+    """A pack ends, and its recorded steps with it, while others go on, three times over: the losses stay the same."""
+    trials, rows = of_all_shapes(6), digits()
+    data, hopeless = TrainingData.of(*rows, device), trial(9, learning_rate=1e25, depth=4)
+    first, second, third = (train_together([*trials, hopeless], data, "mse", None, 6)[0] for _ in range(3))
+    for one, other, another in zip(first[:-1], second[:-1], third[:-1], strict=True):
+        assert one.val_loss == other.val_loss == another.val_loss
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_host_waits_for_nothing_while_it_launches(streamed: bool) -> None:
+    """Once all is recorded, torch's own watch finds no synchronisation in an epoch's launch."""
+    data = TrainingData.of(*digits(), device="cuda:0", free=1 if streamed else None)
+    with reproducible(), torch.cuda.stream(torch.cuda.Stream()):
+        pack = Pack([trial(m, input_noise=0.1 * m) for m in range(3)], data, "mse")
+        train(pack, 3)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in pack.launch():
+                pass
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        pack.collect()
 
 
 @pytest.mark.parametrize("device", DEVICES)
