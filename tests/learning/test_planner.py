@@ -1,11 +1,17 @@
 """Claims about the planner: it loses no trial, mixes no shapes, fits the cache and feeds every worker."""
 
+import gc
+
+import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import trial
 
 from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
-from tuner.learning.memory import needed
+from tuner.learning.memory import packed
+from tuner.learning.pack import Pack, TrainingData
 from tuner.learning.planner import CACHE_BYTES, GPU_SHARE, plan, plan_for_gpu, seconds
 from tuner.spec.architecture import layer_sizes
 
@@ -59,11 +65,41 @@ def test_a_pack_is_thought_cheaper_than_its_trials_alone() -> None:
 def test_a_gpus_packs_are_of_one_depth_and_fit_its_memory(points, features, workers, free) -> None:
     """Packs partition the trials; each can be merged, wastes less than half a layer, and fits its share of memory."""
     trials = [trial(number, **point) for number, point in enumerate(points)]
-    packs = plan_for_gpu(trials, features, 1000, workers, free)
+    packs = plan_for_gpu(trials, features, (1000, 100), workers, free)
     assert sorted(one.number for pack in packs for one in pack) == list(range(len(trials)))
     for pack in packs:
         assert len({merged_key(one.point, features) for one in pack}) == 1
         layers = zip(*(padded_sizes(layer_sizes(features, one.point)) for one in pack), strict=True)
         assert all(max(layer) < 2 * min(layer) for layer in layers)
-        most = max(needed(one, features, 1000) for one in pack)
-        assert len(pack) == 1 or free is None or len(pack) * most <= GPU_SHARE * free
+        assert len(pack) == 1 or free is None or packed(pack, features, (1000, 100)) <= GPU_SHARE * free
+
+
+@pytest.mark.parametrize("free", [None, 1], ids=["resident", "streamed"])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("rows", "features", "widths", "batch"),
+    [
+        ((1400, 180), 64, (112, 113), 64),
+        ((5000, 999), 784, (256, 200), 256),
+        ((5000, 1000), 32, (400, 300, 390), 64),
+        ((90, 1), 5, (16,), 100),
+    ],
+)
+def test_a_packs_memory_is_told_before_it_is_made(rows, features, widths, batch, noise, free) -> None:
+    """Every tensor that a pack holds is counted: no more than was told, and no less than half of it."""
+    arrays = (np.zeros((count, features), np.float32) for count in rows)
+    data = TrainingData.of(*arrays, free=free)
+    trials = [trial(m, width=width, batch_size=batch, input_noise=noise * (m == 0)) for m, width in enumerate(widths)]
+    gc.collect()
+    before = _tensors()
+    pack = Pack(trials, data, "mse", merged=True)
+    after = _tensors()
+    held = sum(after[place] for place in after.keys() - before.keys())
+    assert len(pack.trials) == len(trials)
+    assert packed(trials, features, rows) / 2 <= held <= packed(trials, features, rows)
+
+
+def _tensors() -> dict[int, int]:
+    """Bytes of every storage that there is, by its address."""
+    tensors = [one for one in gc.get_objects() if type(one) is torch.Tensor]
+    return {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}

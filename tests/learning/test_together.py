@@ -63,7 +63,7 @@ def test_packs_side_by_side_are_each_as_if_alone() -> None:
     trials, data = of_all_shapes(12), TrainingData.of(*digits())
     with reproducible():
         curves, states = train_together(trials, data, "mse", None, 3)
-        packs = plan_for_gpu(trials, 64, len(data.train_NF), 1, None)
+        packs = plan_for_gpu(trials, 64, (300, 101), 1, None)
         assert len(packs) >= 4
         for members in packs:
             pack = Pack(members, data, "mse", merged=True)
@@ -100,7 +100,7 @@ def test_packs_one_after_the_other_are_the_packs_side_by_side(monkeypatch: pytes
     trials, data = of_all_shapes(9), TrainingData.of(*digits())
     curves, states = train_together(trials, data, "mse", None, 3)
     monkeypatch.setattr(together, "LANES", 1)
-    assert all(len(wave) == 1 for wave in waves(plan_for_gpu(trials, 64, 300, 1, None), 64, 300, None))
+    assert all(len(wave) == 1 for wave in waves(plan_for_gpu(trials, 64, (300, 101), 1, None), 64, (300, 101), None))
     again, others = train_together(trials, data, "mse", None, 3)
     for one, other, state, other_state in zip(curves, again, states, others, strict=True):
         assert (one.number, one.train_loss, one.val_loss) == (other.number, other.train_loss, other.val_loss)
@@ -115,7 +115,7 @@ def test_a_pack_that_has_diverged_is_trained_no_further() -> None:
     curves, states = train_together([hopeless, *trials], data, "mse", None, 3, ended.append)
     assert [curve.last for curve in curves] == [1, 3, 3, 3, 3]
     assert [state.epoch for state in states] == [1, 3, 3, 3, 3]
-    packs = len(plan_for_gpu(trials, 64, 300, 1, None))
+    packs = len(plan_for_gpu(trials, 64, (300, 101), 1, None))
     assert ended == [1] * (packs + 1) + [2] * packs + [3] * packs
 
 
@@ -206,11 +206,11 @@ def test_rows_that_stay_on_the_host_are_the_same_rows(device: str) -> None:
 def test_what_is_trained_at_the_same_time_fits(free: int) -> None:
     """No wave needs more than the memory it may take, but for a pack that alone does; none is lost or doubled."""
     trials = of_all_shapes(30)
-    packs = plan_for_gpu(trials, 64, 500, 1, free)
-    made = waves(packs, 64, 500, free)
+    packs = plan_for_gpu(trials, 64, (500, 90), 1, free)
+    made = waves(packs, 64, (500, 90), free)
     assert [pack for wave in made for pack in wave] == packs
     for wave in made:
-        wanted = sum(len(pack) * max(memory.needed(one, 64, 500) for one in pack) for pack in wave)
+        wanted = sum(memory.packed(pack, 64, (500, 90)) for pack in wave)
         assert wanted <= GPU_SHARE * free or len(wave) == 1
 
 

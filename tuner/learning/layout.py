@@ -21,11 +21,22 @@ if TYPE_CHECKING:
     Rows = TypeVar("Rows", NDArray[np.float32], Tensor)
 
 LINE = 16  # float32 values in a cache line, and in an AVX-512 register
+CHUNK_VALUES = 65_536  # values of a validation chunk: 256 kB, so that it and its activations stay in a core's cache
 
 
 def padded_sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Every layer's size rounded up to whole cache lines."""
     return tuple(-(-size // LINE) * LINE for size in sizes)
+
+
+def pieces(rows: int, size: int) -> list[tuple[int, int]]:
+    """(start, count) of consecutive pieces of at most `size` rows, the last one smaller."""
+    return [(start, min(size, rows - start)) for start in range(0, rows, size)]
+
+
+def chunk_rows(columns: int) -> int:
+    """Validation rows that torch's stack measures at once: an even number, by the width of a row alone."""
+    return max(32, CHUNK_VALUES // columns // 2 * 2)
 
 
 @dataclass(frozen=True, slots=True)

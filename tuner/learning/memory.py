@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.learning.layout import Layout, padded_sizes
+from tuner.learning.layout import Layout, chunk_rows, padded_sizes, pieces
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial
 
@@ -26,6 +27,28 @@ def needed(trial: Trial, features: int, rows: int) -> int:
     """
     sizes = padded_sizes(layer_sizes(features, trial.point))
     return 4 * (ROWS * Layout.of(sizes).length + BUFFERS * min(rows, trial.point.batch_size) * sum(sizes))
+
+
+def packed(trials: Sequence[Trial], features: int, rows: tuple[int, int]) -> int:
+    """Bytes that torch's stack takes for a pack of these trials, padded to the largest; the data left out.
+
+    Args:
+        trials: of one batch size and depth.
+        features: real features of a row.
+        rows: training rows and validation rows.
+
+    `needed` is the least that any kind of pack gets by with; here every buffer is made beforehand, for batches and
+    validation chunks of both sizes, and `tests/learning/test_planner.py` counts them.
+    """
+    shapes = (padded_sizes(layer_sizes(features, trial.point)) for trial in trials)
+    sizes: tuple[int, ...] = tuple(max(layer) for layer in zip(*shapes, strict=True))
+    batches = {count for _, count in pieces(rows[0], trials[0].point.batch_size)}
+    chunks = {count for _, count in pieces(rows[1], chunk_rows(sizes[0]))}
+    passes = 3 * sum(sizes[1:]) - sizes[len(sizes) // 2] + sizes[-1] + 1  # z, h and dz; two of the losses; ones
+    copies = 7 if any(trial.point.input_noise > 0 for trial in trials) else 3  # rows, noise, inputs, and their stages
+    values = sum((count + 1) * (passes + copies * sizes[0] + 1) for count in batches)
+    values += sum((count + 1) * passes for count in chunks)
+    return 4 * len(trials) * (ROWS * Layout.of(sizes).length + values + sum(sizes) + rows[0])
 
 
 def free(device: str) -> int | None:

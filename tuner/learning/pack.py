@@ -23,7 +23,7 @@ from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
 from tuner.learning.gather import Gather, Orders, Resident, Streamed
-from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
+from tuner.learning.layout import Layout, chunk_rows, merged_key, pack_key, padded_sizes, pieces
 from tuner.learning.optimizers import Elementwise, FusedByModel
 from tuner.learning.replay import Replay
 from tuner.learning.rows import padded
@@ -36,7 +36,6 @@ from tuner.spec.work import Trial
 T = TypeVar("T")
 
 DATA_SHARE = 0.5  # of a GPU's free memory that the training rows may take
-CHUNK_VALUES = 65_536  # values of a validation chunk: 256 kB, so that it and its activations stay in a core's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +192,8 @@ class Pack:
 
     def _prepare_passes(self) -> None:
         rows, batch = self.data.train_NF.shape[0], self.points[0].batch_size
-        self._batches = _pieces(rows, batch)
-        self._chunks = _pieces(self.data.validation_rows, _chunk_rows(self.data.validation_VF.shape[1]))
+        self._batches = pieces(rows, batch)
+        self._chunks = pieces(self.data.validation_rows, chunk_rows(self.data.validation_VF.shape[1]))
         masks, names = self._masks(), runs([point.activation for point in self.points])
         make = partial(Passes, self.stack, self.data.features, names, masks, self.loss)
         batch_of = partial(_Batch, points=self.points, optimizer=self._optimizer, data=self.data)
@@ -332,16 +331,6 @@ class _Batch:
         self.passes.add_loss(self.target_MBF)
         self.passes.backward(self.input_MBF)
         self._optimizer.step()
-
-
-def _pieces(rows: int, size: int) -> list[tuple[int, int]]:
-    """(start, count) of consecutive pieces of at most `size` rows, the last one smaller."""
-    return [(start, min(size, rows - start)) for start in range(0, rows, size)]
-
-
-def _chunk_rows(columns: int) -> int:
-    """Validation rows measured at once: an even number, by the width of a row alone."""
-    return max(32, CHUNK_VALUES // columns // 2 * 2)
 
 
 def _stays_zero(activation: str) -> bool:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import ceil
 
 from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
-from tuner.learning.memory import needed
+from tuner.learning.memory import packed
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial
 
@@ -47,27 +47,27 @@ def plan(trials: Sequence[Trial], features: int, rows: int, epochs: int, workers
 
 
 def plan_for_gpu(
-    trials: Sequence[Trial], features: int, rows: int, workers: int, free: int | None
+    trials: Sequence[Trial], features: int, rows: tuple[int, int], workers: int, free: int | None
 ) -> list[tuple[Trial, ...]]:
     """Packs for training these trials on GPUs, the largest first.
 
     Args:
         trials: any trials that are to be trained for the same epochs.
         features: real features of a row.
-        rows: training rows.
+        rows: training rows and validation rows.
         workers: how many packs can run at once.
         free: bytes of memory that can be had; None where nobody tells.
     """
 
     def wanted(trial: Trial) -> int:
-        return needed(trial, features, rows)
+        return packed([trial], features, rows)
 
     groups = _grouped(trials, lambda trial: (*merged_key(trial.point, features), *_octaves(trial, features)))
     packs = []
     for group in groups:
-        room = len(group) if free is None else GPU_SHARE * free / max(map(wanted, group))
+        room = len(group) if free is None else GPU_SHARE * free * len(group) / packed(group, features, rows)
         packs += _split(sorted(group, key=wanted), workers if len(groups) < workers else 1, room)
-    return sorted(packs, key=lambda pack: -sum(map(wanted, pack)))
+    return sorted(packs, key=lambda pack: -packed(pack, features, rows))
 
 
 def deal(trials: Sequence[Trial], features: int, rows: int, workers: int) -> list[tuple[Trial, ...]]:

@@ -43,8 +43,7 @@ def train_together(
     Returns:
         Each trial's curve, without a checkpoint, and its state, in the order of `trials`.
     """
-    device, rows = data.device, data.train_NF.shape[0]
-    there = memory.free(str(device))
+    rows, there = (data.train_NF.shape[0], data.validation_rows), memory.free(str(data.device))
     begun = dict(zip((trial.number for trial in trials), states or (), strict=states is not None))
     results: dict[int, tuple[Curve, TrialTraining]] = {}
     with reproducible(data.precision):
@@ -62,13 +61,13 @@ def train_together(
 
 
 def waves(
-    packs: Sequence[tuple[Trial, ...]], features: int, rows: int, free: int | None
+    packs: Sequence[tuple[Trial, ...]], features: int, rows: tuple[int, int], free: int | None
 ) -> list[list[tuple[Trial, ...]]]:
     """The packs in groups that memory and `LANES` hold side by side, the order kept; who needs more is alone."""
     made: list[list[tuple[Trial, ...]]] = []
     left = 0.0
     for pack in packs:
-        wanted = len(pack) * max(memory.needed(trial, features, rows) for trial in pack)
+        wanted = memory.packed(pack, features, rows)
         if not made or len(made[-1]) == LANES or (free is not None and wanted > left):
             made.append([])
             left = 0.0 if free is None else GPU_SHARE * free
