@@ -54,7 +54,7 @@ def _own_stream(device: torch.device) -> Iterator[torch.cuda.Stream]:
 
     Never the stream that `torch.cuda.graph` takes by itself, the same one for the whole process: a graph's products
     use the workspace of the stream that they were recorded on, so two packs' graphs would use one at the same time;
-    and where a graph ends, torch 2.11 to 2.13 free that workspace, which other graphs go on using (pytorch #193402).
+    and where a graph ends, torch 2.13 frees that workspace, which other graphs go on using (pytorch #193402).
     The graphs of one pack are replayed one after the other and end together, so they may share.
     """
     current = torch.cuda.current_stream(device)
