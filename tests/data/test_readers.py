@@ -174,6 +174,7 @@ def test_images_that_do_not_fit_are_named(tmp_path: Path) -> None:
         DataError, match=r"images: its images must be of one size, got 6 x 5 \(a.png\) and 7 x 5 \(b.png\)."
     ):
         read(tmp_path, "images")
+    (folder / "a.png").write_bytes(png(folder))
     (folder / "b.png").write_bytes(png(folder)[:90])
     with pytest.raises(DataError, match=r"images: b.png: must be a whole PNG or JPEG image"):
         read(tmp_path, "images")

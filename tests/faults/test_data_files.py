@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from read_damaged import KINDS
 
 from tuner.data.readers import load
@@ -105,6 +106,17 @@ def test_a_claim_of_terabytes_is_refused(claim: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         load(DataSpec(source=source), tmp_path)
     assert str(error.value).startswith(f"{source}: {said}")
+
+
+def test_an_image_of_another_size_takes_no_memory(tmp_path: Path) -> None:
+    """Some hundred bytes that claim 80 million pixels beside a small image: refused for their size, not decoded."""
+    (tmp_path / "images").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "images/a.png")
+    (tmp_path / "images/b.png").write_bytes(png_that_claims(10_000, 8_000))
+    with pytest.raises(
+        DataError, match=r"^images: its images must be of one size, got 8 x 8 \(a.png\) and 10000 x 8000"
+    ):
+        load(DataSpec(source="images"), tmp_path)
 
 
 NAMES = {"csv": 'a,"b\nc\x1b[2J"\n1,x\n2,3\n4,5\n', "long csv": f"a,{'b' * 100_000}\n1,x\n2,3\n4,5\n"}

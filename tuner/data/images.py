@@ -23,27 +23,28 @@ def read_images(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the reade
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
     if not files:
         raise DataError("must hold .png or .jpg files, got none.")
-    images = [_read(file) for file in files]
+    first = _read(files[0])
+    images = [first, *(_read(file, (files[0].name, first.shape)) for file in files[1:])]
     coloured = any(image.ndim == 3 for image in images)
     images = [np.repeat(image[..., None], 3, axis=2) if coloured and image.ndim == 2 else image for image in images]
-    first = images[0].shape
-    for file, image in zip(files, images, strict=True):
-        if image.shape != first:
-            raise DataError(
-                f"its images must be of one size, got {_size(first)} ({files[0].name})"
-                f" and {_size(image.shape)} ({file.name})."
-            )
+    shape = images[0].shape
     values = np.stack(images).reshape(len(images), -1).astype(np.float64)
-    return values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*first)), first
+    return values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*shape)), shape
 
 
-def _read(file: Path) -> NDArray[np.generic]:
+def _read(file: Path, like: tuple[str, tuple[int, ...]] | None = None) -> NDArray[np.generic]:
+    """An image's pixels; its size is held against that of the image `like` (name, shape) before it takes any memory."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only this source needs it
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=["PNG", "JPEG"]) as image:
+                if like is not None and image.size[::-1] != like[1][:2]:
+                    raise DataError(
+                        f"its images must be of one size, got {_size(like[1])} ({like[0]})"
+                        f" and {_size(image.size[::-1])} ({file.name})."
+                    )
                 grey = image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F")
                 plain = (
                     image if image.mode.startswith("I") or image.mode == "F" else image.convert("L" if grey else "RGB")
