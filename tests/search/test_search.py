@@ -9,9 +9,11 @@ from collections.abc import Callable
 import optuna
 import pytest
 
-from tuner.search.loop import Round, Search, best
+from tuner.search import history
+from tuner.search.loop import Round, Search, best, quiet_optuna
 from tuner.search.rebuild import optuna_study
 from tuner.search.rungs import cohort_size, expected_epochs, halve, rungs
+from tuner.search.samplers import distributions, make_sampler
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
 
@@ -110,6 +112,51 @@ def test_grid_visits_every_point_once() -> None:
     trials, ends = play(spec(space=space, sampler="grid", trials=12, cohort=5))
     points = {(t.point.learning_rate, t.point.width, t.point.weight_decay) for t in trials.values()}
     assert len(points) == len(ends) == 12
+
+
+def test_grid_visits_every_point_once_however_many_there_are() -> None:
+    """Beyond the limit of the history that other samplers are shown, too: 400 points in 400 trials."""
+    space = {
+        "learning_rate": {"type": "categorical", "choices": [1e-3 * n for n in range(1, 21)]},
+        "width": {"type": "int", "low": 16, "high": 35},
+        "bottleneck": 4,
+    }
+    declared = spec(space=space, sampler="grid", trials=400, cohort=10, pruner="none", epochs=1)
+    assert declared.search.trials >= history.LIMIT + 100
+    trials, _ = play(declared)
+    assert len({(one.point.learning_rate, one.point.width) for one in trials.values()}) == 400
+
+
+def optunas_own(declared: StudySpec) -> list[dict[str, object]]:
+    """What Optuna proposes in the same cohorts with a storage of its own, where every trial has one epoch."""
+    with quiet_optuna():
+        study, searched = optuna.create_study(sampler=make_sampler(declared)), distributions(declared.space)
+        while left := declared.search.trials - len(study.trials):
+            asked = [study.ask(searched) for _ in range(min(left, cohort_size(declared.search)))]
+            for one in asked:
+                study.tell(one, (math.log10(one.params["learning_rate"]) + 2) ** 2 + 1)
+    return [one.params for one in study.trials]
+
+
+@pytest.mark.parametrize(("sampler", "size", "limit"), [("tpe", 60, 30), ("gp", 14, 11)])
+def test_the_search_shows_its_sampler_a_bounded_history(
+    sampler: str, size: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit Optuna's own proposals as long as there are no more trials than the limit, then other ones."""
+    declared = spec(sampler=sampler, pruner="none", epochs=1, trials=size, cohort=12)
+    plain, same = optunas_own(declared), 12 * (limit // 12 + 1)
+
+    def proposed() -> list[dict[str, object]]:
+        trials, _ = play(declared)
+        return [{name: trials[n].point.as_dict()[name] for name in plain[0]} for n in sorted(trials)]
+
+    assert size < history.LIMIT
+    assert proposed() == plain
+    monkeypatch.setattr(history, "LIMIT", limit)
+    monkeypatch.setattr(history, "BEST", limit // 2)
+    bounded = proposed()
+    assert bounded[:same] == plain[:same]
+    assert all(one != other for one, other in zip(bounded[same:], plain[same:], strict=True))
 
 
 def test_halving_lets_a_third_climb_by_validation_loss() -> None:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 LIMIT = 300
 BEST = 200  # where the optimum is looked for, the second model has to be fine; with 64 results were worse
-BOUNDED = ("tpe", "gp")  # samplers that model the past; the grid has to know every point that was visited
+BOUNDED = ("tpe", "gp")  # samplers that model the past; the others only count
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
