@@ -20,6 +20,7 @@ from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import spec_from_mapping
 
 TUNER = (sys.executable, "-m", "tuner")
+NO_BF16 = "precision: bf16 needs a CUDA device, and this study trains on cpu.\n"
 
 
 def tuner(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -145,6 +146,8 @@ def test_a_csv_of_ones_own_goes_to_an_export_by_editing_three_lines(tmp_path: Pa
         (("run", "tiny.yaml", "--set", "search.tirals=3"), 2, "did you mean trials?"),
         (("run", "tiny.yaml", "--set", "space.depth=1"), 2, "space.depth was"),
         (("run", "tiny.yaml", "--set", "device=cuda:9"), 2, "device: expected a device that is there"),
+        (("run", "tiny.yaml", "--set", "precision=bf16"), 2, NO_BF16),
+        (("validate", "tiny.yaml", "--set", "precision=bf16"), 2, NO_BF16),
         (("show", "tinny"), 2, "study tinny: there is none of that name; did you mean tiny?\n"),
         (("export", "tinny", "x"), 2, "did you mean tiny?"),
         (("train", "tiny.yaml"), 2, "space.width: must be a plain value to train one model"),
