@@ -167,6 +167,23 @@ def test_lost_checkpoints_are_trained_again_to_the_same_bits(workspace: Path, un
     assert table(workspace) == undisturbed
 
 
+def test_a_study_that_goes_on_in_a_copy_of_its_folder_leaves_the_original_alone(
+    workspace: Path, undisturbed: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No state of the original is removed or used; both end with the undisturbed table."""
+    assert stop_after_some_epochs().outcome == "stopped"
+    copy = tmp_path_factory.mktemp("copy") / "study"
+    shutil.copytree(workspace, copy)
+    before = {path: path.read_bytes() for path in (workspace / ".tuner").rglob("*.safetensors")}
+    assert before
+    monkeypatch.chdir(copy)
+    assert tuner.run(tiny(), workers=0).outcome == "finished"
+    assert {path: path.read_bytes() for path in (workspace / ".tuner").rglob("*.safetensors")} == before
+    monkeypatch.chdir(workspace)
+    assert tuner.run(tiny(), workers=0).outcome == "finished"
+    assert table(workspace) == table(copy) == undisturbed
+
+
 def test_a_larger_budget_goes_on_and_repeats_itself(workspace: Path, undisturbed: str, mlflow_store: Path) -> None:
     """13 trials, then 20: the first 13 stay as they are; stopped half-way in another folder, the same 20."""
     tuner.run(tiny(), workers=0)

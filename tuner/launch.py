@@ -140,7 +140,7 @@ class Launch:
         self._ledger.record_event(study.id, "run", body)
 
     def _check_continuation(self, known: StudyRecord) -> None:
-        before = StudySpec.model_validate_json(known.spec_json)
+        before = known.spec
         changes = [c for c in changed_keys(before, self._spec) if not c.key.startswith(CONTINUABLE)]
         if changes:
             listed = "; ".join(f"{c.key} was {c.old} and is now {c.new}" for c in changes)
@@ -187,7 +187,7 @@ class Launch:
             p.features,
             self._spec.loss,
             self._device,
-            str(folder.absolute()),
+            str(folder),  # not absolute: a study that goes on in a copy of its folder must leave the original alone
             self._spec.search.epochs,
             self._spec.precision,
         )

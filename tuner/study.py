@@ -86,7 +86,7 @@ class Study:
 
     def __init__(self, ledger: Ledger, record: StudyRecord, outcome: Outcome | None) -> None:
         self.name, self.outcome = record.name, outcome
-        self.spec = StudySpec.model_validate_json(record.spec_json)
+        self.spec = record.spec
         self.state = record.state
         self._record = record
         self.records = ledger.trials(record.id)
@@ -328,7 +328,7 @@ def _overview(record: StudyRecord, trials: Sequence[TrialRecord]) -> Overview:
         record.name,
         record.state,
         sum(trial.state is not TrialState.RUNNING for trial in trials),
-        StudySpec.model_validate_json(record.spec_json).search.trials,
+        record.spec.search.trials,
         None if best is None else best.value,
         record.created_at,
     )

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.data.prepare import prepared_path
-from tuner.errors import StudyError, TrackingError
+from tuner.errors import LedgerError, StudyError, TrackingError
 from tuner.ledger.checks import contradictions
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, best_trial
 from tuner.places import FOLDER, database_url
-from tuner.spec.study import StudySpec
 from tuner.tracking.audit import differences
 from tuner.tracking.store import tracking_uri
 
@@ -62,7 +61,10 @@ def _chosen(ledger: Ledger, name: str | None) -> list[StudyRecord]:
 
 
 def _diagnosed(ledger: Ledger, record: StudyRecord, mlflow: bool) -> Diagnosis:
-    problems = list(contradictions(ledger, record))
+    try:
+        problems = list(contradictions(ledger, record))
+    except LedgerError as error:
+        return Diagnosis(record.name, (str(error),))
     if mlflow:
         try:
             problems += differences(ledger, record, tracking_uri())
@@ -119,7 +121,7 @@ def _unneeded(ledger: Ledger, everything: bool) -> Iterator[tuple[str, list[Path
 
 
 def _prepared(record: StudyRecord) -> Path:
-    spec = StudySpec.model_validate_json(record.spec_json)
+    spec = record.spec
     return prepared_path(FOLDER, record.fingerprint, spec)
 
 

@@ -130,3 +130,7 @@ def test_a_moved_clock_changes_nothing(
     assert table(workspace) == undisturbed(LONGER)
     assert disagreements(workspace) == []
     assert "Traceback" not in (workspace / "out.txt").read_text()
+    ledger = Ledger.open("sqlite:///tuner.db")
+    runs = [event.at for event in ledger.events(1) if event.kind == "run"]
+    ledger.close()
+    assert max(runs) - min(runs) > 3600  # the moved clocks were there, and were believed

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.measurements import Best, best_of
 from tuner.ledger.records import StudyRecord, TrialRecord
-from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, TrialState
 
 _WITH_REASON = {TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE}
@@ -16,6 +15,7 @@ _WITH_REASON = {TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, Trial
 def contradictions(ledger: Ledger, study: StudyRecord) -> Iterator[str]:
     """What does not fit together in a study's record, a sentence each."""
     trials, curves = ledger.trials(study.id), ledger.curves(study.id)
+    ledger.events(study.id)  # raises where one cannot be read, as the others do
     yield from _of_numbers(ledger, study, trials)
     spans = ledger.epoch_spans(study.id)
     for trial in trials:
@@ -68,7 +68,7 @@ def _of_segments(ledger: Ledger, study: StudyRecord, trials: list[TrialRecord]) 
 def _of_state(study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:
     if study.state != "finished":
         return
-    budget = StudySpec.model_validate_json(study.spec_json).search.trials
+    budget = study.spec.search.trials
     running = sum(trial.state is TrialState.RUNNING for trial in trials)
     if running or len(trials) != budget:
         yield f"it is finished with a budget of {budget} trials, but has {len(trials)}, {running} of them running"

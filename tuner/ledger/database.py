@@ -52,9 +52,15 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One transaction that sees one state of the ledger."""
-        with self._sentences("read"), self._reader.begin() as connection:
-            yield connection
+        """One transaction that sees one state of the ledger; a row that cannot be read is the ledger's fault."""
+        try:
+            with self._sentences("read"), self._reader.begin() as connection:
+                yield connection
+        except (ValueError, TypeError, KeyError) as error:
+            raise LedgerError(
+                f"{self.where}: the ledger must hold what the tuner wrote, but a row is damaged"
+                f" ({self._without_password(_first_line(error))}); restore it from a copy"
+            ) from None
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

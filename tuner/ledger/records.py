@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tuner.errors import LedgerError
 from tuner.spec.architecture import Hyperparameters
+from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
 StudyState = Literal["running", "stopped", "finished"]
@@ -40,6 +42,21 @@ class StudyRecord:
     created_at: float
     changed_at: float
     versions: dict[str, str]
+
+    @property
+    def spec(self) -> StudySpec:
+        """The declaration, read.
+
+        Raises:
+            LedgerError: it is not one that the tuner wrote.
+        """
+        try:
+            return StudySpec.model_validate_json(self.spec_json)
+        except ValueError:
+            raise LedgerError(
+                f"study {self.name}: the ledger must hold its declaration as the tuner wrote it, but it is damaged;"
+                " restore the ledger from a copy."
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

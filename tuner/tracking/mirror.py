@@ -12,7 +12,6 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import OutboxRow, StudyRecord, TrialRecord
 from tuner.ledger.table import trials_csv
 from tuner.spec.canonical import to_yaml
-from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking import content
 from tuner.tracking.direct import DirectExperiments, is_known
@@ -130,7 +129,7 @@ class Mirror:
     def _publish_study(self, rows: Sequence[OutboxRow]) -> None:
         kinds = {row.kind for row in rows}
         if "study" in kinds:
-            spec = StudySpec.model_validate_json(self._study.spec_json)
+            spec = self._study.spec
             self._runs.log(self._parent, tags=content.study_tags(self._study))
             self._runs.log_dataset(self._parent, content.dataset(self._study))
             self._runs.log_text(self._parent, to_yaml(spec), "config.yaml")
