@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from disturbed import disagreements, is_worker, left_behind, run_tuner, start_tuner, table
+from disturbed import TUNER, disagreements, is_worker, left_behind, run_tuner, start_tuner, table
 from studies import fresh_folder, tiny
 
 import tuner
@@ -117,7 +117,7 @@ def test_a_moved_clock_changes_nothing(
     (workspace / "study.yaml").write_text(json.dumps(LONGER))
     for move in moves:
         with (workspace / "out.txt").open("a") as out:
-            command = ["faketime", "-f", move, shutil.which("python") or "python", "-m", "tuner", "run", "study.yaml"]
+            command = ["faketime", "-f", move, *TUNER, "run", "study.yaml"]
             environment = {**os.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
             run = subprocess.Popen(command, cwd=workspace, env=environment, stdout=out, stderr=out)
         try:
