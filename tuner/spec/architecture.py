@@ -8,12 +8,22 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from tuner.spec.space import Activation
+    from tuner.spec.space import Activation, Kind, Norm
 
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """One point of the search space: all that a trial's training depends on beside seed, data and epochs."""
+    """One point of the search space: all that a trial's training depends on beside seed, data and epochs.
+
+    What a record of an earlier version does not name has the value that it was trained with.
+
+    Attributes:
+        sparsity: weight of the code's mean absolute value in the training loss; 0 for any kind but sparse.
+        beta: weight of the code's Kullback-Leibler divergence from the prior; 0 for any kind but variational.
+        dropout: share of hidden units that are left out of a training step.
+        taper: how fast the hidden layers narrow; see `encoder_sizes`.
+        norm: what stands before every activation.
+    """
 
     learning_rate: float
     batch_size: int
@@ -23,6 +33,12 @@ class Hyperparameters:
     bottleneck: int
     weight_decay: float
     input_noise: float
+    kind: Kind = "plain"
+    sparsity: float = 0.0
+    beta: float = 0.0
+    dropout: float = 0.0
+    taper: float = 1.0
+    norm: Norm = "none"
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -38,19 +54,19 @@ class Hyperparameters:
         return asdict(self)
 
 
-def encoder_sizes(features: int, depth: int, width: int, bottleneck: int) -> tuple[int, ...]:
+def encoder_sizes(features: int, depth: int, width: int, bottleneck: int, taper: float = 1.0) -> tuple[int, ...]:
     """Units of each layer from the input to the code, both included; the decoder mirrors them.
 
     `depth` hidden layers, falling geometrically from `width` towards `bottleneck`: hidden layer i of depth d has
-    width * (bottleneck / width) ** (i / d) units, rounded.
+    width * (bottleneck / width) ** (taper * i / d) units, rounded. With taper 0 all of them have `width` units.
     """
-    hidden = (round(width * (bottleneck / width) ** (i / depth)) for i in range(depth))
+    hidden = (round(width * (bottleneck / width) ** (taper * i / depth)) for i in range(depth))
     return (features, *hidden, bottleneck)
 
 
 def layer_sizes(features: int, point: Hyperparameters) -> tuple[int, ...]:
     """Units of every layer of the autoencoder, input and output included."""
-    encoder = encoder_sizes(features, point.depth, point.width, point.bottleneck)
+    encoder = encoder_sizes(features, point.depth, point.width, point.bottleneck, point.taper)
     return encoder + encoder[-2::-1]
 
 

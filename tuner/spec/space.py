@@ -18,6 +18,8 @@ from tuner.spec.architecture import encoder_sizes, parameter_count
 Scalar = bool | int | float | str
 MOST_STEPS = 1_000_000_000  # in a range of real numbers: more cannot be told apart by Optuna's decimals
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
+Kind = Literal["plain", "denoising", "sparse", "variational"]
+Norm = Literal["none", "layer"]
 
 
 def mistake(message: str, *key: str) -> PydanticCustomError:
@@ -94,7 +96,21 @@ class ActivationChoice(_Categorical):
     choices: tuple[Activation, ...] = Field(min_length=1, strict=False, description="The functions to choose from.")
 
 
-Distribution = FloatDistribution | IntDistribution | FloatChoice | IntChoice | ActivationChoice
+class KindChoice(_Categorical):
+    """One of some kinds of autoencoder."""
+
+    choices: tuple[Kind, ...] = Field(min_length=1, strict=False, description="The kinds to choose from.")
+
+
+class NormChoice(_Categorical):
+    """One of some normalisations."""
+
+    choices: tuple[Norm, ...] = Field(min_length=1, strict=False, description="The normalisations to choose from.")
+
+
+Distribution = (
+    FloatDistribution | IntDistribution | FloatChoice | IntChoice | ActivationChoice | KindChoice | NormChoice
+)
 
 
 def _check_range(low: float, high: float, log: bool, stepped: bool) -> None:
@@ -131,6 +147,8 @@ IntParameter = Annotated[
 ActivationParameter = Annotated[
     Annotated[Activation, Tag("fixed")] | Annotated[ActivationChoice, Tag("categorical")], _SEARCHED
 ]
+KindParameter = Annotated[Annotated[Kind, Tag("fixed")] | Annotated[KindChoice, Tag("categorical")], _SEARCHED]
+NormParameter = Annotated[Annotated[Norm, Tag("fixed")] | Annotated[NormChoice, Tag("categorical")], _SEARCHED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +174,10 @@ BOUNDS = {
     "bottleneck": Bounds(1, 65_536),
     "weight_decay": Bounds(0, 100),
     "input_noise": Bounds(0, 100),
+    "sparsity": Bounds(0, 100),
+    "beta": Bounds(0, 1000),
+    "dropout": Bounds(0, 0.9),
+    "taper": Bounds(0, 1),
 }
 
 
@@ -174,6 +196,14 @@ class SearchSpace(Frozen):
     input_noise: FloatParameter = Field(
         0.0, description="Denoising: standard deviation of the Gaussian noise on scaled training inputs."
     )
+    kind: KindParameter = Field("plain", description="What is asked of the code beside a small reconstruction loss.")
+    sparsity: FloatParameter = Field(0.0, description="Sparse: weight of the code's mean absolute value (L1).")
+    beta: FloatParameter = Field(0.0, description="Variational: weight of the divergence from the prior.")
+    dropout: FloatParameter = Field(0.0, description="Share of hidden units left out of a training step.")
+    taper: FloatParameter = Field(
+        1.0, description="How fast hidden layers narrow towards the code: 1 geometrically, 0 not at all."
+    )
+    norm: NormParameter = Field("none", description="layer: normalise every hidden layer before its activation.")
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
