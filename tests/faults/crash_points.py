@@ -95,6 +95,11 @@ def wrongs(folder: Path, expected: str) -> list[str]:
     return found + (["a traceback"] if "Traceback" in (folder / "out.txt").read_text() else [])
 
 
+def counted(path: Path) -> int | None:
+    """How many points a run had that came to its end; None for one that crashed."""
+    return int(path.read_text()) if path.exists() else None
+
+
 def tell(**what: object) -> None:
     """A line for whoever reads our output."""
     sys.stdout.write(f"{json.dumps(what)}\n")
@@ -111,12 +116,13 @@ def main() -> None:
     tell(points=points)
     for point in range(first, points + 1, step):
         folder = fresh_folder(root / f"point-{point}", store)
+        (root / "count.txt").unlink(missing_ok=True)
         (root / "note.txt").write_text("nothing: the run had fewer points")
         crashed = run_apart(folder, workers, point)
         status = run_apart(folder, workers, None)
         found = wrongs(folder, expected) + ([] if status == 0 else [f"the second run ended with status {status}"])
         what = (root / "note.txt").read_text()
-        tell(point=point, crashed=crashed == signal.SIGKILL, what=what, wrong=found)
+        tell(point=point, crashed=crashed == signal.SIGKILL, what=what, wrong=found, points=counted(root / "count.txt"))
         if not found:
             shutil.rmtree(folder)
 

@@ -21,18 +21,22 @@ def test_a_crash_at_any_point_leaves_the_same_study(
 ) -> None:
     """Before each statement and commit of the ledger and of MLflow's store, and each rename: after a crash there and
     one more run the table is the undisturbed one, MLflow agrees, and no traceback or process is left. (A study calls
-    fsync through SQLite's commits alone.)"""
+    fsync through SQLite's commits alone.) How many points a run has depends on how often its publisher came to MLflow
+    while it trained, so on the machine's load: every point that all runs had is crashed at, and a point is missed by a
+    run alone that ended before it."""
     parts = [started(tmp_path / str(first), mlflow_store, workers, first) for first in (1, 2)]
     assert [part.wait() for part in parts] == [0, 0]
-    points = []
+    points, had = [], []
     for first in (1, 2):
         whole, *tried = map(json.loads, (tmp_path / f"{first}.txt").read_text().splitlines())
         assert len(tried) == len(range(first, whole["points"] + 1, 2)) > 150
         points += tried
+        had += [whole["points"], *(point["points"] for point in tried if not point["crashed"])]
     assert [point for point in points if point["wrong"]] == []
     kinds = Counter(point["what"].split()[0] for point in points if point["crashed"])
     assert {"BEGIN", "COMMIT", "INSERT", "UPDATE", "DELETE", "replace"} <= set(kinds)
-    assert sum(kinds.values()) > 0.95 * len(points)
+    assert all(point["crashed"] or point["points"] < point["point"] for point in points)
+    assert sum(kinds.values()) >= min(had) > 300
     tell(f"{sum(kinds.values())} crashes, one at each point, every table the undisturbed one")
 
 
