@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import pickle
@@ -83,6 +84,54 @@ def test_arrays_keep_their_rows_shape(tmp_path: Path) -> None:
     assert data.names[7] == "x1_2"
 
 
+def idx(array: np.ndarray, kind: int = 0x08, type_: str = ">u1") -> bytes:
+    """As the format's own page describes it: magic, big-endian sizes, values."""
+    return bytes([0, 0, kind, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(type_).tobytes()
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-images.idx3-ubyte", "x.idx", "X-IDX3-UBYTE.GZ"])
+def test_idx_files_are_read_by_any_of_their_names(name: str, tmp_path: Path) -> None:
+    """Plain or gzipped, the pixels of (N, H, W) images are N rows of that shape."""
+    pixels = np.random.default_rng(0).integers(0, 256, size=(5, 4, 3))
+    content = idx(pixels)
+    data = read(tmp_path, name, gzip.compress(content) if name.endswith("GZ") else content)
+    assert data.shape == (4, 3)
+    assert (data.values == pixels.reshape(5, 12)).all()
+
+
+@pytest.mark.parametrize(("kind", "type_"), [(0x09, ">i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")])
+def test_idx_values_of_every_type_are_read(kind: int, type_: str, tmp_path: Path) -> None:
+    """Signed, wide and real values, all big-endian."""
+    values = np.random.default_rng(0).integers(-100, 100, size=(6, 2))
+    assert (read(tmp_path, "x.idx", idx(values, kind, type_)).values == values).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "must begin as an IDX file does"),
+        (b"\0\0\x07\2" + bytes(8), "must begin as an IDX file does"),
+        (idx(np.zeros((5, 4)))[:10], "ends within its header"),
+        (idx(np.zeros((5, 4)))[:-1], "must hold 20 bytes behind its header, got 19"),
+        (idx(np.zeros((5, 4))) + b"x", "must hold 20 bytes behind its header, got more"),
+        (b"\0\0\x08\3" + b"\xff" * 12, "bytes behind its header, got 0"),
+        (idx(np.zeros(5)), "must have rows and columns"),
+    ],
+)
+def test_a_damaged_idx_file_is_one_sentence(content: bytes, said: str, tmp_path: Path) -> None:
+    """Also one that claims to be larger than any memory."""
+    with pytest.raises(DataError, match=said) as error:
+        read(tmp_path, "x.idx", content)
+    assert str(error.value).startswith("x.idx: must ")
+
+
+def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    """A megabyte of zeros behind a header that promises 20 bytes is refused after the first of them."""
+    bomb = gzip.compress(idx(np.zeros((5, 4))) + bytes(2**20))
+    with pytest.raises(DataError, match="got more"):
+        read(tmp_path, "x-idx2-ubyte.gz", bomb)
+
+
 def test_folders_of_images_are_read_by_name(tmp_path: Path) -> None:
     """Grey stays grey, one coloured image makes all coloured, other files are passed over."""
     pixels = np.random.default_rng(0).integers(0, 256, size=(4, 5, 6), dtype=np.uint8)
@@ -124,7 +173,7 @@ REFUSED: list[tuple[str, bytes | str, dict[str, object], str]] = [
     ("t.csv", TABLE, {"array": "x"}, "t.csv: data.array names an array inside an .npz file, got a .csv file."),
     ("t.csv", b"a,b\n1,\xff\n", {}, "t.csv: must be a whole CSV table, got: "),
     ("t.parquet", b"PAR1", {}, "t.parquet: must be a whole Parquet table, got: "),
-    ("t.txt", "x", {}, "t.txt: must end in .csv, .parquet, .npy, .npz or be a folder of images, got .txt."),
+    ("t.txt", "x", {}, "t.txt: must end in .csv, .parquet, .npy, .npz, .idx or be a folder of images, got .txt."),
     ("x.npy", npy([1.0, 2.0]), {}, "x.npy: must have rows and columns, got an array of 1 dimension(s); use reshape(-1, 1)."),  # noqa: E501
     ("x.npy", npy([[1j, 2], [3, 4]]), {}, "x.npy: must hold real numbers, got an array of complex128."),
     ("x.npy", npy([["a"], ["b"]]), {}, "x.npy: must hold real numbers, got an array of <U1."),

@@ -7,6 +7,7 @@ in FOLDER is the number of the file that is being read, which `FIRST` begins wit
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
@@ -93,6 +94,14 @@ def _compressed_npz(draw: Draw, _: Path) -> bytes:
     return file.getvalue()
 
 
+def _idx(draw: Draw, _: Path) -> bytes:
+    return b"\0\0\x08\3" + np.array([20, 4, 3], ">u4").tobytes() + draw.bytes(240)
+
+
+def _gzipped_idx(draw: Draw, folder: Path) -> bytes:
+    return gzip.compress(_idx(draw, folder), mtime=0)
+
+
 def _image(kind: str, mode: str) -> Made:
     def made(draw: Draw, _: Path) -> bytes:
         file, grey = io.BytesIO(), Image.fromarray(draw.integers(0, 256, size=(8, 8), dtype=np.uint8))
@@ -107,6 +116,7 @@ KINDS: dict[str, tuple[str, tuple[Made, ...]]] = {
     "parquet": ("t.parquet", (_parquet, _plain_parquet, _checked_parquet)),
     "npy": ("x.npy", (_npy, _fortran_npy)),
     "npz": ("x.npz", (_npz, _compressed_npz)),
+    "idx": ("x.idx", (_idx, _gzipped_idx)),
     "png": ("images/1.png", tuple(_image("PNG", mode) for mode in ("L", "RGB", "P", "I;16", "1", "RGBA"))),
     "jpeg": ("images/1.jpg", tuple(_image("JPEG", mode) for mode in ("L", "RGB", "CMYK"))),
 }

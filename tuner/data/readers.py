@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.arrays import Read, read_npy, read_npz
+from tuner.data.idx import NAME as IDX_NAME
+from tuner.data.idx import read_idx
 from tuner.data.images import read_images
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
@@ -54,7 +56,9 @@ _READERS: dict[str, Callable[[Path, DataSpec], Read]] = {
     ".parquet": _parquet,
     ".npy": read_npy,
     ".npz": read_npz,
+    ".idx": read_idx,
 }
+_ARRAYS = (".npy", ".npz", ".idx")
 
 
 def load(spec: DataSpec, base: Path) -> Dataset:
@@ -111,10 +115,10 @@ def _reader(
         return read_images
     if not stat.S_ISREG(mode):
         raise DataError("must be a regular file or a folder.")
-    kind = path.suffix.lower()
+    kind = ".idx" if IDX_NAME.fullmatch(path.name.lower()) else path.suffix.lower()
     if kind not in _READERS:
         raise DataError(f"must end in {', '.join(_READERS)} or be a folder of images, got {kind or 'no ending'}.")
-    if kind in (".npy", ".npz"):
+    if kind in _ARRAYS:
         _refuse_columns(spec, "an array")
     if spec.array is not None and kind != ".npz":
         raise DataError(f"data.array names an array inside an .npz file, got a {kind} file.")

@@ -56,7 +56,7 @@ class DataSpec(Frozen):
 
     source: str = Field(
         min_length=1,
-        description="sklearn:digits, or a path beside this file: table.csv, .parquet, arrays.npy, .npz, images/",
+        description="sklearn:digits, or a path beside this file: table.csv, .parquet, arrays.npy, .npz, .idx, images/",
     )
     array: Text | None = Field(None, description="The array's name inside an .npz file.")
     columns: Names | None = Field(None, description="Only these columns of a table.")
