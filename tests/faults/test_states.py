@@ -20,17 +20,19 @@ from tuner.errors import DataError
 from tuner.launch import Progress
 from tuner.learning import checkpoint
 from tuner.learning.checkpoint import TrialTraining
+from tuner.spec.architecture import Architecture
 from tuner.spec.reader import spec_from_mapping
 
 Scale = Callable[[int, int], int]
 Tell = Callable[[str], None]
 SIZES = (4, 16, 2, 16, 4)
+SHAPE = Architecture(SIZES)
 
 
 def training() -> TrialTraining:
     """A state in which no two values are equal."""
     draw = np.random.default_rng(0)
-    rows = [draw.normal(size=checkpoint.padded_row(zeros(), SIZES).size).astype(np.float32) for _ in range(4)]
+    rows = [draw.normal(size=checkpoint.padded_row(zeros(), SHAPE).size).astype(np.float32) for _ in range(4)]
     return TrialTraining(*rows, 0.25, 3, 5, 80)
 
 
@@ -47,7 +49,7 @@ def zeros() -> dict[str, np.ndarray]:
 def test_no_damaged_checkpoint_is_read(tmp_path: Path, chance: random.Random, scale: Scale, tell: Tell) -> None:
     """Whatever befalls the bytes, the state is told as missing (and so trained again), never as another one."""
     path, count = tmp_path / "x.safetensors", scale(500, 10_000)
-    kept = checkpoint.write(path, training(), SIZES)
+    kept = checkpoint.write(path, training(), SHAPE)
     content = path.read_bytes()
     for _ in range(count):
         path.write_bytes(damaged(content, chance))

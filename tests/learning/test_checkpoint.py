@@ -25,7 +25,7 @@ def pack() -> Pack:
 def test_a_state_survives_the_file_bit_for_bit(pack, tmp_path) -> None:
     """Every row, the best value and the counts come back as they were."""
     (state,) = pack.states()
-    restored = checkpoint.read(checkpoint.write(tmp_path / "deep" / "x.safetensors", state, pack.sizes[0]))
+    restored = checkpoint.read(checkpoint.write(tmp_path / "deep" / "x.safetensors", state, pack.members.shapes[0]))
     assert restored is not None
     for name in ("parameters", "first_moments", "second_moments", "best"):
         assert np.array_equal(getattr(restored, name), getattr(state, name))
@@ -41,10 +41,10 @@ def test_a_state_survives_the_file_bit_for_bit(pack, tmp_path) -> None:
 def test_the_best_weights_are_a_plain_modules(pack, tmp_path) -> None:
     """They load into the plain module, unpadded, and give its losses."""
     (state,) = pack.states()
-    kept = checkpoint.write(tmp_path / "x.safetensors", state, pack.sizes[0])
+    kept = checkpoint.write(tmp_path / "x.safetensors", state, pack.members.shapes[0])
     weights = checkpoint.best_weights(kept)
     assert weights is not None
-    model = Autoencoder(pack.sizes[0], "sigmoid")
+    model = Autoencoder(pack.members.shapes[0].sizes, "sigmoid")
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     validation = torch.from_numpy(digits()[1])
     with torch.no_grad():
@@ -54,7 +54,7 @@ def test_the_best_weights_are_a_plain_modules(pack, tmp_path) -> None:
 def test_no_damaged_file_is_read(pack, tmp_path) -> None:
     """300 flipped bits and truncations: each is told as missing, none as a state."""
     (state,) = pack.states()
-    kept = checkpoint.write(tmp_path / "x.safetensors", state, pack.sizes[0])
+    kept = checkpoint.write(tmp_path / "x.safetensors", state, pack.members.shapes[0])
     content = (tmp_path / "x.safetensors").read_bytes()
     chance = random.Random(0)
     for attempt in range(300):

@@ -18,7 +18,7 @@ from tuner.learning.inference import Network
 from tuner.learning.layout import Layout, pack_key, padded_sizes
 from tuner.learning.pack import Pack, TrainingData, reproducible
 from tuner.learning.training import train
-from tuner.spec.architecture import layer_sizes
+from tuner.spec.architecture import Architecture, layer_sizes
 from tuner.spec.work import Curve, Trial
 
 Rows = tuple[np.ndarray, np.ndarray]
@@ -99,7 +99,7 @@ def test_a_checkpoint_between_two_segments_changes_no_bit(kind: Kind, tmp_path: 
         first = kind.pack(trials, data, "mse")
         before = train(first, 7)
         kept = [
-            checkpoint.write(tmp_path / f"{m}.safetensors", state, layer_sizes(64, trials[m].point))
+            checkpoint.write(tmp_path / f"{m}.safetensors", state, Architecture.of(64, trials[m].point))
             for m, state in enumerate(first.states())
         ]
         states = [state for state in map(checkpoint.read, kept) if state is not None]
@@ -142,7 +142,9 @@ def test_the_kept_weights_are_the_best_epochs(kind: Kind) -> None:
         (curve,) = train(pack, 30)
     lowest = min(curve.val_loss)
     assert lowest < curve.val_loss[-1]
-    network = Network(sizes, one.point.activation, "mse", checkpoint.plain_weights(pack.states()[0].best, sizes))
+    network = Network(
+        sizes, one.point.activation, "mse", checkpoint.plain_weights(pack.states()[0].best, Architecture(sizes))
+    )
     assert network.mean_loss(rows[1]) == pytest.approx(lowest, rel=1e-6)
 
 
@@ -195,4 +197,4 @@ def test_a_padded_shape_is_the_trials_own(features: int, width: int, depth: int,
     for real, size in zip(sizes, padded_sizes(sizes), strict=True):
         assert size % 16 == 0
         assert real <= size < max(real + 16, real * 5 / 4)
-    assert pack_key(point, features) == (point.batch_size, padded_sizes(sizes))
+    assert pack_key(point, features)[:2] == (point.batch_size, padded_sizes(sizes))

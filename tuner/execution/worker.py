@@ -17,7 +17,7 @@ from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.packs import make_pack, reproducibly, training_data
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
-from tuner.spec.architecture import layer_sizes
+from tuner.spec.architecture import Architecture
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
 
 if TYPE_CHECKING:
@@ -161,4 +161,4 @@ def _needed(curves: Sequence[Curve], states: Sequence[TrialTraining], top: bool)
 
 def _write(place: Workplace, trial: Trial, state: TrialTraining) -> Checkpoint:
     path = Path(place.checkpoints) / f"trial-{trial.number:04}-epoch-{state.epoch}.safetensors"
-    return checkpoint.write(path, state, layer_sizes(place.features, trial.point))
+    return checkpoint.write(path, state, Architecture.of(place.features, trial.point))

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from tuner.learning.layout import Layout, padded_sizes
+from tuner.learning.layout import Layout
+from tuner.spec.architecture import Architecture
 from tuner.spec.work import Checkpoint
 
 
@@ -43,10 +44,11 @@ class TrialTraining:
 
 
 _ROWS = ("parameters", "first_moments", "second_moments", "best")
+NORM_NAMES = {"gain": "weight", "shift": "bias"}  # a layout's to nn.LayerNorm's
 _SLACK = 2**24  # for all that is small beside a state
 
 
-def write(path: Path, training: TrialTraining, sizes: tuple[int, ...]) -> Checkpoint:
+def write(path: Path, training: TrialTraining, shape: Architecture) -> Checkpoint:
     """Write a state beside its place and rename it there.
 
     No fsync, for none belongs on the training path: a file that a power cut tore fails its digest and is trained again.
@@ -55,7 +57,8 @@ def write(path: Path, training: TrialTraining, sizes: tuple[int, ...]) -> Checkp
         MemoryError: there is no room for the content.
     """
     header = {
-        "sizes": json.dumps(sizes),
+        "sizes": json.dumps(shape.sizes),
+        "parts": json.dumps({"variational": shape.variational, "norm": shape.norm}),
         "best_value": training.best_value.hex(),
         "counts": json.dumps([training.best_epoch, training.epoch, training.steps]),
     }
@@ -109,34 +112,35 @@ def best_weights(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]] | Non
     content = _content(checkpoint)
     if content is None:
         return None
-    return plain_weights(load(content)["best"], tuple(json.loads(_header(content)["sizes"])))
+    header = _header(content)
+    parts = json.loads(header.get("parts", "{}"))  # the version before had none
+    return plain_weights(load(content)["best"], Architecture(tuple(json.loads(header["sizes"])), **parts))
 
 
-def plain_weights(row_P: NDArray[np.float32], sizes: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
+def plain_weights(row_P: NDArray[np.float32], shape: Architecture) -> dict[str, NDArray[np.float32]]:
     """A row's weights without padding, by the names they have in `Autoencoder`."""
-    named: dict[str, NDArray[np.float32]] = {}
-    for name, weight, bias in _places(row_P, sizes):
-        named[f"{name}.weight"], named[f"{name}.bias"] = np.ascontiguousarray(weight.T), bias.copy()
-    return named
+    return {name: np.ascontiguousarray(view.T).copy() for name, view in _tensors(row_P, shape)}
 
 
-def padded_row(weights: dict[str, NDArray[np.float32]], sizes: tuple[int, ...]) -> NDArray[np.float32]:
+def padded_row(weights: dict[str, NDArray[np.float32]], shape: Architecture) -> NDArray[np.float32]:
     """The row (P,) with these weights: what `plain_weights` undoes."""
-    row_P = np.zeros(Layout.of(padded_sizes(sizes)).length, np.float32)
-    for name, weight, bias in _places(row_P, sizes):
-        weight[:], bias[:] = weights[f"{name}.weight"].T, weights[f"{name}.bias"]
+    row_P = np.zeros(Layout.own(shape).length, np.float32)
+    for name, view in _tensors(row_P, shape):
+        view[:] = weights[name].T
     return row_P
 
 
-def _places(
-    row_P: NDArray[np.float32], sizes: tuple[int, ...]
-) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
-    """Each layer's name in the plain module, and views of its weight (inputs, outputs) and bias in the row."""
-    layout, code = Layout.of(padded_sizes(sizes)), len(sizes) // 2
-    for layer, (weight, bias) in enumerate(zip(layout.weights(row_P[None]), layout.biases(row_P[None]), strict=True)):
-        half, place = ("encoder", layer) if layer < code else ("decoder", layer - code)
-        inputs, outputs = sizes[layer], sizes[layer + 1]
-        yield f"{half}.{2 * place}", weight[0, :inputs, :outputs], bias[0, 0, :outputs]
+def _tensors(row_P: NDArray[np.float32], shape: Architecture) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Each tensor's name in the plain module, and a view of its real values in the row, (inputs, units) or (units,)."""
+    layers = 3 if shape.norm else 2  # modules to a hidden layer: linear, its normalisation, activation
+    for name, layer, view in Layout.own(shape).tensors(row_P[None]):
+        half, place = ("encoder", layer) if layer < shape.code else ("decoder", layer - shape.code)
+        real = view[0, :, : shape.sizes[layer + 1]]
+        values = real[: shape.sizes[layer]] if name.endswith("weight") else real[0]
+        if name in NORM_NAMES:
+            yield f"{half}.{layers * place + 1}.{NORM_NAMES[name]}", values
+        else:
+            yield name if name.startswith("log_variance") else f"{half}.{layers * place}.{name}", values
 
 
 def _content(checkpoint: Checkpoint) -> bytes | None:

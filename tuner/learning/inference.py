@@ -28,20 +28,35 @@ class Network:
         sizes: units of every layer, input and output included.
         activation: the hidden layers' function.
         loss: `mse` or `bce`.
-        weights: the plain module's names to arrays.
+        weights: the plain module's names to arrays; they tell whether layers are normalised and the code is variational.
 
-    Shapes: rows are (N, F) and scaled, codes (N, C).
+    Shapes: rows are (N, F) and scaled, codes (N, C); a variational code is its mean.
+
+    Attributes:
+        variational: the code has a log-variance.
+        norm: hidden layers are normalised.
     """
 
     def __init__(self, sizes: tuple[int, ...], activation: str, loss: str, weights: dict[str, Rows]) -> None:
         self.sizes, self.activation, self.loss = sizes, activation, loss
-        self._model = Autoencoder(sizes, activation, loss)
+        self.variational = "log_variance.weight" in weights
+        self.norm = "encoder.1.weight" in weights  # without it the activation stands there, which has no weights
+        self._model = Autoencoder(sizes, activation, loss, norm=self.norm, variational=self.variational)
         self._model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self._model.eval()
 
     def encode(self, rows: Rows) -> Rows:
         """(N, F) to codes (N, C)."""
         return self._in_parts(self._model.encoder, rows)
+
+    def posterior(self, rows: Rows) -> tuple[Rows, Rows]:
+        """(N, F) to the means and log-variances (N, C) of a variational code.
+
+        Raises:
+            TypeError: the autoencoder is not variational.
+        """
+        both = self._in_parts(lambda part: torch.cat(self._model.posterior(part), 1), rows)
+        return both[:, : both.shape[1] // 2], both[:, both.shape[1] // 2 :]
 
     def decode(self, codes: Rows) -> Rows:
         """Codes (N, C) to rows (N, F)."""
@@ -59,6 +74,11 @@ class Network:
     def mean_loss(self, rows: Rows) -> float:
         """The mean loss over all rows and features."""
         return float(self.losses(rows).mean())
+
+    @property
+    def parameters(self) -> int:
+        """Trainable values."""
+        return sum(value.numel() for value in self._model.state_dict().values())
 
     def weights(self) -> dict[str, Rows]:
         """The plain module's names to arrays."""

@@ -6,6 +6,7 @@ to a multiple of 16 (a cache line of float32), so that neither its neighbours no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.spec.architecture import Hyperparameters, layer_sizes
+from tuner.spec.architecture import Architecture, Hyperparameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,30 +42,50 @@ def chunk_rows(columns: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One layer's place in the row: an (inputs, outputs) weight from `weight` on, then its bias from `bias` on."""
+    """One layer's place in the row: an (inputs, outputs) weight from `weight` on, then its bias from `bias` on.
+
+    A variational code's layer has twice as many outputs as the code: means, then log-variances. With layer
+    normalisation a hidden layer's gain follows from `gain` on, and then its shift; else `gain` is None.
+    """
 
     inputs: int
     outputs: int
     weight: int
     bias: int
+    gain: int | None = None
+
+    @property
+    def end(self) -> int:
+        """Where the next layer begins."""
+        return self.bias + self.outputs * (1 if self.gain is None else 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The places of all layers in a row of `length` values."""
+    """The places of all layers in a row of `length` values; `sizes` are the layers' padded units."""
 
     sizes: tuple[int, ...]
     places: tuple[Place, ...]
     length: int
 
     @classmethod
-    def of(cls, sizes: tuple[int, ...]) -> Layout:
+    def of(cls, sizes: tuple[int, ...], variational: bool = False, norm: bool = False) -> Layout:
         """The layout for padded layer sizes."""
-        places, at = [], 0
-        for inputs, outputs in pairwise(sizes):
-            places.append(Place(inputs, outputs, at, at + inputs * outputs))
-            at += (inputs + 1) * outputs
+        shape = Architecture(sizes, variational, norm)
+        places: list[Place] = []
+        at = 0
+        for layer, (inputs, units) in enumerate(pairwise(sizes), start=1):
+            outputs = 2 * units if variational and layer == shape.code else units
+            bias = at + inputs * outputs
+            gain = bias + outputs if norm and shape.hidden(layer) else None
+            places.append(Place(inputs, outputs, at, bias, gain))
+            at = places[-1].end
         return cls(sizes, tuple(places), at)
+
+    @classmethod
+    def own(cls, shape: Architecture) -> Layout:
+        """A network's own layout, padded as it is alone."""
+        return cls.of(padded_sizes(shape.sizes), shape.variational, shape.norm)
 
     def weights(self, rows_MP: Rows) -> list[Rows]:
         """Views (M, inputs, outputs) of each layer's weight."""
@@ -75,12 +96,48 @@ class Layout:
         """Views (M, 1, outputs) of each layer's bias."""
         return [rows_MP[:, None, p.bias : p.bias + p.outputs] for p in self.places]
 
+    def gains(self, rows_MP: Rows) -> list[tuple[Rows, Rows] | None]:
+        """Views (M, 1, outputs) of the gain and the shift of each layer that is normalised."""
+        return [
+            None
+            if p.gain is None
+            else (rows_MP[:, None, p.gain : p.gain + p.outputs], rows_MP[:, None, p.end - p.outputs : p.end])
+            for p in self.places
+        ]
 
-def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...]]:
-    """What trials must share to be packed: batch size and padded layer sizes (and with them the depth)."""
-    return point.batch_size, padded_sizes(layer_sizes(features, point))
+    def tensors(self, rows_MP: Rows) -> list[tuple[str, int, Rows]]:
+        """Every tensor's name within its layer, the layer, and a view (M, inputs or 1, units).
+
+        A variational code's layer comes as two: the means' and the log-variances'.
+        """
+        found: list[tuple[str, int, Rows]] = []
+        layers = zip(self.weights(rows_MP), self.biases(rows_MP), self.gains(rows_MP), strict=True)
+        for layer, (weight, bias, gain) in enumerate(layers):
+            units = self.sizes[layer + 1]
+            found += [("weight", layer, weight[:, :, :units]), ("bias", layer, bias[:, :, :units])]
+            if weight.shape[2] > units:
+                found += [
+                    ("log_variance.weight", layer, weight[:, :, units:]),
+                    ("log_variance.bias", layer, bias[:, :, units:]),
+                ]
+            if gain is not None:
+                found += [("gain", layer, gain[0]), ("shift", layer, gain[1])]
+        return found
 
 
-def merged_key(point: Hyperparameters, features: int) -> tuple[int, int]:
-    """What trials must share to be packed on a GPU: batch size and depth."""
-    return point.batch_size, len(layer_sizes(features, point))
+def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...], bool, bool]:
+    """What trials must share to be packed: batch size, padded layer sizes (and with them the depth), and their parts."""
+    shape = Architecture.of(features, point)
+    return point.batch_size, padded_sizes(shape.sizes), shape.variational, shape.norm
+
+
+def merged_key(point: Hyperparameters, features: int) -> tuple[int, int, bool, bool]:
+    """What trials must share to be packed on a GPU: batch size, depth, and their parts."""
+    shape = Architecture.of(features, point)
+    return point.batch_size, len(shape.sizes), shape.variational, shape.norm
+
+
+def merged_layout(shapes: Sequence[Architecture]) -> Layout:
+    """The layout of a pack of such networks, padded to the largest layer of each place."""
+    sizes = tuple(max(layer) for layer in zip(*(padded_sizes(shape.sizes) for shape in shapes), strict=True))
+    return Layout.of(sizes, shapes[0].variational, shapes[0].norm)

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.learning.layout import Layout, chunk_rows, padded_sizes, pieces
-from tuner.spec.architecture import layer_sizes
+from tuner.learning.layout import Layout, chunk_rows, merged_layout, padded_sizes, pieces
+from tuner.spec.architecture import Architecture
 from tuner.spec.work import Trial
 
 ROWS = 6  # of parameters: weights, gradients, two moments, the best weights, and a copy in between
@@ -25,8 +25,10 @@ def needed(trial: Trial, features: int, rows: int) -> int:
         features: real features of a row.
         rows: training rows.
     """
-    sizes = padded_sizes(layer_sizes(features, trial.point))
-    return 4 * (ROWS * Layout.of(sizes).length + BUFFERS * min(rows, trial.point.batch_size) * sum(sizes))
+    shape = Architecture.of(features, trial.point)
+    layout, more = Layout.own(shape), 4 * shape.variational * padded_sizes(shape.sizes)[shape.code]
+    values = BUFFERS * sum(layout.sizes) + more + shape.norm * hidden_units(layout)
+    return 4 * (ROWS * layout.length + values * min(rows, trial.point.batch_size))
 
 
 def packed(trials: Sequence[Trial], features: int, rows: tuple[int, int]) -> int:
@@ -40,15 +42,29 @@ def packed(trials: Sequence[Trial], features: int, rows: tuple[int, int]) -> int
     `needed` is the least that any kind of pack gets by with; here every buffer is made beforehand, for batches and
     validation chunks of both sizes, and `tests/learning/test_planner.py` counts them.
     """
-    shapes = (padded_sizes(layer_sizes(features, trial.point)) for trial in trials)
-    sizes: tuple[int, ...] = tuple(max(layer) for layer in zip(*shapes, strict=True))
+    shapes = [Architecture.of(features, trial.point) for trial in trials]
+    layout = merged_layout(shapes)
+    sizes, code, hidden = layout.sizes, layout.sizes[shapes[0].code], hidden_units(layout)
     batches = {count for _, count in pieces(rows[0], trials[0].point.batch_size)}
     chunks = {count for _, count in pieces(rows[1], chunk_rows(sizes[0]))}
     passes = 3 * sum(sizes[1:]) - sizes[len(sizes) // 2] + sizes[-1] + 1  # z, h and dz; two of the losses; ones
+    passes += 8 * code * shapes[0].variational  # the head's other half, code, noise and what is between them
+    passes += (3 * hidden + 4 * len(sizes)) * shapes[0].norm  # y, normal values and one aside; sums of rows
+    dropping = any(trial.point.dropout > 0 for trial in trials)
+    drawn = 4 * hidden * dropping + 4 * code * shapes[0].variational  # masks and what they leave; noise and its stages
+    drawn += code * any(trial.point.code_penalty > 0 for trial in trials)
     copies = 7 if any(trial.point.input_noise > 0 for trial in trials) else 3  # rows, noise, inputs, and their stages
-    values = sum((count + 1) * (passes + copies * sizes[0] + 1) for count in batches)
+    values = sum((count + 1) * (passes + drawn + copies * sizes[0] + 1) for count in batches)
     values += sum((count + 1) * passes for count in chunks)
-    return 4 * len(trials) * (ROWS * Layout.of(sizes).length + values + sum(sizes) + rows[0])
+    values += (
+        (hidden + len(sizes)) * shapes[0].norm * (len(batches) + len(chunks))
+    )  # which units are real, and how many
+    return 4 * len(trials) * (ROWS * layout.length + values + sum(sizes) + rows[0])
+
+
+def hidden_units(layout: Layout) -> int:
+    """Padded units of all hidden layers."""
+    return sum(layout.sizes[1:-1]) - layout.sizes[len(layout.sizes) // 2]
 
 
 def free(device: str) -> int | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tuner.learning.activations import ACTIVATIONS
+from tuner.learning.draws import LOG_VARIANCES
 
 
 class Autoencoder(nn.Module):
@@ -17,16 +18,28 @@ class Autoencoder(nn.Module):
         sizes: units of every layer, input, code and output included; the code stands in the middle.
         activation: name in `ACTIVATIONS`, put after every layer but the code and the output.
         loss: `mse`, or `bce`, where the output is the logit of each feature.
+        norm: layer normalisation stands before every activation.
+        variational: the code is a normal distribution: `encoder` gives its mean, which is what is decoded, and the layer
+            `log_variance`, from the same last hidden layer, the logarithm of its variance (Kingma & Welling 2014).
 
-    Shapes: rows are (N, F), codes (N, C).
+    Shapes: rows are (N, F), codes (N, C). What only training has, noise and dropout, is not here.
     """
 
-    def __init__(self, sizes: tuple[int, ...], activation: str, loss: str = "mse") -> None:
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        activation: str,
+        loss: str = "mse",
+        *,
+        norm: bool = False,
+        variational: bool = False,
+    ) -> None:
         super().__init__()
         middle = len(sizes) // 2
         self.sizes, self.activation, self.loss = sizes, activation, loss
-        self.encoder = _layers(sizes[: middle + 1], activation)
-        self.decoder = _layers(sizes[middle:], activation)
+        self.encoder = _layers(sizes[: middle + 1], activation, norm)
+        self.decoder = _layers(sizes[middle:], activation, norm)
+        self.log_variance = _uninitialised(*sizes[middle - 1 : middle + 1]) if variational else None
 
     def forward(self, rows: Tensor) -> Tensor:
         """(N, F) scaled rows to (N, F): reconstructions for mse, logits for bce."""
@@ -43,16 +56,25 @@ class Autoencoder(nn.Module):
         function = nn.functional.binary_cross_entropy_with_logits if self.loss == "bce" else nn.functional.mse_loss
         return function(self(rows), rows, reduction="none")
 
+    def posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, F) scaled rows to the means and the log-variances (N, C) of a variational code."""
+        if self.log_variance is None:
+            raise TypeError("only a variational autoencoder's code has a log-variance")
+        hidden = self.encoder[:-1](rows)
+        return self.encoder[-1](hidden), self.log_variance(hidden).clamp(*LOG_VARIANCES)
+
     def linears(self) -> list[nn.Linear]:
         """The linear layers from input to output."""
         return [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
 
 
-def _layers(sizes: tuple[int, ...], activation: str) -> nn.Sequential:
+def _layers(sizes: tuple[int, ...], activation: str, norm: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [_uninitialised(inputs, outputs), ACTIVATIONS[activation].module()]
-    return nn.Sequential(*layers[:-1])
+    for inputs, outputs in pairwise(sizes[:-1]):
+        layers.append(_uninitialised(inputs, outputs))
+        layers += [nn.LayerNorm(outputs)] * norm
+        layers.append(ACTIVATIONS[activation].module())
+    return nn.Sequential(*layers, _uninitialised(*sizes[-2:]))
 
 
 def _uninitialised(inputs: int, outputs: int) -> nn.Linear:

@@ -19,18 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tuner.learning import draws, memory
-from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.codes import CodeNoise
 from tuner.learning.epoch import Epoch
 from tuner.learning.gather import Gather, Orders, Resident, Streamed
-from tuner.learning.layout import Layout, chunk_rows, merged_key, pack_key, padded_sizes, pieces
+from tuner.learning.layout import Layout, chunk_rows, merged_key, pack_key, pieces
 from tuner.learning.optimizers import Elementwise, FusedByModel
 from tuner.learning.replay import Replay
 from tuner.learning.rows import padded
-from tuner.learning.stack import Passes, Stack, runs
+from tuner.learning.stack import Members, Passes, Stack
 from tuner.learning.staged import Fetched, Staged
 from tuner.learning.start import initial_state
-from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import Trial
 
 T = TypeVar("T")
@@ -137,8 +136,8 @@ class Pack:
         self.numbers = [trial.number for trial in trials]
         self.points = [trial.point for trial in self.trials]
         self.data, self.loss = data, loss
-        self.sizes = [layer_sizes(data.features, point) for point in self.points]
-        self.layout = Layout.of(tuple(max(layer) for layer in zip(*map(padded_sizes, self.sizes), strict=True)))
+        self.members = Members.of(self.trials, data.features)
+        self.layout = self.members.layout
         self.stack = Stack(self.layout, len(trials), data.device, data.precision)
         if states is None:
             states = [initial_state(trial, data.features) for trial in trials]
@@ -173,7 +172,7 @@ class Pack:
 
     def _row(self, host_MP: Tensor, m: int) -> NDArray[np.float32]:
         """A trial's row, padded as its own sizes are."""
-        row_P = np.zeros(Layout.of(padded_sizes(self.sizes[m])).length, np.float32)
+        row_P = np.zeros(Layout.own(self.members.shapes[m]).length, np.float32)
         for values, to in self._pairs(host_MP[m : m + 1], row_P, m):
             to[:] = values.numpy()
         return row_P
@@ -181,40 +180,22 @@ class Pack:
     def _pairs(
         self, row_1P: Tensor, row_P: NDArray[np.float32], m: int
     ) -> Iterator[tuple[Tensor, NDArray[np.float32]]]:
-        """Each layer's weight and bias in the pack's row and in the trial's own, as views of the same shape."""
-        own = Layout.of(padded_sizes(self.sizes[m]))
-        ours = zip(self.layout.weights(row_1P), self.layout.biases(row_1P), strict=True)
-        theirs = zip(own.weights(row_P[None]), own.biases(row_P[None]), strict=True)
-        for pair, others in zip(ours, theirs, strict=True):
-            for tensor, values in zip(pair, others, strict=True):
-                inputs, outputs = values.shape[1:]
-                yield tensor[0, :inputs, :outputs], values[0]
+        """Each of the trial's tensors in the pack's row and in the trial's own, as views of the same shape."""
+        own = Layout.own(self.members.shapes[m])
+        for (_, _, ours), (_, _, theirs) in zip(self.layout.tensors(row_1P), own.tensors(row_P[None]), strict=True):
+            inputs, outputs = theirs.shape[1:]
+            yield ours[0, :inputs, :outputs], theirs[0]
 
     def _prepare_passes(self) -> None:
         rows, batch = self.data.train_NF.shape[0], self.points[0].batch_size
         self._batches = pieces(rows, batch)
         self._chunks = pieces(self.data.validation_rows, chunk_rows(self.data.validation_VF.shape[1]))
-        masks, names = self._masks(), runs([point.activation for point in self.points])
-        make = partial(Passes, self.stack, self.data.features, names, masks, self.loss)
-        batch_of = partial(_Batch, points=self.points, optimizer=self._optimizer, data=self.data)
-        self._training = {count: batch_of(make(count)) for _, count in self._batches}
-        self._validation = {count: make(count) for _, count in self._chunks}
+        make = partial(Passes, self.stack, self.members, self.loss)
+        batch_of = partial(_Batch, trials=self.trials, optimizer=self._optimizer, data=self.data)
+        self._training = {count: batch_of(make(count, training=True)) for _, count in self._batches}
+        self._validation = {count: make(count, training=False) for _, count in self._chunks}
         self._orders = Orders([trial.seed for trial in self.trials], rows, self.data.train_NF.device)
         self._finish = Replay(self.stack.device)
-
-    def _masks(self) -> list[Tensor | None]:
-        """Ones where a hidden unit is real; None where zero padding stays zero by itself."""
-        masks: list[Tensor | None] = []
-        for layer, size in enumerate(self.layout.sizes[1:], start=1):
-            real = [
-                size if _stays_zero(p.activation) else s[layer] for p, s in zip(self.points, self.sizes, strict=True)
-            ]
-            if all(count == size for count in real):
-                masks.append(None)
-            else:
-                mask_M1O = (torch.arange(size) < torch.tensor(real).view(-1, 1, 1)).float()
-                masks.append(mask_M1O.to(self.stack.device))
-        return masks
 
     def train_epoch(self) -> Epoch:
         """Train every model one epoch, the last, smaller batch included; then measure the validation loss.
@@ -233,8 +214,11 @@ class Pack:
         self.epoch += 1
         order_MN = self._orders.take(self.epoch)
         noise = {m: draws.noise(t.seed, self.epoch) for m, t in enumerate(self.trials) if t.point.input_noise > 0}
+        code_noise = [draws.code_noise(t.seed, self.epoch) for t in self.trials if t.point.kind == "variational"]
         for start, count in self._batches:
-            self._training[count].train(order_MN[:, start : start + count], noise)
+            batch = self._training[count]
+            batch.prepare(self.epoch, start, noise, code_noise)
+            batch.train(order_MN[:, start : start + count])
             yield
         self._finish(self._measure)
         self._fetched.send()
@@ -289,31 +273,45 @@ class _Batch:
     def __init__(
         self,
         passes: Passes,
-        points: Sequence[Hyperparameters],
+        trials: Sequence[Trial],
         optimizer: Elementwise | FusedByModel,
         data: TrainingData,
     ) -> None:
         self.passes, self._optimizer = passes, optimizer
-        models, columns, device = len(points), passes.stack.layout.sizes[0], passes.stack.device
+        models, columns, device = len(trials), passes.stack.layout.sizes[0], passes.stack.device
         rows_BF = torch.zeros(models * passes.even, columns, device=device)
         self._gather: Gather = (Streamed if data.streamed else Resident)(data.train_NF, rows_BF, models)
         self.target_MBF = rows_BF.view(models, passes.even, columns)
-        self._deviations = [point.input_noise for point in points]
+        self._deviations = [trial.point.input_noise for trial in trials]
         self._noise_MBF = torch.zeros_like(self.target_MBF) if any(self._deviations) else None
         self._noise = None if self._noise_MBF is None else Staged(self._noise_MBF)
         self.input_MBF = self.target_MBF if self._noise_MBF is None else torch.zeros_like(self.target_MBF)
+        self._code_noise = None
+        if passes.variational is not None:
+            self._code_noise = CodeNoise(trials, passes.variational.noise, passes.rows)
         self._step = Replay(device)
 
-    def train(self, order_MB: Tensor, noise: dict[int, np.random.Generator]) -> None:
-        """One step of every model on these rows.
+    def prepare(
+        self, epoch: int, position: int, noise: dict[int, np.random.Generator], code_noise: list[np.random.Generator]
+    ) -> None:
+        """What is drawn for a step.
 
         Args:
-            order_MB: their numbers.
+            epoch: its epoch.
+            position: rows of the epoch that come before its own.
             noise: where the noise of the models that ask for it comes from, shared by the batches of both sizes.
+            code_noise: the same for variational codes.
         """
-        self._gather.prepare(order_MB)
         if self._noise is not None:
             self._draw_noise(self._noise, noise)
+        if self._code_noise is not None:
+            self._code_noise.send(code_noise)
+        if self.passes.dropout is not None:
+            self.passes.dropout.prepare(epoch, position)
+
+    def train(self, order_MB: Tensor) -> None:
+        """One step of every model on the rows of these numbers."""
+        self._gather.prepare(order_MB)
         self._step(self._train)
 
     def _draw_noise(self, staged: Staged, noise: dict[int, np.random.Generator]) -> None:
@@ -331,7 +329,3 @@ class _Batch:
         self.passes.add_loss(self.target_MBF)
         self.passes.backward(self.input_MBF)
         self._optimizer.step()
-
-
-def _stays_zero(activation: str) -> bool:
-    return ACTIVATIONS[activation].zero_at_zero

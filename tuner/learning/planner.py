@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from itertools import pairwise
 from math import ceil
 
 from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
 from tuner.learning.memory import packed
-from tuner.spec.architecture import layer_sizes
+from tuner.spec.architecture import Architecture, layer_sizes
 from tuner.spec.work import Trial
 
 CACHE_BYTES = 10e6  # stacks beyond it fell out of cache and were slower (DESIGN.md, "The pack")
 GPU_SHARE = 0.7  # of the free memory that a pack may take: the rest is for the libraries and the graph
 # Measured on one AVX-512 core on 2026-11-24 with `python benchmarks/planner.py`; only their ratios matter here.
 CALL_SECONDS = 6e-7  # one library call from Python, output buffers given
+NORM_CALLS, DROPOUT_CALLS = 20, 16  # of one hidden layer in a step
+VARIATIONAL_CALLS = 24  # of a step
 MULTIPLY_ADD_SECONDS = 1.6e-11  # one multiply-add inside a layer's product
 PARAMETER_SECONDS = 5.4e-10  # one parameter's share of the fused AdamW pass
 
@@ -110,16 +111,24 @@ def _split(group: list[Trial], count: int, room: float) -> list[tuple[Trial, ...
 
 def _bytes(trial: Trial, features: int) -> float:
     """Bytes that one model moves in a step: four parameter buffers, and the values and gradients of a batch."""
-    sizes = padded_sizes(layer_sizes(features, trial.point))
-    return 16 * Layout.of(sizes).length + 8 * trial.point.batch_size * sum(sizes)
+    layout = Layout.own(Architecture.of(features, trial.point))
+    return 16 * layout.length + 8 * trial.point.batch_size * sum(layout.sizes)
 
 
 def seconds(pack: Sequence[Trial], features: int, rows: int, epochs: int) -> float:
     """Estimated time to train a pack: calls, multiply-adds with their padding, and the optimizer's pass."""
     point = pack[0].point
-    sizes = padded_sizes(layer_sizes(features, point))
+    layout = Layout.own(Architecture.of(features, point))
     steps = epochs * -(-rows // point.batch_size)
-    calls = 6 * (len(sizes) - 1) + 10 + 2 * len(pack)
-    products = 3 * sum(inputs * outputs for inputs, outputs in pairwise(sizes)) * rows * epochs * len(pack)
-    optimizer = Layout.of(sizes).length * steps * len(pack)
+    calls = 6 * len(layout.places) + 10 + 2 * len(pack) + _calls(pack)
+    products = 3 * sum(place.inputs * place.outputs for place in layout.places) * rows * epochs * len(pack)
+    optimizer = layout.length * steps * len(pack)
     return steps * calls * CALL_SECONDS + products * MULTIPLY_ADD_SECONDS + optimizer * PARAMETER_SECONDS
+
+
+def _calls(pack: Sequence[Trial]) -> int:
+    """Library calls of a step that only some kinds have."""
+    hidden = 2 * pack[0].point.depth
+    calls = NORM_CALLS * hidden if pack[0].point.norm == "layer" else 0
+    calls += DROPOUT_CALLS * hidden if any(trial.point.dropout > 0 for trial in pack) else 0
+    return calls + (VARIATIONAL_CALLS + len(pack) if pack[0].point.kind == "variational" else 0)

@@ -19,8 +19,13 @@ import torch
 from torch import Tensor
 
 from tuner.learning.activations import ACTIVATIONS, Activation
-from tuner.learning.layout import Layout
+from tuner.learning.codes import Sparse, Variational
+from tuner.learning.dropout import Masks
+from tuner.learning.layout import Layout, merged_layout
+from tuner.learning.norms import LayerNorm
 from tuner.learning.products import PRODUCTS
+from tuner.spec.architecture import Architecture
+from tuner.spec.work import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,57 @@ def runs(names: Sequence[str]) -> tuple[Run, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The models of a stack.
+
+    Attributes:
+        trials: neighbours share an activation function where they can.
+        shapes: their architectures, which share depth and parts.
+        features: real features of a row; the columns beyond are padding and have no loss.
+    """
+
+    trials: tuple[Trial, ...]
+    shapes: tuple[Architecture, ...]
+    features: int
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], features: int) -> Members:
+        """Trials that share a `merged_key`."""
+        return cls(tuple(trials), tuple(Architecture.of(features, trial.point) for trial in trials), features)
+
+    @property
+    def layout(self) -> Layout:
+        """Padded to the largest."""
+        return merged_layout(self.shapes)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Their activation functions."""
+        return runs([trial.point.activation for trial in self.trials])
+
+    @property
+    def dropping(self) -> bool:
+        """Whether any of them leaves units out."""
+        return any(trial.point.dropout > 0 for trial in self.trials)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether any of them has a penalty on its code."""
+        return any(trial.point.code_penalty > 0 for trial in self.trials)
+
+    def real(self, layer: int, size: int) -> Tensor:
+        """Ones (M, 1, O) where a layer's unit is real."""
+        units = torch.tensor([shape.sizes[layer + 1] for shape in self.shapes])
+        return (torch.arange(size) < units.view(-1, 1, 1)).float()
+
+    def mask(self, layer: int, size: int) -> Tensor | None:
+        """The same for models whose activation function does not keep zero; None where no unit needs it."""
+        stays = torch.tensor([ACTIVATIONS[trial.point.activation].zero_at_zero for trial in self.trials])
+        mask_M1O = self.real(layer, size).masked_fill(stays.view(-1, 1, 1), 1)
+        return None if bool(mask_M1O.all()) else mask_M1O
+
+
 class Stack:
     """Parameters, gradients and moments of M models, one flat (M, P) buffer each."""
 
@@ -57,6 +113,8 @@ class Stack:
         self.biases = layout.biases(self.parameters_MP)
         self.weight_gradients = layout.weights(self.gradients_MP)
         self.bias_gradients = layout.biases(self.gradients_MP)
+        self.gains = layout.gains(self.parameters_MP)
+        self.gain_gradients = layout.gains(self.gradients_MP)
 
     def buffers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Parameters, gradients, first and second moments."""
@@ -67,38 +125,64 @@ class Passes:
     """Forward and backward of a stack for one fixed number of rows, every buffer made beforehand.
 
     Args:
-        stack: the models.
-        features: real features; the columns beyond are padding and have no loss.
-        activations: each model's runs of activation functions.
-        masks: for each hidden layer (M, 1, O) ones where a unit is real, or None where no model needs it.
+        stack: the parameters.
+        members: whose they are.
         loss: `mse` or `bce`.
         rows: rows of a batch; rounded up to an even number, the added row having no gradient and no loss.
+        training: whether `backward` will be asked for, and units are left out.
+
+    Of every layer z is what its product gives, y what is activated (z itself, unless it is normalised), h the function
+    of it, and `fed` what the next layer reads: h, or what dropout left of it, or a variational code.
     """
 
-    def __init__(
-        self,
-        stack: Stack,
-        features: int,
-        activations: tuple[Run, ...],
-        masks: list[Tensor | None],
-        loss: str,
-        rows: int,
-    ) -> None:
-        self.stack, self.rows, self.features, self.loss = stack, rows, features, loss
+    def __init__(self, stack: Stack, members: Members, loss: str, rows: int, training: bool) -> None:
+        self.stack, self.rows, self.features, self.loss = stack, rows, members.features, loss
         self.even = rows + rows % 2
+        self.training = training
         sizes = stack.layout.sizes
+        code = len(sizes) // 2 - 1
+        self._linear = (code, len(sizes) - 2)
         self.ones = torch.ones(stack.parameters_MP.shape[0], 1, self.even, device=stack.device)
-        self.z = [self._zeros(size) for size in sizes[1:]]
-        linear = (len(sizes) // 2 - 1, len(sizes) - 2)
-        self.h = [z if layer in linear else torch.zeros_like(z) for layer, z in enumerate(self.z)]
-        self.h_T = [h.transpose(1, 2) for h in self.h]
-        self.dz = [self._zeros(size) for size in sizes[1:]]
-        self.loss_MBF, self.total_MBF = self._zeros(sizes[-1]), self._zeros(sizes[-1])
-        self.calls = [
-            [] if layer in linear else [_Call(run, self.z[layer], self.h[layer], self.dz[layer]) for run in activations]
-            for layer in range(len(self.z))
+        self.z = [self._zeros(place.outputs) for place in stack.layout.places]
+        self.y = [
+            self._zeros(z.shape[2]) if gain is not None else z for z, gain in zip(self.z, stack.gains, strict=True)
         ]
-        self.masks = [None if layer in linear else masks[layer] for layer in range(len(self.z))]
+        self.h = [y if layer in self._linear else torch.zeros_like(y) for layer, y in enumerate(self.y)]
+        self.dz = [self._zeros(place.outputs) for place in stack.layout.places]
+        self.loss_MBF, self.total_MBF = self._zeros(sizes[-1]), self._zeros(sizes[-1])
+        self._add_parts(members, code)
+        self._add_calls(members)
+        self.fed_T = [fed.transpose(1, 2) for fed in self.fed]
+
+    def _add_parts(self, members: Members, code: int) -> None:
+        """What only some kinds have, and with it `fed` and its gradients."""
+        points, stack = [trial.point for trial in members.trials], self.stack
+        self.norms = [
+            LayerNorm(members.real(n, z.shape[2]).to(z.device), gain, slopes, (z, y), dz) if gain and slopes else None
+            for n, (z, y, dz, gain, slopes) in enumerate(
+                zip(self.z, self.y, self.dz, stack.gains, stack.gain_gradients, strict=True)
+            )
+        ]
+        self.fed, self.dfed = list(self.h), list(self.dz)
+        self.variational = self.sparse = self.dropout = None
+        if members.shapes[0].variational:
+            self.variational = Variational(points, self.z[code], self.dz[code], self.rows, self.features)
+            self.fed[code], self.dfed[code] = self.variational.code, self.variational.gradient
+        if self.training and members.sparse:
+            self.sparse = Sparse(points, self.fed[code], self.rows)
+        if self.training and members.dropping:
+            self.dropout = Masks(members.trials, members.shapes, stack.layout.sizes, self.even, stack.device)
+            for place, factors in self.dropout.factors.items():
+                self.fed[place - 1] = torch.zeros_like(factors)
+
+    def _add_calls(self, members: Members) -> None:
+        found, hidden = members.runs, [n for n in range(len(self.z)) if n not in self._linear]
+        self.calls: list[list[_Call]] = [[] for _ in self.z]
+        self.masks: list[Tensor | None] = [None for _ in self.z]
+        for n in hidden:
+            self.calls[n] = [_Call(run, self.y[n], self.h[n], self.dz[n]) for run in found]
+            mask = members.mask(n, self.z[n].shape[2])
+            self.masks[n] = None if mask is None else mask.to(self.stack.device)
 
     def _zeros(self, size: int) -> Tensor:
         return torch.zeros(self.stack.parameters_MP.shape[0], self.even, size, device=self.stack.device)
@@ -106,15 +190,42 @@ class Passes:
     def forward(self, x_MBF: Tensor) -> Tensor:
         """The stack's outputs (M, B, F) for its inputs."""
         h = x_MBF
+        if self.dropout is not None:
+            self.dropout.draw()
         for layer, (weight, bias) in enumerate(zip(self.stack.weights, self.stack.biases, strict=True)):
             self.stack.products.layer(bias, h, weight, self.z[layer])
-            for call in self.calls[layer]:
-                call.forward(call.z, call.h)
-            h = self.h[layer]
-            mask = self.masks[layer]
-            if mask is not None:
-                h.mul_(mask)
+            self._activate(layer)
+            h = self.fed[layer]
         return h
+
+    def _activate(self, layer: int) -> None:
+        """From what a layer's product gives to what the next one reads."""
+        norm, mask = self.norms[layer], self.masks[layer]
+        if norm is not None:
+            norm.forward()
+        for call in self.calls[layer]:
+            call.forward(call.z, call.h)
+        if mask is not None:
+            self.h[layer].mul_(mask)
+        if layer == self._linear[0] and self.variational is not None:
+            self.variational.forward(self.training)
+        if self.dropout is not None and layer not in self._linear:
+            torch.mul(self.h[layer], self.dropout.factors[layer + 1], out=self.fed[layer])
+
+    def _activate_back(self, layer: int) -> None:
+        """The gradient of what the next layer read becomes that of the layer's product."""
+        norm = self.norms[layer]
+        if layer == self._linear[0]:
+            if self.sparse is not None:
+                self.sparse.backward(self.dfed[layer])
+            if self.variational is not None:
+                self.variational.backward()
+        elif self.dropout is not None:
+            self.dz[layer].mul_(self.dropout.factors[layer + 1])
+        for call in self.calls[layer]:
+            call.backward(call.dz, call.z, call.h)
+        if norm is not None:
+            norm.backward()
 
     def add_loss(self, target_MBF: Tensor) -> None:
         """Add each value's loss to `total_MBF`, and leave dz of the output layer (not yet scaled) behind."""
@@ -158,11 +269,10 @@ class Passes:
         for layer in range(len(self.dz) - 1, -1, -1):
             dz = self.dz[layer]
             torch.bmm(self.ones, dz, out=stack.bias_gradients[layer])
-            stack.products.gradient(self.h_T[layer - 1] if layer else x_T, dz, stack.weight_gradients[layer])
+            stack.products.gradient(self.fed_T[layer - 1] if layer else x_T, dz, stack.weight_gradients[layer])
             if layer:
-                stack.products.gradient(dz, stack.weights_T[layer], self.dz[layer - 1])
-                for call in self.calls[layer - 1]:
-                    call.backward(call.dz, call.z, call.h)
+                stack.products.gradient(dz, stack.weights_T[layer], self.dfed[layer - 1])
+                self._activate_back(layer - 1)
 
 
 class _Call:

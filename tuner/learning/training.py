@@ -14,7 +14,7 @@ from tuner.learning.checkpoint import plain_weights
 from tuner.learning.epoch import Epoch
 from tuner.learning.packs import TrainablePack, make_pack, reproducibly
 from tuner.learning.rows import PaddedRows
-from tuner.spec.architecture import layer_sizes
+from tuner.spec.architecture import Architecture
 from tuner.spec.work import Curve, Trial
 
 if TYPE_CHECKING:
@@ -97,4 +97,4 @@ def train_alone(
         pack = make_pack([trial], data, loss)
         (curve,) = train(pack, epochs, on_epoch)
         (state,) = pack.states()
-    return Trained(curve, plain_weights(state.best, layer_sizes(data.features, trial.point)))
+    return Trained(curve, plain_weights(state.best, Architecture.of(data.features, trial.point)))

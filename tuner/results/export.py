@@ -14,7 +14,6 @@ from tuner.data.preprocess import Preprocessor
 from tuner.learning.inference import Network
 from tuner.results.card import CONFIG, METRICS, MODEL, PREPROCESS, Baselines, Card, Losses, digest
 from tuner.results.folder import write_folder
-from tuner.spec.architecture import parameter_count
 from tuner.spec.canonical import to_yaml
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import SearchSpec, StudySpec
@@ -140,7 +139,7 @@ def _finite(value: float | None) -> float | None:
 
 def _architecture(network: Network) -> dict[str, Any]:
     return {
-        "parameters": parameter_count(network.sizes),
+        "parameters": network.parameters,
         "sizes": network.sizes,
         "activation": network.activation,
         "loss": network.loss,

@@ -53,6 +53,16 @@ class Hyperparameters:
         """Name to value, in the order of declaration."""
         return asdict(self)
 
+    @property
+    def code_penalty(self) -> float:
+        """Weight of the code's mean absolute value in the training loss."""
+        return self.sparsity if self.kind == "sparse" else 0.0
+
+    @property
+    def divergence_weight(self) -> float:
+        """Weight of the code's divergence from its prior in the training loss."""
+        return self.beta if self.kind == "variational" else 0.0
+
 
 def encoder_sizes(features: int, depth: int, width: int, bottleneck: int, taper: float = 1.0) -> tuple[int, ...]:
     """Units of each layer from the input to the code, both included; the decoder mirrors them.
@@ -68,6 +78,45 @@ def layer_sizes(features: int, point: Hyperparameters) -> tuple[int, ...]:
     """Units of every layer of the autoencoder, input and output included."""
     encoder = encoder_sizes(features, point.depth, point.width, point.bottleneck, point.taper)
     return encoder + encoder[-2::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What a network's weights follow from.
+
+    Attributes:
+        sizes: units of every layer, input, code and output included.
+        variational: the last layer of the encoder gives a mean and a log-variance for every unit of the code.
+        norm: every hidden layer is normalised before its activation, with a gain and a shift for every unit.
+    """
+
+    sizes: tuple[int, ...]
+    variational: bool = False
+    norm: bool = False
+
+    @classmethod
+    def of(cls, features: int, point: Hyperparameters) -> Self:
+        """The architecture of a point for rows of so many features."""
+        return cls(layer_sizes(features, point), point.kind == "variational", point.norm == "layer")
+
+    @property
+    def code(self) -> int:
+        """The place of the code among the sizes."""
+        return len(self.sizes) // 2
+
+    def hidden(self, place: int) -> bool:
+        """Whether the layer at a place of the sizes is neither input nor code nor output."""
+        return 0 < place < len(self.sizes) - 1 and place != self.code
+
+    @property
+    def parameters(self) -> int:
+        """Trainable values of the network."""
+        count = parameter_count(self.sizes)
+        if self.variational:
+            count += parameter_count(self.sizes[self.code - 1 : self.code + 1])
+        if self.norm:
+            count += 2 * sum(size for place, size in enumerate(self.sizes) if self.hidden(place))
+        return count
 
 
 def parameter_count(sizes: tuple[int, ...]) -> int:

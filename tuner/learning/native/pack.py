@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 from tuner.learning import draws
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
-from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.native.library import Library, Visit, aligned, aligned_copy, model
 from tuner.learning.rows import PaddedRows
 from tuner.learning.start import initial_state
-from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial
 
 CHUNK_ROWS = 128  # validation rows measured at once: their values stay in a core's cache
@@ -78,8 +76,7 @@ class _Member:
 
     def __init__(self, library: Library, trial: Trial, data: PaddedRows, loss: str, state: TrialTraining) -> None:
         self._library, self._trial, self._data = library, trial, data
-        sizes = layer_sizes(data.features, trial.point)
-        self._model = model(sizes, Layout.of(padded_sizes(sizes)), trial.point, loss)
+        self._model = model(data.features, trial.point, loss)
         self.state = replace(
             state,
             parameters=aligned_copy(state.parameters),
@@ -107,16 +104,23 @@ class _Member:
 
     def _train(self, order_N: NDArray[np.int64], epoch: int, work: NDArray[np.float32]) -> float:
         """One call for the whole epoch; with noise one for as many batches as NOISE_VALUES allows."""
-        batch, noisy = self._trial.point.batch_size, self._trial.point.input_noise > 0
-        at_once = max(1, NOISE_VALUES // (batch * self._data.features)) * batch if noisy else len(order_N)
-        draw, total = draws.noise(self._trial.seed, epoch), 0.0
+        seed, point = self._trial.seed, self._trial.point
+        width = self._data.features * (point.input_noise > 0), point.bottleneck * self._model.variational
+        at_once = (
+            max(1, NOISE_VALUES // (point.batch_size * max(width))) * point.batch_size if any(width) else len(order_N)
+        )
+        sources = (draws.noise, draws.code_noise)
+        draw = [source(seed, epoch) if count else None for source, count in zip(sources, width, strict=True)]
+        key, total = draws.dropout_key(seed, epoch) if self._model.dropped else 0, 0.0
         for start in range(0, len(order_N), at_once):
             part_N = order_N[start : start + at_once]
-            shape = len(part_N), self._data.features
-            noise_NF = draw.standard_normal(shape, dtype=np.float32) if noisy else None
-            visit = Visit(self._data.train_NF, part_N, noise_NF)
+            noise_NF, code_noise_NC = (
+                None if one is None else one.standard_normal((len(part_N), count), dtype=np.float32)
+                for one, count in zip(draw, width, strict=True)
+            )
+            visit = Visit(self._data.train_NF, part_N, noise_NF, code_noise_NC, key, start)
             total += self._library.train(self._model, visit, self.state, work)
-            self.state.steps += -(-len(part_N) // batch)
+            self.state.steps += -(-len(part_N) // point.batch_size)
         return total
 
     def _keep_best(self, val_loss: float) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from itertools import pairwise
 from math import ceil
 
-from tuner.learning.layout import Layout, padded_sizes
-from tuner.spec.architecture import layer_sizes
+from tuner.learning.layout import Layout
+from tuner.learning.memory import hidden_units
+from tuner.spec.architecture import Architecture
 from tuner.spec.work import Trial
 
 PACK_SECONDS = 1.0
@@ -22,6 +22,10 @@ MULTIPLY_ADD_SECONDS = 9.7e-12  # one multiply-add of a product
 PARAMETER_SECONDS = 3.4e-10  # one parameter's share of a step: AdamW, and its gradient written and read
 VALUE_SECONDS = 2.8e-10  # one unit's value of one row: its activation, there and back
 LAYER_SECONDS = 6.2e-8  # one layer's share of a step that does not depend on its size
+# What digits (64-112-30-8, batch 64) took more than a plain trial, on the same core and day.
+NORM_SECONDS = 6.9e-10  # one hidden value of a training row: normalised, there and back
+DROPOUT_SECONDS = 1.8e-10  # one hidden value of a training row: its share of a mask
+NOISE_SECONDS = 8.3e-9  # one normal value drawn by numpy
 EPOCH_SECONDS = 3.9e-5  # one epoch's share in Python: seeds, the shuffle, two calls
 
 
@@ -52,14 +56,18 @@ def plan(
 def seconds(trial: Trial, features: int, rows: tuple[int, int], epochs: int) -> float:
     """Estimated time to train one trial on one core."""
     train, validation = rows
-    sizes = padded_sizes(layer_sizes(features, trial.point))
-    steps = ceil(train / trial.point.batch_size)
-    products = sum(inputs * outputs for inputs, outputs in pairwise(sizes)) * (3 * train + validation)
-    values = sum(sizes[1:]) * (train + validation)
+    point, layout = trial.point, Layout.own(Architecture.of(features, trial.point))
+    steps = ceil(train / point.batch_size)
+    products = sum(place.inputs * place.outputs for place in layout.places) * (3 * train + validation)
+    values = sum(layout.sizes[1:]) * (train + validation)
+    hidden = hidden_units(layout) * train
+    drawn = (features * (point.input_noise > 0) + point.bottleneck * (point.kind == "variational")) * train
     return epochs * (
         products * MULTIPLY_ADD_SECONDS
-        + Layout.of(sizes).length * steps * PARAMETER_SECONDS
+        + layout.length * steps * PARAMETER_SECONDS
         + values * VALUE_SECONDS
-        + (len(sizes) - 1) * steps * LAYER_SECONDS
+        + hidden * (NORM_SECONDS * (point.norm == "layer") + DROPOUT_SECONDS * (point.dropout > 0))
+        + drawn * NOISE_SECONDS
+        + len(layout.places) * steps * LAYER_SECONDS
         + EPOCH_SECONDS
     )

@@ -6,25 +6,12 @@
 
 #include <cmath>
 
-#include "gemm.hpp"
+#include "parts.hpp"
 
 namespace tuner {
 
 enum Activation { RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, TANH, SIGMOID };
 enum Loss { MSE, BCE };
-constexpr int MOST_LAYERS = 66;
-
-// Kept the same as `Model` in library.py; FORMAT grows there and here with every change of it or of a function's arguments.
-constexpr int64_t FORMAT = 1;
-struct Model {
-    int32_t layers, activation, loss, batch;
-    int32_t features;          // real ones
-    float learning_rate, weight_decay, noise;
-    int32_t sizes[MOST_LAYERS + 1];  // padded
-    int32_t units[MOST_LAYERS + 1];  // real
-    int64_t weights[MOST_LAYERS], biases[MOST_LAYERS];  // places in a row of parameters
-};
-
 // h = f(z) and its derivative.
 struct Point {
     V h, slope;
@@ -76,62 +63,27 @@ typedef void (*Activate)(int64_t, int64_t, int64_t, float *, float *);
 static const Activate ACTIVATE[] = {activate_rows<RELU>, activate_rows<LEAKY_RELU>, activate_rows<ELU>,  activate_rows<SELU>,
                                     activate_rows<GELU>, activate_rows<SILU>,       activate_rows<TANH>, activate_rows<SIGMOID>};
 
-// Room for the values of a batch: every layer's output, its slopes, two gradients that take turns, and a panel.
-struct Room {
-    float *input, *target, *panel, *gradient;
-    float *h[MOST_LAYERS + 1], *slopes[MOST_LAYERS + 1], *dz[2];
-};
-
-static int64_t largest(const Model &m) {
-    int64_t size = 0;
-    for (int layer = 0; layer <= m.layers; layer++)
-        if (m.sizes[layer] > size) size = m.sizes[layer];
-    return size;
+// What the layer after this one reads.
+static const float *read(const Model &m, int layer, const Room &r) {
+    return !layer ? r.input : m.variational && layer == code_layer(m) ? r.code : r.h[layer];
 }
 
-static int64_t lay_out(const Model &m, int64_t rows, float *work, Room *room) {
-    int64_t used = 0, most = 0;
-    auto take = [&](int64_t count) {
-        float *place = work ? work + used : nullptr;
-        used += count;
-        return place;
-    };
-    for (int layer = 0; layer < m.layers; layer++) {
-        const int64_t count = int64_t(m.sizes[layer]) * m.sizes[layer + 1];
-        if (count > most) most = count;
-    }
-    Room r;
-    r.panel = take(PANEL);
-    r.gradient = take(most);
-    r.target = take(rows * m.sizes[0]);
-    r.input = m.noise > 0 ? take(rows * m.sizes[0]) : r.target;
-    for (int layer = 1; layer <= m.layers; layer++) {
-        r.h[layer] = take(rows * m.sizes[layer]);
-        r.slopes[layer] = take(rows * m.sizes[layer]);
-    }
-    for (float *&dz : r.dz) dz = take(rows * largest(m));
-    if (room) *room = r;
-    return used;
-}
-
-static bool linear(const Model &m, int layer) { return layer == m.layers || 2 * layer == m.layers; }
-
-// Outputs of every layer for `rows` rows of `input`.
-static void forward(const Model &m, int64_t rows, const float *input, const float *p, Room &r) {
+// Outputs of the first `layers` layers for `rows` rows of `input`; `draws` in training alone.
+static void forward(const Model &m, int layers, int64_t rows, const float *input, const float *p, const Draws *draws, Room &r) {
     const float *h = input;
-    for (int layer = 0; layer < m.layers; layer++) {
-        const int64_t in = m.sizes[layer], out = m.sizes[layer + 1];
+    for (int layer = 0; layer < layers; layer++) {
+        const int64_t in = m.sizes[layer], out = outputs(m, layer + 1), units = m.units[layer + 1];
         float *z = r.h[layer + 1];
         product<Lying::rows>(rows, out, in, {h, in}, p + m.weights[layer], false, p + m.biases[layer], z, r.panel);
-        if (!linear(m, layer + 1)) ACTIVATE[m.activation](rows, out, m.units[layer + 1], z, r.slopes[layer + 1]);
-        h = z;
+        if (!linear(m, layer + 1)) {
+            if (m.norm) normalise(rows, out, units, p + m.gains[layer], z, r.normal[layer + 1], r.inverse[layer + 1]);
+            ACTIVATE[m.activation](rows, out, units, z, r.slopes[layer + 1]);
+            if (draws && m.dropped) drop(m, layer + 1, rows, draws->dropout, draws->position, z, r.slopes[layer + 1]);
+        } else if (out > m.sizes[layer + 1]) {
+            sample(m, rows, draws ? draws->code_noise : nullptr, r);
+        }
+        h = read(m, layer + 1, r);
     }
-}
-
-static INLINE V mask(int64_t column, int64_t features) {
-    V ones;
-    for (int i = 0; i < LANES; i++) ones[i] = column + i < features ? 1.0f : 0.0f;
-    return ones;
 }
 
 // The sum of all values' losses; leaves the gradient of `scale` times that sum in dz.
@@ -181,8 +133,9 @@ static void update_weights(const Optimizer &o, int64_t count, const float *g, fl
     for (int64_t at = 0; at < count; at += LANES) o.update(load(g + at), p + at, first + at, second + at);
 }
 
-// A bias' gradient is the sum of dz over the rows.
-static void update_bias(const Optimizer &o, int64_t rows, int64_t size, const float *dz, float *p, float *first, float *second) {
+// A bias' gradient is the sum of dz over the rows. Always inlined: GCC rounds AdamW's last product otherwise where this is a
+// function of its own, and a trial's bits would follow from how often it is called.
+static INLINE void update_bias(const Optimizer &o, int64_t rows, int64_t size, const float *dz, float *p, float *first, float *second) {
     for (int64_t column = 0; column < size; column += LANES) {
         V even{}, odd{};
         int64_t row = 0;
@@ -195,18 +148,34 @@ static void update_bias(const Optimizer &o, int64_t rows, int64_t size, const fl
     }
 }
 
+// A layer's gradient of its values becomes that of its product; the gain and the shift, where there are any, are updated.
+static void through(const Model &m, const Optimizer &optimizer, int layer, int64_t rows, float *p, float *first, float *second, Room &r, float *dz) {
+    const int64_t size = m.sizes[layer], units = m.units[layer];
+    if (linear(m, layer)) {
+        if (m.sparsity > 0) shrink(rows * size, m.sparsity / (float(rows) * units), r.h[layer], dz);
+        if (m.variational) sample_back(m, rows, m.beta / (float(rows) * m.features), r, dz);
+        return;
+    }
+    float *slopes = r.slopes[layer];
+    for (int64_t at = 0; at < rows * size; at += LANES) store(dz + at, load(dz + at) * load(slopes + at));
+    if (!m.norm) return;
+    const int64_t gain = m.gains[layer - 1], shift = gain + size;
+    update_bias(optimizer, rows, size, dz, p + shift, first + shift, second + shift);
+    normalise_back(rows, size, units, p + gain, r.normal[layer], r.inverse[layer], dz, slopes);
+    update_bias(optimizer, rows, size, slopes, p + gain, first + gain, second + gain);
+}
+
 // Gradients from the output to the input, each layer's parameters updated as soon as nothing needs the old ones.
 static void backward(const Model &m, int64_t rows, int64_t step, float *p, float *first, float *second, Room &r) {
     const Optimizer optimizer(m, step);
     float *dz = r.dz[0], *next = r.dz[1];
     for (int layer = m.layers - 1; layer >= 0; layer--) {
-        const int64_t in = m.sizes[layer], out = m.sizes[layer + 1], w = m.weights[layer], b = m.biases[layer];
+        const int64_t in = m.sizes[layer], out = outputs(m, layer + 1), w = m.weights[layer], b = m.biases[layer];
         if (layer) {
             product<Lying::rows>(rows, in, out, {dz, out}, p + w, true, nullptr, next, r.panel);
-            if (!linear(m, layer))
-                for (int64_t at = 0; at < rows * in; at += LANES) store(next + at, load(next + at) * load(r.slopes[layer] + at));
+            through(m, optimizer, layer, rows, p, first, second, r, next);
         }
-        product<Lying::columns>(in, out, rows, {layer ? r.h[layer] : r.input, in}, dz, false, nullptr, r.gradient, r.panel);
+        product<Lying::columns>(in, out, rows, {read(m, layer, r), in}, dz, false, nullptr, r.gradient, r.panel);
         update_weights(optimizer, in * out, r.gradient, p + w, first + w, second + w);
         update_bias(optimizer, rows, out, dz, p + b, first + b, second + b);
         float *used = dz;
@@ -263,8 +232,9 @@ void tuner_activate(int32_t activation, int64_t count, float *z, float *slopes) 
 // Values of work space for batches of `rows` rows.
 int64_t tuner_room(const Model *m, int64_t rows) { return lay_out(*m, rows, nullptr, nullptr); }
 
-// Train one epoch over the rows in their order, the last batch as small as it is. Returns the sum of all values' losses.
-double tuner_train(const Model *m, const float *data, const int64_t *order, int64_t count, const float *noise, float *p, float *first, float *second,
+// Train an epoch, or some batches of it, over the rows in their order, the last batch as small as it is. Returns the sum
+// of all values' losses.
+double tuner_train(const Model *m, const float *data, const int64_t *order, int64_t count, const Draws *draws, float *p, float *first, float *second,
                    int64_t steps, float *work) {
     Flushed flushed;
     Room room;
@@ -272,8 +242,11 @@ double tuner_train(const Model *m, const float *data, const int64_t *order, int6
     double total = 0;
     for (int64_t start = 0; start < count; start += m->batch) {
         const int64_t rows = count - start < m->batch ? count - start : m->batch;
-        gather(*m, rows, data, order + start, noise ? noise + start * m->features : nullptr, room);
-        forward(*m, rows, room.input, p, room);
+        Draws here = *draws;
+        here.position += start;
+        if (here.code_noise) here.code_noise += start * m->units[code_layer(*m)];
+        gather(*m, rows, data, order + start, here.noise ? here.noise + start * m->features : nullptr, room);
+        forward(*m, m->layers, rows, room.input, p, &here, room);
         total += losses(*m, rows, room.target, room.h[m->layers], 1.0f / (float(rows) * m->features), room.dz[0]);
         backward(*m, rows, ++steps, p, first, second, room);
     }
@@ -289,9 +262,22 @@ double tuner_measure(const Model *m, const float *data, int64_t count, int64_t c
     for (int64_t start = 0; start < count; start += chunk) {
         const int64_t rows = count - start < chunk ? count - start : chunk;
         const float *from = data + start * m->sizes[0];
-        forward(*m, rows, from, p, room);
+        forward(*m, m->layers, rows, from, p, nullptr, room);
         total += losses(*m, rows, from, room.h[m->layers], 0, room.dz[0]);
     }
     return total;
+}
+
+// What the encoder's last layer gives for consecutive rows, `chunk` at a time: `outputs` of the code for each, padded.
+void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work, float *to) {
+    Flushed flushed;
+    Room room;
+    lay_out(*m, chunk, work, &room);
+    const int64_t size = outputs(*m, code_layer(*m));
+    for (int64_t start = 0; start < count; start += chunk) {
+        const int64_t rows = count - start < chunk ? count - start : chunk;
+        forward(*m, code_layer(*m), rows, data + start * m->sizes[0], p, nullptr, room);
+        memcpy(to + start * size, room.h[code_layer(*m)], rows * size * sizeof(float));
+    }
 }
 }
