@@ -117,7 +117,7 @@ def test_every_activation_goes_with_every_part(kind: Kind, activation: str) -> N
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("parts", [{}, VARIATIONAL, {"norm": "layer"}, {**VARIATIONAL, "norm": "layer"}])
 def test_merged_packs_train_every_kind_as_the_plain_loop_does(parts: dict[str, Any], device: str) -> None:
-    """As on a GPU: trials of many sizes, penalties and rates, padded to the largest, each with the plain loop's losses."""
+    """As on a GPU: trials of many sizes, penalties and rates, padded to the largest: the plain loop's losses."""
     names = list(ACTIVATIONS)
     points: list[dict[str, Any]] = [
         {
@@ -169,7 +169,7 @@ def test_a_checkpoint_in_mid_training_changes_no_bit(kind: Kind, case: dict[str,
 
 @pytest.mark.parametrize("parts", [SPARSE, {**VARIATIONAL, "beta": 100.0}, {"dropout": 0.5}])
 def test_the_objective_is_the_reconstruction_alone(kind: Kind, parts: dict[str, Any]) -> None:
-    """Where nothing is learned, the validation loss is that of the plain network: no penalty, no noise, no mask in it."""
+    """Where nothing is learned, the validation loss is the bare network's: no penalty, no noise, no mask in it."""
     plain, other = trial(0, learning_rate=1e-30), trial(0, learning_rate=1e-30, **parts)
     with reproducible():
         (expected,), (got,) = (train(kind.pack([one], kind.data(digits()), "mse"), 1) for one in (plain, other))
@@ -230,7 +230,7 @@ def test_padding_stays_zero_in_every_kind(kind: Kind, case: dict[str, Any]) -> N
 
 
 def test_the_kept_weights_are_a_networks(kind: Kind, case: dict[str, Any], tmp_path: Path) -> None:
-    """Through a file, they give the best validation loss; decoded codes are reconstructions; all weights are counted."""
+    """Through a file, they give the best loss; decoded codes are reconstructions; all weights are counted."""
     one, (_, held_out) = trial(0, **case), digits()
     shape, pack = Architecture.of(64, one.point), kind.pack([one], kind.data(digits()), "mse")
     with reproducible():

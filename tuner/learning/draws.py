@@ -37,7 +37,7 @@ def noise(seed: int, epoch: int) -> np.random.Generator:
 
 
 def code_noise(seed: int, epoch: int) -> np.random.Generator:
-    """The generator of an epoch's noise on a variational code: standard normal float32, visited row after visited row."""
+    """The generator of an epoch's noise on a variational code: standard normal float32, visited row after row."""
     return generator(seed, "code noise", epoch)
 
 

@@ -66,7 +66,7 @@ class Masks:
         self._kept = {place: torch.zeros_like(lanes, dtype=torch.bool) for place, lanes in self._lanes.items()}
         self.factors = {place: torch.zeros(lanes.shape, device=device) for place, lanes in self._lanes.items()}
         self._origin = torch.zeros(len(trials), 1, 1, dtype=torch.int64, device=device)
-        self._staged = Staged(self._origin)
+        self._staged, self._keys = Staged(self._origin), (0, [0] * len(trials))
         dropped = [draws.dropped(trial.point.dropout) for trial in trials]
         self._least = (
             torch.tensor(dropped, device=device, dtype=torch.int32).sub_(MIDDLE).to(torch.int16).view(-1, 1, 1)
@@ -81,10 +81,11 @@ class Masks:
 
     def prepare(self, epoch: int, position: int) -> None:
         """What comes from the host before a batch that begins at a position of an epoch."""
-        buffer = self._staged.buffer()
-        for m, (trial, words) in enumerate(zip(self._trials, self._words, strict=True)):
-            first = position * sum(words) + 1
-            buffer[m] = _signed(draws.dropout_key(trial.seed, epoch) + first * GOLDEN)
+        if self._keys[0] != epoch:
+            self._keys = epoch, [draws.dropout_key(trial.seed, epoch) for trial in self._trials]
+        firsts = (position * sum(words) + 1 for words in self._words)
+        origins = [_signed(key + first * GOLDEN) for key, first in zip(self._keys[1], firsts, strict=True)]
+        self._staged.buffer().copy_(torch.tensor(origins).view(-1, 1, 1))
         self._staged.send()
 
     def draw(self) -> None:
@@ -103,6 +104,6 @@ class Masks:
 
     @staticmethod
     def _fold(words: Tensor, aside: Tensor, shift: int) -> None:
-        """words ^= words >> shift, zeros shifted in."""
+        """Each word becomes word ^ (word >> shift), zeros shifted in."""
         torch.bitwise_right_shift(words, shift, out=aside)
         words.bitwise_xor_(aside.bitwise_and_(2 ** (64 - shift) - 1))

@@ -28,7 +28,8 @@ class Network:
         sizes: units of every layer, input and output included.
         activation: the hidden layers' function.
         loss: `mse` or `bce`.
-        weights: the plain module's names to arrays; they tell whether layers are normalised and the code is variational.
+        weights: the plain module's names to arrays; they tell whether layers are normalised, and the code
+            variational.
 
     Shapes: rows are (N, F) and scaled, codes (N, C); a variational code is its mean.
 

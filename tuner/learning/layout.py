@@ -126,7 +126,7 @@ class Layout:
 
 
 def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...], bool, bool]:
-    """What trials must share to be packed: batch size, padded layer sizes (and with them the depth), and their parts."""
+    """What trials must share to be packed: batch size, padded layer sizes (and with them the depth), and parts."""
     shape = Architecture.of(features, point)
     return point.batch_size, padded_sizes(shape.sizes), shape.variational, shape.norm
 

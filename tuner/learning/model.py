@@ -19,8 +19,8 @@ class Autoencoder(nn.Module):
         activation: name in `ACTIVATIONS`, put after every layer but the code and the output.
         loss: `mse`, or `bce`, where the output is the logit of each feature.
         norm: layer normalisation stands before every activation.
-        variational: the code is a normal distribution: `encoder` gives its mean, which is what is decoded, and the layer
-            `log_variance`, from the same last hidden layer, the logarithm of its variance (Kingma & Welling 2014).
+        variational: the code is a normal distribution (Kingma & Welling 2014): `encoder` gives its mean, which is
+            decoded, and the layer `log_variance`, from the same last hidden layer, the logarithm of its variance.
 
     Shapes: rows are (N, F), codes (N, C). What only training has, noise and dropout, is not here.
     """
