@@ -251,6 +251,7 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
     rows = [
         ("study", spec.name),
         ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
+        *_label(data),
         ("split", f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test"),
         *((f"searched: {name}", _range(value)) for name, value in searched.items()),
         *((f"fixed: {name}", str(value)) for name, value in spec.space.fixed().items()),
@@ -267,6 +268,16 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
         ("device", device),
     ]
     return "\n".join([*_table(rows), "", "No mistakes found."])
+
+
+def _label(data: Examined) -> list[tuple[str, str]]:
+    labels = data.data.labels
+    if labels is None:
+        return []
+    text = f"{labels.name}: {len(labels.classes)} classes"
+    if labels.anomaly is not None:
+        text += f"; the anomaly is {labels.anomaly}, the rarer one ({labels.sizes[labels.anomaly]} rows)"
+    return [("label", text)]
 
 
 def _range(value: Distribution) -> str:

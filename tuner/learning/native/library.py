@@ -23,7 +23,7 @@ from tuner.spec.architecture import Hyperparameters
 
 Floats = NDArray[np.float32]
 
-FORMAT = 1  # of `Model` and of the functions' arguments, as in step.cpp
+FORMAT = 2  # of `Model` and of the functions' arguments, as in step.cpp
 MOST_LAYERS = 66  # depth 32, both sides
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
 LOSSES = ("mse", "bce")
@@ -116,16 +116,19 @@ class Library:
     def __init__(self, path: Path) -> None:
         self.path = path
         functions = _loaded(path)
-        self._room, self._train, self._measure = (
+        self._room, self._train, self._measure, self._encode = (
             functions.tuner_room,
             functions.tuner_train,
             functions.tuner_measure,
+            functions.tuner_encode,
         )
         self._room.argtypes = [POINTER(Model), c_int64]
         self._room.restype = c_int64
         self._train.argtypes = [POINTER(Model), c_void_p, c_void_p, c_int64, *[c_void_p] * 4, c_int64, c_void_p]
         self._measure.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, c_void_p, c_void_p]
         self._train.restype = self._measure.restype = c_double
+        self._encode.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, *[c_void_p] * 4]
+        self._encode.restype = None
 
     @property
     def name(self) -> str:
@@ -153,6 +156,16 @@ class Library:
         return float(
             self._measure(model, rows_VF.ctypes.data, len(rows_VF), chunk, parameters_P.ctypes.data, work.ctypes.data)
         )
+
+    def encode(
+        self, model: Model, rows_VF: Floats, chunk: int, parameters_P: Floats, work: Floats
+    ) -> tuple[Floats, NDArray[np.float64]]:
+        """The rows' codes, padded, and each row's sum of losses (V,); `chunk` rows at a time."""
+        codes_VC = np.empty((len(rows_VF), model.sizes[model.layers // 2]), np.float32)
+        sums_V = np.empty(len(rows_VF))
+        places = (array.ctypes.data for array in (parameters_P, work, codes_VC, sums_V))
+        self._encode(model, rows_VF.ctypes.data, len(rows_VF), chunk, *places)
+        return codes_VC, sums_V
 
 
 @lru_cache(maxsize=1)

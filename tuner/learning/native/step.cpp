@@ -15,7 +15,7 @@ enum Loss { MSE, BCE };
 constexpr int MOST_LAYERS = 66;
 
 // Kept the same as `Model` in library.py; FORMAT grows there and here with every change of it or of a function's arguments.
-constexpr int64_t FORMAT = 1;
+constexpr int64_t FORMAT = 2;
 struct Model {
     int32_t layers, activation, loss, batch;
     int32_t features;          // real ones
@@ -293,5 +293,22 @@ double tuner_measure(const Model *m, const float *data, int64_t count, int64_t c
         total += losses(*m, rows, from, room.h[m->layers], 0, room.dz[0]);
     }
     return total;
+}
+
+// The code (padded) of each of consecutive rows, `chunk` at a time, and the sum of its values' losses.
+void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work, float *codes, double *sums) {
+    Flushed flushed;
+    Room room;
+    lay_out(*m, chunk, work, &room);
+    const int code = m->layers / 2;
+    const int64_t in = m->sizes[0], out = m->sizes[code];
+    for (int64_t start = 0; start < count; start += chunk) {
+        const int64_t rows = count - start < chunk ? count - start : chunk;
+        const float *from = data + start * in;
+        forward(*m, rows, from, p, room);
+        memcpy(codes + start * out, room.h[code], rows * out * sizeof(float));
+        for (int64_t row = 0; row < rows; row++)
+            sums[start + row] = losses(*m, 1, from + row * in, room.h[m->layers] + row * in, 0, room.dz[0]);
+    }
 }
 }
