@@ -104,7 +104,7 @@ def test_the_table_is_the_same_in_every_format(folder: Path) -> None:
     table = pd.read_csv(folder / "t.csv", keep_default_na=False, na_values={"value": [""]})
     parquet = pd.read_parquet(folder / "t.parquet")
     assert list(table.columns[:6]) == ["number", "state", "value", "best_epoch", "epochs", "reason"]
-    assert all(name.startswith("param.") for name in table.columns[6:])
+    assert all(name.startswith(("param.", "measure.")) for name in table.columns[6:])
     assert table["value"].tolist() == parquet["value"].tolist()
     assert [row["value"] for row in json.loads((folder / "t.json").read_text())] == table["value"].tolist()
     assert "asked_at" not in printed

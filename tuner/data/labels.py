@@ -72,7 +72,7 @@ def refuse_missing(name: str, missing: NDArray[np.bool_], unit: str, first: int)
     """Name the first row without a label, and count them."""
     if missing.any():
         raise DataError(
-            f"data.label: column {name}, {unit} {int(missing.argmax()) + first}: every row must have a label,"
+            f"data.label: {name}, {unit} {int(missing.argmax()) + first}: every row must have a label,"
             f" got a missing value ({missing.sum()} in all)."
         )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, inspect, select, text, update
+from sqlalchemy import Connection, Table, func, insert, inspect, select, text, update
 
 from tuner.errors import LedgerError
 from tuner.ledger.database import Database
-from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema
+from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, trial
 
 
 def ensure_schema(database: Database) -> None:
@@ -53,7 +53,13 @@ def _add_tables(connection: Connection) -> None:
 
 
 def _add_measures(connection: Connection) -> None:
-    connection.execute(text("ALTER TABLE tuner_trial ADD COLUMN measures TEXT"))
+    _add_column(connection, trial, "measures", "TEXT")
+
+
+def _add_column(connection: Connection, table: Table, name: str, kind: str) -> None:
+    """Add a column that may be NULL; one that is there already, since a step before made the whole table, stays."""
+    if name not in {column["name"] for column in inspect(connection).get_columns(table.name)}:
+        connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}"))
 
 
 # From each version to the next one.
