@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from tuner.upkeep import Diagnosis, Freed
 
 PLAIN_SECONDS = 5.0  # in a pipe, a line of progress at most this often
+_MEASURES = {
+    "effective_dims": "effective dimensions of the code",
+    "dead_units": "dead units of the code",
+    "trustworthiness": "trustworthiness of neighbours",
+    "probe_accuracy": "accuracy of a linear probe",
+    "anomaly_auroc": "AUROC of the error",
+}
 ENDED = (TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE)
 
 
@@ -147,6 +154,7 @@ def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
         code = best["params"]["bottleneck"]
         rows.append((f"PCA({code})'s test loss", f"{answer['baselines']['pca']:.6g}"))
         rows.append(("mean predictor's test loss", f"{answer['baselines']['mean']:.6g}"))
+    rows += [(_MEASURES.get(name, name), _value(value)) for name, value in best["measures"].items()]
     return rows + [(name, _value(value)) for name, value in best["params"].items()]
 
 
