@@ -62,7 +62,7 @@ def test_json_is_one_object_with_the_answer(folder: Path) -> None:
     answer = json.loads((folder / "out.json").read_text())
     assert (answer["study"], answer["state"]) == ("tiny", "finished")
     assert sum(answer["counts"].values()) == 13
-    assert answer["best"].keys() == {"number", "value", "params", "test_loss"}
+    assert answer["best"].keys() == {"number", "value", "params", "test_loss", "measures"}
     assert answer["baselines"].keys() == {"mean", "pca"}
     assert answer["seconds"] > 0
     assert {"tracking_uri", "experiment_id", "run_id"} <= answer["mlflow"].keys()
