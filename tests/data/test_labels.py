@@ -186,6 +186,9 @@ def test_sources_without_labels_say_so(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"array of an \.npz file, got a folder of images\."):
         load(DataSpec(source="images", label="kind"), tmp_path)
+    (tmp_path / "x-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(DataError, match=r"array of an \.npz file, got a \.idx file\."):
+        load(DataSpec(source="x-idx3-ubyte", label="kind"), tmp_path)
     with pytest.raises(DataError, match=r"sklearn:iris: data\.label must be target, got species"):
         load(DataSpec(source="sklearn:iris", label="species"), tmp_path)
     with pytest.raises(SpecError, match="must be a column that the model never sees, but columns names kind"):

@@ -122,8 +122,8 @@ def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec]
         raise DataError(f"must end in {', '.join(_READERS)} or be a folder of images, got {kind or 'no ending'}.")
     if kind in _ARRAYS:
         _refuse_columns(spec, "an array")
-    if kind == ".npy":
-        _refuse_label(spec, "a .npy file")
+    if kind in (".npy", ".idx"):
+        _refuse_label(spec, f"a {kind} file")
     if spec.array is not None and kind != ".npz":
         raise DataError(f"data.array names an array inside an .npz file, got a {kind} file.")
     return _READERS[kind]
