@@ -62,7 +62,7 @@ def test_json_is_one_object_with_the_answer(folder: Path) -> None:
     answer = json.loads((folder / "out.json").read_text())
     assert (answer["study"], answer["state"]) == ("tiny", "finished")
     assert sum(answer["counts"].values()) == 13
-    assert answer["best"].keys() == {"number", "value", "params", "test_loss"}
+    assert answer["best"].keys() == {"number", "value", "params", "test_loss", "measures"}
     assert answer["baselines"].keys() == {"mean", "pca"}
     assert answer["seconds"] > 0
     assert {"tracking_uri", "experiment_id", "run_id"} <= answer["mlflow"].keys()
@@ -104,7 +104,7 @@ def test_the_table_is_the_same_in_every_format(folder: Path) -> None:
     table = pd.read_csv(folder / "t.csv", keep_default_na=False, na_values={"value": [""]})
     parquet = pd.read_parquet(folder / "t.parquet")
     assert list(table.columns[:6]) == ["number", "state", "value", "best_epoch", "epochs", "reason"]
-    assert all(name.startswith("param.") for name in table.columns[6:])
+    assert all(name.startswith(("param.", "measure.")) for name in table.columns[6:])
     assert table["value"].tolist() == parquet["value"].tolist()
     assert [row["value"] for row in json.loads((folder / "t.json").read_text())] == table["value"].tolist()
     assert "asked_at" not in printed

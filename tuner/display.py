@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from tuner.upkeep import Diagnosis, Freed
 
 PLAIN_SECONDS = 5.0  # in a pipe, a line of progress at most this often
+_MEASURES = {
+    "effective_dims": "effective dimensions of the code",
+    "dead_units": "dead units of the code",
+    "trustworthiness": "trustworthiness of neighbours",
+    "probe_accuracy": "accuracy of a linear probe",
+    "anomaly_auroc": "AUROC of the error",
+}
 ENDED = (TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE)
 
 
@@ -147,6 +154,7 @@ def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
         code = best["params"]["bottleneck"]
         rows.append((f"PCA({code})'s test loss", f"{answer['baselines']['pca']:.6g}"))
         rows.append(("mean predictor's test loss", f"{answer['baselines']['mean']:.6g}"))
+    rows += [(_MEASURES.get(name, name), _value(value)) for name, value in best["measures"].items()]
     return rows + [(name, _value(value)) for name, value in best["params"].items()]
 
 
@@ -251,6 +259,7 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
     rows = [
         ("study", spec.name),
         ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
+        *_label(data),
         ("split", f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test"),
         *((f"searched: {name}", _range(value)) for name, value in searched.items()),
         *((f"fixed: {name}", str(value)) for name, value in spec.space.fixed().items()),
@@ -267,6 +276,16 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
         ("device", device),
     ]
     return "\n".join([*_table(rows), "", "No mistakes found."])
+
+
+def _label(data: Examined) -> list[tuple[str, str]]:
+    labels = data.data.labels
+    if labels is None:
+        return []
+    text = f"{labels.name}: {len(labels.classes)} classes"
+    if labels.anomaly is not None:
+        text += f"; the anomaly is {labels.anomaly}, the rarer one ({labels.sizes[labels.anomaly]} rows)"
+    return [("label", text)]
 
 
 def _range(value: Distribution) -> str:

@@ -113,7 +113,7 @@ class Study:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """The trials table: number, state, value, best_epoch, epochs, reason, then `param.<name>` each."""
+        """The trials table: number, state, value, best_epoch, epochs, reason, `param.<name>` and `measure.<name>`."""
         return self._table()
 
     @property
@@ -168,6 +168,7 @@ class Study:
                 "value": best.value,
                 "params": best.point.as_dict(),
                 "test_loss": scored["test_loss"] if scored.get("number") == best.number else None,
+                "measures": dict(best.measures),
             },
             "baselines": known.get("baselines"),
             "validation_baselines": known.get("validation_baselines"),

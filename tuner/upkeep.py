@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.data.prepare import prepared_path
+from tuner.data.prepare import label_path, prepared_path
 from tuner.errors import LedgerError, StudyError, TrackingError
 from tuner.ledger.checks import contradictions
 from tuner.ledger.ledger import Ledger
@@ -112,7 +112,7 @@ def _unneeded(ledger: Ledger, everything: bool) -> Iterator[tuple[str, list[Path
         kept = set() if everything else _best_checkpoints(ledger, record)
         states = [file for file in _files(FOLDER / "checkpoints" / record.key, "*") if file.name not in kept]
         prepared = _prepared(record)
-        yield record.name, states + ([] if prepared in needed else _with_note(prepared))
+        yield record.name, states + ([] if prepared in needed else _with_notes(prepared))
         needed.add(prepared)
     if everything:
         known = {record.key for record in records}
@@ -125,8 +125,10 @@ def _prepared(record: StudyRecord) -> Path:
     return prepared_path(FOLDER, record.fingerprint, spec)
 
 
-def _with_note(path: Path) -> list[Path]:
-    return [file for file in (path, path.with_suffix(".sha256")) if file.is_file() and not file.is_symlink()]
+def _with_notes(prepared: Path) -> list[Path]:
+    """The rows and their labels, each with the note of its digest."""
+    files = [file for path in (prepared, label_path(prepared)) for file in (path, path.with_suffix(".sha256"))]
+    return [file for file in files if file.is_file() and not file.is_symlink()]
 
 
 def _best_checkpoints(ledger: Ledger, record: StudyRecord) -> set[str]:

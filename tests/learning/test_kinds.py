@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -194,7 +194,7 @@ def test_a_penalty_does_what_it_is_for(kind: Kind) -> None:
         for beta, active in ((50.0, 0), (1e-4, 8)):
             one = trial(0, **{**VARIATIONAL, "beta": beta})
             weights = train_alone(one, data, "mse", 30).weights
-            assert scoring.active_units(scoring.divergences(one.point, "mse", weights, rows[1], "cpu")) == active
+            assert scoring.active_units(scoring.divergences(encoded(one, weights, rows[1]))) == active
 
 
 @pytest.mark.parametrize("far", [-40.0, 40.0])
@@ -247,6 +247,13 @@ def test_the_kept_weights_are_a_networks(kind: Kind, case: dict[str, Any], tmp_p
     assert (again.variational, again.norm) == (shape.variational, shape.norm and one.point.depth > 0)
 
 
+def encoded(one: Trial, weights: Mapping[str, Any], rows: np.ndarray) -> scoring.Encoded:
+    row = checkpoint.padded_row(
+        {name: np.asarray(value) for name, value in weights.items()}, Architecture.of(64, one.point)
+    )
+    return scoring.encode(one.point, "mse", row, rows, "cpu")
+
+
 @pytest.mark.parametrize("path", ["compiled", "torch"])
 def test_divergences_are_those_of_torchs_distributions(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each unit's, averaged over the rows; the log-variance's bounds included."""
@@ -262,11 +269,11 @@ def test_divergences_are_those_of_torchs_distributions(path: str, monkeypatch: p
     prior = torch.distributions.Normal(torch.zeros(()).double(), torch.ones(()).double())
     expected = torch.distributions.kl_divergence(normal, prior).mean(0)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    each = scoring.divergences(one.point, "mse", weights, rows, "cpu")
+    each = scoring.divergences(encoded(one, weights, rows))
     np.testing.assert_allclose(each, expected.numpy(), rtol=1e-5)
     assert scoring.active_units(each) == int((expected > 0.01).sum())
     with pytest.raises(TypeError, match="variational"):
-        scoring.divergences(trial(0).point, "mse", weights, rows, "cpu")
+        scoring.divergences(encoded(trial(0), network(trial(0), 64, "mse").state_dict(), rows))
 
 
 def test_masks_are_splitmix64_and_as_frequent_as_the_rate_says() -> None:

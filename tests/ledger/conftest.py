@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +21,15 @@ class Maker:
     def trial(self, number: int) -> Trial:
         return Trial(number, Hyperparameters(0.1 / (number + 3), 64, 2, 128, "gelu", 8, 1e-7, 0.0), 2**63 - 1 - number)
 
-    def curve(self, number: int, first: int, losses: Sequence[float], at: float = 1000.0, path: str = "a") -> Curve:
+    def curve(
+        self,
+        number: int,
+        first: int,
+        losses: Sequence[float],
+        at: float = 1000.0,
+        path: str = "a",
+        measures: Mapping[str, float] | None = None,
+    ) -> Curve:
         last = first + len(losses)
         return Curve(
             number=number,
@@ -31,6 +39,7 @@ class Maker:
             at=tuple(at + epoch / 8 for epoch in range(first, last)),
             diverged=False,
             checkpoint=Checkpoint(f"{path}-{number}-{last}", "0" * 64, last),
+            measures=measures or {},
         )
 
     def segment(self, *curves: Curve, seconds: float = 2.0) -> tuple[Segment, SegmentResult]:

@@ -5,15 +5,27 @@ from __future__ import annotations
 import errno
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.labels import Labels
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
 
-Read = tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...]]
+
+class Read(NamedTuple):
+    """What a reader gives: rows (N, F), F names, a row's own shape, and labels where they are declared."""
+
+    values: NDArray[np.float64]
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    labels: Labels | None = None
+
+
 _BROKEN = (
     ValueError,
     EOFError,
@@ -39,13 +51,15 @@ def read_npy(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers 
 
 
 def read_npz(path: Path, spec: DataSpec) -> Read:
-    """One array of an .npz file: `data.array`, or the only one."""
+    """One array of an .npz file: `data.array`, or the only one beside `data.label`."""
     try:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise DataError("must be an archive of arrays, got a single one; name it .npy.")
         with archive:
-            return as_rows(archive[_chosen(list(archive.files), spec.array)])
+            names = list(archive.files)
+            read = as_rows(archive[_chosen([name for name in names if name != spec.label], spec.array)])
+            return read if spec.label is None else read._replace(labels=_labels(archive, spec.label, len(read.values)))
     except _BROKEN as error:
         raise _broken(error) from None
     except OSError as error:
@@ -64,6 +78,15 @@ def _chosen(names: list[str], wanted: str | None) -> str:
     return wanted or names[0]
 
 
+def _labels(archive: Mapping[str, NDArray[np.generic]], name: str, rows: int) -> Labels:
+    if name not in archive:
+        raise DataError(f"data.label must be one of {', '.join(archive)}, got {name}.")
+    values = archive[name]
+    if values.shape != (rows,):
+        raise DataError(f"data.label: {name} must hold one value for each of {rows} rows, got shape {values.shape}.")
+    return Labels.of(name, values, "row", 1)
+
+
 def as_rows(array: NDArray[np.generic]) -> Read:
     """An array of two or more dimensions as rows; the first counts them."""
     if array.dtype.kind not in "biuf":
@@ -73,7 +96,7 @@ def as_rows(array: NDArray[np.generic]) -> Read:
     shape = tuple(int(size) for size in array.shape[1:])
     values = array.reshape(len(array), -1).astype(np.float64)
     names = tuple("x" + "_".join(map(str, place)) for place in np.ndindex(*shape))
-    return values, names, shape
+    return Read(values, names, shape)
 
 
 def _broken(error: Exception) -> DataError:

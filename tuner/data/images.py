@@ -29,7 +29,7 @@ def read_images(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the reade
     images = [np.repeat(image[..., None], 3, axis=2) if coloured and image.ndim == 2 else image for image in images]
     shape = images[0].shape
     values = np.stack(images).reshape(len(images), -1).astype(np.float64)
-    return values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*shape)), shape
+    return Read(values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*shape)), shape)
 
 
 def _read(file: Path, like: tuple[str, tuple[int, ...]] | None = None) -> NDArray[np.generic]:

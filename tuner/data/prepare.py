@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import Dataset, load
-from tuner.data.rows import sha256_of
+from tuner.data.rows import LabelFile, sha256_of
 from tuner.data.split import Split, split_rows
 from tuner.errors import DataError
 from tuner.spec.space import IntDistribution, largest
 from tuner.spec.study import DataSpec, StudySpec
 
 T = TypeVar("T")
-Matrix = NDArray[np.float32]
+Array = NDArray[np.float32] | NDArray[np.int32]
 FORMAT = 1  # grows when the same declaration is to give another file
 
 
@@ -41,6 +41,7 @@ class Prepared:
         names: the columns.
         fingerprint: of the raw data and of the declaration's data block.
         preprocessor: fitted on the training rows.
+        labels: what the rows are known to be, where that is declared; in the order of the file's rows.
     """
 
     path: str
@@ -53,14 +54,23 @@ class Prepared:
     names: tuple[str, ...]
     fingerprint: str
     preprocessor: Preprocessor
+    labels: LabelFile | None = None
 
 
 def fingerprint(data: Dataset, spec: DataSpec) -> str:
-    """SHA-256 over the rows, their names and shape, and the data block; without the source, for files may move."""
-    block = spec.model_dump(mode="json", exclude={"source"})
+    """SHA-256 over the rows, their names and shape, and the data block; without the source, for files may move.
+
+    Labels are in it where they are declared alone, so that other studies keep the fingerprint they had before there
+    were any.
+    """
+    block = spec.model_dump(mode="json", exclude={"source"} if data.labels else {"source", "label"})
     about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": block}
+    if data.labels is not None:
+        about["classes"] = data.labels.classes
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(data.values, dtype="<f8").data)
+    if data.labels is not None:
+        digest.update(np.ascontiguousarray(data.labels.codes, dtype="<i4").data)
     return digest.hexdigest()
 
 
@@ -104,8 +114,9 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
     mark = fingerprint(data, spec.data)
     path = prepared_path(folder, mark, spec)
     digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted)))
+    labels = _labels_written(path, data, split)
     counts = len(split.train), len(split.validation), len(split.test)
-    return Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted)
+    return Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted, labels)
 
 
 def prepared_path(folder: Path, mark: str, spec: StudySpec) -> Path:
@@ -114,15 +125,32 @@ def prepared_path(folder: Path, mark: str, spec: StudySpec) -> Path:
     return (folder / "prepared" / f"{key}.npy").absolute()
 
 
-def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> Matrix:
-    order = np.concatenate([split.train, split.validation, split.test])
+def label_path(prepared: Path) -> Path:
+    """Where the labels of prepared data lie, if there are any."""
+    return prepared.with_suffix(".labels.npy")
+
+
+def _labels_written(prepared: Path, data: Dataset, split: Split) -> LabelFile | None:
+    labels = data.labels
+    if labels is None:
+        return None
+    path = label_path(prepared)
+    return LabelFile(str(path), _written(path, lambda: labels.codes[_order(split)]))
+
+
+def _order(split: Split) -> NDArray[np.int64]:
+    return np.concatenate([split.train, split.validation, split.test])
+
+
+def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> NDArray[np.float32]:
+    order = _order(split)
     rows = np.empty(data.values.shape, np.float32)
     for start in range(0, len(order), BLOCK_ROWS):
         rows[start : start + BLOCK_ROWS] = fitted.transform(data.values[order[start : start + BLOCK_ROWS]])
     return rows
 
 
-def _written(path: Path, make: Callable[[], Matrix]) -> str:
+def _written(path: Path, make: Callable[[], Array]) -> str:
     """The digest of a file that is there and whole, or is written now: beside its place, then renamed."""
     note = path.with_suffix(".sha256")
     try:

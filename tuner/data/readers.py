@@ -16,6 +16,7 @@ from tuner.data.arrays import Read, read_npy, read_npz
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import read_idx
 from tuner.data.images import read_images
+from tuner.data.labels import Labels
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
 
@@ -31,12 +32,14 @@ class Dataset:
         names: F names.
         shape: a row's own shape: (F,) for a table, (8, 8) for an image.
         where: the source, for messages.
+        labels: what the rows are known to be, where that is declared; the values do not hold it.
     """
 
     values: NDArray[np.float64]
     names: tuple[str, ...]
     shape: tuple[int, ...]
     where: str
+    labels: Labels | None = None
 
 
 def _csv(path: Path, spec: DataSpec) -> Read:
@@ -73,14 +76,14 @@ def load(spec: DataSpec, base: Path) -> Dataset:
     """
     if spec.source.startswith("sklearn:"):
         _refuse_columns(spec, "a bundled data set")
-        return _bundled(spec.source)
+        return _bundled(spec.source, spec.label)
     where = spec.source
     try:
         path = base / _expanded(where)
         read = _reader(path, where, spec)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, to programmers; what comes out is checked below
-            values, names, shape = read(path, spec)
+            values, names, shape, labels = read(path, spec)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     except MemoryError:
@@ -91,7 +94,7 @@ def load(spec: DataSpec, base: Path) -> Dataset:
         # Parsers of foreign formats raise whatever a damaged file leads them to; this place knows the file.
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
-    return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where))
+    return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where, labels))
 
 
 def _expanded(source: str) -> Path:
@@ -101,9 +104,7 @@ def _expanded(source: str) -> Path:
         raise DataError("must begin with the home folder of a user of this machine where it begins with ~.") from None
 
 
-def _reader(
-    path: Path, where: str, spec: DataSpec
-) -> Callable[[Path, DataSpec], tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...]]]:
+def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec], Read]:
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -112,6 +113,7 @@ def _reader(
         raise DataError(f"must be a file's name, got {where!r}.") from None
     if stat.S_ISDIR(mode):
         _refuse_columns(spec, "a folder of images")
+        _refuse_label(spec, "a folder of images")
         return read_images
     if not stat.S_ISREG(mode):
         raise DataError("must be a regular file or a folder.")
@@ -120,6 +122,8 @@ def _reader(
         raise DataError(f"must end in {', '.join(_READERS)} or be a folder of images, got {kind or 'no ending'}.")
     if kind in _ARRAYS:
         _refuse_columns(spec, "an array")
+    if kind in (".npy", ".idx"):
+        _refuse_label(spec, f"a {kind} file")
     if spec.array is not None and kind != ".npz":
         raise DataError(f"data.array names an array inside an .npz file, got a {kind} file.")
     return _READERS[kind]
@@ -130,20 +134,28 @@ def _refuse_columns(spec: DataSpec, what: str) -> None:
         raise DataError(f"data.columns and data.exclude choose columns of a table by name, got {what}.")
 
 
-def _bundled(source: str) -> Dataset:
+def _refuse_label(spec: DataSpec, what: str) -> None:
+    if spec.label is not None:
+        raise DataError(f"data.label names a column of a table or an array of an .npz file, got {what}.")
+
+
+def _bundled(source: str, label: str | None) -> Dataset:
     """One of scikit-learn's bundled sets; nothing is downloaded."""
     name = source.removeprefix("sklearn:")
     if name not in BUNDLED:
         near = difflib.get_close_matches(name, BUNDLED, 1)
         hint = f"; did you mean sklearn:{near[0]}?" if near else "."
         raise DataError(f"{source}: must be one of {', '.join(f'sklearn:{one}' for one in BUNDLED)}{hint}")
+    if label not in (None, "target"):
+        raise DataError(f"{source}: data.label must be target, got {label}.")
     from sklearn import datasets  # noqa: PLC0415 - a second to import, and only these sources need it
 
     bunch = getattr(datasets, f"load_{name}")()
     shape = (8, 8) if name == "digits" else (bunch.data.shape[1],)
-    return Dataset(
-        np.ascontiguousarray(bunch.data, dtype=np.float64), tuple(map(str, bunch.feature_names)), shape, source
-    )
+    values, names = np.ascontiguousarray(bunch.data, dtype=np.float64), tuple(map(str, bunch.feature_names))
+    target = np.asarray(bunch.target_names)[bunch.target] if "target_names" in bunch else bunch.target
+    labels = None if label is None else Labels.of(label, target, "row", 1)
+    return Dataset(values, names, shape, source, labels)
 
 
 def _checked(data: Dataset) -> Dataset:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.labels import rarer
 from tuner.errors import DataError
 
 Matrix = NDArray[np.float32]
@@ -21,6 +23,52 @@ class Rows:
     train: Matrix
     validation: Matrix
     test: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """Where the rows' labels lie: a .npy file of places in a list of classes, in the order of the prepared rows."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SplitLabels:
+    """The labels of each split, places in a list of classes.
+
+    Attributes:
+        train, validation, test: (rows,) each.
+        classes: how many there are.
+        anomaly: which of two classes counts as the anomaly, the rarer one; None where there are more than two.
+    """
+
+    train: NDArray[np.int32]
+    validation: NDArray[np.int32]
+    test: NDArray[np.int32]
+    classes: int
+    anomaly: int | None
+
+
+def open_labels(file: LabelFile, counts: tuple[int, int, int]) -> SplitLabels:
+    """Read a file of labels, and check its digest: it is small.
+
+    Args:
+        file: the file.
+        counts: rows of each split.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        content = Path(file.path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{file.path}: the labels cannot be read ({error.strerror}); run the study again.") from None
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise DataError(f"{file.path}: the file of labels is damaged; delete it and run the study again.")
+    labels: NDArray[np.int32] = np.load(io.BytesIO(content), allow_pickle=False)
+    first, second = counts[0], counts[0] + counts[1]
+    return SplitLabels(labels[:first], labels[first:second], labels[second:], int(labels.max()) + 1, rarer(labels))
 
 
 def open_rows(path: str, sha256: str | None, counts: tuple[int, int, int]) -> Rows:

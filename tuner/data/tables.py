@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tuner.data.arrays import Read
+from tuner.data.labels import Labels, refuse_missing
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
 
@@ -43,7 +44,7 @@ def read_csv(path: Path, spec: DataSpec) -> Read:
         ValueError,
     ) as error:
         raise _broken("CSV table", error) from None
-    return _numbers(table[list(chosen)], "line", 2)
+    return _read(table, chosen, spec, "line", 2)
 
 
 def read_parquet(path: Path, spec: DataSpec) -> Read:
@@ -54,10 +55,15 @@ def read_parquet(path: Path, spec: DataSpec) -> Read:
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             chosen = _choose(file.schema_arrow.names, spec)
-            table = file.read(list(chosen)).to_pandas()
+            table = file.read([*chosen, *([spec.label] if spec.label else [])]).to_pandas()
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise _broken("Parquet table", error) from None
-    return _numbers(table[list(chosen)], "row", 1)
+    return _read(table, chosen, spec, "row", 1)
+
+
+def _read(table: pd.DataFrame, chosen: list[str], spec: DataSpec, unit: str, first: int) -> Read:
+    read = _numbers(table[chosen], unit, first)
+    return read if spec.label is None else read._replace(labels=_labels(table[spec.label], spec.label, unit, first))
 
 
 def _header(path: Path) -> tuple[str, list[str]]:
@@ -93,19 +99,22 @@ def _is_number(text: str) -> bool:
 
 
 def _choose(names: Sequence[str], spec: DataSpec) -> list[str]:
-    """The columns that are used, in the file's order."""
+    """The columns that the model sees, in the file's order: the label is none of them."""
     repeated = sorted({name for name in names if list(names).count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         raise DataError(f"its header must name every column once, got {repeated[0]} more than once.")
-    for key, wanted in (("columns", spec.columns), ("exclude", spec.exclude)):
+    named = ("columns", spec.columns), ("exclude", spec.exclude), ("label", spec.label and (spec.label,))
+    for key, wanted in named:
         for name in wanted or ():
             if name not in names:
                 near = difflib.get_close_matches(name, names, 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names[:20])}."
                 raise DataError(f"data.{key}: there is no column {name}{hint}")
-    chosen = [name for name in names if name in (spec.columns or names) and name not in (spec.exclude or ())]
+    left_out = {*(spec.exclude or ()), spec.label}
+    chosen = [name for name in names if name in (spec.columns or names) and name not in left_out]
     if not chosen:
-        raise DataError("must keep at least one column, but data.exclude names them all.")
+        which = "names them all" if spec.label is None else "and data.label name them all"
+        raise DataError(f"must keep at least one column, but data.exclude {which}.")
     return chosen
 
 
@@ -114,7 +123,7 @@ def _numbers(table: pd.DataFrame, unit: str, first: int) -> Read:
     if table.empty:
         raise DataError("must have rows, got a table without any.")
     columns = [_column(table[name], str(name), unit, first) for name in table.columns]
-    return np.column_stack(columns), tuple(map(str, table.columns)), (len(columns),)
+    return Read(np.column_stack(columns), tuple(map(str, table.columns)), (len(columns),))
 
 
 def _column(column: pd.Series, name: str, unit: str, first: int) -> NDArray[np.float64]:
@@ -138,6 +147,14 @@ def _column(column: pd.Series, name: str, unit: str, first: int) -> NDArray[np.f
         f"column {name}, {unit} {place + first}: must be a number, got {text.iloc[place][:40]!r};"
         f" leave the column out with `exclude: [{name}]`."
     )
+
+
+def _labels(column: pd.Series, name: str, unit: str, first: int) -> Labels:
+    """Numbers as they are, all else as its text."""
+    refuse_missing(name, column.isna().to_numpy(), unit, first)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return Labels.of(name, np.asarray(column.to_numpy()), unit, first)
+    return Labels.of(name, np.array(column.astype(str).tolist()), unit, first)
 
 
 def _broken(what: str, error: Exception) -> DataError:

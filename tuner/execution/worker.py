@@ -10,8 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.data.rows import open_rows
+from tuner.data.rows import LabelFile, open_rows
 from tuner.execution import beats
+from tuner.execution.measures import measure
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.packs import make_pack, reproducibly, training_data
@@ -37,6 +38,8 @@ class Workplace:
         checkpoints: folder of the states.
         epochs: of a trial that is never pruned.
         precision: of the products.
+        seed: the study's.
+        labels: what the rows are known to be, where that is declared.
     """
 
     rows: str
@@ -47,6 +50,8 @@ class Workplace:
     checkpoints: str
     epochs: int
     precision: str
+    seed: int = 0
+    labels: LabelFile | None = None
 
 
 def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequence[Checkpoint]]) -> SegmentResult:
@@ -99,11 +104,21 @@ def _train(
 ) -> list[Curve]:
     with reproducibly(data):
         curves, states = _trained(place, segment, _starts(place, segment, checkpoints, data), data)
-        needed = _needed(curves, states, segment.last == place.epochs)
+        top = segment.last == place.epochs
+        needed = _needed(curves, states, top)
         return [
-            replace(curve, checkpoint=_write(place, trial, state)) if curve.number in needed else curve
+            replace(
+                curve,
+                checkpoint=_write(place, trial, state) if curve.number in needed else None,
+                measures=_measured(place, trial, state) if top and not curve.diverged else {},
+            )
             for trial, curve, state in zip(segment.trials, curves, states, strict=True)
         ]
+
+
+def _measured(place: Workplace, trial: Trial, state: TrialTraining) -> dict[str, float]:
+    beats.alive()
+    return measure(place, trial, state.best)
 
 
 def warm_up() -> None:

@@ -1,11 +1,13 @@
-"""The mean loss of given weights, by the same kind of step that trained them."""
+"""The mean loss and the codes of given weights, by the same kind of step that trained them."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.learning.checkpoint import padded_row
+from tuner.learning.checkpoint import padded_row, plain_weights
 from tuner.learning.draws import LOG_VARIANCES
 from tuner.learning.native.library import aligned, aligned_copy, library, model
 from tuner.learning.native.pack import CHUNK_ROWS
@@ -39,27 +41,59 @@ def mean_loss(
     return step.measure(described, padded(rows), CHUNK_ROWS, padded_row(weights, shape), work) / rows.size
 
 
-def divergences(
-    point: Hyperparameters, loss: str, weights: dict[str, NDArray[np.float32]], rows: NDArray[np.float32], device: str
-) -> NDArray[np.float64]:
-    """Each unit's Kullback-Leibler divergence from the standard normal prior, in nats, averaged over the rows: (C,).
+class Encoded(NamedTuple):
+    """What a network makes of some rows.
 
-    (mean^2 + variance - 1 - log-variance) / 2 (Kingma & Welling 2014, appendix B), by the kind of step that trained the
-    weights. Their sum is the KL of the evidence's bound.
+    Attributes:
+        codes: (N, C); of a variational code the mean.
+        errors: each row's mean loss over its features, (N,).
+        log_variances: (N, C) of a variational code, else None.
+    """
+
+    codes: NDArray[np.float32]
+    errors: NDArray[np.float64]
+    log_variances: NDArray[np.float32] | None
+
+
+def encode(
+    point: Hyperparameters, loss: str, row_P: NDArray[np.float32], rows: NDArray[np.float32], device: str
+) -> Encoded:
+    """The rows' codes and errors.
 
     Args:
-        point: the hyperparameters of a variational trial.
+        point: the trial's hyperparameters.
         loss: `mse` or `bce`.
-        weights: the plain module's names to arrays.
+        row_P: the trial's weights as they are trained, padded.
         rows: scaled rows (N, F).
         device: where the trial was trained.
+    """
+    shape = Architecture.of(rows.shape[1], point)
+    step = library() if compiled(device) else None
+    if step is None:
+        from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
+
+        network = Network(shape.sizes, point.activation, loss, plain_weights(row_P, shape))
+        log_variances = network.posterior(rows)[1] if shape.variational else None
+        return Encoded(network.encode(rows), network.losses(rows), log_variances)
+    described = model(rows.shape[1], point, loss)
+    head, sums = step.encode(described, padded(rows), CHUNK_ROWS, aligned_copy(row_P))
+    means, *variances = (half[:, : point.bottleneck] for half in np.split(head, 1 + shape.variational, axis=1))
+    log_variances = np.clip(variances[0], *LOG_VARIANCES) if variances else None
+    return Encoded(means, sums / rows.shape[1], log_variances)
+
+
+def divergences(encoded: Encoded) -> NDArray[np.float64]:
+    """Each unit's Kullback-Leibler divergence from the standard normal prior, in nats, averaged over the rows: (C,).
+
+    (mean^2 + variance - 1 - log-variance) / 2 (Kingma & Welling 2014, appendix B). Their sum is the KL of the
+    evidence's bound.
 
     Raises:
-        TypeError: the trial is not variational.
+        TypeError: the code is not variational.
     """
-    if point.kind != "variational":
-        raise TypeError(f"a divergence needs a variational autoencoder, got a {point.kind} one")
-    means, log_variances = (half.astype(np.float64) for half in _posterior(point, loss, weights, rows, device))
+    if encoded.log_variances is None:
+        raise TypeError("a divergence needs a variational autoencoder's code")
+    means, log_variances = encoded.codes.astype(np.float64), encoded.log_variances.astype(np.float64)
     each: NDArray[np.float64] = (means**2 + np.exp(log_variances) - 1 - log_variances).mean(0) / 2
     return each
 
@@ -71,19 +105,3 @@ def active_units(each: NDArray[np.float64]) -> int:
     row, which is what collapse means, has neither.
     """
     return int((each > ACTIVE_NATS).sum())
-
-
-def _posterior(
-    point: Hyperparameters, loss: str, weights: dict[str, NDArray[np.float32]], rows: NDArray[np.float32], device: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Means and bounded log-variances (N, C)."""
-    shape = Architecture.of(rows.shape[1], point)
-    step = library() if compiled(device) else None
-    if step is None:
-        from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
-
-        return Network(shape.sizes, point.activation, loss, weights).posterior(rows)
-    described = model(rows.shape[1], point, loss)
-    head = step.encode(described, padded(rows), CHUNK_ROWS, aligned_copy(padded_row(weights, shape)))
-    means, log_variances = np.split(head, 2, axis=1)
-    return means[:, : point.bottleneck], np.clip(log_variances[:, : point.bottleneck], *LOG_VARIANCES)

@@ -9,18 +9,17 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self, final
 
-from sqlalchemy import Connection, Row, and_, func, insert, inspect, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
 from tuner.ledger.database import BUSY_SECONDS, Database
 from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord
-from tuner.ledger.schema import SCHEMA_VERSION, cohort, event, metadata, schema, segment, study, trial
+from tuner.ledger.schema import cohort, event, segment, study, trial
+from tuner.ledger.upgrades import ensure_schema
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
-
-_WITHOUT_LEASES = 1  # the schema that differs from ours by one table
 
 
 @final
@@ -40,7 +39,7 @@ class Ledger(Outbox):
         """
         database = Database(url, busy_seconds)
         try:
-            _ensure_schema(database)
+            ensure_schema(database)
         except BaseException:
             database.close()
             raise
@@ -155,13 +154,14 @@ class Ledger(Outbox):
         """Record what a segment measured.
 
         Epochs that are recorded already must have equal losses; they keep their first time, and a segment that brings
-        nothing new leaves only its checkpoints.
+        nothing new leaves only its checkpoints. A trial keeps the first measures that came.
         """
         now = time.time()
         with self.changing(study_id, "run") as connection:
             added = measurements.add_curves(connection, study_id, result.curves, self.where)
             if added:
                 connection.execute(insert(segment), [_segment_row(study_id, work, result, now)])
+            measurements.add_measures(connection, study_id, result.curves)
             _set_started(connection, study_id, result, [number for number, first, _ in added if first == 0])
             outbox.add(connection, study_id, [outbox.row("curve", *span) for span in added])
 
@@ -224,28 +224,6 @@ class Ledger(Outbox):
             if connection.execute(select(study.c.id).where(same)).first() is None:
                 _update_study(connection, study_id, {**values, **stamps}, self.where)
                 outbox.add(connection, study_id, [outbox.row("study")])
-
-
-def _ensure_schema(database: Database) -> None:
-    with database.reading() as connection:
-        present = inspect(connection).has_table(schema.name)
-    if not present:
-        with database.writing() as connection:
-            if not inspect(connection).has_table(schema.name):
-                metadata.create_all(connection)
-                connection.execute(insert(schema), [{"version": SCHEMA_VERSION}])
-    with database.reading() as connection:
-        version = connection.execute(select(func.max(schema.c.version))).scalar()
-    if version == _WITHOUT_LEASES:
-        with database.writing() as connection:
-            metadata.create_all(connection)
-            connection.execute(update(schema).values(version=SCHEMA_VERSION))
-            version = SCHEMA_VERSION
-    if version != SCHEMA_VERSION:
-        raise LedgerError(
-            f"{database.where}: the ledger must have schema {SCHEMA_VERSION}, but it has {version};"
-            " use the version of the tuner that wrote it, or a newer one"
-        )
 
 
 def _update_study(connection: Connection, study_id: int, values: Mapping[str, Any], where: str) -> None:
@@ -358,6 +336,7 @@ def _trial(row: Row[Any], bests: Mapping[int, measurements.Best]) -> TrialRecord
         asked_at=row.asked_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        measures=json.loads(row.measures or "{}"),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, func, insert, select
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger.schema import checkpoint, measurement, trial
@@ -50,6 +51,14 @@ def add_curves(
     _insert_epochs(connection, study_id, {curve.number: curve for curve in curves}, added)
     _insert_checkpoints(connection, study_id, curves)
     return added
+
+
+def add_measures(connection: Connection, study_id: int, curves: Sequence[Curve]) -> None:
+    """Record what trials are worth beside their losses; what is recorded already stays as it is."""
+    for curve in curves:
+        if curve.measures:
+            of_trial = (trial.c.study_id == study_id) & (trial.c.number == curve.number) & trial.c.measures.is_(None)
+            connection.execute(update(trial).where(of_trial).values(measures=json.dumps(dict(curve.measures))))
 
 
 def read_curves(connection: Connection, study_id: int, numbers: Collection[int] | None = None) -> dict[int, Curve]:

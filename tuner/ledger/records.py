@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuner.errors import LedgerError
@@ -91,6 +91,7 @@ class TrialRecord:
         asked_at: Unix time in seconds at which it was recorded.
         started_at: when its first recorded segment began; None before that.
         ended_at: when its end was recorded; None before that.
+        measures: what its code is worth beside the loss, by name; empty where it was not measured.
     """
 
     number: int
@@ -105,6 +106,7 @@ class TrialRecord:
     asked_at: float
     started_at: float | None
     ended_at: float | None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

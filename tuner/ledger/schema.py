@@ -3,7 +3,7 @@
     tuner_schema 1 row      version
     tuner_study             the declaration, the state, the summary, where MLflow shows it
       ├── tuner_cohort      number, position
-      ├── tuner_trial       point, seed, state and, once ended, how
+      ├── tuner_trial       point, seed, state, measures and, once ended, how
       │     ├── tuner_measurement   losses of one epoch
       │     └── tuner_checkpoint    a state file; the newest of the highest epoch counts
       ├── tuner_segment     what was trained together, how long, by whom
@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 THE_STUDY = -1
 
 metadata = MetaData()
@@ -116,6 +116,7 @@ trial = Table(
     Column("asked_at", Double, nullable=False),
     Column("started_at", Double),
     Column("ended_at", Double),
+    Column("measures", Text),
     ForeignKeyConstraint(["study_id", "cohort"], ["tuner_cohort.study_id", "tuner_cohort.number"]),
     sqlite_with_rowid=False,
 )

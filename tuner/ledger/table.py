@@ -10,17 +10,28 @@ from datetime import UTC, datetime
 from tuner.ledger.records import TrialRecord
 
 Cell = str | int | float | None
+MEASURE = "measure."  # before the name of a measure of codes, here and in MLflow
 TIMES = ("asked_at", "started_at", "ended_at")
 
 
 def rows(trials: Iterable[TrialRecord], times: bool = False) -> list[dict[str, Cell]]:
     """One row per trial, by number: number, state, value, best_epoch, epochs, reason, then `param.<name>` each.
 
+    Last come the measures of codes, `measure.<name>` each, where any trial has them.
+
     Args:
         trials: the study's trials.
         times: add asked_at, started_at and ended_at, in UTC; they alone differ between two runs of the same study.
     """
-    return [_row(trial, times) for trial in sorted(trials, key=lambda trial: trial.number)]
+    ordered = sorted(trials, key=lambda trial: trial.number)
+    measures = measured(ordered)
+    return [_row(trial, times, measures) for trial in ordered]
+
+
+def measured(trials: Iterable[TrialRecord]) -> list[str]:
+    """The names of all measures that any of the trials has, in the order in which they are measured."""
+    most = sorted((list(trial.measures) for trial in trials), key=len, reverse=True)
+    return list(dict.fromkeys(name for names in most for name in names))
 
 
 def trials_csv(trials: Iterable[TrialRecord], times: bool = False) -> str:
@@ -33,7 +44,7 @@ def trials_csv(trials: Iterable[TrialRecord], times: bool = False) -> str:
     return text.getvalue()
 
 
-def _row(trial: TrialRecord, times: bool) -> dict[str, Cell]:
+def _row(trial: TrialRecord, times: bool, measures: list[str]) -> dict[str, Cell]:
     row: dict[str, Cell] = {
         "number": trial.number,
         "state": str(trial.state),
@@ -43,6 +54,7 @@ def _row(trial: TrialRecord, times: bool) -> dict[str, Cell]:
         "reason": trial.reason,
     }
     row |= {f"param.{name}": value for name, value in trial.point.as_dict().items()}
+    row |= {f"{MEASURE}{name}": trial.measures.get(name) for name in measures}
     if times:
         row |= {name: _utc(getattr(trial, name)) for name in TIMES}
     return row

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from tuner.ledger.records import TrialRecord
-from tuner.ledger.table import TIMES, rows
+from tuner.ledger.table import MEASURE, TIMES, rows
 
 
 def trials_table(trials: Iterable[TrialRecord], times: bool = False) -> pd.DataFrame:
@@ -16,5 +16,6 @@ def trials_table(trials: Iterable[TrialRecord], times: bool = False) -> pd.DataF
     if table.empty:
         return table
     kinds = {"number": "int64", "value": "float64", "best_epoch": "Int64", "epochs": "int64"}
+    kinds |= {name: "float64" for name in table.columns if name.startswith(MEASURE)}
     dates = {name: pd.to_datetime(table[name], utc=True) for name in TIMES if times}
     return table.astype(kinds).assign(**dates)

@@ -61,6 +61,9 @@ class DataSpec(Frozen):
     array: Text | None = Field(None, description="The array's name inside an .npz file.")
     columns: Names | None = Field(None, description="Only these columns of a table.")
     exclude: Names | None = Field(None, description="All columns of a table but these.")
+    label: Text | None = Field(
+        None, description="A column that the model never sees: codes are judged by how well they tell it."
+    )
     scaling: Scaling = Field("minmax", description="Fitted on the training split alone.")
     validation: float = Field(0.2, gt=0, lt=1, description="Share of the rows that trials are compared on.")
     test: float = Field(0.1, gt=0, lt=1, description="Share of the rows that only the winner is scored on, once.")
@@ -74,6 +77,10 @@ class DataSpec(Frozen):
             )
         if self.columns and self.exclude:
             raise mistake("must be left out where columns is given", "exclude")
+        if self.label is not None and self.label in (self.columns or ()):
+            raise mistake(f"must be a column that the model never sees, but columns names {self.label}", "label")
+        if self.label is not None and self.label == self.array:
+            raise mistake(f"must be another array than array, got {self.label} twice", "label")
         return self
 
 

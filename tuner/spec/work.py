@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tuner.spec.architecture import Hyperparameters
@@ -62,6 +63,7 @@ class Curve:
         at: when each was measured, Unix time in seconds.
         diverged: the last epoch's loss is not finite, and the trial ended there.
         checkpoint: the state after the last epoch; None for a trial that diverged.
+        measures: what a trial that came to the study's last epoch is worth beside its loss, by name; finite numbers.
     """
 
     number: int
@@ -71,6 +73,7 @@ class Curve:
     at: tuple[float, ...]
     diverged: bool
     checkpoint: Checkpoint | None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def last(self) -> int:

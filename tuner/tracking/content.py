@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.ledger.table import MEASURE
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking.entries import Dataset, Metric
 
@@ -100,6 +101,7 @@ def end_metrics(record: TrialRecord) -> list[Metric]:
         "epochs": record.epochs,
         # MLflow's axes are linear.
         "log10_learning_rate": math.log10(record.point.learning_rate),
+        **{f"{MEASURE}{name}": value for name, value in record.measures.items()},
     }
     at = milliseconds(record.ended_at or record.asked_at)
     return [Metric(name, float(value), at, 0) for name, value in values.items() if value is not None]

@@ -24,7 +24,7 @@ from tuner.spec.architecture import Architecture, Hyperparameters
 
 Floats = NDArray[np.float32]
 
-FORMAT = 2  # of `Model` and of the functions' arguments, as in step.cpp
+FORMAT = 3  # of `Model` and of the functions' arguments, as in step.cpp
 MOST_LAYERS = 66  # depth 32, both sides
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
 LOSSES = ("mse", "bce")
@@ -165,9 +165,9 @@ class Library:
             *(c_void_p, c_void_p, c_void_p, c_int64, c_void_p),
         ]
         self._measure.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, c_void_p, c_void_p]
-        self._encode.argtypes = [*self._measure.argtypes, c_void_p]
-        self._encode.restype = None
         self._train.restype = self._measure.restype = c_double
+        self._encode.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, *[c_void_p] * 4]
+        self._encode.restype = None
 
     @property
     def name(self) -> str:
@@ -195,20 +195,23 @@ class Library:
             self._measure(model, rows_VF.ctypes.data, len(rows_VF), chunk, parameters_P.ctypes.data, work.ctypes.data)
         )
 
-    def encode(self, model: Model, rows_NF: Floats, chunk: int, parameters_P: Floats) -> Floats:
-        """What the encoder's last layer gives, (N, padded outputs): codes, or means and then log-variances.
+    def encode(
+        self, model: Model, rows_NF: Floats, chunk: int, parameters_P: Floats
+    ) -> tuple[Floats, NDArray[np.float64]]:
+        """What the encoder's last layer gives, (N, padded outputs), and each row's sum of losses (N,).
 
         Args:
-            model: the trial.
+            model: the trial; a variational one gives means and then log-variances.
             rows_NF: features padded with zeros.
             chunk: rows at a time.
             parameters_P: the weights.
         """
         code, work = model.layers // 2, aligned(self.room(model, chunk))
         head_NC = np.empty((len(rows_NF), model.sizes[code] * (2 if model.variational else 1)), np.float32)
-        places = (values.ctypes.data for values in (parameters_P, work, head_NC))
+        sums_N = np.empty(len(rows_NF))
+        places = (values.ctypes.data for values in (parameters_P, work, head_NC, sums_N))
         self._encode(model, rows_NF.ctypes.data, len(rows_NF), chunk, *places)
-        return head_NC
+        return head_NC, sums_N
 
 
 @lru_cache(maxsize=1)

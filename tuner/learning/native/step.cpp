@@ -268,16 +268,20 @@ double tuner_measure(const Model *m, const float *data, int64_t count, int64_t c
     return total;
 }
 
-// What the encoder's last layer gives for consecutive rows, `chunk` at a time: `outputs` of the code for each, padded.
-void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work, float *to) {
+// What the encoder's last layer gives for consecutive rows, `chunk` at a time: `outputs` of the code for each, padded; and the
+// sum of each row's losses.
+void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work, float *to, double *sums) {
     Flushed flushed;
     Room room;
     lay_out(*m, chunk, work, &room);
-    const int64_t size = outputs(*m, code_layer(*m));
+    const int64_t in = m->sizes[0], out = outputs(*m, code_layer(*m));
     for (int64_t start = 0; start < count; start += chunk) {
         const int64_t rows = count - start < chunk ? count - start : chunk;
-        forward(*m, code_layer(*m), rows, data + start * m->sizes[0], p, nullptr, room);
-        memcpy(to + start * size, room.h[code_layer(*m)], rows * size * sizeof(float));
+        const float *from = data + start * in;
+        forward(*m, m->layers, rows, from, p, nullptr, room);
+        memcpy(to + start * out, room.h[code_layer(*m)], rows * out * sizeof(float));
+        for (int64_t row = 0; row < rows; row++)
+            sums[start + row] = losses(*m, 1, from + row * in, room.h[m->layers] + row * in, 0, room.dz[0]);
     }
 }
 }

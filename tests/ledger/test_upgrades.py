@@ -1,0 +1,68 @@
+"""Claims about ledgers that an older version wrote: they are brought up in place, and keep all they have."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import CohortRecord, StudyRecord
+from tuner.ledger.schema import SCHEMA_VERSION
+
+AGED = {
+    1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures"),
+    2: ("ALTER TABLE tuner_trial DROP COLUMN measures",),
+}
+
+
+@pytest.mark.parametrize("version", AGED)
+def test_an_older_ledger_is_brought_up_step_by_step(
+    version: int, url: str, ledger: Ledger, study: StudyRecord, make, tmp_path: Path
+) -> None:
+    """Its trials stay as they are, nothing is measured of them, and new ones can be recorded with measures."""
+    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [3.0, 2.0])))
+    before = ledger.trials(study.id)
+    ledger.close()
+    with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
+        connection.executescript(";".join([*AGED[version], f"UPDATE tuner_schema SET version = {version}"]))
+    again = Ledger.open(url)
+    assert again.trials(study.id) == before
+    with again.lease(study.id, "run"):
+        curve = make.curve(1, 0, [1.0], measures={"trustworthiness": 0.1 + 0.2, "dead_units": 3})
+        again.record_segment(study.id, *make.segment(curve))
+    again.close()
+    with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
+        assert connection.execute("SELECT version FROM tuner_schema").fetchall() == [(SCHEMA_VERSION,)]
+    last = Ledger.open(url)
+    assert last.trials(study.id)[1].measures == {"trustworthiness": 0.1 + 0.2, "dead_units": 3}
+    last.close()
+
+
+def test_several_processes_may_open_an_older_ledger_at_once(postgres: Callable[[], str], make) -> None:
+    """On Postgres too each step is taken once."""
+    url = postgres()
+    first = Ledger.open(url)
+    study = first.create_study("{}", "s.yaml", "f" * 64, "s", {})
+    first.record_cohort(study.id, CohortRecord(0, 0), [make.trial(0)])
+    first.close()
+    with create_engine(url).begin() as connection:
+        for statement in (*AGED[1], "UPDATE tuner_schema SET version = 1"):
+            connection.execute(text(statement))
+    with ThreadPoolExecutor(4) as threads:
+        for opened in threads.map(lambda _: Ledger.open(url), range(4)):
+            assert [trial.measures for trial in opened.trials(study.id)] == [{}]
+            opened.close()
+
+
+def test_a_trial_keeps_the_first_measures_that_came(ledger: Ledger, study: StudyRecord, make) -> None:
+    """They are computed once; what comes again with the same epochs changes nothing, bits included."""
+    first = make.curve(0, 0, [3.0], measures={"effective_dims": 1 / 3})
+    ledger.record_segment(study.id, *make.segment(first, make.curve(1, 0, [2.0])))
+    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [3.0], measures={"effective_dims": 9.0})))
+    assert [trial.measures for trial in ledger.trials(study.id)] == [{"effective_dims": 1 / 3}, {}, {}, {}]

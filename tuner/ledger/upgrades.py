@@ -1,0 +1,69 @@
+"""The ledger's tables: made where there are none, and brought up to date where an older version made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Connection, Table, func, insert, inspect, select, text, update
+
+from tuner.errors import LedgerError
+from tuner.ledger.database import Database
+from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, trial
+
+
+def ensure_schema(database: Database) -> None:
+    """Make the tables, or upgrade them in place, step by step and in one transaction.
+
+    Raises:
+        LedgerError: the tables are of a version that this one does not know.
+    """
+    with database.reading() as connection:
+        present = inspect(connection).has_table(schema.name)
+    if not present:
+        with database.writing() as connection:
+            if not inspect(connection).has_table(schema.name):
+                metadata.create_all(connection)
+                connection.execute(insert(schema), [{"version": SCHEMA_VERSION}])
+    with database.reading() as connection:
+        version = connection.execute(select(func.max(schema.c.version))).scalar()
+    if version in _STEPS:
+        with database.writing() as connection:
+            version = _upgraded(connection)
+    if version != SCHEMA_VERSION:
+        raise LedgerError(
+            f"{database.where}: the ledger must have schema {SCHEMA_VERSION}, but it has {version};"
+            " use the version of the tuner that wrote it, or a newer one"
+        )
+
+
+def _upgraded(connection: Connection) -> int:
+    """The version after every step that leads on from it; another process may have taken them meanwhile."""
+    version: int = connection.execute(select(schema.c.version).with_for_update()).scalar_one()
+    while version in _STEPS:
+        _STEPS[version](connection)
+        version += 1
+    connection.execute(update(schema).values(version=version))
+    return version
+
+
+def _add_tables(connection: Connection) -> None:
+    """Those that are not there yet, as they are now."""
+    metadata.create_all(connection)
+
+
+def _add_measures(connection: Connection) -> None:
+    _add_column(connection, trial, "measures", "TEXT")
+
+
+def _add_column(connection: Connection, table: Table, name: str, kind: str) -> None:
+    """Add a column that may be NULL; one that is there already, since a step before made the whole table, stays."""
+    if name not in {column["name"] for column in inspect(connection).get_columns(table.name)}:
+        connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}"))
+
+
+# From each version to the next one.
+_STEPS: Final[dict[int, Callable[[Connection], None]]] = {
+    1: _add_tables,  # tuner_lease
+    2: _add_measures,
+}
