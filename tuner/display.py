@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ExportError
-from tuner.spec.space import Distribution, largest_model
+from tuner.spec.distributions import Distribution
+from tuner.spec.space import largest_model
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
