@@ -15,9 +15,10 @@ from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
 from tuner.ledger.database import BUSY_SECONDS, Database
 from tuner.ledger.outbox import Outbox
-from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord
+from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord, search_space
 from tuner.ledger.schema import SCHEMA_VERSION, cohort, event, metadata, schema, segment, study, trial
 from tuner.spec.architecture import Hyperparameters
+from tuner.spec.space import SearchSpace
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
 
 _WITHOUT_LEASES = 1  # the schema that differs from ours by one table
@@ -149,7 +150,9 @@ class Ledger(Outbox):
             query = query.where(trial.c.number.in_(numbers))
         with self._database.reading() as connection:
             bests = measurements.running_bests(connection, study_id)
-            return [_trial(row, bests) for row in connection.execute(query)]
+            declared = connection.execute(select(study.c.spec_json).where(study.c.id == study_id)).scalar()
+            space = None if declared is None else search_space(declared)
+            return [_trial(row, bests, space) for row in connection.execute(query)]
 
     def record_segment(self, study_id: int, work: Segment, result: SegmentResult) -> None:
         """Record what a segment measured.
@@ -342,7 +345,7 @@ def _study(row: Row[Any]) -> StudyRecord:
     )
 
 
-def _trial(row: Row[Any], bests: Mapping[int, measurements.Best]) -> TrialRecord:
+def _trial(row: Row[Any], bests: Mapping[int, measurements.Best], space: SearchSpace | None) -> TrialRecord:
     recorded = measurements.Best(row.value, row.best_epoch, row.epochs)
     best = bests.get(row.number, recorded)
     return TrialRecord(
@@ -358,6 +361,7 @@ def _trial(row: Row[Any], bests: Mapping[int, measurements.Best]) -> TrialRecord
         asked_at=row.asked_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        space=space,
     )
 
 

@@ -16,6 +16,8 @@ TIMES = ("asked_at", "started_at", "ended_at")
 def rows(trials: Iterable[TrialRecord], times: bool = False) -> list[dict[str, Cell]]:
     """One row per trial, by number: number, state, value, best_epoch, epochs, reason, then `param.<name>` each.
 
+    A hyperparameter that is not in force at a trial's point is None; those that the study has no use for are left out.
+
     Args:
         trials: the study's trials.
         times: add asked_at, started_at and ended_at, in UTC; they alone differ between two runs of the same study.
@@ -42,7 +44,7 @@ def _row(trial: TrialRecord, times: bool) -> dict[str, Cell]:
         "epochs": trial.epochs,
         "reason": trial.reason,
     }
-    row |= {f"param.{name}": value for name, value in trial.point.as_dict().items()}
+    row |= {f"param.{name}": value for name, value in trial.shown.items()}
     if times:
         row |= {name: _utc(getattr(trial, name)) for name in TIMES}
     return row

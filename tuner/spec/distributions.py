@@ -86,7 +86,7 @@ When = Annotated[
 ]
 
 
-class Fixed(Frozen, Generic[T]):
+class Fixed(Frozen, Generic[T], title="Conditional value"):
     """One value, where a condition holds."""
 
     value: T = Field(description="The value where the condition holds.")
