@@ -218,8 +218,9 @@ class SearchSpace(Frozen):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The hyperparameters that a table of trials shows: the newer ones only where the space has a use for them."""
-        fields, declared = type(self).model_fields, self._declared()
-        return tuple(name for n, name in enumerate(fields) if n < ALWAYS_SHOWN or declared[name] != fields[name].default)
+        fields = type(self).model_fields
+        used = [name for name, value in self._declared().items() if value != fields[name].default]
+        return tuple(name for n, name in enumerate(fields) if n < ALWAYS_SHOWN or name in used)
 
     def shown(self, point: Hyperparameters) -> dict[str, Scalar | None]:
         """A point's values by column; None for what is not in force there."""
