@@ -55,7 +55,7 @@ def check(trial: Trial) -> None:
         ("tpe", 60, "none"),
         ("random", 40, "hyperband"),
         ("sobol", 40, "none"),
-        ("gp", 12, "none"),
+        ("gp", 11, "none"),
     ],
 )
 def test_only_what_is_in_force_is_proposed_and_again_the_same(sampler: str, trials: int, pruner: str) -> None:
