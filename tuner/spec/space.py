@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from pydantic import Field, model_validator
 
-from tuner.spec.architecture import Hyperparameters, encoder_sizes, parameter_count
+from tuner.spec.architecture import Architecture, Hyperparameters, encoder_sizes
 from tuner.spec.conditions import Conditions, When, ordered, problems
 from tuner.spec.distributions import (
     ActivationParameter,
@@ -259,11 +259,6 @@ def largest_model(features: int, space: SearchSpace) -> int:
     """Parameters of the largest autoencoder that the space can yield."""
     depth, width, code = (space.largest(name) for name in ("depth", "width", "bottleneck"))
     tapers = {space.largest("taper"), space.smallest("taper")}  # which is larger depends on width and code
-    return max(_parameters(encoder_sizes(features, depth, width, code, taper), space) for taper in tapers)
-
-
-def _parameters(encoder: tuple[int, ...], space: SearchSpace) -> int:
-    """A normalised layer has a gain and a shift for each unit; a variational code has a mean and a log-variance."""
-    norms = 2 * 2 * sum(encoder[1:-1]) if "layer" in (values_of(space.norm) or ()) else 0
-    variances = parameter_count(encoder[-2:]) if "variational" in space.kinds() else 0
-    return parameter_count(encoder + encoder[-2::-1]) + norms + variances
+    encoders = [encoder_sizes(features, depth, width, code, taper) for taper in tapers]
+    variational, norm = "variational" in space.kinds(), "layer" in (values_of(space.norm) or ())
+    return max(Architecture(encoder + encoder[-2::-1], variational, norm).parameters for encoder in encoders)
