@@ -72,8 +72,8 @@ def test_every_trial_has_its_parameters_and_true_end(study: tuner.Study, client:
     children = nested(client, study)
     for record in study.records:
         run = children[record.number]
-        assert {name: run.data.params[name] for name in record.point.as_dict()} == {
-            name: str(value) for name, value in record.point.as_dict().items()
+        assert {name: run.data.params[name] for name in record.shown} == {
+            name: str(value) for name, value in record.shown.items()
         }
         assert run.data.tags["tuner.state"] == record.state
         assert run.info.status == ("FAILED" if record.state is TrialState.DIVERGED else "FINISHED")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ExportError
-from tuner.spec.space import Distribution, largest_model
+from tuner.spec.distributions import Distribution
+from tuner.spec.space import SearchSpace, largest_model
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
@@ -253,6 +254,7 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
     from tuner.search.rungs import expected_epochs
 
     searched, search = spec.space.searched(), spec.search
+    fixed, shown = spec.space.fixed(), spec.space.columns
     features = data.data.values.shape[1]
     parameters = largest_model(features, spec.space)
     split = data.split
@@ -261,8 +263,8 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
         ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
         *_label(data),
         ("split", f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test"),
-        *((f"searched: {name}", _range(value)) for name, value in searched.items()),
-        *((f"fixed: {name}", str(value)) for name, value in spec.space.fixed().items()),
+        *((f"searched: {name}", _range(value) + _when(name, spec.space)) for name, value in searched.items()),
+        *((f"fixed: {name}", f"{fixed[name]}{_when(name, spec.space)}") for name in shown if name in fixed),
         ("loss", spec.loss),
         (
             "search",
@@ -293,6 +295,14 @@ def _range(value: Distribution) -> str:
         return " | ".join(map(str, value.choices))
     step = "" if value.step in (None, 1) else f", step {value.step:g}"
     return f"{value.type} from {value.low:g} to {value.high:g}{', log scale' if value.log else ''}{step}"
+
+
+def _when(name: str, space: SearchSpace) -> str:
+    """`, where kind is sparse or variational`; nothing for what is always in force."""
+    parts = [
+        f"{other} is {' or '.join(map(str, values))}" for other, values in space.conditions.when.get(name, {}).items()
+    ]
+    return f", where {' and '.join(parts)}" if parts else ""
 
 
 def _bytes(count: float) -> str:

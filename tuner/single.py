@@ -16,7 +16,7 @@ from tuner.learning.training import Trained, train_alone
 from tuner.places import FOLDER
 from tuner.results.export import write_export
 from tuner.search.loop import best
-from tuner.spec.architecture import Hyperparameters, layer_sizes
+from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState, derive_seed
@@ -50,7 +50,7 @@ def train(
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
-    trial = Trial(0, Hyperparameters.of(spec.space.fixed()), seed)
+    trial = Trial(0, spec.space.point({}), seed)
     check_precision(spec.precision, device)
     data = training_data(rows.train, rows.validation, device, spec.precision)
     trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)

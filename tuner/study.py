@@ -166,7 +166,7 @@ class Study:
             else {
                 "number": best.number,
                 "value": best.value,
-                "params": best.point.as_dict(),
+                "params": {name: value for name, value in best.shown.items() if value is not None},
                 "test_loss": scored["test_loss"] if scored.get("number") == best.number else None,
                 "measures": dict(best.measures),
             },

@@ -13,7 +13,7 @@ from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
 
 KEYS = sorted(
     {name for block in (StudySpec, DataSpec, SearchSpace, SearchSpec, FinalSpec) for name in block.model_fields}
-    | {"type", "low", "high", "log", "step", "choices", "fixed", "float", "int", "categorical"}
+    | {"type", "low", "high", "log", "step", "choices", "when", "value", "fixed", "float", "int", "categorical"}
 )
 WORDS = (
     "float", "int", "categorical", "tpe", "random", "sobol", "gp", "grid", "halving", "hyperband", "median", "none",

@@ -122,6 +122,9 @@ DISTRIBUTION = st.fixed_dictionaries(
         "step": st.floats(0, 1) | st.integers(1, 9) | ODD,
         "log": st.booleans() | ODD,
         "choices": st.lists(st.integers(1, 64), min_size=1, max_size=4, unique=True) | NESTED,
+        "when": st.dictionaries(
+            st.sampled_from(sorted(SearchSpace.model_fields)), st.integers(1, 3) | NESTED, max_size=2
+        ),
     },
 )
 VALUE = DISTRIBUTION | st.integers(1, 64) | st.floats(1e-6, 1) | NESTED

@@ -222,6 +222,16 @@ def test_a_file_that_breaks_off_is_named(name: str, share: float, folder: Path) 
     assert "\n" not in str(caught.value)
 
 
+def test_a_configuration_that_breaks_off_anywhere_is_named(folder: Path) -> None:
+    """After any of its characters: whatever is left of it, it is not a whole one."""
+    content = (folder / "config.yaml").read_text().rstrip()
+    for length in range(content.index("name:"), len(content)):
+        (folder / "config.yaml").write_text(content[:length])
+        with pytest.raises(ExportError, match=r"config\.yaml") as caught:
+            load_model(folder)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_no_flipped_bit_changes_a_number(name: str, folder: Path, model: ExportedModel, winner: Any) -> None:
     """One bit flipped anywhere: either the folder is refused, or it gives the very numbers it gave before."""

@@ -119,9 +119,7 @@ def _check_trials(view: View, ledger: Ledger, study: StudyRecord, story: Story) 
     statuses = {0: "FINISHED", 1: "FINISHED", 2: "FAILED"}
     for record in ledger.trials(study.id)[:3]:
         run = view.trials[f"trial-{record.number:04d}"]
-        assert run.data.params == {name: str(v) for name, v in record.point.as_dict().items()} | {
-            "seed": str(record.seed)
-        }
+        assert run.data.params == {name: str(v) for name, v in record.shown.items()} | {"seed": str(record.seed)}
         assert run.info.status == statuses[record.number]
         assert record.started_at is not None and record.ended_at is not None
         assert (run.info.start_time, run.info.end_time) == (

@@ -20,7 +20,7 @@ from tuner.data.readers import Dataset, load
 from tuner.data.rows import LabelFile, sha256_of
 from tuner.data.split import Split, split_rows
 from tuner.errors import DataError
-from tuner.spec.space import IntDistribution, largest
+from tuner.spec.distributions import IntDistribution
 from tuner.spec.study import DataSpec, StudySpec
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ def _named(data: Dataset, call: Callable[[], T]) -> T:
 
 
 def _check_batch_size(spec: StudySpec, rows: int, where: str) -> None:
-    batch = largest(spec.space.batch_size)
+    batch = spec.space.largest("batch_size")
     if batch > rows:
         key = "space.batch_size.high" if isinstance(spec.space.batch_size, IntDistribution) else "space.batch_size"
         raise DataError(f"{where}: {key} must be at most {rows}, the rows to train on, got {batch}.")

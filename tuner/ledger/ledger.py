@@ -15,10 +15,11 @@ from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
 from tuner.ledger.database import BUSY_SECONDS, Database
 from tuner.ledger.outbox import Outbox
-from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord
+from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord, search_space
 from tuner.ledger.schema import cohort, event, segment, study, trial
 from tuner.ledger.upgrades import ensure_schema
 from tuner.spec.architecture import Hyperparameters
+from tuner.spec.space import SearchSpace
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
 
 
@@ -148,7 +149,9 @@ class Ledger(Outbox):
             query = query.where(trial.c.number.in_(numbers))
         with self._database.reading() as connection:
             bests = measurements.running_bests(connection, study_id)
-            return [_trial(row, bests) for row in connection.execute(query)]
+            declared = connection.execute(select(study.c.spec_json).where(study.c.id == study_id)).scalar()
+            space = None if declared is None else search_space(declared)
+            return [_trial(row, bests, space) for row in connection.execute(query)]
 
     def record_segment(self, study_id: int, work: Segment, result: SegmentResult) -> None:
         """Record what a segment measured.
@@ -320,7 +323,7 @@ def _study(row: Row[Any]) -> StudyRecord:
     )
 
 
-def _trial(row: Row[Any], bests: Mapping[int, measurements.Best]) -> TrialRecord:
+def _trial(row: Row[Any], bests: Mapping[int, measurements.Best], space: SearchSpace | None) -> TrialRecord:
     recorded = measurements.Best(row.value, row.best_epoch, row.epochs)
     best = bests.get(row.number, recorded)
     return TrialRecord(
@@ -337,6 +340,7 @@ def _trial(row: Row[Any], bests: Mapping[int, measurements.Best]) -> TrialRecord
         started_at=row.started_at,
         ended_at=row.ended_at,
         measures=json.loads(row.measures or "{}"),
+        space=space,
     )
 
 

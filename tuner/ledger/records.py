@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from tuner.errors import LedgerError
 from tuner.spec.architecture import Hyperparameters
+from tuner.spec.distributions import Scalar
+from tuner.spec.space import SearchSpace
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
@@ -92,6 +96,7 @@ class TrialRecord:
         started_at: when its first recorded segment began; None before that.
         ended_at: when its end was recorded; None before that.
         measures: what its code is worth beside the loss, by name; empty where it was not measured.
+        space: the study's search space; None where its declaration cannot be read.
     """
 
     number: int
@@ -107,6 +112,12 @@ class TrialRecord:
     started_at: float | None
     ended_at: float | None
     measures: Mapping[str, float] = field(default_factory=dict)
+    space: SearchSpace | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def shown(self) -> dict[str, Scalar | None]:
+        """The hyperparameters that the study has a use for; None for those that are not in force at this point."""
+        return self.point.as_dict() if self.space is None else self.space.shown(self.point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +161,15 @@ class OutboxRow:
     first: int | None
     last: int | None
     reason: str | None = None
+
+
+@lru_cache(maxsize=8)
+def search_space(spec_json: str) -> SearchSpace | None:
+    """The search space in a declaration; None where it is not one that the tuner wrote."""
+    try:
+        return SearchSpace.model_validate_json(json.dumps(json.loads(spec_json)["space"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -17,6 +17,7 @@ TIMES = ("asked_at", "started_at", "ended_at")
 def rows(trials: Iterable[TrialRecord], times: bool = False) -> list[dict[str, Cell]]:
     """One row per trial, by number: number, state, value, best_epoch, epochs, reason, then `param.<name>` each.
 
+    A hyperparameter that is not in force at a trial's point is None; those that the study has no use for are left out.
     Last come the measures of codes, `measure.<name>` each, where any trial has them.
 
     Args:
@@ -53,7 +54,7 @@ def _row(trial: TrialRecord, times: bool, measures: list[str]) -> dict[str, Cell
         "epochs": trial.epochs,
         "reason": trial.reason,
     }
-    row |= {f"param.{name}": value for name, value in trial.point.as_dict().items()}
+    row |= {f"param.{name}": value for name, value in trial.shown.items()}
     row |= {f"{MEASURE}{name}": trial.measures.get(name) for name in measures}
     if times:
         row |= {name: _utc(getattr(trial, name)) for name in TIMES}

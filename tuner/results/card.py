@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tuner.spec.space import Activation, Frozen, Scalar, mistake
+from tuner.spec.distributions import Activation, Frozen, Scalar, mistake
 from tuner.spec.study import Loss
 
 CONFIG, MODEL, PREPROCESS, METRICS = "config.yaml", "model.safetensors", "preprocess.json", "metrics.json"

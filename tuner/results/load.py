@@ -18,7 +18,7 @@ from tuner.data.preprocess import Preprocessor
 from tuner.errors import DataError, ExportError, SpecError
 from tuner.learning.inference import Network
 from tuner.results.card import CONFIG, FILES, METRICS, MODEL, PREPROCESS, Card, digest
-from tuner.spec.architecture import Hyperparameters, layer_sizes
+from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import read_spec
 
 Parsed = TypeVar("Parsed")
@@ -135,9 +135,11 @@ def _check_config(path: Path, card: Card) -> None:
         spec = read_spec(path)
     except SpecError as error:
         raise ExportError(f"expected the exported declaration, got: {error.problems[0]}") from error
+    if (last := list(type(spec).model_fields)[-1]) not in spec.model_fields_set:
+        raise ExportError(f"{path}: expected {last} as the last key, as it was exported; the file breaks off.")
     if searched := spec.space.searched():
         raise ExportError(f"{path}: expected every hyperparameter fixed, got a range for {next(iter(searched))}.")
-    point = Hyperparameters(**spec.space.fixed())  # type: ignore[arg-type]
+    point = spec.space.point({})
     described: dict[str, Any] = {
         "sizes": layer_sizes(card.sizes[0], point),
         "activation": point.activation,

@@ -7,15 +7,23 @@ from collections.abc import Iterable
 import pandas as pd
 
 from tuner.ledger.records import TrialRecord
-from tuner.ledger.table import MEASURE, TIMES, rows
+from tuner.ledger.table import MEASURE, TIMES, Cell, rows
 
 
 def trials_table(trials: Iterable[TrialRecord], times: bool = False) -> pd.DataFrame:
     """One row per trial; missing whole numbers are <NA>, times are UTC timestamps."""
-    table = pd.DataFrame(rows(trials, times))
+    found = rows(trials, times)
+    table = pd.DataFrame(found)
     if table.empty:
         return table
     kinds = {"number": "int64", "value": "float64", "best_epoch": "Int64", "epochs": "int64"}
+    kinds |= {name: "Int64" for name in found[0] if _whole_with_gaps([row[name] for row in found])}
     kinds |= {name: "float64" for name in table.columns if name.startswith(MEASURE)}
     dates = {name: pd.to_datetime(table[name], utc=True) for name in TIMES if times}
     return table.astype(kinds).assign(**dates)
+
+
+def _whole_with_gaps(column: list[Cell]) -> bool:
+    """Whether some of a column's values are missing and the others are whole numbers: pandas would make them real."""
+    values = [value for value in column if value is not None]
+    return len(values) < len(column) and bool(values) and all(type(value) is int for value in values)

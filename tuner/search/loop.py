@@ -17,9 +17,9 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 
 from tuner.search.history import BOUNDED, BoundedHistory
+from tuner.search.proposals import proposals
 from tuner.search.rungs import ETA, halve, rungs, smallest_rung
-from tuner.search.samplers import distributions, make_sampler
-from tuner.spec.architecture import Hyperparameters
+from tuner.search.samplers import make_sampler
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState, derive_seed
 
@@ -52,7 +52,7 @@ class Search:
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
         self._rungs = rungs(spec.search)
-        self._distributions = distributions(spec.space)
+        self._propose = proposals(spec)
         with quiet_optuna():
             self._history = BoundedHistory()
             self._study = optuna.create_study(
@@ -72,11 +72,11 @@ class Search:
         return Round(cohort, trials, 0, self._rungs[0])
 
     def _ask_one(self) -> Trial:
-        asked = self._study.ask(self._distributions)
+        asked, drawn = self._propose(self._study)
         self._asked[asked.number] = asked
         search = self._spec.search
         seed = derive_seed(search.seed, "trial", asked.number) if search.trial_seed is None else search.trial_seed
-        return Trial(asked.number, Hyperparameters.of({**self._spec.space.fixed(), **asked.params}), seed)
+        return Trial(asked.number, self._spec.space.point(drawn), seed)
 
     def tell(
         self, told: Round, curves: Mapping[int, Curve], given_up: Mapping[int, tuple[TrialState, str]] | None = None

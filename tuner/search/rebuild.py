@@ -39,6 +39,8 @@ _STATES = {
 def optuna_study(spec: StudySpec, trials: Iterable[Recorded], curves: Mapping[int, Curve]) -> optuna.Study:
     """An in-memory study with every trial that ended, and each one's validation losses as intermediate values.
 
+    A trial has the searched hyperparameters that are in force at its point, and no others.
+
     Diverged and failed trials stand as FAIL, with their state in the user attribute `tuner.state`.
     """
     space = distributions(spec.space)
@@ -47,14 +49,15 @@ def optuna_study(spec: StudySpec, trials: Iterable[Recorded], curves: Mapping[in
     for trial in trials:
         if trial.state is TrialState.RUNNING:
             continue
-        point = trial.point.as_dict()
+        active = spec.space.conditions.active(trial.point.as_dict())
+        params = {name: active[name] for name in space if name in active}
         state = _STATES.get(trial.state, OptunaState.FAIL)
         study.add_trial(
             create_trial(
                 state=state,
                 value=None if state is OptunaState.FAIL else trial.value,
-                params={name: point[name] for name in space},
-                distributions=space,
+                params=params,
+                distributions={name: space[name] for name in params},
                 intermediate_values=dict(enumerate(curves[trial.number].val_loss, start=1))
                 if trial.number in curves
                 else {},

@@ -13,9 +13,12 @@ from optuna.distributions import FloatDistribution as OptunaFloat
 from optuna.distributions import IntDistribution as OptunaInt
 from optuna.samplers import BaseSampler
 
-from tuner.spec.space import Distribution, FloatDistribution, IntDistribution, SearchSpace, grid_values
-from tuner.spec.study import StudySpec
+from tuner.spec.distributions import Distribution, FloatDistribution, IntDistribution, grid_values
+from tuner.spec.space import SearchSpace
+from tuner.spec.study import MOST_GRID_POINTS, StudySpec
 from tuner.spec.work import derive_seed
+
+PLACE = "point"  # in the list of the distinct points of a grid with conditions
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -33,11 +36,14 @@ def _distribution(value: Distribution) -> BaseDistribution:
     return OptunaCategorical(value.choices)
 
 
-def _tpe(space: SearchSpace, seed: int) -> BaseSampler:  # noqa: ARG001 - the samplers share one signature
+def _tpe(space: SearchSpace, seed: int) -> BaseSampler:
+    """Conditional hyperparameters need `group`, without which those that not every trial has are drawn one by one."""
+    if space.conditions.when:
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
     return optuna.samplers.TPESampler(seed=seed)
 
 
-def _random(space: SearchSpace, seed: int) -> BaseSampler:  # noqa: ARG001
+def _random(space: SearchSpace, seed: int) -> BaseSampler:  # noqa: ARG001 - the samplers share one signature
     return optuna.samplers.RandomSampler(seed=seed)
 
 
@@ -57,6 +63,8 @@ class _Grid(optuna.samplers.GridSampler):
 
 
 def _grid(space: SearchSpace, seed: int) -> BaseSampler:
+    if space.conditions.when:
+        return _Grid({PLACE: range(space.grid_size(MOST_GRID_POINTS))}, seed=seed)
     return _Grid({name: list[Any](grid_values(v)) for name, v in space.searched().items()}, seed=seed)
 
 

@@ -23,13 +23,18 @@ class Change:
 
 
 def to_yaml(spec: StudySpec) -> str:
-    """A file that, read again, gives an equal declaration; defaults are written out, keys without a value are not."""
-    return yaml.dump(_given(spec.model_dump(mode="json")), Dumper=_Dumper, sort_keys=False, width=110)
+    """A file that, read again, gives an equal declaration.
+
+    Defaults are written out, but for keys without a value and hyperparameters that the study has no use for.
+    """
+    declared = _given(spec.model_dump(mode="json"))
+    declared["space"] = {name: value for name, value in declared["space"].items() if name in spec.space.columns}
+    return yaml.dump(declared, Dumper=_Dumper, sort_keys=False, width=110)
 
 
 def changed_keys(old: StudySpec, new: StudySpec) -> list[Change]:
     """The dotted keys in which two declarations differ; a hyperparameter counts as one key."""
-    before, after = dict(_leaves(old.model_dump(mode="json"))), dict(_leaves(new.model_dump(mode="json")))
+    before, after = (dict(_leaves(spec.model_dump(mode="json"))) for spec in (old, new))
     keys = dict.fromkeys([*before, *after])
     return [Change(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]
 
@@ -42,10 +47,10 @@ def _given(value: Any) -> Any:
 
 def _leaves(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in block.items():
-        if isinstance(value, dict) and "type" not in value:
+        if isinstance(value, dict) and prefix != "space.":
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", json.dumps(value) if isinstance(value, dict | list) else value
+            yield f"{prefix}{key}", json.dumps(_given(value)) if isinstance(value, dict | list) else value
 
 
 class _Dumper(yaml.SafeDumper):

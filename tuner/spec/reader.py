@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tuner.errors import Problem, SpecError
-from tuner.spec.space import ActivationChoice, FloatChoice, FloatDistribution, IntChoice, IntDistribution, SearchSpace
+from tuner.spec.distributions import Categorical, Condition, FloatDistribution, IntDistribution
+from tuner.spec.space import SearchSpace
 from tuner.spec.strict_yaml import Document, Path_, dotted, parse, read_text, refused
 from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
 
@@ -129,10 +130,15 @@ def _follows(details: ErrorDetails) -> bool:
 
 
 def _path(details: ErrorDetails) -> Path_:
-    """The key that an error is about, without the kind that pydantic puts behind a hyperparameter's name."""
+    """The key that an error is about, without what pydantic puts behind the names of a hyperparameter and a condition.
+
+    These are the kind of parameter, and whether a condition lists one value or many.
+    """
     path = details["loc"]
     if path[:1] == ("space",):
         path = path[:2] + path[3:]
+        if path[2:3] == ("when",):
+            path = path[:4] + path[5:]
     return path + tuple(details.get("ctx", {}).get("key", ()))
 
 
@@ -192,10 +198,20 @@ def _literal(expected: str, came: Any) -> str:
 
 def _unknown(path: Path_) -> str:
     """A key that is not known where it stands."""
-    model = _BLOCKS.get(path[:-1])
-    known = list(model.model_fields) if model else ["type", "low", "high", "log", "step", "choices"]
+    if path[:-1] == ("space",) and path[-1] in _NOT_SEARCHED:
+        return f"cannot be searched: {_NOT_SEARCHED[str(path[-1])]}"
+    model = Condition if path[-2:-1] == ("when",) else _BLOCKS.get(path[:-1])
+    known = list(model.model_fields) if model else ["type", "low", "high", "log", "step", "choices", "value", "when"]
     hint = _near(str(path[-1]), known)
     return f"is not a known key{hint}" if hint else f"is not a known key; known here are {', '.join(known)}"
+
+
+_OBJECTIVE = "it changes what a trial's value means, so that trials could not be compared; give it one value"
+_NOT_SEARCHED = {
+    **dict.fromkeys(("loss", "precision", "device"), f"{_OBJECTIVE} beside space"),
+    **dict.fromkeys(DataSpec.model_fields, f"{_OBJECTIVE} under data"),
+    **dict.fromkeys(("epochs", "seed", "trial_seed"), f"{_OBJECTIVE} under search"),
+}
 
 
 def _distribution(path: Path_, value: Any) -> str:
@@ -214,8 +230,7 @@ def _fitting(name: str) -> list[str]:
     kinds = str(annotation)
     options = {"float": FloatDistribution, "int": IntDistribution}
     found = [kind for kind, model in options.items() if model.__name__ in kinds]
-    choices = (FloatChoice, IntChoice, ActivationChoice)
-    return found + ["categorical"] * any(model.__name__ in kinds for model in choices)
+    return found + ["categorical"] * any(model.__name__ in kinds for model in Categorical.__subclasses__())
 
 
 def _near(word: str, known: Sequence[str]) -> str:

@@ -1,154 +1,36 @@
-"""The search space: which values each hyperparameter may take.
+"""The search space: which values each hyperparameter may take, and where.
 
-A plain value is fixed, a mapping is searched, in Optuna's own words (`type`, `low`, `high`, `log`, `step`, `choices`).
+A plain value is fixed, a mapping is searched, in Optuna's own words (`type`, `low`, `high`, `log`, `step`, `choices`);
+`when` makes either conditional.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from functools import cached_property
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
-from tuner.spec.architecture import encoder_sizes, parameter_count
-
-Scalar = bool | int | float | str
-MOST_STEPS = 1_000_000_000  # in a range of real numbers: more cannot be told apart by Optuna's decimals
-Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
-Kind = Literal["plain", "denoising", "sparse", "variational"]
-Norm = Literal["none", "layer"]
-
-
-def mistake(message: str, *key: str) -> PydanticCustomError:
-    """A validation error at `key` below the place where it is raised; the reader joins the two."""
-    return PydanticCustomError("tuner", "{message}", {"message": message, "key": key})
-
-
-class Frozen(BaseModel):
-    """What every part of a declaration is: strict, closed and immutable."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class FloatDistribution(Frozen):
-    """A real number between `low` and `high`, both included."""
-
-    type: Literal["float"]
-    low: float = Field(description="Smallest value, included.")
-    high: float = Field(description="Largest value, included.")
-    log: bool = Field(False, description="Sample the logarithm uniformly: for scales such as a learning rate.")
-    step: float | None = Field(None, gt=0, description="Only low, low + step, low + 2 step, ...")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        _check_range(self.low, self.high, self.log, self.step is not None)
-        if self.step is not None and self.high - self.low > self.step * MOST_STEPS:
-            raise mistake(f"must be at least the range from low to high by {MOST_STEPS:,}, got {self.step}", "step")
-        return self
-
-
-class IntDistribution(Frozen):
-    """A whole number between `low` and `high`, both included."""
-
-    type: Literal["int"]
-    low: int = Field(description="Smallest value, included.")
-    high: int = Field(description="Largest value, included.")
-    log: bool = Field(False, description="Sample the logarithm uniformly: for scales such as a width.")
-    step: int = Field(1, ge=1, description="Only low, low + step, low + 2 step, ...")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        _check_range(self.low, self.high, self.log, self.step != 1)
-        return self
-
-
-class _Categorical(Frozen):
-    type: Literal["categorical"]
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        choices: tuple[Scalar, ...] = self.choices  # type: ignore[attr-defined]
-        if len(set(choices)) != len(choices):
-            raise mistake(f"must not repeat a choice, got {list(choices)}", "choices")
-        return self
-
-
-class FloatChoice(_Categorical):
-    """One of some real numbers."""
-
-    choices: tuple[float, ...] = Field(min_length=1, strict=False, description="The values to choose from.")
-
-
-class IntChoice(_Categorical):
-    """One of some whole numbers."""
-
-    choices: tuple[Annotated[int, Field(strict=True)], ...] = Field(
-        min_length=1, strict=False, description="The values to choose from."
-    )
-
-
-class ActivationChoice(_Categorical):
-    """One of some activation functions."""
-
-    choices: tuple[Activation, ...] = Field(min_length=1, strict=False, description="The functions to choose from.")
-
-
-class KindChoice(_Categorical):
-    """One of some kinds of autoencoder."""
-
-    choices: tuple[Kind, ...] = Field(min_length=1, strict=False, description="The kinds to choose from.")
-
-
-class NormChoice(_Categorical):
-    """One of some normalisations."""
-
-    choices: tuple[Norm, ...] = Field(min_length=1, strict=False, description="The normalisations to choose from.")
-
-
-Distribution = (
-    FloatDistribution | IntDistribution | FloatChoice | IntChoice | ActivationChoice | KindChoice | NormChoice
+from tuner.spec.architecture import Architecture, Hyperparameters, encoder_sizes
+from tuner.spec.conditions import Conditions, When, ordered, problems
+from tuner.spec.distributions import (
+    ActivationParameter,
+    Distribution,
+    Fixed,
+    FloatParameter,
+    Frozen,
+    IntParameter,
+    KindParameter,
+    NormParameter,
+    Scalar,
+    grid_size,
+    grid_values,
+    mistake,
+    named_values,
+    values_of,
 )
-
-
-def _check_range(low: float, high: float, log: bool, stepped: bool) -> None:
-    if high < low:
-        raise mistake(f"must be at least low ({low}), got {high}", "high")
-    if log and low <= 0:
-        raise mistake(f"must be above 0 where log is true, got {low}", "low")
-    if log and stepped:
-        raise mistake("must be left out where log is true", "step")
-
-
-def _kind(value: Any) -> str:
-    """The union's tag of a raw value: a mapping's own `type`, or that it is a plain value."""
-    if isinstance(value, dict):
-        return str(value.get("type", "missing"))
-    return str(getattr(value, "type", "fixed"))
-
-
-_SEARCHED = Discriminator(
-    _kind,
-    custom_error_type="tuner_distribution",
-    custom_error_message="must be a value or a distribution of a type that fits this hyperparameter",
-)
-FloatParameter = Annotated[
-    Annotated[float, Tag("fixed")]
-    | Annotated[FloatDistribution, Tag("float")]
-    | Annotated[FloatChoice, Tag("categorical")],
-    _SEARCHED,
-]
-IntParameter = Annotated[
-    Annotated[int, Tag("fixed")] | Annotated[IntDistribution, Tag("int")] | Annotated[IntChoice, Tag("categorical")],
-    _SEARCHED,
-]
-ActivationParameter = Annotated[
-    Annotated[Activation, Tag("fixed")] | Annotated[ActivationChoice, Tag("categorical")], _SEARCHED
-]
-KindParameter = Annotated[Annotated[Kind, Tag("fixed")] | Annotated[KindChoice, Tag("categorical")], _SEARCHED]
-NormParameter = Annotated[Annotated[Norm, Tag("fixed")] | Annotated[NormChoice, Tag("categorical")], _SEARCHED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +63,29 @@ BOUNDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class OfKind:
+    """A hyperparameter that makes a kind of autoencoder what it is: it must be above 0 there.
+
+    Attributes:
+        kind: the kind.
+        default: its value where it is not declared and an autoencoder can be of that kind.
+        alone: it means nothing to the other kinds.
+    """
+
+    kind: str
+    default: float
+    alone: bool
+
+
+OF_KIND: Final = {
+    "input_noise": OfKind("denoising", 0.1, alone=False),
+    "sparsity": OfKind("sparse", 1e-3, alone=True),
+    "beta": OfKind("variational", 1.0, alone=True),
+}
+ALWAYS_SHOWN: Final = 8  # the first hyperparameters; later ones are shown where a study has a use for them
+
+
 class SearchSpace(Frozen):
     """What is searched: every hyperparameter of a trial, each a value or a distribution."""
 
@@ -205,18 +110,57 @@ class SearchSpace(Frozen):
     )
     norm: NormParameter = Field("none", description="layer: normalise every hidden layer before its activation.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, raw: Any) -> Any:
+        """Write down what a kind needs and the declaration leaves out, so that it stands in the record."""
+        if not isinstance(raw, dict):
+            return raw
+        kind = raw.get("kind")
+        known = kind.get("choices", kind.get("value")) if isinstance(kind, dict) else getattr(kind, "choices", kind)
+        kinds = known if isinstance(known, list | tuple) else [getattr(known, "value", known)]
+        needed = {name: of.default for name, of in OF_KIND.items() if of.kind in kinds and name not in raw}
+        return {**raw, **needed}
+
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         for name, bounds in BOUNDS.items():
-            for key, value in _named_values(getattr(self, name)):
+            for key, value in named_values(getattr(self, name)):
                 if value not in bounds:
                     raise mistake(f"must be {bounds}, got {value}", name, *key)
         return self
 
     @model_validator(mode="after")
+    def _conditions_can_be_meant(self) -> Self:
+        if isinstance(self.bottleneck, Fixed) or getattr(self.bottleneck, "when", None) is not None:
+            raise mistake("must not depend on others: every autoencoder has a code", "bottleneck", "when")
+        for key, message in problems(
+            self._when(), {name: values_of(value) for name, value in self._declared().items()}
+        ):
+            raise mistake(message, *key)
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_kinds(self) -> Self:
+        kinds, own = self.kinds(), self._own()
+        for name, of in OF_KIND.items():
+            value, when = getattr(self, name), own.get(name, {})
+            key, least = min(named_values(value), key=lambda named: named[1])
+            if of.kind not in kinds:
+                if of.alone and (least > 0 or isinstance(value, Distribution)):
+                    raise mistake(f"means nothing unless kind can be {of.kind}, got kind {' | '.join(kinds)}", name)
+            elif least <= 0:
+                raise mistake(f"must be above 0 where kind is {of.kind}, got {least}", name, *key)
+            elif when and (when.keys() != {"kind"} or of.kind not in when["kind"]):
+                raise mistake(f"must hold wherever kind is {of.kind}, and name nothing but kind", name, "when")
+            elif when and of.alone and len(when["kind"]) > 1:
+                raise mistake(f"must be kind: {of.kind} alone, for it means nothing to other kinds", name, "when")
+        return self
+
+    @model_validator(mode="after")
     def _compresses(self) -> Self:
-        widest, code = largest(self.width), smallest(self.bottleneck)
-        if largest(self.depth) > 0 and widest < code:
+        widest, code = max(number for _, number in named_values(self.width)), self.smallest("bottleneck")
+        if self.largest("depth") > 0 and widest < code:
             raise mistake(
                 f"must reach at least the bottleneck ({code}), else every hidden layer is narrower than the code,"
                 f" got at most {widest}",
@@ -224,65 +168,97 @@ class SearchSpace(Frozen):
             )
         return self
 
+    def _declared(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
     def searched(self) -> dict[str, Distribution]:
-        """The hyperparameters that are searched, in the order of declaration."""
-        return {name: value for name, value in self if isinstance(value, Distribution)}
+        """The hyperparameters that are searched, conditional ones as well, in the order of declaration."""
+        return {name: value for name, value in self._declared().items() if isinstance(value, Distribution)}
 
     def fixed(self) -> dict[str, Scalar]:
-        """The hyperparameters that are fixed, in the order of declaration."""
-        return {name: value for name, value in self if not isinstance(value, Distribution)}
+        """The hyperparameters that have one value, conditional ones as well, in the order of declaration."""
+        plain = {name: value for name, value in self._declared().items() if not isinstance(value, Distribution)}
+        return {name: value.value if isinstance(value, Fixed) else value for name, value in plain.items()}
 
+    @cached_property
+    def conditions(self) -> Conditions:
+        """Which hyperparameters depend on which values of others.
 
-def _named_values(value: Any) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Every number that bounds a parameter, with its key below the parameter's own."""
-    if isinstance(value, FloatDistribution | IntDistribution):
-        yield ("low",), value.low
-        yield ("high",), value.high
-    elif isinstance(value, _Categorical):
-        yield from ((("choices",), choice) for choice in value.choices)  # type: ignore[attr-defined]
-    else:
-        yield (), value
+        Where an autoencoder can be of several kinds, what belongs to one of them depends on `kind` unless it says else.
+        """
+        when = self._when()
+        return Conditions(ordered(tuple(type(self).model_fields), when), when)
 
+    def _when(self) -> dict[str, When]:
+        own, kinds = self._own(), self.kinds()
+        if len(kinds) == 1:
+            return own
+        of_kinds = {name: of.kind for name, of in OF_KIND.items() if of.kind in kinds}
+        return {**own, **{name: {"kind": (kind,)} for name, kind in of_kinds.items() if name not in own}}
 
-def largest(value: IntParameter) -> int:
-    """The largest value an integer parameter can take."""
-    return int(max(number for _, number in _named_values(value)))
+    def _own(self) -> dict[str, When]:
+        """The conditions that are written down."""
+        declared = {name: getattr(value, "when", None) for name, value in self._declared().items()}
+        return {name: when.named() for name, when in declared.items() if when is not None}
 
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that an autoencoder can be of."""
+        own = tuple(map(str, values_of(self.kind) or ()))
+        return own if "kind" not in self._own() else tuple(dict.fromkeys((*own, "plain")))
 
-def smallest(value: IntParameter) -> int:
-    """The smallest value an integer parameter can take."""
-    return int(min(number for _, number in _named_values(value)))
+    def point(self, drawn: Mapping[str, Scalar]) -> Hyperparameters:
+        """The point at which what is searched has these values.
 
+        What is not in force has its default, as if it were not declared; what was drawn for it counts for nothing.
+        """
+        active = self.conditions.active({**self.fixed(), **drawn})
+        fields = type(self).model_fields
+        return Hyperparameters.of({name: active.get(name, field.default) for name, field in fields.items()})
 
-def grid_size(value: Distribution) -> float:
-    """How many values a distribution has; infinity for a continuous range."""
-    if isinstance(value, FloatDistribution):
-        return math.inf if value.step is None else _steps(value.low, value.high, value.step) + 1
-    if isinstance(value, IntDistribution):
-        return (value.high - value.low) // value.step + 1
-    return len(value.choices)
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The hyperparameters that a table of trials shows: the newer ones only where the space has a use for them."""
+        fields = type(self).model_fields
+        used = [name for name, value in self._declared().items() if value != fields[name].default]
+        return tuple(name for n, name in enumerate(fields) if n < ALWAYS_SHOWN or name in used)
 
+    def shown(self, point: Hyperparameters) -> dict[str, Scalar | None]:
+        """A point's values by column; None for what is not in force there."""
+        active = self.conditions.active(point.as_dict())
+        return {name: active.get(name) for name in self.columns}
 
-def _steps(low: float, high: float, step: float) -> int:
-    return int((high - low) / step + 1e-9)
+    def largest(self, name: str) -> Any:
+        """The largest number that a hyperparameter can be."""
+        return max(self._numbers(name))
 
+    def smallest(self, name: str) -> Any:
+        """The smallest number that a hyperparameter can be."""
+        return min(self._numbers(name))
 
-def grid_values(value: Distribution) -> list[Scalar]:
-    """Every value of a distribution that has finitely many.
+    def _numbers(self, name: str) -> list[float]:
+        own = [number for _, number in named_values(getattr(self, name))]
+        return own + [type(self).model_fields[name].default] * (name in self.conditions.when)
 
-    Raises:
-        ValueError: it is a continuous range.
-    """
-    if isinstance(value, FloatDistribution):
-        if value.step is None:
-            raise ValueError("a continuous range has no grid")
-        return [value.low + i * value.step for i in range(_steps(value.low, value.high, value.step) + 1)]
-    if isinstance(value, IntDistribution):
-        return list(range(value.low, value.high + 1, value.step))
-    return list(value.choices)
+    def grid_size(self, most: int) -> int:
+        """How many distinct points a space without continuous ranges has, or some number above `most` if more."""
+        sizes = {name: values_of(value) or range(int(grid_size(value))) for name, value in self.searched().items()}
+        return self.conditions.count({**self._fixed_values(), **sizes}, most)
+
+    def grid(self) -> Iterator[dict[str, Scalar]]:
+        """Every distinct point of such a space: what is searched and in force there."""
+        searched = self.searched()
+        values = {name: grid_values(value) for name, value in searched.items()}
+        for point in self.conditions.points({**self._fixed_values(), **values}):
+            yield {name: value for name, value in point.items() if name in searched}
+
+    def _fixed_values(self) -> dict[str, Sequence[Scalar]]:
+        return {name: (value,) for name, value in self.fixed().items()}
 
 
 def largest_model(features: int, space: SearchSpace) -> int:
     """Parameters of the largest autoencoder that the space can yield."""
-    encoder = encoder_sizes(features, largest(space.depth), largest(space.width), largest(space.bottleneck))
-    return parameter_count(encoder + encoder[-2::-1])
+    depth, width, code = (space.largest(name) for name in ("depth", "width", "bottleneck"))
+    tapers = {space.largest("taper"), space.smallest("taper")}  # which is larger depends on width and code
+    encoders = [encoder_sizes(features, depth, width, code, taper) for taper in tapers]
+    variational, norm = "variational" in space.kinds(), "layer" in (values_of(space.norm) or ())
+    return max(Architecture(encoder + encoder[-2::-1], variational, norm).parameters for encoder in encoders)

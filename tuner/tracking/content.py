@@ -81,8 +81,8 @@ def end_tags(record: TrialRecord) -> dict[str, str]:
 
 
 def params(record: TrialRecord) -> dict[str, str]:
-    """A trial's hyperparameters and its seed."""
-    return {name: str(value) for name, value in {**record.point.as_dict(), "seed": record.seed}.items()}
+    """A trial's hyperparameters, those in force, and its seed."""
+    return {name: str(value) for name, value in {**record.shown, "seed": record.seed}.items() if value is not None}
 
 
 def epoch_metrics(curve: Curve, first: int, last: int) -> Iterator[Metric]:
