@@ -9,18 +9,18 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self, final
 
-from sqlalchemy import Connection, Row, and_, func, insert, inspect, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, inspect, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
 from tuner.ledger.database import BUSY_SECONDS, Database
 from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord
-from tuner.ledger.schema import SCHEMA_VERSION, cohort, event, metadata, schema, segment, study, trial
+from tuner.ledger.schema import FINAL_COHORT, SCHEMA_VERSION, cohort, event, metadata, schema, segment, study, trial
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
 
-_WITHOUT_LEASES = 1  # the schema that differs from ours by one table
+_OLDER = (1, 2)  # 1 had no leases; 2 has our tables, but its tuner would take final runs for trials
 
 
 @final
@@ -132,21 +132,38 @@ class Ledger(Outbox):
         query = (
             select(cohort.c.number, cohort.c.position, func.count(trial.c.number))
             .outerjoin(trial, (trial.c.study_id == cohort.c.study_id) & (trial.c.cohort == cohort.c.number))
-            .where(cohort.c.study_id == study_id)
+            .where(cohort.c.study_id == study_id, cohort.c.number != FINAL_COHORT)
             .group_by(cohort.c.number, cohort.c.position)
             .order_by(cohort.c.number)
         )
         with self._database.reading() as connection:
             return [CohortRecord(*row) for row in connection.execute(query)]
 
+    def record_finals(self, study_id: int, runs: Sequence[Trial]) -> None:
+        """Record runs of the final stage, running; they must be new."""
+        now = time.time()
+        rows = [_trial_row(study_id, FINAL_COHORT, each, now) for each in runs]
+        of_finals = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == FINAL_COHORT)
+        with self.changing(study_id, "run") as connection:
+            if connection.execute(of_finals).first() is None:
+                connection.execute(insert(cohort), [{"study_id": study_id, "number": FINAL_COHORT, "position": 0}])
+            connection.execute(insert(trial), rows)
+            outbox.add(connection, study_id, [outbox.row("trial", each.number) for each in runs])
+
     def trials(self, study_id: int, numbers: Collection[int] | None = None) -> list[TrialRecord]:
-        """The study's trials, or those in `numbers`, by number.
+        """The search's trials, or what is in `numbers`, runs of the final stage included, by number.
 
         How far a running one came is taken from its measurements.
         """
-        query = select(trial).where(trial.c.study_id == study_id).order_by(trial.c.number)
-        if numbers is not None:
-            query = query.where(trial.c.number.in_(numbers))
+        chosen = trial.c.cohort != FINAL_COHORT if numbers is None else trial.c.number.in_(numbers)
+        return self._trials(study_id, chosen)
+
+    def finals(self, study_id: int) -> list[TrialRecord]:
+        """The final stage's runs by number (`tuner.spec.final`), whichever configurations they are of."""
+        return self._trials(study_id, trial.c.cohort == FINAL_COHORT)
+
+    def _trials(self, study_id: int, chosen: ColumnElement[bool]) -> list[TrialRecord]:
+        query = select(trial).where(trial.c.study_id == study_id, chosen).order_by(trial.c.number)
         with self._database.reading() as connection:
             bests = measurements.running_bests(connection, study_id)
             return [_trial(row, bests) for row in connection.execute(query)]
@@ -172,7 +189,7 @@ class Ledger(Outbox):
             return [_segment(row) for row in connection.execute(query)]
 
     def curves(self, study_id: int, numbers: Collection[int] | None = None) -> dict[int, Curve]:
-        """All epochs of each trial, or of those in `numbers`, with its newest checkpoint."""
+        """All epochs of each trial and final run, or of those in `numbers`, with its newest checkpoint."""
         with self._database.reading() as connection:
             return measurements.read_curves(connection, study_id, numbers)
 
@@ -236,7 +253,7 @@ def _ensure_schema(database: Database) -> None:
                 connection.execute(insert(schema), [{"version": SCHEMA_VERSION}])
     with database.reading() as connection:
         version = connection.execute(select(func.max(schema.c.version))).scalar()
-    if version == _WITHOUT_LEASES:
+    if version in _OLDER:
         with database.writing() as connection:
             metadata.create_all(connection)
             connection.execute(update(schema).values(version=SCHEMA_VERSION))

@@ -129,10 +129,12 @@ def _follows(details: ErrorDetails) -> bool:
 
 
 def _path(details: ErrorDetails) -> Path_:
-    """The key that an error is about, without the kind that pydantic puts behind a hyperparameter's name."""
+    """The key that an error is about, without the kind that pydantic puts behind the name of one of several."""
     path = details["loc"]
     if path[:1] == ("space",):
         path = path[:2] + path[3:]
+    if path[:1] == ("final",):
+        path = path[:1] + path[2:]
     return path + tuple(details.get("ctx", {}).get("key", ()))
 
 
