@@ -198,7 +198,7 @@ def _final(answer: dict[str, Any]) -> list[str]:
         for one in final["configurations"]
     ]
     uses = answer["test_uses"] or 0
-    used = [f"The test split has been used {uses} times: each was for another winner."] * (uses > 1)
+    used = [f"The test split has been used {uses} times, each time for other models."] * (uses > 1)
     return ["", *of_old, *([head, *_table(rows)] if rows else []), final["sentence"], *used]
 
 

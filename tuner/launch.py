@@ -172,7 +172,7 @@ class Launch:
         workers = LocalWorkers(self._place(), self._executor, self._workers)
         try:
             driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop)
-            outcome = "finished" if searched else driver.run()
+            outcome: Outcome = "finished" if searched else driver.run()
             if outcome == "finished":
                 outcome = self._confirm(driver)
         except BaseException:

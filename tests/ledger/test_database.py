@@ -210,7 +210,7 @@ def test_a_ledger_of_a_newer_tuner_is_refused(url: str, ledger: Ledger, tmp_path
     with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
         connection.execute("UPDATE tuner_schema SET version = 99")
         connection.commit()
-    with pytest.raises(LedgerError, match=r"tuner\.db: the ledger must have schema 2, but it has 99"):
+    with pytest.raises(LedgerError, match=r"tuner\.db: the ledger must have schema 3, but it has 99"):
         Ledger.open(url)
 
 

@@ -77,6 +77,8 @@ def _of_finals(study: StudyRecord, trials: list[TrialRecord], finals: list[Trial
             yield f"{words_of(run.number)}: it must train a complete trial's configuration, but there is none"
         elif Trial(run.number, run.point, run.seed) != final_run(study.spec.search.seed, of.number, of.point, index):
             yield f"{words_of(run.number)}: its configuration or seed is not that of trial {of.number}"
+        elif run.state is TrialState.RUNNING and study.state == "finished" and study.spec.final_stage is not None:
+            yield f"{words_of(run.number)}: the study is finished, but it is running"
 
 
 def _of_state(study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:

@@ -58,7 +58,7 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference | None:
-    """Welch's t-test (1947), which does not take the two spreads for equal; None where one value of either says nothing.
+    """Welch's t-test (1947), which does not take the spreads for equal; None where either is a single value.
 
     It knows nothing of how the two were chosen: the best of several means is flattered a little.
     """

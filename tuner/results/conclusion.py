@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -21,7 +21,6 @@ from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial
 
 USE = "test"  # the event that says: the test split was used, when, and for which models
-_BASELINES = ("baselines", "validation_baselines")
 
 
 class Scorer:
@@ -52,17 +51,18 @@ class Scorer:
         runs = winners_runs(answered, finals) if answered else []
         models = runs or [best]
         use = {"trial": trial_of(runs[0].number) if runs else best.number, "runs": [run.number for run in models]}
-        scores = _scores(known) if _use(known) == use else None
-        if scores is None:
+        if _use(known) != use:
             self._note(use, known)
-            scores = self._scored(models)
-        losses = {"test_loss": scores["losses"][0], "mean_test_loss": fmean(scores["losses"])}
+        scores = [self._test_loss(run, _scores(known)) for run in models]
+        losses = {"test_loss": scores[0], "mean_test_loss": fmean(scores)}
+        compared = baselines(self._rows, models[0].point.bottleneck, self._spec.loss)
         return {
             "best": {"number": best.number, "value": best.value, "test_loss": None if runs else losses["test_loss"]},
             "final": answered and {**answered, **(losses if runs else dict.fromkeys(losses))},
-            "scored": {**use, "losses": scores["losses"]},
+            "scored": {**use, "losses": scores},
             "test_uses": len(self._uses()),
-            **{name: scores[name] for name in _BASELINES},
+            "baselines": compared["test"],
+            "validation_baselines": compared["validation"],
         }
 
     def _uses(self) -> list[dict[str, Any]]:
@@ -75,15 +75,9 @@ class Scorer:
             if body not in uses:
                 self._ledger.record_event(self._study_id, USE, body)
 
-    def _scored(self, models: Sequence[TrialRecord]) -> dict[str, Any]:
-        compared = baselines(self._rows, models[0].point.bottleneck, self._spec.loss)
-        return {
-            "losses": [self._test_loss(run) for run in models],
-            "baselines": compared["test"],
-            "validation_baselines": compared["validation"],
-        }
-
-    def _test_loss(self, run: TrialRecord) -> float:
+    def _test_loss(self, run: TrialRecord, known: Mapping[int, float]) -> float:
+        if run.number in known:
+            return known[run.number]
         loss, device, rows = self._spec.loss, self._device, self._rows
         checkpoint = self._ledger.curves(self._study_id, [run.number])[run.number].checkpoint
         again = partial(training_data, rows.train, rows.validation, device, self._spec.precision)
@@ -109,8 +103,10 @@ def _use(known: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if best.get("test_loss") is None else {"trial": best["number"], "runs": [best["number"]]}
 
 
-def _scores(known: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if known is None:
-        return None
+def _scores(known: Mapping[str, Any] | None) -> dict[int, float]:
+    """The test losses that a summary holds, by run or trial."""
+    use = _use(known)
+    if known is None or use is None:
+        return {}
     losses = known["scored"]["losses"] if known.get("scored") else [known["best"]["test_loss"]]
-    return {"losses": losses, **{name: known[name] for name in _BASELINES}}
+    return dict(zip(use["runs"], losses, strict=True))

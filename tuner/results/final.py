@@ -16,8 +16,8 @@ from tuner.spec.study import FinalSpec, StudySpec
 from tuner.spec.work import Trial, TrialState
 
 METHOD: Final = (
-    "means and 95 % intervals (Student's t) of the validation loss over the seeds of the final stage; two means are told"
-    " apart by Welch's t-test at 5 %"
+    "means and 95 % intervals (Student's t) of the validation loss over the final stage's seeds;"
+    " two means are told apart by Welch's t-test at 5 %"
 )
 
 
@@ -46,7 +46,7 @@ def chosen(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
 
 
 def planned(spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord]) -> list[Trial]:
-    """The runs that the final stage consists of: of what the trials say now, and whatever of an earlier one was begun."""
+    """The runs of the final stage: those that follow from the trials now, and what an earlier stage left unfinished."""
     stage = spec.final_stage
     if stage is None:
         return []
@@ -96,7 +96,9 @@ def is_told(answered: Mapping[str, Any] | None, summary: Mapping[str, Any] | Non
     if summary is None:
         return False
     told = summary.get("final")
-    return told is None if answered is None else bool(told) and {**told, **answered} == told
+    if answered is None or told is None:
+        return answered is told
+    return bool({**told, **answered} == told)
 
 
 def winners_runs(answered: Mapping[str, Any], finals: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -172,9 +174,8 @@ def _comparison(winner: dict[str, Any], second: dict[str, Any]) -> str:
             " about whether that is more than luck."
         )
     figures = f"95 % interval {found.low:.3g} to {found.high:.3g}; Welch's t-test, p = {found.p:.2g}"
-    if found.is_distinct:
-        return f"Trial {winner['trial']} is distinguishable from {names}: its mean is lower by {found.value:.3g} ({figures})."
+    verdict, luck = ("is", "") if found.is_distinct else ("is not", ", which may be the seeds' luck")
     return (
-        f"Trial {winner['trial']} is not distinguishable from {names}: its mean is lower by {found.value:.3g},"
-        f" which may be the seeds' luck ({figures})."
+        f"Trial {winner['trial']} {verdict} distinguishable from {names}: its mean is lower by {found.value:.3g}{luck}"
+        f" ({figures})."
     )

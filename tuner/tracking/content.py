@@ -120,7 +120,8 @@ def end_metrics(record: TrialRecord) -> list[Metric]:
 def summary_metrics(summary: Mapping[str, Any], at: float) -> list[Metric]:
     """The best trial's losses, the winner's, and what they are to be compared with."""
     best, baselines, final = (summary.get(name) or {} for name in ("best", "baselines", "final"))
-    winner = next((one for one in final.get("configurations", ()) if one["trial"] == final["winner"]), {})
+    tried: list[dict[str, Any]] = final.get("configurations", [])
+    winner: dict[str, Any] = next((one for one in tried if one["trial"] == final["winner"]), {})
     values = {
         **{f"final.{name}": winner.get(name) for name in ("mean", "low", "high")},
         **{f"final.{name}": final.get(name) for name in ("test_loss", "mean_test_loss")},
