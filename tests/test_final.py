@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from studies import fresh_folder, tiny
 
 import tuner
+from tuner import display
 from tuner.data.prepare import prepare
 from tuner.data.rows import open_rows
 from tuner.launch import Progress
@@ -27,7 +28,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import final_run, index_of, is_final, trial_of
 from tuner.spec.reader import spec_from_mapping
-from tuner.spec.work import Trial, derive_seed
+from tuner.spec.work import Trial, TrialState, derive_seed
 from tuner.upkeep import doctor, prune_files
 
 STAGE = {"top": 2, "seeds": 3}
@@ -355,3 +356,34 @@ def test_no_number_of_a_run_is_another_ones() -> None:
     assert [(trial_of(number), index_of(number)) for number in numbers] == ends
     assert all(is_final(number) and number < 2**31 for number in numbers)
     assert not is_final(999_999)
+
+
+def test_what_is_shown_is_the_answer_in_plain_words(copied: Path) -> None:
+    """Mean and interval, the sentence, each configuration's row, and the test loss beside PCA's, whoever wins."""
+    study = tuner.Study.open("tiny")
+    final, shown = study.summary["final"], display.summary(study)
+    winner = final["configurations"][0]
+    assert f"{winner['mean']:.6g} ± {(winner['high'] - winner['low']) / 2:.2g}" in shown
+    assert final["sentence"] in shown
+    assert all(f"trial {one['trial']} " in shown for one in final["configurations"])
+    pca = study.summary["baselines"]["pca"]
+    assert f"autoencoder {final['test_loss']:.4g}, PCA(2) {pca:.4g}: " in shown
+    assert ("PCA is as good or better here" in shown) is (pca <= final["test_loss"])
+
+
+def test_the_progress_line_says_how_far_the_confirming_is() -> None:
+    """Runs that are done, of all."""
+    counts = {TrialState.COMPLETE: 8}
+    progress = Progress("tiny", 8, counts, 0.25, 100.0, 3.0, 0, "confirming", (4, 15))
+    assert display.line(progress) == "tiny: 8/8 trials · confirming 4/15 runs · best 0.25 · 0:03 left · 100 epochs/s"
+
+
+def test_the_answer_on_postgres_is_the_same(
+    workspace: Path, finished: Path, postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs, answer and record with the ledger on Postgres."""
+    monkeypatch.setenv("TUNER_DATABASE_URL", postgres())
+    study = tuner.run(staged(), workers=2)
+    assert answer(study) == json.loads((finished / "answer.json").read_text())
+    assert study.summary["mlflow"]["waiting"] == 0
+    assert [(found.name, found.problems) for found in doctor()] == [(None, ()), ("tiny", ())]
