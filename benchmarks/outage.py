@@ -36,6 +36,7 @@ SPEC = {
         "bottleneck": 8,
     },
     "search": {"trials": 96, "epochs": 100, "cohort": 16, "sampler": "random", "pruner": "none"},
+    "final": "none",
     "device": "cpu",
 }
 

@@ -224,6 +224,7 @@ def declaration(protocol: Protocol, rows: int, seconds: float) -> dict[str, Any]
         "space": space,
         "loss": protocol.loss,
         "search": {"trials": 27, "epochs": max(1, int(epochs)), "timeout": seconds},
+        "final": "none",  # the time is for one longer training of the best
         "device": "cpu",
     }
 

@@ -113,6 +113,7 @@ def declaration(job: Job) -> dict[str, Any]:
             "pruner": "none" if load.target is None else "halving",
         },
         "device": "cpu",
+        "final": "none",  # no peer has such a stage
     }
 
 

@@ -19,11 +19,11 @@ TUNER = [sys.executable, "-m", "tuner"]
 
 
 def table(folder: Path, name: str = "tiny") -> str:
-    """The trials table, byte for byte."""
+    """The trials table and the final stage's runs in the same form, byte for byte."""
     ledger = Ledger.open(f"sqlite:///{folder / 'tuner.db'}")
     try:
         record = ledger.study(name)
-        return "" if record is None else trials_csv(ledger.trials(record.id))
+        return "" if record is None else trials_csv([*ledger.trials(record.id), *ledger.finals(record.id)])
     finally:
         ledger.close()
 
@@ -34,7 +34,7 @@ def disagreements(folder: Path, name: str = "tiny") -> list[str]:
     try:
         record = ledger.study(name)
         assert record is not None
-        trials = ledger.trials(record.id)
+        trials = [*ledger.trials(record.id), *ledger.finals(record.id)]
         found = [f"{ledger.waiting_count(record.id)} records wait"] if ledger.waiting_count(record.id) else []
     finally:
         ledger.close()

@@ -15,7 +15,7 @@ def fresh_folder(folder: Path, mlflow_store: Path) -> Path:
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
-    """A study of seconds: iris, 13 trials in cohorts of 9, three rungs."""
+    """A study of seconds: iris, 13 trials in cohorts of 9, three rungs, no final stage."""
     search = {"trials": 13, "epochs": 9, "cohort": 9, "seed": 3, **changes.pop("search", {})}
     return {
         "name": "tiny",
@@ -30,5 +30,6 @@ def tiny(**changes: Any) -> dict[str, Any]:
         },
         "search": search,
         "device": "cpu",
+        "final": "none",
         **changes,
     }

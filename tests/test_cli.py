@@ -128,10 +128,11 @@ def test_a_csv_of_ones_own_goes_to_an_export_by_editing_three_lines(tmp_path: Pa
     checked = tuner(made, "validate", "plant.yaml")
     assert "90 rows, 7 features" in checked.stdout
     assert "No mistakes found." in checked.stdout
-    best = json.loads(tuner(made, "run", "plant.yaml", "--json", "--workers", "1").stdout)["best"]
+    final = json.loads(tuner(made, "run", "plant.yaml", "--json", "--workers", "1").stdout)["final"]
+    exported_loss = final["configurations"][0]["losses"][final["exported"]]
     exported = tuner(made, "export", "plant", "best")
     assert exported.stdout.startswith("best: config.yaml, metrics.json, model.safetensors, preprocess.json")
-    assert tuner(made, "train", "best/config.yaml").stdout.startswith(f"validation loss {best['value']!r} in epoch")
+    assert tuner(made, "train", "best/config.yaml").stdout.startswith(f"validation loss {exported_loss!r} in epoch")
     refused = tuner(made, "export", "plant", "best")
     assert refused.returncode == 1
     assert "--force" in refused.stderr

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from tuner.study import Overview, Study, Synced
     from tuner.upkeep import Diagnosis, Freed
 
+MOST_LOSSES = 10  # of single seeds, shown in a line
 PLAIN_SECONDS = 5.0  # in a pipe, a line of progress at most this often
 _MEASURES = {
     "effective_dims": "effective dimensions of the code",
     "dead_units": "dead units of the code",
     "trustworthiness": "trustworthiness of neighbours",
+    "kl": "divergence from the prior, nats",
+    "active_units": "active units of the code",
     "probe_accuracy": "accuracy of a linear probe",
     "anomaly_auroc": "AUROC of the error",
 }
@@ -94,16 +97,19 @@ def line(progress: Progress) -> str:
     counts = progress.counts
     done = sum(count for state, count in counts.items() if state is not TrialState.RUNNING)
     parts = [f"{progress.name}: {done}/{progress.total} trials"]
-    if progress.phase != "training":
+    if progress.phase == "confirming" and progress.confirmed:
+        parts.append("confirming {}/{} runs".format(*progress.confirmed))
+    elif progress.phase != "training":
         parts.append(f"publishing {progress.waiting} records" if progress.waiting else progress.phase)
     if progress.best is not None:
         parts.append(f"best {progress.best:.4g}")
-    if progress.phase == "training" and progress.seconds_left is not None:
+    trains = progress.phase in ("training", "confirming")
+    if trains and progress.seconds_left is not None:
         parts.append(f"{duration(progress.seconds_left)} left")
     running = counts.get(TrialState.RUNNING, 0)
     parts += [f"{running} running"] * bool(running)
     parts += [f"{counts[state]} {state}" for state in ENDED if counts.get(state)]
-    if progress.phase == "training" and progress.epochs_per_second > 0:
+    if trains and progress.epochs_per_second > 0:
         parts.append(f"{progress.epochs_per_second:,.0f} epochs/s")
     return " · ".join(parts)
 
@@ -138,7 +144,7 @@ def summary(study: Study) -> str:
     if answer["best"] is None:
         lines.append("No trial is complete yet.")
     else:
-        lines += ["", *_table(_best(answer)), *_verdict(answer)]
+        lines += ["", *_table(_best(answer)), *_final(answer), *_verdict(answer)]
     return "\n".join([*lines, "", *_next(study, answer)])
 
 
@@ -147,24 +153,77 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    best = answer["best"]
+    best, winner = answer["best"], _winner(answer)
     rows = [("best trial", str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
-    if best["test_loss"] is not None:
-        rows.append(("test loss", f"{best['test_loss']:.6g}"))
+    if winner is not None:
+        rows = [("winner", f"trial {winner['trial']}"), ("validation loss", _mean(winner))]
+    loss, code = _tested(answer)
+    if loss is not None:
+        rows.append(("test loss", f"{loss:.6g}{_spread(answer)}"))
     if answer["baselines"]:
-        code = best["params"]["bottleneck"]
         rows.append((f"PCA({code})'s test loss", f"{answer['baselines']['pca']:.6g}"))
         rows.append(("mean predictor's test loss", f"{answer['baselines']['mean']:.6g}"))
     rows += [(_MEASURES.get(name, name), _value(value)) for name, value in best["measures"].items()]
-    return rows + [(name, _value(value)) for name, value in best["params"].items()]
+    params = best["params"] if winner is None else winner["params"]
+    return rows + [(name, _value(value)) for name, value in params.items()]
+
+
+def _winner(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """The final stage's winner, if there is one."""
+    final = answer["final"] or {"configurations": (), "winner": None}
+    return next((one for one in final["configurations"] if one["trial"] == final["winner"]), None)
+
+
+def _mean(tried: dict[str, Any]) -> str:
+    """The mean and its interval, as `0.0138 ± 0.0002`."""
+    if tried["mean"] is None:
+        return "-"
+    spread = "" if tried["low"] is None else f" ± {(tried['high'] - tried['low']) / 2:.2g}"
+    return f"{tried['mean']:.6g}{spread}"
+
+
+def _tested(answer: dict[str, Any]) -> tuple[float | None, int]:
+    """The test loss of what is exported, and the length of its code."""
+    winner = _winner(answer)
+    if winner is None:
+        return answer["best"]["test_loss"], answer["best"]["params"]["bottleneck"]
+    return answer["final"]["test_loss"], winner["params"]["bottleneck"]
+
+
+def _spread(answer: dict[str, Any]) -> str:
+    if _winner(answer) is None or answer["final"]["seeds"] == 1:
+        return ""
+    return f" (of the exported run; mean over the winner's seeds {answer['final']['mean_test_loss']:.6g})"
+
+
+def _final(answer: dict[str, Any]) -> list[str]:
+    """The final stage's table, and its sentence."""
+    final = answer["final"]
+    if final is None:
+        return []
+    head = f"Trained again with {final['seeds']} seed{'s' * (final['seeds'] > 1)} each"
+    head += ", mean validation loss ± half of the 95 % interval (Student's t):" if final["seeds"] > 1 else ":"
+    of_old = [f"Of the first {final['trials']} trials, before the study went on:"] * (answer["state"] != "finished")
+    rows = [
+        (f"trial {one['trial']}", f"{_mean(one):<24}{' '.join(map(_loss, one['losses'][:MOST_LOSSES]))}")
+        for one in final["configurations"]
+    ]
+    uses = answer["test_uses"] or 0
+    used = [f"The test split has been used {uses} times, each time for other models."] * (uses > 1)
+    return ["", *of_old, *([head, *_table(rows)] if rows else []), final["sentence"], *used]
+
+
+def _loss(loss: float | None) -> str:
+    return "lost" if loss is None else f"{loss:.5g}"
 
 
 def _verdict(answer: dict[str, Any]) -> list[str]:
     """The comparison in plain words, whoever wins."""
-    if not answer["baselines"] or answer["best"]["test_loss"] is None:
+    loss, code = _tested(answer)
+    if not answer["baselines"] or loss is None:
         return []
-    loss, pca = answer["best"]["test_loss"], answer["baselines"]["pca"]
-    names = f"autoencoder {loss:.4g}, PCA({answer['best']['params']['bottleneck']}) {pca:.4g}"
+    pca = answer["baselines"]["pca"]
+    names = f"autoencoder {loss:.4g}, PCA({code}) {pca:.4g}"
     if loss < pca:
         return ["", f"On the test split: {names}: {100 * (1 - loss / pca):.0f} % lower."]
     return ["", f"On the test split: {names}: PCA is as good or better here; prefer it, or search a larger space."]
@@ -251,7 +310,7 @@ def studies(found: Sequence[Overview]) -> str:
 
 def declaration(spec: StudySpec, data: Examined, device: str) -> str:
     """What a declaration would do."""
-    from tuner.search.rungs import expected_epochs
+    from tuner.search.rungs import expected_epochs, final_epochs
 
     searched, search = spec.space.searched(), spec.search
     fixed, shown = spec.space.fixed(), spec.space.columns
@@ -270,7 +329,8 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
             "search",
             f"{search.trials} trials by {search.sampler}, pruner {search.pruner}, at most {search.epochs} epochs",
         ),
-        ("epochs in all", f"at most {expected_epochs(search, search.trials):,}"),
+        ("final stage", _stage(spec)),
+        ("epochs in all", f"at most {expected_epochs(search, search.trials) + final_epochs(spec):,}"),
         (
             "largest model",
             f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
@@ -288,6 +348,11 @@ def _label(data: Examined) -> list[tuple[str, str]]:
     if labels.anomaly is not None:
         text += f"; the anomaly is {labels.anomaly}, the rarer one ({labels.sizes[labels.anomaly]} rows)"
     return [("label", text)]
+
+
+def _stage(spec: StudySpec) -> str:
+    stage = spec.final_stage
+    return f"the best {stage.top} again, with {stage.seeds} seeds each" if stage else "none"
 
 
 def _range(value: Distribution) -> str:

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -19,7 +20,7 @@ from tuner.errors import LedgerError, StudyError, TunerError, WorkerError
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.retries import Retries
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord
+from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord, best_trial
 from tuner.search.rungs import cohort_size
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
@@ -49,11 +50,12 @@ class Workers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Where a running study stands."""
+    """Where a running study stands; `confirmed` are the final stage's runs that are done, of all, once it has begun."""
 
     counts: dict[TrialState, int]
     best: float | None
     epochs: int
+    confirmed: tuple[int, int] | None = None
 
 
 class Driver:
@@ -79,7 +81,7 @@ class Driver:
     ) -> None:
         self._study, self._spec, self._ledger, self._workers = study, spec, ledger, workers
         self._on_change, self._stop = on_change, stop
-        self._search = _search(spec)
+        self._deadline = None if spec.search.timeout is None else time.monotonic() + spec.search.timeout
         self._cohorts = ledger.cohorts(study.id)
         self._trials = {record.number: record for record in ledger.trials(study.id)}
         self._ended = {n for n, record in self._trials.items() if record.state is not TrialState.RUNNING}
@@ -96,13 +98,14 @@ class Driver:
         self._running: dict[Future[SegmentResult], Segment] = {}
         self._retries = Retries()
         self._accused: dict[int, str] = {}  # trials that failed before any was trained: is it they, or this machine?
-        self._states: dict[int, TrialState] = {}
+        self._states = {number: record.state for number, record in self._trials.items()}
+        self._final_runs: tuple[Trial, ...] = ()
         self._best: tuple[float, int] | None = None
         self._epochs = 0
 
     def run(self) -> Outcome:
         """Move rounds until nothing is left to do."""
-        deadline = None if self._spec.search.timeout is None else time.monotonic() + self._spec.search.timeout
+        self._states.clear()
         while True:
             self._ask_cohorts()
             if self._rounds and self._is_measured(self._rounds[0]):
@@ -111,12 +114,47 @@ class Driver:
                 continue
             elif not self._rounds:
                 return self._finished()
-            elif self._stop.is_set():
-                return "stopped"
-            elif deadline is not None and time.monotonic() >= deadline:
-                return "timeout"
+            elif (early := self._early_end()) is not None:
+                return early
             else:
                 self._train()
+
+    def confirm(self, runs: Sequence[Trial]) -> Outcome:
+        """Train runs of the final stage, which no search asked for, to the last epoch, and record how they ended.
+
+        Like everything else they are recorded as they come, here every so many epochs, and retried. The search need not
+        have been replayed.
+        """
+        from tuner.search.loop import end_of  # (Optuna)
+        from tuner.search.rungs import records
+
+        best = best_trial(list(self._trials.values()))
+        if self._best is None and best is not None and best.value is not None:
+            self._best = (best.value, best.number)
+        self._final_runs, first = tuple(runs), 0
+        for last in records(self._spec.search):
+            self._enqueue(runs, first, last)
+            while not all(self._has(run.number, last) for run in runs):
+                if (early := self._early_end()) is not None:
+                    return early
+                self._train()
+            first = last
+        lost = {n: how for n, how in self._given_up.items() if not self._reached(n, self._spec.search.epochs)}
+        ends = [end_of(run.number, self._curves.get(run.number), lost.get(run.number)) for run in runs]
+        self._ledger.record_ends(self._study.id, ends)
+        self._report()
+        return "finished"
+
+    def _early_end(self) -> Outcome | None:
+        if self._stop.is_set():
+            return "stopped"
+        return "timeout" if self._deadline is not None and time.monotonic() >= self._deadline else None
+
+    @cached_property
+    def _search(self) -> Search:
+        from tuner.search.loop import Search  # (Optuna, while the workers start)
+
+        return Search(self._spec)
 
     def _finished(self) -> Outcome:
         if self._asked_cohorts < len(self._cohorts):
@@ -175,10 +213,13 @@ class Driver:
 
     def _begin(self, begun: Round) -> None:
         self._rounds.append(begun)
-        missing = [trial for trial in begun.trials if not self._has(trial.number, begun.last)]
+        self._enqueue(begun.trials, begun.first, begun.last)
+
+    def _enqueue(self, trials: Sequence[Trial], first: int, last: int) -> None:
+        missing = [trial for trial in trials if not self._has(trial.number, last)]
         if missing:
-            packs = self._workers.plan(missing, begun.last - begun.first)
-            self._queue.extend(Segment(pack, begun.first, begun.last) for pack in packs)
+            packs = self._workers.plan(missing, last - first)
+            self._queue.extend(Segment(pack, first, last) for pack in packs)
 
     def _train(self) -> None:
         """Keep the workers busy, and record what they have finished within a tick."""
@@ -299,13 +340,9 @@ class Driver:
 
     def _report(self) -> None:
         counts = Counter(self._states.values())
-        self._on_change(Tally(dict(counts), self._best[0] if self._best else None, self._epochs))
-
-
-def _search(spec: StudySpec) -> Search:
-    from tuner.search.loop import Search  # (Optuna, while the workers start)
-
-    return Search(spec)
+        runs, last = self._final_runs, self._spec.search.epochs
+        confirmed = (sum(self._has(run.number, last) for run in runs), len(runs)) if runs else None
+        self._on_change(Tally(dict(counts), self._best[0] if self._best else None, self._epochs, confirmed))
 
 
 def _remove(checkpoints: Iterable[Checkpoint]) -> None:

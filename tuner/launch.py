@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,33 +19,36 @@ from tuner.execution.executors import usable_cores
 from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, end_executor, start_executor
 from tuner.learning import device as devices
-from tuner.learning.packs import step_name, training_data
-from tuner.learning.scoring import mean_loss
+from tuner.learning.packs import step_name
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.places import FOLDER
-from tuner.results.baselines import baselines
-from tuner.results.winner import winner_weights
-from tuner.search.rungs import expected_epochs
+from tuner.results import final
+from tuner.results.conclusion import Scorer, free_final_states
+from tuner.search.rungs import expected_epochs, final_epochs
 from tuner.spec.canonical import changed_keys
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialState
+from tuner.spec.work import TrialState
 from tuner.tracking.publisher import Publisher
 from tuner.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
 
-Phase = Literal["preparing data", "training", "scoring", "publishing"]
+Phase = Literal["preparing data", "training", "confirming", "scoring", "publishing"]
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
 RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
-CONTINUABLE = ("search.trials", "search.timeout", "device", "final.")  # keys that may change when a study goes on
+CONTINUABLE = ("search.trials", "search.timeout", "device", "final")  # keys that may change when a study goes on
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a running study stands; `seconds_left` is None until there is a speed to tell it from."""
+    """Where a running study stands.
+
+    `seconds_left` is None until there is a speed to tell it from, `confirmed` (the final stage's runs that are done, of
+    all) before the final stage.
+    """
 
     name: str
     total: int
@@ -56,6 +58,7 @@ class Progress:
     seconds_left: float | None
     waiting: int
     phase: Phase
+    confirmed: tuple[int, int] | None = None
 
 
 class Launch:
@@ -162,12 +165,16 @@ class Launch:
 
     def _train(self) -> Outcome:
         trials = self._ledger.trials(self._study.id)
-        if len(trials) == self._spec.search.trials and all(t.state is not TrialState.RUNNING for t in trials):
+        searched = len(trials) == self._spec.search.trials and all(t.state is not TrialState.RUNNING for t in trials)
+        if searched and not final.missing(self._spec, trials, self._ledger.finals(self._study.id)):
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
         workers = LocalWorkers(self._place(), self._executor, self._workers)
         try:
-            outcome = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop).run()
+            driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop)
+            outcome: Outcome = "finished" if searched else driver.run()
+            if outcome == "finished":
+                outcome = self._confirm(driver)
         except BaseException:
             self._ledger.set_state(self._study.id, "stopped")
             raise
@@ -177,6 +184,16 @@ class Launch:
             self._ledger.record_event(self._study.id, outcome, {})
             self._ledger.set_state(self._study.id, "stopped")
         return outcome
+
+    def _confirm(self, driver: Driver) -> Outcome:
+        """The final stage: the best configurations again, with several seeds each."""
+        finals = self._ledger.finals(self._study.id)
+        runs = final.planned(self._spec, self._ledger.trials(self._study.id), finals)
+        known = {run.number for run in finals}
+        new = [run for run in runs if run.number not in known]
+        if new:
+            self._ledger.record_finals(self._study.id, new)
+        return driver.confirm(runs) if runs else "finished"
 
     def _place(self) -> Workplace:
         p = self._prepared
@@ -196,43 +213,39 @@ class Launch:
 
     def _conclude(self, outcome: Outcome) -> None:
         """Score the winner on the untouched test split, once, beside the baselines."""
-        known = self._ledger.summary(self._study.id)
-        best = best_trial(self._ledger.trials(self._study.id))
+        known, trials = self._ledger.summary(self._study.id), self._ledger.trials(self._study.id)
+        answered = final.answer(self._spec, trials, self._ledger.finals(self._study.id))
         # A run that was killed between its last trial and its summary left the study's state as it was then.
-        if outcome == "finished" or known is None or self._study.state != "finished":
+        if outcome == "finished" or not final.is_told(answered, known) or self._study.state != "finished":
             self._show("scoring")
-            scores = {"best": None} if best is None else self._scores(best, known)
+            summary = self._summary(best_trial(trials), answered, known)
             seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
-            self._ledger.record_summary(self._study.id, {**scores, "seconds": seconds})
+            self._ledger.record_summary(self._study.id, {**summary, "seconds": seconds})
+            if summary["best"] is not None:
+                free_final_states(self._ledger, self._study.id, summary["scored"]["runs"][0])
         self._ledger.set_state(self._study.id, "finished")
 
-    def _scores(self, best: TrialRecord, known: Mapping[str, Any] | None) -> dict[str, Any]:
-        if known is not None and known["best"] and known["best"]["number"] == best.number:
-            return {name: known[name] for name in ("best", "baselines", "validation_baselines")}
+    def _summary(
+        self, best: TrialRecord | None, answered: dict[str, Any] | None, known: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        if best is None:
+            return {"best": None, "final": answered}
         p = self._prepared
         rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
-        trial = Trial(best.number, best.point, best.seed)
-        checkpoint = self._ledger.curves(self._study.id, [best.number])[best.number].checkpoint
-        loss, device = self._spec.loss, self._device
-        again = partial(training_data, rows.train, rows.validation, device, self._spec.precision)
-        weights = winner_weights(trial, best.epochs, checkpoint, again, loss)
-        test_loss = mean_loss(best.point, loss, weights, rows.test, device)
-        losses = baselines(rows, best.point.bottleneck, loss)
-        return {
-            "best": {"number": best.number, "value": best.value, "test_loss": test_loss},
-            "baselines": losses["test"],
-            "validation_baselines": losses["validation"],
-        }
+        scorer = Scorer(self._ledger, self._study.id, self._spec, rows, self._device)
+        return scorer.summed_up(best, answered, known)
 
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally
         self._publisher.notify()
-        self._show("training")
+        self._show("training" if tally.confirmed is None else "confirming")
 
     def _show(self, phase: Phase) -> None:
         search, tally = self._spec.search, self._tally
         rate = self._speed.of(tally.epochs)
-        planned = expected_epochs(search, search.trials)
+        left = expected_epochs(search, search.trials) + final_epochs(self._spec) - tally.epochs
+        if tally.confirmed is not None:
+            left = (tally.confirmed[1] - tally.confirmed[0]) * search.epochs
         self._progress(
             Progress(
                 self._spec.name,
@@ -240,9 +253,10 @@ class Launch:
                 tally.counts,
                 tally.best,
                 rate,
-                max(0, planned - tally.epochs) / rate if rate > 0 else None,
+                max(0, left) / rate if rate > 0 else None,
                 self._ledger.waiting_count(self._study.id) if phase == "publishing" else 0,
                 phase,
+                tally.confirmed,
             )
         )
 

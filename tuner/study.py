@@ -22,6 +22,7 @@ from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
 from tuner.spec.architecture import layer_sizes
+from tuner.spec.final import words_of
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.launch import Outcome, Progress
+    from tuner.results.final import Winner
 
 
 def run(
@@ -81,7 +83,7 @@ class Study:
         outcome: how the run ended that this comes from; None for a study that was opened.
         spec: its declaration as it is now.
         state: running, stopped or finished.
-        records: its trials, by number.
+        records: its search's trials, by number.
     """
 
     def __init__(self, ledger: Ledger, record: StudyRecord, outcome: Outcome | None) -> None:
@@ -90,6 +92,7 @@ class Study:
         self.state = record.state
         self._record = record
         self.records = ledger.trials(record.id)
+        self._finals = ledger.finals(record.id)
         self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
         self._mlflow = _mlflow(ledger, record.id)
@@ -147,6 +150,21 @@ class Study:
         return best
 
     @property
+    def winner(self) -> Winner:
+        """What the final stage chose and `export` writes; where it is off or did not end yet, the best trial.
+
+        Raises:
+            StudyError: no trial is complete yet.
+        """
+        from tuner.results.final import Winner, winners_runs
+
+        answered = (self._summary or {}).get("final")
+        if self.spec.final_stage is not None and answered and answered["winner"] is not None:
+            exported = winners_runs(answered, self._finals)[0]
+            return Winner(answered["winner"], answered["exported"], exported)
+        return Winner(self.best.number, None, self.best)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Trials by state, the states that occur alone."""
         return dict(Counter(str(trial.state) for trial in self.records))
@@ -170,6 +188,8 @@ class Study:
                 "test_loss": scored["test_loss"] if scored.get("number") == best.number else None,
                 "measures": dict(best.measures),
             },
+            "final": known.get("final") if self.spec.final_stage is not None else None,
+            "test_uses": known.get("test_uses"),
             "baselines": known.get("baselines"),
             "validation_baselines": known.get("validation_baselines"),
             "seconds": known.get("seconds"),
@@ -184,7 +204,7 @@ class Study:
         return optuna_study(self.spec, self.records, self._curves)
 
     def export(self, path: str | Path, force: bool = False) -> Path:
-        """Write the best configuration and its model into one folder.
+        """Write the winner's configuration and its model into one folder.
 
         Raises:
             StudyError: no trial is complete yet.
@@ -199,7 +219,7 @@ class Study:
         from tuner.results.export import write_export
         from tuner.results.winner import winner_weights
 
-        best = self.best
+        winner, best = self.winner, self.winner.record
         prepared = prepare(self.spec, self._base, FOLDER)
         if prepared.fingerprint != self._record.fingerprint:
             raise StudyError(
@@ -216,7 +236,7 @@ class Study:
             Path(path),
             spec=self.spec,
             base=self._base,
-            trial=trial,
+            trial=Trial(winner.trial, best.point, best.seed),
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=network,
             preprocessor=prepared.preprocessor,
@@ -231,7 +251,9 @@ class Study:
 
     def _losses(self) -> dict[str, Any]:
         summary = self.summary
-        return {name: summary[name] for name in ("best", "baselines", "validation_baselines")}
+        losses = {name: summary[name] for name in ("best", "final", "baselines", "validation_baselines")}
+        index = self.winner.index
+        return losses if index is None else {**losses, "best": {"test_loss": summary["final"]["test_loss"]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +304,9 @@ def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
     except (TrackingError, StudyError) as problem:
         error = str(problem)
     waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)
-    reasons = tuple(f"{row.kind}{'' if row.trial is None else f' of trial {row.trial}'}: {row.reason}" for row in aside)
+    reasons = tuple(
+        f"{row.kind}{'' if row.trial is None else f' of {words_of(row.trial)}'}: {row.reason}" for row in aside
+    )
     return Synced(record.name, max(0, before - waiting - len(aside) + known), waiting, reasons, error)
 
 

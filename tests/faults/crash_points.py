@@ -35,7 +35,7 @@ import tuner.search.loop
 import tuner.tracking.direct
 import tuner.tracking.mirror
 
-SPEC = tiny(search={"trials": 5, "epochs": 3, "cohort": 3, "seed": 3})
+SPEC = tiny(search={"trials": 5, "epochs": 3, "cohort": 3, "seed": 3}, final={"top": 1, "seeds": 2})
 
 
 def arm(point: int, note: Path) -> list[int]:

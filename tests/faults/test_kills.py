@@ -20,7 +20,7 @@ import tuner
 from tuner.launch import Progress
 from tuner.ledger.ledger import Ledger
 
-LONGER = tiny(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5})
+LONGER = tiny(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
 
 
 def test_any_kill_leaves_the_same_study(

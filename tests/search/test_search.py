@@ -9,9 +9,9 @@ import pytest
 from searches import curve, play, spec, valley
 
 from tuner.search import history
-from tuner.search.loop import best, quiet_optuna
+from tuner.search.loop import best, end_of, quiet_optuna
 from tuner.search.rebuild import optuna_study
-from tuner.search.rungs import cohort_size, expected_epochs, halve, rungs
+from tuner.search.rungs import cohort_size, expected_epochs, final_epochs, halve, records, rungs
 from tuner.search.samplers import distributions, make_sampler
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
@@ -191,3 +191,23 @@ def test_best_is_the_first_of_equals() -> None:
     """A curve's best epoch counts from 1 and skips what is not finite."""
     assert best(Curve(0, 0, (1.0,) * 4, (3.0, math.nan, 2.0, 2.0), (0.0,) * 4, True, None)) == (2.0, 3)
     assert best(Curve(0, 0, (1.0,), (math.nan,), (0.0,), True, None)) == (math.inf, 0)
+
+
+def test_a_run_that_is_compared_with_no_other_ends_as_its_curve_does() -> None:
+    """Whole, diverged, or given up with what it had; nothing at all is a failure too."""
+    whole = Curve(7, 0, (3.0, 2.0), (0.5, 0.25), (1.0, 2.0), False, None)
+    diverged = Curve(7, 0, (3.0, 2.0), (0.5, math.inf), (1.0, 2.0), True, None)
+    lost = (TrialState.INFEASIBLE, "too large")
+    assert end_of(7, whole, None) == TrialEnd(7, TrialState.COMPLETE, 0.25, 2, 2, "")
+    reason = "the validation loss was not finite in epoch 2"
+    assert end_of(7, diverged, None) == TrialEnd(7, TrialState.DIVERGED, 0.5, 1, 2, reason)
+    assert end_of(7, whole, lost) == TrialEnd(7, TrialState.INFEASIBLE, 0.25, 2, 2, "too large")
+    assert end_of(7, None, lost) == TrialEnd(7, TrialState.INFEASIBLE, None, None, 0, "too large")
+
+
+def test_a_run_of_the_final_stage_is_recorded_every_so_often() -> None:
+    """However it is pruned in the search; and the stage's epochs are counted."""
+    assert records(spec(epochs=50).search) == (50,)
+    assert records(spec(epochs=120).search) == (50, 100, 120)
+    assert final_epochs(spec(epochs=120)) == 3 * 5 * 120
+    assert final_epochs(spec().model_copy(update={"final": "none"})) == 0

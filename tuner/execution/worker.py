@@ -19,6 +19,7 @@ from tuner.learning.packs import make_pack, reproducibly, training_data
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import Architecture
+from tuner.spec.final import is_final, name_of
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
 
 if TYPE_CHECKING:
@@ -167,13 +168,17 @@ def _training(
 
 
 def _needed(curves: Sequence[Curve], states: Sequence[TrialTraining], top: bool) -> set[int]:
-    """The trials whose states are needed again: those that may climb on, and of those at the top the best one."""
+    """The trials whose states are needed again: those that may climb on, and of those at the top the best one.
+
+    Every run of the final stage is needed: each of the winner's may be scored.
+    """
     living = [
         (state.best_value, curve.number) for curve, state in zip(curves, states, strict=True) if not curve.diverged
     ]
-    return {number for _, number in (sorted(living)[:1] if top else living)}
+    best = {number for _, number in sorted(living)[:1]}
+    return {number for _, number in living if not top or number in best or is_final(number)}
 
 
 def _write(place: Workplace, trial: Trial, state: TrialTraining) -> Checkpoint:
-    path = Path(place.checkpoints) / f"trial-{trial.number:04}-epoch-{state.epoch}.safetensors"
+    path = Path(place.checkpoints) / f"{name_of(trial.number)}-epoch-{state.epoch}.safetensors"
     return checkpoint.write(path, state, Architecture.of(place.features, trial.point))

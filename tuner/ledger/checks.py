@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.measurements import Best, best_of
 from tuner.ledger.records import StudyRecord, TrialRecord
-from tuner.spec.work import Curve, TrialState
+from tuner.spec.final import final_run, index_of, trial_of, words_of
+from tuner.spec.work import Curve, Trial, TrialState
 
 _WITH_REASON = {TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE}
 
@@ -18,10 +19,12 @@ def contradictions(ledger: Ledger, study: StudyRecord) -> Iterator[str]:
     ledger.events(study.id)  # raises where one cannot be read, as the others do
     yield from _of_numbers(ledger, study, trials)
     spans = ledger.epoch_spans(study.id)
-    for trial in trials:
+    finals = ledger.finals(study.id)
+    for trial in [*trials, *finals]:
         for problem in _of_trial(trial, curves.get(trial.number), spans.get(trial.number, (0, 0))):
-            yield f"trial {trial.number}: {problem}"
-    yield from _of_segments(ledger, study, trials)
+            yield f"{words_of(trial.number)}: {problem}"
+    yield from _of_segments(ledger, study, [*trials, *finals])
+    yield from _of_finals(study, trials, finals)
     yield from _of_state(study, trials)
 
 
@@ -60,9 +63,22 @@ def _of_segments(ledger: Ledger, study: StudyRecord, trials: list[TrialRecord]) 
         for number in segment.trials:
             trial = reached.get(number)
             if trial is None:
-                yield f"a segment trained trial {number}, which is unknown"
+                yield f"a segment trained {words_of(number)}, which is unknown"
             elif trial.epochs < segment.last and trial.state in (TrialState.RUNNING, TrialState.COMPLETE):
-                yield f"a segment trained trial {number} to epoch {segment.last}, but {trial.epochs} are recorded"
+                yield f"a segment trained {words_of(number)} to epoch {segment.last}, but {trial.epochs} are recorded"
+
+
+def _of_finals(study: StudyRecord, trials: list[TrialRecord], finals: list[TrialRecord]) -> Iterator[str]:
+    """Whose runs they must be follows from the search's trials; that they have its seeds is law 1."""
+    known = {trial.number: trial for trial in trials}
+    for run in finals:
+        of, index = known.get(trial_of(run.number)), index_of(run.number)
+        if of is None or of.state is not TrialState.COMPLETE:
+            yield f"{words_of(run.number)}: it must train a complete trial's configuration, but there is none"
+        elif Trial(run.number, run.point, run.seed) != final_run(study.spec.search.seed, of.number, of.point, index):
+            yield f"{words_of(run.number)}: its configuration or seed is not that of trial {of.number}"
+        elif run.state is TrialState.RUNNING and study.state == "finished" and study.spec.final_stage is not None:
+            yield f"{words_of(run.number)}: the study is finished, but it is running"
 
 
 def _of_state(study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:

@@ -9,14 +9,14 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self, final
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
 from tuner.ledger.database import BUSY_SECONDS, Database
 from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord, search_space
-from tuner.ledger.schema import cohort, event, segment, study, trial
+from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
 from tuner.ledger.upgrades import ensure_schema
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.space import SearchSpace
@@ -132,21 +132,38 @@ class Ledger(Outbox):
         query = (
             select(cohort.c.number, cohort.c.position, func.count(trial.c.number))
             .outerjoin(trial, (trial.c.study_id == cohort.c.study_id) & (trial.c.cohort == cohort.c.number))
-            .where(cohort.c.study_id == study_id)
+            .where(cohort.c.study_id == study_id, cohort.c.number != FINAL_COHORT)
             .group_by(cohort.c.number, cohort.c.position)
             .order_by(cohort.c.number)
         )
         with self._database.reading() as connection:
             return [CohortRecord(*row) for row in connection.execute(query)]
 
+    def record_finals(self, study_id: int, runs: Sequence[Trial]) -> None:
+        """Record runs of the final stage, running; they must be new."""
+        now = time.time()
+        rows = [_trial_row(study_id, FINAL_COHORT, each, now) for each in runs]
+        of_finals = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == FINAL_COHORT)
+        with self.changing(study_id, "run") as connection:
+            if connection.execute(of_finals).first() is None:
+                connection.execute(insert(cohort), [{"study_id": study_id, "number": FINAL_COHORT, "position": 0}])
+            connection.execute(insert(trial), rows)
+            outbox.add(connection, study_id, [outbox.row("trial", each.number) for each in runs])
+
     def trials(self, study_id: int, numbers: Collection[int] | None = None) -> list[TrialRecord]:
-        """The study's trials, or those in `numbers`, by number.
+        """The search's trials, or what is in `numbers`, runs of the final stage included, by number.
 
         How far a running one came is taken from its measurements.
         """
-        query = select(trial).where(trial.c.study_id == study_id).order_by(trial.c.number)
-        if numbers is not None:
-            query = query.where(trial.c.number.in_(numbers))
+        chosen = trial.c.cohort != FINAL_COHORT if numbers is None else trial.c.number.in_(numbers)
+        return self._trials(study_id, chosen)
+
+    def finals(self, study_id: int) -> list[TrialRecord]:
+        """The final stage's runs by number (`tuner.spec.final`), whichever configurations they are of."""
+        return self._trials(study_id, trial.c.cohort == FINAL_COHORT)
+
+    def _trials(self, study_id: int, chosen: ColumnElement[bool]) -> list[TrialRecord]:
+        query = select(trial).where(trial.c.study_id == study_id, chosen).order_by(trial.c.number)
         with self._database.reading() as connection:
             bests = measurements.running_bests(connection, study_id)
             declared = connection.execute(select(study.c.spec_json).where(study.c.id == study_id)).scalar()
@@ -175,7 +192,7 @@ class Ledger(Outbox):
             return [_segment(row) for row in connection.execute(query)]
 
     def curves(self, study_id: int, numbers: Collection[int] | None = None) -> dict[int, Curve]:
-        """All epochs of each trial, or of those in `numbers`, with its newest checkpoint."""
+        """All epochs of each trial and final run, or of those in `numbers`, with its newest checkpoint."""
         with self._database.reading() as connection:
             return measurements.read_curves(connection, study_id, numbers)
 

@@ -2,8 +2,8 @@
 
     tuner_schema 1 row      version
     tuner_study             the declaration, the state, the summary, where MLflow shows it
-      ├── tuner_cohort      number, position
-      ├── tuner_trial       point, seed, state, measures and, once ended, how
+      ├── tuner_cohort      number, position; cohort -1 holds the final stage's runs
+      ├── tuner_trial       point, seed, state, measures and, once ended, how; final runs from number 10**9 on
       │     ├── tuner_measurement   losses of one epoch
       │     └── tuner_checkpoint    a state file; the newest of the highest epoch counts
       ├── tuner_segment     what was trained together, how long, by whom
@@ -36,6 +36,7 @@ from sqlalchemy.types import TypeDecorator
 
 SCHEMA_VERSION = 3
 THE_STUDY = -1
+FINAL_COHORT = -1
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")

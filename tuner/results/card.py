@@ -29,11 +29,35 @@ class Losses(Frozen):
     baselines: Baselines
 
 
+class Confirmed(Frozen, extra="ignore"):
+    """What the final stage says of the exported configuration: validation losses over several seeds.
+
+    Attributes:
+        mean: over the seeds whose runs were completed.
+        low: of the 95 % interval of the mean; None where there is one such seed.
+        high: likewise.
+        losses: each seed's; None for a run that was lost.
+        exported: which of them the model is, counted from 0.
+        mean_test_loss: over the same seeds; `losses.test` is the exported model's alone.
+        sentence: whether it is distinguishable from the second.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    losses: tuple[float | None, ...]
+    exported: int
+    mean_test_loss: float | None
+    method: str
+    sentence: str
+
+
 class Card(Frozen, extra="ignore"):
     """The whole of `metrics.json`.
 
     Attributes:
         format: version of the export's form.
+        final: what the final stage says; None where there was none.
         sizes: units of every layer, input and output included.
         parameters: weights and biases in all.
         files: sha256 of the files that the model is loaded from.
@@ -46,6 +70,7 @@ class Card(Frozen, extra="ignore"):
     best_epoch: int | None
     epochs: int
     losses: Losses
+    final: Confirmed | None = None
     params: dict[str, Scalar]
     parameters: int
     sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=3)

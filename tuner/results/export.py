@@ -12,7 +12,7 @@ from typing import Any
 
 from tuner.data.preprocess import Preprocessor
 from tuner.learning.inference import Network
-from tuner.results.card import CONFIG, METRICS, MODEL, PREPROCESS, Baselines, Card, Losses, digest
+from tuner.results.card import CONFIG, METRICS, MODEL, PREPROCESS, Baselines, Card, Confirmed, Losses, digest
 from tuner.results.folder import write_folder
 from tuner.spec.canonical import to_yaml
 from tuner.spec.space import SearchSpace
@@ -46,8 +46,8 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         end: how it ended.
         network: its best epoch's weights.
         preprocessor: fitted on its training rows.
-        metrics: what is known beside: `best` (with `test_loss`), `baselines` (of the test split),
-            `validation_baselines`, `fingerprint` and `device`; any of them may be missing.
+        metrics: what is known beside: `best` (with `test_loss`), `final` (the summary's), `baselines` (of the test
+            split), `validation_baselines`, `fingerprint` and `device`; any of them may be missing.
         force: replace an export that stands there.
 
     Returns:
@@ -110,6 +110,7 @@ def _identity(spec: StudySpec, trial: Trial, end: TrialEnd, metrics: Mapping[str
         "best_epoch": end.best_epoch,
         "epochs": end.epochs,
         "losses": _losses(end, metrics),
+        "final": _confirmed(trial, metrics.get("final")),
         "params": trial.point.as_dict(),
         "fingerprint": metrics.get("fingerprint"),
         "device": metrics.get("device"),
@@ -125,6 +126,22 @@ def _losses(end: TrialEnd, metrics: Mapping[str, Any]) -> Losses:
         baselines=Baselines(
             validation=_all_finite(metrics.get("validation_baselines")), test=_all_finite(metrics.get("baselines"))
         ),
+    )
+
+
+def _confirmed(trial: Trial, final: Mapping[str, Any] | None) -> Confirmed | None:
+    if final is None or final["winner"] != trial.number:
+        return None
+    (winner,) = (one for one in final["configurations"] if one["trial"] == trial.number)
+    return Confirmed(
+        mean=winner["mean"],
+        low=winner["low"],
+        high=winner["high"],
+        losses=tuple(winner["losses"]),
+        exported=final["exported"],
+        mean_test_loss=_finite(final["mean_test_loss"]),
+        method=final["method"],
+        sentence=final["sentence"],
     )
 
 

@@ -140,6 +140,14 @@ def best(curve: Curve) -> tuple[float, int]:
     return min(finite, default=(math.inf, 0))
 
 
+def end_of(number: int, curve: Curve | None, given_up: tuple[TrialState, str] | None) -> TrialEnd:
+    """How a trial ended that was compared with no other: its curve is whole, or it was given up."""
+    if curve is None or given_up is not None:
+        state, reason = given_up or (TrialState.FAILED, "nothing of it was recorded")
+        return _given_up(number, curve, state, reason)
+    return _diverged(curve) if curve.diverged else _end(curve, TrialState.COMPLETE, "")
+
+
 def _end(curve: Curve, state: TrialState, reason: str) -> TrialEnd:
     value, epoch = best(curve)
     return TrialEnd(curve.number, state, value if epoch else None, epoch or None, curve.last, reason)

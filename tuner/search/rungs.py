@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tuner.spec.study import SearchSpec
+from tuner.spec.study import SearchSpec, StudySpec
 
 ETA = 3
 COHORT = 16  # TPE lost nothing in batches of 16 (FACTS.md)
@@ -26,6 +26,11 @@ def rungs(search: SearchSpec) -> tuple[int, ...]:
         step = -(-search.epochs // 10) if search.pruner == "median" else WITHOUT_RECORD
         below = list(range(step, search.epochs, step))
     return (*below, search.epochs)
+
+
+def records(search: SearchSpec) -> tuple[int, ...]:
+    """Epochs, rising, after which a trial that nobody compares is recorded; the last is `search.epochs`."""
+    return (*range(WITHOUT_RECORD, search.epochs, WITHOUT_RECORD), search.epochs)
 
 
 def smallest_rung(search: SearchSpec) -> int:
@@ -57,6 +62,11 @@ def expected_epochs(search: SearchSpec, trials: int) -> int:
         return trials * search.epochs
     full, rest = divmod(trials, cohort_size(search))
     return full * _climb(search, cohort_size(search)) + _climb(search, rest)
+
+
+def final_epochs(spec: StudySpec) -> int:
+    """Epochs that the final stage trains in all."""
+    return spec.final_stage.top * spec.final_stage.seeds * spec.search.epochs if spec.final_stage else 0
 
 
 def _climb(search: SearchSpec, size: int) -> int:

@@ -130,15 +130,17 @@ def _follows(details: ErrorDetails) -> bool:
 
 
 def _path(details: ErrorDetails) -> Path_:
-    """The key that an error is about, without what pydantic puts behind the names of a hyperparameter and a condition.
+    """The key that an error is about, without what pydantic puts behind the name of one of several kinds of thing.
 
-    These are the kind of parameter, and whether a condition lists one value or many.
+    These are the kind of parameter, whether a condition lists one value or many, and whether there is a final stage.
     """
     path = details["loc"]
     if path[:1] == ("space",):
         path = path[:2] + path[3:]
         if path[2:3] == ("when",):
             path = path[:4] + path[5:]
+    if path[:1] == ("final",):
+        path = path[:1] + path[2:]
     return path + tuple(details.get("ctx", {}).get("key", ()))
 
 

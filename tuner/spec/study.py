@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from tuner.spec.distributions import Frozen, mistake
+from tuner.spec.final import MOST_SEEDS
 from tuner.spec.space import SearchSpace
 
 Scaling = Literal["minmax", "standard", "none"]
@@ -106,7 +107,13 @@ class FinalSpec(Frozen):
     """How the winner is made sure of."""
 
     top: int = Field(3, ge=1, le=100, description="Configurations that are trained again.")
-    seeds: int = Field(5, ge=1, le=1000, description="Seeds for each of them.")
+    seeds: int = Field(5, ge=1, le=MOST_SEEDS, description="Seeds for each of them.")
+
+
+FinalStage = Annotated[
+    Annotated[FinalSpec, Tag("stage")] | Annotated[Literal["none"], Tag("none")],
+    Discriminator(lambda value: "none" if isinstance(value, str) else "stage"),
+]
 
 
 StudyName = Annotated[
@@ -126,11 +133,18 @@ class StudySpec(Frozen):
     space: SearchSpace
     loss: Loss = Field("mse", description="Reconstruction loss: mse for continuous data, bce for values in [0, 1].")
     search: SearchSpec
-    final: FinalSpec = Field(default_factory=FinalSpec, description="How the winner is made sure of.")
+    final: FinalStage = Field(
+        default_factory=FinalSpec, description="How the winner is made sure of; none: the search's best trial is it."
+    )
     device: Annotated[str, AfterValidator(_device)] = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description="Of the layers' products; tf32 and bf16 need a CUDA device. All else is fp32."
     )
+
+    @property
+    def final_stage(self) -> FinalSpec | None:
+        """How the winner is made sure of; None where that is switched off."""
+        return None if self.final == "none" else self.final
 
     @model_validator(mode="after")
     def _loss_fits_scaling(self) -> Self:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.spec.final import words_of
 from tuner.spec.work import TrialState
 from tuner.tracking import content
 from tuner.tracking.direct import is_known
@@ -39,11 +40,11 @@ def differences(ledger: Ledger, study: StudyRecord, uri: str) -> Iterator[str]:
     waiting = {row.trial for row in ledger.waiting(study.id, ledger.waiting_count(study.id))}
     aside = {row.trial for row in ledger.aside(study.id)}
     seen = _seen(uri, experiment, study) if experiment else {}
-    for trial in ledger.trials(study.id):
+    for trial in [*ledger.trials(study.id), *ledger.finals(study.id)]:
         if trial.number in waiting | aside or (trial.started_at is None and trial.state is TrialState.RUNNING):
             continue
         for problem in _of_trial(trial, seen.get(content.key(study, trial.number), [])):
-            yield f"trial {trial.number}: {problem}"
+            yield f"{words_of(trial.number)}: {problem}"
     if None not in waiting and len(seen.get(content.key(study, None), [])) != 1:
         yield f"MLflow must show the study as one run, but has {len(seen.get(content.key(study, None), []))}"
 

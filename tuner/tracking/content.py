@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.ledger.table import MEASURE
+from tuner.spec.final import index_of, is_final, name_of, trial_of
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking.entries import Dataset, Metric
 
@@ -41,8 +42,8 @@ def key(study: StudyRecord, number: int | None) -> str:
 
 
 def run_name(study: StudyRecord, number: int | None) -> str:
-    """The study's own name, or `trial-0042`."""
-    return study.name if number is None else f"trial-{number:04d}"
+    """The study's own name, `trial-0042`, or `final-0042-3` for a run of the final stage."""
+    return study.name if number is None else name_of(number)
 
 
 def study_tags(study: StudyRecord) -> dict[str, str]:
@@ -63,15 +64,22 @@ def study_tags(study: StudyRecord) -> dict[str, str]:
 
 
 def trial_tags(study: StudyRecord, parent_run_id: str, record: TrialRecord) -> dict[str, str]:
-    """What a trial's run is made with."""
+    """What a run is made with: a trial's, or one of the final stage, which is no trial and is not counted as one."""
     return {
         **_common_tags(study),
         "mlflow.parentRunId": parent_run_id,
         "tuner.key": key(study, record.number),
-        "tuner.trial": str(record.number),
-        "tuner.cohort": str(record.cohort),
         "tuner.state": TrialState.RUNNING.value,
+        **(_final_tags(record.number) if is_final(record.number) else _search_tags(record)),
     }
+
+
+def _search_tags(record: TrialRecord) -> dict[str, str]:
+    return {"tuner.stage": "search", "tuner.trial": str(record.number), "tuner.cohort": str(record.cohort)}
+
+
+def _final_tags(number: int) -> dict[str, str]:
+    return {"tuner.stage": "final", "tuner.of_trial": str(trial_of(number)), "tuner.run": str(index_of(number))}
 
 
 def end_tags(record: TrialRecord) -> dict[str, str]:
@@ -94,9 +102,13 @@ def epoch_metrics(curve: Curve, first: int, last: int) -> Iterator[Metric]:
 
 
 def end_metrics(record: TrialRecord) -> list[Metric]:
-    """What a trial came to; its objective is left out where no epoch was finite."""
+    """What a trial came to; its objective is left out where no epoch was finite.
+
+    What a run of the final stage came to has another name: sorted by `objective`, the search's trials stay among
+    themselves.
+    """
     values = {
-        "objective": record.value,
+        "final_loss" if is_final(record.number) else "objective": record.value,
         "best_epoch": record.best_epoch,
         "epochs": record.epochs,
         # MLflow's axes are linear.
@@ -108,9 +120,13 @@ def end_metrics(record: TrialRecord) -> list[Metric]:
 
 
 def summary_metrics(summary: Mapping[str, Any], at: float) -> list[Metric]:
-    """The best trial's losses and what they are to be compared with."""
-    best, baselines = summary.get("best") or {}, summary.get("baselines") or {}
+    """The best trial's losses, the winner's, and what they are to be compared with."""
+    best, baselines, final = (summary.get(name) or {} for name in ("best", "baselines", "final"))
+    tried: list[dict[str, Any]] = final.get("configurations", [])
+    winner: dict[str, Any] = next((one for one in tried if one["trial"] == final["winner"]), {})
     values = {
+        **{f"final.{name}": winner.get(name) for name in ("mean", "low", "high")},
+        **{f"final.{name}": final.get(name) for name in ("test_loss", "mean_test_loss")},
         "best.value": best.get("value"),
         "best.test_loss": best.get("test_loss"),
         **{f"baseline.{name}": loss for name, loss in baselines.items()},
@@ -120,12 +136,14 @@ def summary_metrics(summary: Mapping[str, Any], at: float) -> list[Metric]:
 
 
 def summary_tags(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The best trial's number and hyperparameters."""
-    best = summary.get("best") or {}
+    """The best trial's number and hyperparameters, and what the final stage says."""
+    best, final = summary.get("best") or {}, summary.get("final")
     if "number" not in best:
         return {}
     chosen = {f"best.{name}": _text(value) for name, value in (best.get("params") or {}).items()}
-    return _cut({"best.trial": str(best["number"]), **chosen})
+    said = {"final.winner": _text(final["winner"]), "final.sentence": final["sentence"]} if final else {}
+    uses = {"tuner.test_uses": str(summary["test_uses"])} if "test_uses" in summary else {}
+    return _cut({"best.trial": str(best["number"]), **chosen, **said, **uses})
 
 
 def dataset(study: StudyRecord) -> Dataset:

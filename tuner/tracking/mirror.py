@@ -18,7 +18,8 @@ from tuner.tracking.direct import DirectExperiments, is_known
 from tuner.tracking.entries import Experiments, Metric, is_rejection
 from tuner.tracking.store import absolute, analyze, artifact_root, reason
 
-BEST_TAG = "best"
+BEST_TAG = "best"  # of the search's trials
+WINNER_TAG = "tuner.winner"  # the run that is exported and was scored on the test split
 
 
 @dataclass(slots=True)
@@ -143,16 +144,17 @@ class Mirror:
         metrics = content.summary_metrics(summary, at or self._study.changed_at)
         self._runs.log(self._parent, metrics, tags=content.summary_tags(summary))
         self._runs.log_text(self._parent, trials_csv(self._ledger.trials(self._study.id)), "trials.csv")
-        self._mark_best((summary.get("best") or {}).get("number"))
+        self._mark(BEST_TAG, (summary.get("best") or {}).get("number"))
+        self._mark(WINNER_TAG, ((summary.get("scored") or {}).get("runs") or [None])[0])
 
-    def _mark_best(self, number: int | None) -> None:
-        """A study that went on may have a new best trial."""
+    def _mark(self, tag: str, number: int | None) -> None:
+        """A study that went on may have a new best trial, and another winner."""
         best = None if number is None else self._fresh.get(number) or self._ledger.run_id(self._study.id, number)
-        for run_id in self._runs.tagged(self._parent, BEST_TAG, "true"):
+        for run_id in self._runs.tagged(self._parent, tag, "true"):
             if run_id != best:
-                self._runs.log(run_id, tags={BEST_TAG: "false"})
+                self._runs.log(run_id, tags={tag: "false"})
         if best is not None:
-            self._runs.log(best, tags={BEST_TAG: "true"})
+            self._runs.log(best, tags={tag: "true"})
 
     def _parent_run(self, experiments: Experiments) -> tuple[str, str]:
         """The ids of the study's experiment and run, which are remembered or found or made.
