@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import StudyError, TrackingError
+from tuner.errors import StudyError, TrackingError, TunerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.table import rows, trials_csv
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
+    from tuner.data.prepare import Prepared
+    from tuner.data.rows import Rows
     from tuner.launch import Outcome, Progress
+    from tuner.learning.inference import Network
 
 
 def run(
@@ -92,6 +95,7 @@ class Study:
         self.records = ledger.trials(record.id)
         self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
+        self._segments, self._events = ledger.segments(record.id), ledger.events(record.id)
         self._mlflow = _mlflow(ledger, record.id)
 
     @classmethod
@@ -190,15 +194,71 @@ class Study:
             ExportError: the folder exists, or cannot be written.
             DataError: the data is needed again and is gone or has changed.
         """
+        from tuner.results.export import write_export
+
+        best = self.best
+        trained = self._trained(best)
+        prepared = trained.prepared
+        return write_export(
+            Path(path),
+            spec=self.spec,
+            base=self._base,
+            trial=Trial(best.number, best.point, best.seed),
+            end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
+            network=trained.network,
+            preprocessor=prepared.preprocessor,
+            metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": trained.device},
+            force=force,
+        )
+
+    def report(self, path: str | Path) -> Path:
+        """Write the study's report: one HTML file that opens without network; a file that stands there is replaced.
+
+        In any state of the study. Where its data is gone, the report says so in place of the reconstructions.
+
+        Raises:
+            ExportError: the file cannot be written.
+        """
+        from tuner.results.report import write_report
+
+        return write_report({**self.facts, **self._examples()}, Path(path))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that figures are drawn from and studies are compared by, as `tuner.results.facts` lists it."""
+        from tuner.results.facts import Record, study_facts
+        from tuner.search.importance import importances
+        from tuner.search.rungs import rungs
+
+        record = Record(self._record, self.records, self._curves, self._segments, self._events)
+        known = {"rungs": rungs(self.spec.search), "importance": importances(self.optuna_study)}
+        return study_facts(record, self.summary) | known
+
+    def _examples(self) -> dict[str, Any]:
+        """What the winner makes of validation rows, or why that cannot be told."""
+        from tuner.data.split import split_rows
+        from tuner.results.examples import examples
+
+        if best_trial(self.records) is None:
+            return {}
+        try:
+            trained = self._trained(self.best)
+        except TunerError as error:
+            return {"model_missing": str(error)}
+        prepared, data = trained.prepared, self.spec.data
+        count = prepared.train + prepared.validation + prepared.test
+        places = split_rows(count, data.validation, data.test, self.spec.search.seed).validation
+        return {"model": examples(trained.network, trained.rows, prepared.preprocessor, places)}
+
+    def _trained(self, best: TrialRecord) -> _Trained:
+        """A trial's network, and the data that it is for."""
         from tuner.data.prepare import prepare
         from tuner.data.rows import open_rows
         from tuner.learning.device import resolve
         from tuner.learning.inference import Network
         from tuner.learning.packs import training_data
-        from tuner.results.export import write_export
         from tuner.results.winner import winner_weights
 
-        best = self.best
         prepared = prepare(self.spec, self._base, FOLDER)
         if prepared.fingerprint != self._record.fingerprint:
             raise StudyError(
@@ -211,17 +271,7 @@ class Study:
         again = partial(training_data, rows.train, rows.validation, device, self.spec.precision)
         weights = winner_weights(trial, best.epochs, checkpoint, again, loss)
         network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, loss, weights)
-        return write_export(
-            Path(path),
-            spec=self.spec,
-            base=self._base,
-            trial=trial,
-            end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
-            network=network,
-            preprocessor=prepared.preprocessor,
-            metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": device},
-            force=force,
-        )
+        return _Trained(prepared, rows, network, device)
 
     @property
     def _base(self) -> Path:
@@ -231,6 +281,16 @@ class Study:
     def _losses(self) -> dict[str, Any]:
         summary = self.summary
         return {name: summary[name] for name in ("best", "baselines", "validation_baselines")}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Trained:
+    """A trial's network on the device that it was trained on, and the data that it is for."""
+
+    prepared: Prepared
+    rows: Rows
+    network: Network
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +413,20 @@ def dashboard_page(name: str | None, database: str | None = None) -> Callable[[s
     if not mlflow["run_id"]:
         return lambda server: server
     return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"])
+
+
+def compare(names: Sequence[str], database: str | None = None) -> dict[str, Any]:
+    """Studies side by side, and whether their losses can be compared; see `tuner.results.comparison.compare`.
+
+    Raises:
+        StudyError: fewer than two, or there is none of such a name.
+        LedgerError: the ledger cannot be opened or read.
+    """
+    from tuner.results import comparison
+
+    if len(names) < 2:
+        raise StudyError(f"compare: expected two studies or more, got {', '.join(names) or 'none'}.")
+    return comparison.compare([Study.open(name, database).facts for name in names])
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
