@@ -220,7 +220,7 @@ def report(
     At any time, also beside a run. Example: tuner report digits -o digits.html --open
     """
     written = _open(name).report(output)
-    typer.echo(f"{output}: {written.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"written to {output}")
     if browser:
         import webbrowser
 

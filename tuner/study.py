@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
-from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
@@ -32,10 +30,8 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-    from tuner.data.prepare import Prepared
-    from tuner.data.rows import Rows
     from tuner.launch import Outcome, Progress
-    from tuner.learning.inference import Network
+    from tuner.results.trained import Trained
 
 
 def run(
@@ -198,7 +194,6 @@ class Study:
 
         best = self.best
         trained = self._trained(best)
-        prepared = trained.prepared
         return write_export(
             Path(path),
             spec=self.spec,
@@ -206,8 +201,8 @@ class Study:
             trial=Trial(best.number, best.point, best.seed),
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=trained.network,
-            preprocessor=prepared.preprocessor,
-            metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": trained.device},
+            preprocessor=trained.prepared.preprocessor,
+            metrics={**self._losses(), "fingerprint": self._record.fingerprint, "device": trained.device},
             force=force,
         )
 
@@ -236,42 +231,17 @@ class Study:
 
     def _examples(self) -> dict[str, Any]:
         """What the winner makes of validation rows, or why that cannot be told."""
-        from tuner.data.split import split_rows
         from tuner.results.examples import examples
 
-        if best_trial(self.records) is None:
-            return {}
         try:
-            trained = self._trained(self.best)
+            return {"model": examples(self._trained(self.best))}
         except TunerError as error:
             return {"model_missing": str(error)}
-        prepared, data = trained.prepared, self.spec.data
-        count = prepared.train + prepared.validation + prepared.test
-        places = split_rows(count, data.validation, data.test, self.spec.search.seed).validation
-        return {"model": examples(trained.network, trained.rows, prepared.preprocessor, places)}
 
-    def _trained(self, best: TrialRecord) -> _Trained:
-        """A trial's network, and the data that it is for."""
-        from tuner.data.prepare import prepare
-        from tuner.data.rows import open_rows
-        from tuner.learning.device import resolve
-        from tuner.learning.inference import Network
-        from tuner.learning.packs import training_data
-        from tuner.results.winner import winner_weights
+    def _trained(self, trial: TrialRecord) -> Trained:
+        from tuner.results.trained import trained
 
-        prepared = prepare(self.spec, self._base, FOLDER)
-        if prepared.fingerprint != self._record.fingerprint:
-            raise StudyError(
-                f"study {self.name}: the data in {self.spec.data.source} has changed since the study began."
-            )
-        rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
-        device = resolve(self.spec.device)
-        trial = Trial(best.number, best.point, best.seed)
-        checkpoint, loss = self._curves[best.number].checkpoint, self.spec.loss
-        again = partial(training_data, rows.train, rows.validation, device, self.spec.precision)
-        weights = winner_weights(trial, best.epochs, checkpoint, again, loss)
-        network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, loss, weights)
-        return _Trained(prepared, rows, network, device)
+        return trained(self._record, self.spec, FOLDER, trial, self._curves[trial.number].checkpoint)
 
     @property
     def _base(self) -> Path:
@@ -281,16 +251,6 @@ class Study:
     def _losses(self) -> dict[str, Any]:
         summary = self.summary
         return {name: summary[name] for name in ("best", "baselines", "validation_baselines")}
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Trained:
-    """A trial's network on the device that it was trained on, and the data that it is for."""
-
-    prepared: Prepared
-    rows: Rows
-    network: Network
-    device: str
 
 
 @dataclass(frozen=True, slots=True)

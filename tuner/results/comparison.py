@@ -22,7 +22,7 @@ def compare(studies: Sequence[Facts]) -> Facts:
 
     Returns:
         `studies` (the names), `rows` (what, then a value for each study), `parameters` (likewise, the winners'),
-        `differing` (the parameters that differ), `fair`, `differences` (a sentence each, why losses cannot be compared),
+        `differing` (the parameters that differ), `fair`, `differences` (why losses cannot be, a sentence each),
         `verdict` (one sentence) and `noise` (whether seeds alone could make the difference).
     """
     rows = {name: [value(facts) for facts in studies] for name, value in _ROWS.items()}
@@ -132,11 +132,10 @@ _LOSSES = {"test_loss": "test loss", "value": "validation loss"}
 
 
 def _ranked(studies: Sequence[Facts]) -> tuple[str, list[Facts]]:
-    """The loss to go by, that of the test rows where every study has it, and the studies that have it, the best first."""
+    """The loss to go by, the test loss where every study has it, and the studies that have it, the best first."""
     key = "test_loss" if all(_of_answer("test_loss")(facts) is not None for facts in studies) else "value"
-    return key, sorted(
-        (facts for facts in studies if _of_answer(key)(facts) is not None), key=lambda facts: _of_answer(key)(facts)
-    )
+    loss = _of_answer(key)
+    return key, sorted((facts for facts in studies if loss(facts) is not None), key=loss)
 
 
 def _noise(studies: Sequence[Facts]) -> str:

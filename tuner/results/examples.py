@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
-from tuner.data.rows import Rows
-from tuner.learning.inference import Network
+from tuner.results.trained import Trained
 
 GROUP = 5  # rows each of the best, the typical and the worst
 MOST_FEATURES = 25
@@ -27,14 +26,8 @@ SIDE = 96  # pixels of a thumbnail at most
 Values = NDArray[np.float64]
 
 
-def examples(network: Network, rows: Rows, preprocessor: Preprocessor, places: NDArray[np.int64]) -> dict[str, Any]:
+def examples(trained: Trained) -> dict[str, Any]:
     """Plain facts about the winner's reconstructions of validation rows.
-
-    Args:
-        network: the winner.
-        rows: the prepared splits.
-        preprocessor: what scaled them.
-        places: each validation row's number in the source, counted from 0.
 
     Returns:
         `rows` and `looked_at` (numbers), `errors` (quantiles of the rows' losses), `groups` (best, typical and worst
@@ -42,6 +35,8 @@ def examples(network: Network, rows: Rows, preprocessor: Preprocessor, places: N
         first: `name`, `error` and `spread`, mean squared), `feature_count`, `codes` (`x`, `y`, `error`, `row` each),
         `explained` (the shares of the code's variance that x and y show), `code` (its length).
     """
+    network, rows, places = trained.network, trained.rows, trained.places
+    preprocessor = trained.prepared.preprocessor
     looked_at = rows.validation[:MOST_ROWS]
     losses, rebuilt = network.losses(looked_at), network.reconstruct(looked_at)
     quantiles = {name: float(np.quantile(losses, q)) for name, q in (("low", 0.05), ("median", 0.5), ("high", 0.95))}

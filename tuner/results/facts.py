@@ -119,6 +119,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
     pca, name = baselines["pca"], f"PCA with a code of the same length ({found['params']['bottleneck']})"
     words += f" and a test loss of {loss:.4g}"
     if not loss < pca:
-        return f"{words}; {name} has {pca:.4g}: PCA is as good or better here. Prefer it, or search a larger space."
+        others = f"{name} has {pca:.4g}, the mean predictor {baselines['mean']:.4g}"
+        return f"{words}; {others}. PCA is as good or better here: prefer it, or search a larger space."
     lower = f"{100 * (1 - loss / pca):.0f} % lower than {name}, which has {pca:.4g}"
     return f"{words}: {lower}; the mean predictor has {baselines['mean']:.4g}."

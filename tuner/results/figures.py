@@ -89,7 +89,7 @@ def contour(facts: Facts) -> Html | None:
     for trial in reversed(trials):
         at = [_place(axis, trial["params"][name]) for axis, name in ((x, names[0]), (y, names[1]))]
         fill = colour(ranks[trial["number"]])
-        chart.dot(at[0], at[1], 5.0, _aside(trial), fill=fill, data_n=trial["number"])
+        chart.dot(at[0], at[1], 5.0, _aside(trial), class_="hue", fill=fill, data_n=trial["number"])
     _ring(chart, facts, lambda trial: (_place(x, trial["params"][names[0]]), _place(y, trial["params"][names[1]])))
     return chart.svg()
 

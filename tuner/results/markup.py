@@ -10,6 +10,7 @@ from typing import final
 
 # What XML 1.0 does not allow in a document at all, and halves of characters, which UTF-8 cannot write.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+SHORT = 16  # characters of a cell that stays in one line
 LONGEST_TEXT = 400  # of a name or a reason; the record has all of it
 
 
@@ -74,16 +75,27 @@ def _attribute(value: object) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Html:
-    """A table; columns that hold numbers stand right."""
+    """A table; columns that hold numbers stand right, and short words are not broken."""
     rows = [list(row) for row in rows]
-    kinds = ["number" if any(map(_is_number, column)) else None for column in zip(*rows, strict=True)]
+    kinds = [_kind(column) for column in zip(*rows, strict=True)]
     kinds += [None] * (len(head) - len(kinds))
     body = [element("tr", *(element("td", v, class_=k) for v, k in zip(row, kinds, strict=True))) for row in rows]
     named = element("caption", caption) if caption else Html("")
-    titles = (element("th", name, scope="col", class_=kind) for name, kind in zip(head, kinds, strict=True))
+    titles = (element("th", _breakable(name), scope="col", class_=kind) for name, kind in zip(head, kinds, strict=True))
     top = element("thead", element("tr", *titles))
     inside = element("table", named, top, element("tbody", *body))
     return element("div", inside, class_="wide", tabindex=0, role="region", aria_label=caption or ", ".join(head)[:80])
+
+
+def _breakable(name: str) -> Html:
+    """A name that may be broken after its underscores."""
+    return Html(text(name).replace("_", "_<wbr>"))
+
+
+def _kind(column: Sequence[object]) -> str | None:
+    if any(map(_is_number, column)):
+        return "number"
+    return "short" if all(len(str(value)) <= SHORT for value in column) else None
 
 
 def _is_number(value: object) -> bool:

@@ -94,8 +94,8 @@ def _tiles(facts: Facts) -> list[Html]:
     found, test = answer(summary) or {"value": None, "test_loss": None}, summary.get("baselines") or {}
     loss, pca = found["test_loss"], test.get("pca")
     tiles = [_tile(found["value"], "best validation loss")]
-    if loss is not None and pca:
-        change = f"{abs(100 * (1 - loss / pca)):.0f} % {'lower' if loss < pca else 'higher'}"
+    if loss is not None and pca is not None:
+        change = f"{abs(100 * (1 - loss / pca)):.0f} % {'lower' if loss < pca else 'higher'}" if pca else "higher"
         tiles += [
             _tile(loss, "test loss"),
             _tile(pca, f"PCA({found['params']['bottleneck']})'s test loss"),

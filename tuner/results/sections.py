@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from tuner.results.facts import Facts
 from tuner.results.figures import BEST, MOST_DOTS, most_important
-from tuner.results.markup import Html, element, join, shown, table, text, whole
+from tuner.results.markup import Html, element, join, shown, table, whole
 from tuner.results.svg import Chart, axis_of, colour, key
 from tuner.results.timeline import gaps, spent
 
@@ -142,7 +143,7 @@ def _pictures(groups: Mapping[str, Sequence[Facts]]) -> Html:
 
 def _pair(row: Facts) -> Html:
     images = "".join(
-        f'<img src="{text(row[kind])}" alt="{words} of row {row["row"]}">'
+        f'<img src="{whole(row[kind])}" alt="{words} of row {row["row"]}">'
         for kind, words in (("original", "original"), ("rebuilt", "reconstruction"))
     )
     return element("li", Html(images), f"{row['row']}", Html("<br>"), row["error"])
@@ -190,12 +191,14 @@ def code(facts: Facts, _: Figures) -> Section | None:
     }
     for point in points:
         said = f"row {point['row']}\nloss {point['error']:.4g}"
-        chart.dot(point["x"], point["y"], 3.6, fill=colour(ranks[id(point)]), fill_opacity="0.85", data_t=said)
+        chart.dot(point["x"], point["y"], 3.6, class_="hue", fill=colour(ranks[id(point)]), data_t=said)
     share = sum(model["explained"])
     meaning = {1: "the code's one unit", 2: "the code, turned to its principal axes"}.get(
         model["code"],
         f"principal components of the {model['code']} units; two hold {100 * share:.0f} % of the variance",
     )
+    if not share:
+        meaning = "all of them have the same code, so the winner has learnt no more than a mean"
     words = f"{len(points):,} validation rows: {meaning}."
     return Section("code", "The code", join([_figure(chart.svg(), words), key("lowest loss", "highest loss")]))
 
@@ -282,9 +285,9 @@ def _reasons(facts: Facts) -> list[Html]:
 
 def declaration(facts: Facts, _: Figures) -> Section:
     """What was declared, with what it ran, and how to run it again."""
-    command = f"tuner run {facts['source']}" if facts["source"] else "tuner run FILE"
     about = [
         ("study", facts["study"]),
+        ("its file", Path(facts["source"]).name),
         ("seed", str(facts["seed"])),
         ("begun", moment(facts["created_at"])),
         ("last change of state", moment(facts["changed_at"])),
@@ -298,7 +301,7 @@ def declaration(facts: Facts, _: Figures) -> Section:
         ),
         element(
             "pre",
-            element("code", f"tuner run study.yaml\n# it came from: {command}\ntuner export {facts['study']} best/"),
+            element("code", f"tuner run study.yaml\ntuner export {facts['study']} best/"),
         ),
     ]
     body = [

@@ -36,7 +36,7 @@ def spent(facts: dict[str, Any]) -> dict[str, float]:
 
 def _runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """The study's runs that trained something, each with its segments."""
-    begun = [event for event in facts["events"] if event["kind"] == "run"] or [{"at": 0.0}]
+    begun = [event for event in facts["events"] if event["kind"] == "run"] or [{"at": None}]
     ends = [*(event["at"] for event in begun[1:]), float("inf")]
     every = spans(facts)
     runs = []
@@ -44,7 +44,13 @@ def _runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
         first = event["at"] if place else float("-inf")
         own = [span for span in every if first <= span[1] < end]
         if own:
-            runs.append({"at": event["at"] or own[0][0], "workers": int(event.get("workers", 1)), "spans": own})
+            runs.append(
+                {
+                    "at": own[0][0] if event["at"] is None else event["at"],
+                    "workers": int(event.get("workers", 1)),
+                    "spans": own,
+                }
+            )
     return runs
 
 
