@@ -113,6 +113,26 @@ def test_the_table_is_the_same_in_every_format(folder: Path) -> None:
     assert (refused.returncode, refused.stderr) == (1, "t.xlsx: must end in .csv, .parquet, .json, got .xlsx\n")
 
 
+def test_a_report_and_a_comparison_at_the_command_line(folder: Path) -> None:
+    """The page is where it was asked for; a comparison is text or one object; mistakes are one sentence."""
+    done = tuner(folder, "report", "tiny", "-o", "page.html")
+    assert (done.returncode, done.stdout) == (0, "written to page.html\n")
+    assert "Parameter importance" in (folder / "page.html").read_text()
+    text = tuner(folder, "compare", "tiny", "tiny").stdout
+    assert "tiny and tiny have the same test loss" in text
+    found = json.loads(tuner(folder, "compare", "tiny", "tiny", "--json").stdout)
+    answer = json.loads((folder / "out.json").read_text())
+    assert found["rows"]["test loss"] == [answer["best"]["test_loss"]] * 2
+    assert found["fair"]
+    for words, code in (
+        (("report", "tiny", "-o", "page.pdf"), 1),
+        (("compare", "tiny"), 2),
+        (("compare", "tiny", "x"), 2),
+    ):
+        refused = tuner(folder, *words)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (code, 1)
+
+
 def test_a_csv_of_ones_own_goes_to_an_export_by_editing_three_lines(tmp_path: Path, mlflow_store: Path) -> None:
     """Name, source and bottleneck changed in a shipped space; then validate, run, export and train."""
     made = fresh_folder(tmp_path / "mine", mlflow_store)

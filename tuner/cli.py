@@ -210,6 +210,39 @@ def export(
 
 
 @app.command()
+def report(
+    name: StudyName,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .html file to write.")] = Path("report.html"),
+    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a study's report: one HTML file that opens without network.
+
+    At any time, also beside a run. Example: tuner report digits -o digits.html --open
+    """
+    written = _open(name).report(output)
+    typer.echo(f"written to {output}")
+    if browser:
+        import webbrowser
+
+        webbrowser.open(written.resolve().as_uri())
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Two studies or more.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Set studies side by side, and say whether their losses can be compared.
+
+    Example: tuner compare digits digits-wider
+    """
+    from tuner import display
+    from tuner.study import compare
+
+    typer.echo(display.comparison(compare(names), as_json))
+
+
+@app.command()
 def train(
     file: SpaceFile,
     overrides: Overrides = None,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ExportError
+from tuner.results.folder import replace_file
 from tuner.spec.distributions import Distribution
 from tuner.spec.space import SearchSpace, largest_model
 from tuner.spec.study import StudySpec
@@ -284,6 +283,13 @@ def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def comparison(found: dict[str, Any], as_json: bool) -> str:
+    """Studies side by side, as a table or as one JSON object."""
+    from tuner.results.comparison import as_text
+
+    return json.dumps(found, indent=1) if as_json else as_text(found)
+
+
 def as_json(study: Study) -> str:
     """The one object of `--json`."""
     return json.dumps(study.summary, indent=1)
@@ -382,23 +388,7 @@ def write_table(study: Study, path: Path, times: bool) -> None:
     """Write the trials table whole or not at all, in the format that its ending names."""
     if path.suffix not in _WRITERS:
         raise ExportError(f"{path}: must end in {', '.join(_WRITERS)}, got {path.suffix or 'no ending'}")
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        os.close(handle)
-        try:
-            _WRITERS[path.suffix](study, Path(name), times)
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    replace_file(path, lambda new: _WRITERS[path.suffix](study, new, times))
 
 
 def _parquet(study: Study, path: Path, times: bool) -> None:

@@ -12,16 +12,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import StudyError, TrackingError
+from tuner.errors import StudyError, TrackingError, TunerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
-from tuner.spec.architecture import layer_sizes
 from tuner.spec.final import words_of
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
     from tuner.launch import Outcome, Progress
     from tuner.results.final import Winner
+    from tuner.results.trained import Trained
 
 
 def run(
@@ -95,6 +94,7 @@ class Study:
         self._finals = ledger.finals(record.id)
         self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
+        self._segments, self._events = ledger.segments(record.id), ledger.events(record.id)
         self._mlflow = _mlflow(ledger, record.id)
 
     @classmethod
@@ -211,38 +211,58 @@ class Study:
             ExportError: the folder exists, or cannot be written.
             DataError: the data is needed again and is gone or has changed.
         """
-        from tuner.data.prepare import prepare
-        from tuner.data.rows import open_rows
-        from tuner.learning.device import resolve
-        from tuner.learning.inference import Network
-        from tuner.learning.packs import training_data
         from tuner.results.export import write_export
-        from tuner.results.winner import winner_weights
 
         winner, best = self.winner, self.winner.record
-        prepared = prepare(self.spec, self._base, FOLDER)
-        if prepared.fingerprint != self._record.fingerprint:
-            raise StudyError(
-                f"study {self.name}: the data in {self.spec.data.source} has changed since the study began."
-            )
-        rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
-        device = resolve(self.spec.device)
-        trial = Trial(best.number, best.point, best.seed)
-        checkpoint, loss = self._curves[best.number].checkpoint, self.spec.loss
-        again = partial(training_data, rows.train, rows.validation, device, self.spec.precision)
-        weights = winner_weights(trial, best.epochs, checkpoint, again, loss)
-        network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, loss, weights)
+        trained = self._trained(best)
         return write_export(
             Path(path),
             spec=self.spec,
             base=self._base,
             trial=Trial(winner.trial, best.point, best.seed),
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
-            network=network,
-            preprocessor=prepared.preprocessor,
-            metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": device},
+            network=trained.network,
+            preprocessor=trained.prepared.preprocessor,
+            metrics={**self._losses(), "fingerprint": self._record.fingerprint, "device": trained.device},
             force=force,
         )
+
+    def report(self, path: str | Path) -> Path:
+        """Write the study's report: one HTML file that opens without network; a file that stands there is replaced.
+
+        In any state of the study. Where its data is gone, the report says so in place of the reconstructions.
+
+        Raises:
+            ExportError: the file cannot be written.
+        """
+        from tuner.results.report import write_report
+
+        return write_report({**self.facts, **self._examples()}, Path(path))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that figures are drawn from and studies are compared by, as `tuner.results.facts` lists it."""
+        from tuner.results.facts import Record, study_facts
+        from tuner.search.importance import importances
+        from tuner.search.rungs import rungs
+
+        record = Record(self._record, self.records, self._curves, self._segments, self._events)
+        known = {"rungs": rungs(self.spec.search), "importance": importances(self.optuna_study)}
+        return study_facts(record, self.summary) | known
+
+    def _examples(self) -> dict[str, Any]:
+        """What the winner makes of validation rows, or why that cannot be told."""
+        from tuner.results.examples import examples
+
+        try:
+            return {"model": examples(self._trained(self.winner.record))}
+        except TunerError as error:
+            return {"model_missing": str(error)}
+
+    def _trained(self, trial: TrialRecord) -> Trained:
+        from tuner.results.trained import trained
+
+        return trained(self._record, self.spec, FOLDER, trial, self._curves[trial.number].checkpoint)
 
     @property
     def _base(self) -> Path:
@@ -378,6 +398,20 @@ def dashboard_page(name: str | None, database: str | None = None) -> Callable[[s
     if not mlflow["run_id"]:
         return lambda server: server
     return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"])
+
+
+def compare(names: Sequence[str], database: str | None = None) -> dict[str, Any]:
+    """Studies side by side, and whether their losses can be compared; see `tuner.results.comparison.compare`.
+
+    Raises:
+        StudyError: fewer than two, or there is none of such a name.
+        LedgerError: the ledger cannot be opened or read.
+    """
+    from tuner.results import comparison
+
+    if len(names) < 2:
+        raise StudyError(f"compare: expected two studies or more, got {', '.join(names) or 'none'}.")
+    return comparison.compare([Study.open(name, database).facts for name in names])
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:

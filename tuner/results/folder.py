@@ -1,10 +1,11 @@
-"""One folder, written whole or not at all."""
+"""One folder, or one file, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,35 @@ def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Pat
         reason = error.strerror or error
         raise ExportError(f"{folder}: expected a place to write an export to, got: {reason}.") from error
     return place
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place and rename it there; a file that stands there is replaced.
+
+    Args:
+        path: where the file shall stand; its folder must be there.
+        write: writes the file that it is given.
+
+    Raises:
+        ExportError: the disk refuses; what was there is as it was.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        os.close(handle)
+        try:
+            write(Path(name))
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _resolved(folder: Path) -> Path:
