@@ -183,8 +183,20 @@ class Study:
 
         return optuna_study(self.spec, self.records, self._curves)
 
-    def export(self, path: str | Path, force: bool = False) -> Path:
+    def export(
+        self,
+        path: str | Path,
+        force: bool = False,
+        quantile: float = 0.99,
+        on_step: Callable[[str], object] | None = None,
+    ) -> Path:
         """Write the best configuration and its model into one folder.
+
+        Args:
+            path: the folder.
+            force: replace an export that stands there.
+            quantile: share of the validation rows that are not to count as anomalies: what the threshold is set by.
+            on_step: told what is being done, for it takes seconds.
 
         Raises:
             StudyError: no trial is complete yet.
@@ -220,6 +232,9 @@ class Study:
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=network,
             preprocessor=prepared.preprocessor,
+            rows=rows,
+            quantile=quantile,
+            on_step=on_step,
             metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": device},
             force=force,
         )

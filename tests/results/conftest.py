@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
+from tuner.data.rows import Rows
 from tuner.learning.inference import Network
 from tuner.results.export import write_export
 from tuner.spec.architecture import Hyperparameters, layer_sizes
@@ -30,7 +31,9 @@ class Winner:
     network: Network
     preprocessor: Preprocessor
     rows: NDArray[np.float64]
+    known: NDArray[np.float64]
     epochs: int = 12
+    quantile: float = 0.99
 
     def export(self, folder: Path, force: bool = False, **metrics: Any) -> Path:
         end = TrialEnd(self.trial.number, TrialState.COMPLETE, 0.125, 7, self.epochs, "")
@@ -43,13 +46,21 @@ class Winner:
             end=end,
             network=self.network,
             preprocessor=self.preprocessor,
+            rows=self.splits,
             metrics=known,
             force=force,
+            quantile=self.quantile,
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.preprocessor.names
+
+    @property
+    def splits(self) -> Rows:
+        """Scaled training and validation rows; the test split is not exported."""
+        scaled = self.preprocessor.transform(self.known)
+        return Rows(scaled[:20], scaled[20:], scaled[:0])
 
     def other(self) -> Winner:
         """Another network of the same study."""
@@ -108,7 +119,13 @@ def make_winner(base: Path, loss: str = "mse", shape: tuple[int, ...] = (6,), **
     names = tuple(f"column {i}" for i in range(features))
     preprocessor = Preprocessor.fit(rows[:30], shape, names, "minmax", loss == "bce")
     return Winner(
-        spec, base, Trial(3, point, 2**62 + 5), random_network(point, features, loss), preprocessor, rows[30:]
+        spec,
+        base,
+        Trial(3, point, 2**62 + 5),
+        random_network(point, features, loss),
+        preprocessor,
+        rows[30:],
+        rows[:30],
     )
 
 

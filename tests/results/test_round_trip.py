@@ -62,6 +62,7 @@ def test_an_export_trains_again_to_the_same_bits(loss: str, tmp_path: Path, monk
         end=TrialEnd(4, TrialState.COMPLETE, value, first.curve.val_loss.index(value) + 1, EPOCHS, ""),
         network=network,
         preprocessor=prepared.preprocessor,
+        rows=open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test)),
         metrics={},
     )
 

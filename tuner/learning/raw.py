@@ -31,9 +31,7 @@ class RawModel(nn.Module):
     offset: Tensor
     scale: Tensor
 
-    def __init__(
-        self, model: Autoencoder, offset: NDArray[np.float64], scale: NDArray[np.float64], clip: bool
-    ) -> None:
+    def __init__(self, model: Autoencoder, offset: NDArray[np.float64], scale: NDArray[np.float64], clip: bool) -> None:
         super().__init__()
         self.model, self.clip = model, clip
         self.register_buffer("offset", torch.from_numpy(np.array(offset, dtype=np.float64)))
