@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -127,6 +128,18 @@ def make_winner(base: Path, loss: str = "mse", shape: tuple[int, ...] = (6,), **
         rows[30:],
         rows[:30],
     )
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The winner's export, made once."""
+    return make_winner(tmp_path_factory.mktemp("template")).export(tmp_path_factory.mktemp("exports") / "best")
+
+
+@pytest.fixture
+def exported(template: Path) -> Callable[[Path], Path]:
+    """Puts a copy of the winner's export somewhere: made in no time, for tests of what is done with one."""
+    return lambda place: Path(shutil.copytree(template, place))
 
 
 @pytest.fixture

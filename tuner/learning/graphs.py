@@ -5,6 +5,7 @@ Neither file holds a pickle, a time, or a path of the machine that wrote it.
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -59,7 +60,9 @@ def _save_program(program: ExportedProgram, path: Path) -> None:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     program.example_inputs = None  # the one part that torch would pickle
-    torch.export.save(program, path)
+    archive = io.BytesIO()  # torch's own writer does not say what the disk refuses
+    torch.export.save(program, archive)
+    path.write_bytes(archive.getvalue())
 
 
 @contextmanager

@@ -131,8 +131,8 @@ From the shell: `tuner apply . rows.csv --what score -o scores.csv` (also encode
 
 ## Without this package
 
-`model.onnx` needs onnxruntime alone, in any language. Its input `rows` is (N, {features}), double precision; its outputs
-are `code` (N, {code}), `reconstruction` (N, {features}) in the data's units, and `score` (N).
+`model.onnx` needs onnxruntime alone, in any language. Its input `rows` is (N, {features}), double precision; its
+outputs are `code` (N, {code}), `reconstruction` (N, {features}) in the data's units, and `score` (N).
 
 ```python
 import numpy as np
