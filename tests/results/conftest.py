@@ -136,6 +136,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_winner(tmp_path_factory.mktemp("template")).export(tmp_path_factory.mktemp("exports") / "best")
 
 
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of a model of grey images of 4 by 3, with a cross-entropy loss."""
+    base = tmp_path_factory.mktemp("images")
+    return make_winner(base, "bce", shape=(4, 3)).export(base / "best")
+
+
 @pytest.fixture
 def exported(template: Path) -> Callable[[Path], Path]:
     """Puts a copy of the winner's export somewhere: made in no time, for tests of what is done with one."""

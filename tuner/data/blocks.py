@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.arrays import check_rows, load_npz, open_npy
+from tuner.data.idx import NAME as IDX_NAME
+from tuner.data.idx import load_idx
 from tuner.data.images import image_files, read_image
 from tuner.data.readers import bundled, told
 from tuner.errors import DataError
@@ -64,7 +66,7 @@ def read_blocks(source: str, wanted: Wanted) -> Iterator[Block]:
     """A file's rows: of a table the model's columns by name, of an array by place, of a folder its images by name.
 
     Args:
-        source: a .csv, .parquet, .npy or .npz file, a folder of images, or `sklearn:digits` and the like.
+        source: a .csv, .parquet, .npy, .npz or IDX file, a folder of images, or `sklearn:digits` and the like.
         wanted: what the model takes.
 
     Raises:
@@ -96,7 +98,7 @@ def _named(source: str, blocks: Iterator[Block]) -> Iterator[Block]:
 def _blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
     if path.is_dir():
         return _image_blocks(path, wanted)
-    kind = path.suffix.lower()
+    kind = ".idx" if IDX_NAME.fullmatch(path.name.lower()) else path.suffix.lower()
     if not path.exists():
         raise DataError("must be a file or a folder of images, got nothing there.")
     if kind not in _READERS:
@@ -114,7 +116,7 @@ def _csv_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
 
     delimiter, header = csv_header(path)
     _check_columns(header, wanted)
-    text = {name: str for name in wanted.keep if name not in wanted.names}
+    text = {name: _marked for name in wanted.keep if name not in wanted.names}
     used = list(dict.fromkeys((*wanted.names, *wanted.keep)))
     first = 0
     try:
@@ -140,8 +142,18 @@ def _csv_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
         raise broken("CSV table", error) from None
 
 
+def _marked(cell: str) -> str:
+    """A cell that pandas takes for no missing value, also where it is empty or NA."""
+    return f"={cell}"
+
+
 def _kept(table: pd.DataFrame, wanted: Wanted) -> dict[str, Any]:
-    return {name: table[name].to_numpy() for name in wanted.keep}
+    return {
+        name: table[name].to_numpy()
+        if name in wanted.names
+        else np.array([cell[1:] for cell in table[name]], dtype=object)
+        for name in wanted.keep
+    }
 
 
 def _parquet_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
@@ -188,6 +200,10 @@ def _npy_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
 
 def _npz_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
     return _array_blocks(load_npz(path, wanted.array), wanted)
+
+
+def _idx_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    return _array_blocks(load_idx(path), wanted)
 
 
 def _array_blocks(array: NDArray[np.generic], wanted: Wanted) -> Iterator[Block]:
@@ -243,4 +259,5 @@ _READERS: dict[str, Callable[[Path, Wanted], Iterator[Block]]] = {
     ".parquet": _parquet_blocks,
     ".npy": _npy_blocks,
     ".npz": _npz_blocks,
+    ".idx": _idx_blocks,
 }

@@ -88,7 +88,7 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
     rows = 0
     with open_output(request.output) as output:
         for block in read_blocks(str(request.data), wanted):
-            columns, array = results.of(block)
+            columns, array = _named(str(request.data), block, results)
             output.write({**block.kept, **columns}, array)
             rows += len(block.values)
             told(rows, block.total)
@@ -109,6 +109,14 @@ def _check(request: Request) -> None:
     source = Path(request.data)
     if source.exists() and request.output.exists() and source.samefile(request.output):
         raise ExportError(f"{request.output}: must be another file than the rows'.")
+
+
+def _named(source: str, block: Block, results: _Results) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """The result, with the file's name in an error of the preprocessor."""
+    try:
+        return results.of(block)
+    except DataError as error:
+        raise DataError(str(error).replace("data:", f"{source}:", 1)) from None
 
 
 def _check_names(keep: tuple[str, ...], names: tuple[str, ...]) -> None:
