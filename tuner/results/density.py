@@ -10,6 +10,7 @@ Legend: N rows, C units of the code, K components.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -58,6 +59,7 @@ class Density:
             seed: of those draws, and of the fits' starts.
         """
         codes = np.asarray(codes_NC, dtype=np.float64)
+        codes = codes[np.isfinite(codes).all(1)]  # a row may be too far out for single precision
         if len(codes) > MOST_ROWS:
             chosen = np.random.default_rng(derive_seed(seed, "density", "rows")).permutation(len(codes))[:MOST_ROWS]
             codes = codes[np.sort(chosen)]
@@ -123,8 +125,10 @@ def _mixture(codes: Values, seed: int) -> Any:
 
     best, lowest, since = None, np.inf, 0
     for components in range(1, min(MOST_COMPONENTS, len(codes) // 2) + 1) if len(codes) > 1 else (1,):
-        made = GaussianMixture(components, init_params="k-means++", random_state=seed % 2**32, reg_covar=1e-6)
-        fitted = made.fit(codes if len(codes) > 1 else codes.repeat(2, 0))
+        made = GaussianMixture(components, init_params="k-means++", random_state=seed % 2**32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a fit that has not quite converged is compared by BIC all the same
+            fitted = made.fit(codes if len(codes) > 1 else codes.repeat(2, 0))
         bic = fitted.bic(codes)
         best, lowest, since = (fitted, bic, 0) if bic < lowest else (best, lowest, since + 1)
         if since == PATIENCE:
