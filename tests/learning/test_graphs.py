@@ -21,10 +21,10 @@ from tuner.learning.raw import RawModel
 SECONDS = 1.7e9  # Unix time: single precision tells such times apart by 128 s
 
 
-def raw_model(activation: str, loss: str) -> RawModel:
+def raw_model(activation: str, loss: str, **kind: bool) -> RawModel:
     """A column of Unix times within an hour, one around 1e-7, and two plain ones."""
     torch.manual_seed(3)
-    model = Autoencoder((4, 7, 2, 7, 4), activation, loss)
+    model = Autoencoder((4, 7, 2, 7, 4), activation, loss, **kind)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return RawModel(model, np.array([SECONDS, 0, -5, 2]), np.array([3600, 1e-7, 10, 1]), clip=loss == "bce")
@@ -120,3 +120,13 @@ def test_what_is_no_graph_is_one_sentence(content: bytes) -> None:
     with pytest.raises(ExportError, match=r"^x\.onnx: expected an ONNX graph, got: ") as caught:
         OnnxNetwork(content, "x.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_a_normalised_variational_model_has_its_graphs(tmp_path: Path) -> None:
+    """Layer normalisation is in the graph, and the code is the mean."""
+    model = raw_model("silu", "mse", norm=True, variational=True)
+    write_graphs(model, tmp_path / "m.onnx", tmp_path / "m.pt2", {})
+    check_onnx(tmp_path / "m.onnx", model, raw_rows(50))
+    mean, _ = model.model.posterior(((torch.from_numpy(raw_rows(5)) - model.offset) / model.scale).float())
+    code = OnnxNetwork((tmp_path / "m.onnx").read_bytes(), "m.onnx").run(raw_rows(5))[0]
+    np.testing.assert_allclose(code, mean.detach().numpy(), rtol=1e-4, atol=1e-5)

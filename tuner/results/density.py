@@ -24,7 +24,8 @@ from tuner.spec.work import derive_seed
 VERSION = 1
 MOST_COMPONENTS = 10
 MOST_ROWS = 10_000  # codes that a mixture is fitted to
-PATIENCE = 2  # components tried in vain before the search for their number ends
+PATIENCE = 2  # numbers of components tried in vain before the search ends
+MOST_STEPS = 50  # of expectation and maximisation, in a fit
 BLOCK_ROWS = 4096  # codes drawn at once
 Values = NDArray[np.float64]
 
@@ -121,12 +122,14 @@ class Density:
 
 
 def _mixture(codes: Values, seed: int) -> Any:
+    """The best mixture of few components: the search ends where more do not better it."""
     from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - a second to import
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     best, lowest, since = None, np.inf, 0
-    for components in range(1, min(MOST_COMPONENTS, len(codes) // 2) + 1) if len(codes) > 1 else (1,):
-        made = GaussianMixture(components, init_params="k-means++", random_state=seed % 2**32)
-        with warnings.catch_warnings():
+    for components in range(1, max(1, min(MOST_COMPONENTS, len(codes) // 2)) + 1):
+        made = GaussianMixture(components, init_params="k-means++", max_iter=MOST_STEPS, random_state=seed % 2**32)
+        with warnings.catch_warnings(), threadpool_limits(1):  # many small products: threads wait
             warnings.simplefilter("ignore")  # a fit that has not quite converged is compared by BIC all the same
             fitted = made.fit(codes if len(codes) > 1 else codes.repeat(2, 0))
         bic = fitted.bic(codes)
