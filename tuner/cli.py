@@ -236,7 +236,7 @@ def apply(  # noqa: PLR0913, PLR0917 - typer calls it by name
     output: Annotated[Path, typer.Option("-o", "--output", help="A .csv, .parquet or .npy file.")],
     data: Annotated[
         str | None,
-        typer.Argument(metavar="[DATA]", help="A .csv, .parquet, .npy, .npz or IDX file, or a folder of images."),
+        typer.Argument(metavar="DATA", help="A .csv, .parquet, .npy, .npz or IDX file, or a folder of images."),
     ] = None,
     keep: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Keep a column of DATA beside it; may be repeated.")

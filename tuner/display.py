@@ -57,7 +57,7 @@ def epochs() -> Iterator[Callable[[int], None]]:
 def steps() -> Iterator[Callable[[str], None]]:
     """Where an export says what it is at."""
     with _changing_line() as write:
-        yield lambda step: write(f"{step} ...", "exporting")
+        yield lambda step: write(f"{step} ...", step)
 
 
 @contextmanager

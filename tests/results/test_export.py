@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from tuner.data.preprocess import Preprocessor
 from tuner.errors import ExportError
+from tuner.learning import graphs
 from tuner.results.export import exported_spec
 from tuner.results.load import load_model
 from tuner.spec.reader import read_spec
@@ -122,6 +124,41 @@ def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Pat
     assert metrics["versions"]["python"] == sys.version.split()[0]
     assert metrics["versions"]["torch"] == version("torch")
     assert before <= datetime.fromisoformat(metrics["created_at"]) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(("quantile", "above"), [(0.5, 5), (1.0, 0)])
+def test_the_threshold_is_a_quantile_of_the_validation_scores(
+    quantile: float, above: int, winner: Any, home: Path
+) -> None:
+    """Of ten validation rows half score more than the threshold for 0.5, and none for 1; it is one of their scores."""
+    model = load_model(replace(winner, quantile=quantile).export(home / "best"))
+    scores = model.score(winner.known[20:])
+    assert model.threshold in scores
+    assert (scores > model.threshold).sum() == above
+    anomaly = model.card.anomaly
+    assert anomaly is not None
+    assert (anomaly.quantile, anomaly.rows) == (quantile, 10)
+
+
+def test_every_file_but_the_declaration_has_its_digest(template: Path) -> None:
+    """metrics.json lists the sha256 of each file that is not to be edited, itself excepted."""
+    files = json.loads((template / "metrics.json").read_text())["files"]
+    assert sorted(files) == sorted(set(FILES) - {"config.yaml", "metrics.json"})
+    assert files == {name: hashlib.sha256((template / name).read_bytes()).hexdigest() for name in files}
+
+
+def test_a_graph_that_is_off_leaves_the_old_export(
+    winner: Any, home: Path, exported: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tolerance that nothing meets the export fails with the sentence, and the old one stands."""
+    before = content(exported(home / "best"))
+    monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
+    with pytest.raises(
+        ExportError, match=r"^model\.onnx: expected onnxruntime to give PyTorch's code to -1, got .* off"
+    ):
+        winner.other().export(home / "best", force=True)
+    assert content(home) == {f"best/{name}": value for name, value in before.items()}
+    assert [path.name for path in home.iterdir()] == ["best"]
 
 
 def test_losses_that_were_not_measured_are_null(winner: Any, home: Path) -> None:
