@@ -151,7 +151,15 @@ def test_a_csv_of_ones_own_goes_to_an_export_by_editing_three_lines(tmp_path: Pa
     final = json.loads(tuner(made, "run", "plant.yaml", "--json", "--workers", "1").stdout)["final"]
     exported_loss = final["configurations"][0]["losses"][final["exported"]]
     exported = tuner(made, "export", "plant", "best")
-    assert exported.stdout.startswith("best: config.yaml, metrics.json, model.safetensors, preprocess.json")
+    assert exported.stdout.startswith(
+        "best: README.md, config.yaml, density.json, metrics.json, model.onnx, model.pt2, model.safetensors, preproc"
+    )
+    scored = tuner(made, "apply", "best", "plant.csv", "--what", "score", "-o", "scores.csv", "--keep", "sensor 3")
+    assert scored.stdout.startswith("scores.csv: 90 rows, mean loss 0.")
+    assert list(pd.read_csv(made / "scores.csv")) == ["sensor 3", "score", "anomaly"]
+    drawn = tuner(made, "apply", "best", "--what", "sample", "-n", "5", "--seed", "3", "-o", "drawn.parquet")
+    assert drawn.stdout == "drawn.parquet: 5 rows\n"
+    assert list(pd.read_parquet(made / "drawn.parquet")) == list(rows)
     assert tuner(made, "train", "best/config.yaml").stdout.startswith(f"validation loss {exported_loss!r} in epoch")
     refused = tuner(made, "export", "plant", "best")
     assert refused.returncode == 1

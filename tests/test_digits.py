@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from sklearn.datasets import load_digits
 from studies import fresh_folder
 
 import tuner
+from tuner.data.split import split_rows
 from tuner.spec.work import TrialState
 
 SPACE = Path(__file__).parents[1] / "search_spaces/digits.yaml"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> tuner.Study:
+def folder(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
+    return fresh_folder(tmp_path_factory.mktemp("digits"), mlflow_store)
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> tuner.Study:
     """`tuner run search_spaces/digits.yaml --set search.trials=40`, then the same again."""
-    folder = fresh_folder(tmp_path_factory.mktemp("digits"), mlflow_store)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -47,6 +57,23 @@ def test_it_beats_pca_at_the_same_code_size(study: tuner.Study) -> None:
     answer = study.summary
     assert answer["final"]["test_loss"] < 0.9 * answer["baselines"]["pca"] < answer["baselines"]["mean"]
     assert answer["best"]["params"]["bottleneck"] == 8
+
+
+def test_the_exported_folder_reproduces_the_reported_test_loss(
+    study: tuner.Study, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tuner apply` in a fresh process, far from the ledger, on the test split's raw rows: to 1e-6, ONNX to 1e-4."""
+    monkeypatch.chdir(folder)
+    study.export(tmp_path / "best")
+    raw = load_digits()
+    test = split_rows(len(raw.data), 0.2, 0.1, study.spec.search.seed).test
+    pd.DataFrame(raw.data[test], columns=raw.feature_names).to_csv(tmp_path / "test.csv", index=False)
+    reported = json.loads((tmp_path / "best" / "metrics.json").read_text())["losses"]["test"]
+    assert reported == study.summary["best"]["test_loss"]
+    for option, tolerance in (((), 1e-6), (("--onnx",), 1e-4)):
+        words = ["apply", "best", "test.csv", "--what", "score", "-o", "scores.csv", *option]
+        subprocess.run([sys.executable, "-m", "tuner", *words], cwd=tmp_path, check=True)
+        assert pd.read_csv(tmp_path / "scores.csv")["score"].mean() == pytest.approx(reported, rel=tolerance)
 
 
 def test_mlflow_holds_one_parent_and_forty_trials(study: tuner.Study, client: MlflowClient) -> None:

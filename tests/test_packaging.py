@@ -33,6 +33,7 @@ PLATFORMS = {
 LIBRARIES = {  # the door of each library (law 5), and a file that is not that door
     "torch": ("learning", "tuner/data/trespass.py"),
     "safetensors": ("learning", "tuner/results/trespass.py"),
+    "onnxruntime": ("learning", "tuner/results/runs.py"),
     "optuna": ("search", "tuner/ledger/trespass.py"),
     "sqlalchemy": ("ledger", "tuner/tracking/trespass.py"),
     "mlflow": ("tracking", "tuner/learning/trespass.py"),

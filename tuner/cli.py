@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -33,7 +34,20 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
 ]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
+Quantile = Annotated[
+    float,
+    typer.Option(min=0.01, max=1.0, help="Share of the validation rows that do not count as anomalies."),
+]
 CRASH_LOG = "tuner-crash.log"
+
+
+class What(StrEnum):
+    """What an export is used for."""
+
+    ENCODE = "encode"
+    RECONSTRUCT = "reconstruct"
+    SCORE = "score"
+    SAMPLE = "sample"
 
 
 class Interrupted(BaseException):
@@ -199,14 +213,51 @@ def export(
     name: StudyName,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+    quantile: Quantile = 0.99,
 ) -> None:
     """Write the best model into a folder.
 
     It can be used without the study. Example: tuner export digits best/
     """
-    written = _open(name).export(folder, force)
+    from tuner import display
+
+    study = _open(name)
+    with display.steps() as show:
+        written = study.export(folder, force, quantile, show)
     typer.echo(f"{folder}: {', '.join(sorted(path.name for path in written.iterdir()))}")
     typer.echo(f'use it: import tuner; tuner.load_model("{folder}").encode(rows)')
+    typer.echo(f"or: tuner apply {folder} DATA --what score -o scores.csv")
+
+
+@app.command()
+def apply(  # noqa: PLR0913, PLR0917 - typer calls it by name
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `tuner export` wrote.")],
+    what: Annotated[What, typer.Option(help="Codes, reconstructions, errors and which are unusual, or new rows.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .csv, .parquet or .npy file.")],
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="DATA", help="A .csv, .parquet, .npy, .npz or IDX file, or a folder of images."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Keep a column of DATA beside it; may be repeated.")
+    ] = None,
+    array: Annotated[str | None, typer.Option(metavar="NAME", help="Which array of an .npz file.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Run model.onnx with onnxruntime instead of PyTorch.")] = False,
+    count: Annotated[int, typer.Option("-n", min=1, help="Rows that `sample` draws.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of what `sample` draws.")] = 0,
+) -> None:
+    """Use an exported model on new files.
+
+    No study is needed. A table's columns are taken by name, and others are passed over. `sample` takes no DATA.
+    Example: tuner apply best/ new.csv --what score -o scores.parquet --keep id
+    """
+    from tuner import display
+    from tuner.results.apply import Request, apply
+
+    request = Request(str(what), output, data, array, tuple(keep or ()), onnx, count, seed)
+    with display.rows() as show:
+        done = apply(folder, request, show)
+    typer.echo(display.applied(done, output))
 
 
 @app.command()
@@ -248,6 +299,7 @@ def train(
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the model here.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+    quantile: Quantile = 0.99,
 ) -> None:
     """Train one configuration, such as an exported one.
 
@@ -259,7 +311,9 @@ def train(
         model = single.train(file, overrides=overrides or (), on_epoch=show)
     typer.echo(f"validation loss {model.value!r} in epoch {model.best_epoch} of {model.epochs}")
     if output is not None:
-        typer.echo(f"written to {model.export(output, force)}")
+        with display.steps() as tell:
+            written = model.export(output, force, quantile, tell)
+        typer.echo(f"written to {written}")
 
 
 @app.command()

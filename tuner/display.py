@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tuner.data.prepare import Examined
     from tuner.launch import Progress
+    from tuner.results.apply import Applied
     from tuner.study import Overview, Study, Synced
     from tuner.upkeep import Diagnosis, Freed
 
@@ -56,12 +57,36 @@ def epochs() -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def _changing_line() -> Iterator[Callable[[str, str], None]]:
+def steps() -> Iterator[Callable[[str], None]]:
+    """Where an export says what it is at."""
+    with _changing_line() as write:
+        yield lambda step: write(f"{step} ...", step)
+
+
+@contextmanager
+def rows() -> Iterator[Callable[[int, int | None], None]]:
+    """Where `tuner apply` counts rows; a file that is done at once says nothing in a pipe."""
+    with _changing_line(PLAIN_SECONDS) as write:
+        yield lambda done, total: write(f"{done:,} rows" + (f" of {total:,}" if total else ""), "")
+
+
+def applied(done: Applied, output: Path) -> str:
+    """What `tuner apply` did, in one line."""
+    parts = [f"{output}: {done.rows} rows"]
+    if done.mean_loss is not None:
+        parts.append(f"mean loss {done.mean_loss!r}")
+    if done.anomalies is not None:
+        parts.append(f"{done.anomalies} anomalies (score above {done.threshold:.6g})")
+    return ", ".join(parts)
+
+
+@contextmanager
+def _changing_line(quiet: float = 0.0) -> Iterator[Callable[[str, str], None]]:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield _PlainLines().write
+        yield _PlainLines(quiet).write
         return
     from rich.live import Live
 
@@ -80,8 +105,8 @@ def _fitting(text: str, console: Console) -> str:
 class _PlainLines:
     """Lines of progress for a pipe: at every change of phase, and now and then between."""
 
-    def __init__(self) -> None:
-        self._phase, self._text, self._next = "", "", 0.0
+    def __init__(self, quiet: float) -> None:
+        self._phase, self._text, self._next = "", "", time.monotonic() + quiet
 
     def write(self, text: str, phase: str) -> None:
         now = time.monotonic()

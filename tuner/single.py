@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.data.prepare import Prepared, prepare
-from tuner.data.rows import open_rows
+from tuner.data.rows import Rows, open_rows
 from tuner.errors import Problem, SpecError, StudyError
 from tuner.learning.device import check_precision, resolve
 from tuner.learning.inference import Network
@@ -54,7 +54,7 @@ def train(
     check_precision(spec.precision, device)
     data = training_data(rows.train, rows.validation, device, spec.precision)
     trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
-    return Model(spec, origin.parent, trial, device, prepared, trained)
+    return Model(spec, origin.parent, trial, device, (prepared, rows), trained)
 
 
 class Model:
@@ -67,17 +67,24 @@ class Model:
     """
 
     def __init__(
-        self, spec: StudySpec, base: Path, trial: Trial, device: str, prepared: Prepared, trained: Trained
+        self, spec: StudySpec, base: Path, trial: Trial, device: str, data: tuple[Prepared, Rows], trained: Trained
     ) -> None:
-        self._spec, self._base, self._trial, self._device, self._prepared = spec, base, trial, device, prepared
+        self._spec, self._base, self._trial, self._device = spec, base, trial, device
+        self._prepared, self._rows = data
         self.value, self.best_epoch = best(trained.curve)
         self.epochs = trained.curve.last
         if self.best_epoch == 0:
             raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")
-        sizes = layer_sizes(prepared.features, trial.point)
+        sizes = layer_sizes(self._prepared.features, trial.point)
         self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights)
 
-    def export(self, path: str | Path, force: bool = False) -> Path:
+    def export(
+        self,
+        path: str | Path,
+        force: bool = False,
+        quantile: float = 0.99,
+        on_step: Callable[[str], object] | None = None,
+    ) -> Path:
         """Write the configuration and the model into one folder, as `Study.export` does.
 
         Raises:
@@ -92,6 +99,9 @@ class Model:
             end=ended,
             network=self._network,
             preprocessor=self._prepared.preprocessor,
+            rows=self._rows,
+            quantile=quantile,
+            on_step=on_step,
             metrics={"fingerprint": self._prepared.fingerprint, "device": self._device},
             force=force,
         )

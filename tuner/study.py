@@ -203,8 +203,20 @@ class Study:
 
         return optuna_study(self.spec, self.records, self._curves)
 
-    def export(self, path: str | Path, force: bool = False) -> Path:
+    def export(
+        self,
+        path: str | Path,
+        force: bool = False,
+        quantile: float = 0.99,
+        on_step: Callable[[str], object] | None = None,
+    ) -> Path:
         """Write the winner's configuration and its model into one folder.
+
+        Args:
+            path: the folder.
+            force: replace an export that stands there.
+            quantile: share of the validation rows that are not to count as anomalies: what the threshold is set by.
+            on_step: told what is being done, for it takes seconds.
 
         Raises:
             StudyError: no trial is complete yet.
@@ -223,6 +235,9 @@ class Study:
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=trained.network,
             preprocessor=trained.prepared.preprocessor,
+            rows=trained.rows,
+            quantile=quantile,
+            on_step=on_step,
             metrics={**self._losses(), "fingerprint": self._record.fingerprint, "device": trained.device},
             force=force,
         )

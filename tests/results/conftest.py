@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
+from tuner.data.rows import Rows
 from tuner.learning.inference import Network
 from tuner.results.export import write_export
 from tuner.spec.architecture import Hyperparameters, layer_sizes
@@ -30,7 +32,9 @@ class Winner:
     network: Network
     preprocessor: Preprocessor
     rows: NDArray[np.float64]
+    known: NDArray[np.float64]
     epochs: int = 12
+    quantile: float = 0.99
 
     def export(self, folder: Path, force: bool = False, **metrics: Any) -> Path:
         end = TrialEnd(self.trial.number, TrialState.COMPLETE, 0.125, 7, self.epochs, "")
@@ -43,13 +47,21 @@ class Winner:
             end=end,
             network=self.network,
             preprocessor=self.preprocessor,
+            rows=self.splits,
             metrics=known,
             force=force,
+            quantile=self.quantile,
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.preprocessor.names
+
+    @property
+    def splits(self) -> Rows:
+        """Scaled training and validation rows; the test split is not exported."""
+        scaled = self.preprocessor.transform(self.known)
+        return Rows(scaled[:20], scaled[20:], scaled[:0])
 
     def other(self) -> Winner:
         """Another network of the same study."""
@@ -108,8 +120,33 @@ def make_winner(base: Path, loss: str = "mse", shape: tuple[int, ...] = (6,), **
     names = tuple(f"column {i}" for i in range(features))
     preprocessor = Preprocessor.fit(rows[:30], shape, names, "minmax", loss == "bce")
     return Winner(
-        spec, base, Trial(3, point, 2**62 + 5), random_network(point, features, loss), preprocessor, rows[30:]
+        spec,
+        base,
+        Trial(3, point, 2**62 + 5),
+        random_network(point, features, loss),
+        preprocessor,
+        rows[30:],
+        rows[:30],
     )
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The winner's export, made once."""
+    return make_winner(tmp_path_factory.mktemp("template")).export(tmp_path_factory.mktemp("exports") / "best")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of a model of grey images of 4 by 3, with a cross-entropy loss."""
+    base = tmp_path_factory.mktemp("images")
+    return make_winner(base, "bce", shape=(4, 3)).export(base / "best")
+
+
+@pytest.fixture
+def exported(template: Path) -> Callable[[Path], Path]:
+    """Puts a copy of the winner's export somewhere: made in no time, for tests of what is done with one."""
+    return lambda place: Path(shutil.copytree(template, place))
 
 
 @pytest.fixture

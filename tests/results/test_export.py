@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,10 +19,14 @@ import pytest
 
 from tuner.data.preprocess import Preprocessor
 from tuner.errors import ExportError
+from tuner.learning import graphs
+from tuner.results.export import exported_spec
 from tuner.results.load import load_model
 from tuner.spec.reader import read_spec
 
-FILES = ["config.yaml", "metrics.json", "model.safetensors", "preprocess.json"]
+FILES_1 = ["config.yaml", "metrics.json", "model.safetensors", "preprocess.json"]
+FILES = sorted([*FILES_1, "README.md", "density.json", "model.onnx", "model.pt2"])
+Copy = Callable[[Path], Path]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -36,7 +41,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_an_export_is_four_files(winner: Any, home: Path) -> None:
+def test_an_export_is_eight_files(winner: Any, home: Path) -> None:
     """The folder holds exactly the promised files, nothing stands beside it, and its absolute path comes back."""
     folder = winner.export(home / "best")
     assert folder == (home / "best").resolve()
@@ -73,7 +78,8 @@ def test_the_source_is_found_from_anywhere(source: str, exported: str, winner: A
     """A relative path is made absolute from the study's file; an absolute one and a built-in set stay."""
     data = winner.spec.data.model_copy(update={"source": source})
     moved = replace(winner, spec=winner.spec.model_copy(update={"data": data}))
-    assert read_spec(moved.export(home / "best") / "config.yaml").data.source == exported.format(base=winner.base)
+    spec = exported_spec(moved.spec, moved.base, moved.trial, 12, "cpu")
+    assert spec.data.source == exported.format(base=winner.base)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,7 @@ def test_the_source_is_found_from_anywhere(source: str, exported: str, winner: A
 def test_the_name_stays_within_its_limit(name: str, exported: str, winner: Any, home: Path) -> None:
     """A long name is cut to 100 characters, and the export of an export keeps its name."""
     renamed = replace(winner, spec=winner.spec.model_copy(update={"name": name}))
-    assert read_spec(renamed.export(home / "best") / "config.yaml").name == exported
+    assert exported_spec(renamed.spec, renamed.base, renamed.trial, 12, "cpu").name == exported
 
 
 def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Path) -> None:
@@ -120,6 +126,41 @@ def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Pat
     assert before <= datetime.fromisoformat(metrics["created_at"]) <= datetime.now(UTC)
 
 
+@pytest.mark.parametrize(("quantile", "above"), [(0.5, 5), (1.0, 0)])
+def test_the_threshold_is_a_quantile_of_the_validation_scores(
+    quantile: float, above: int, winner: Any, home: Path
+) -> None:
+    """Of ten validation rows half score more than the threshold for 0.5, and none for 1; it is one of their scores."""
+    model = load_model(replace(winner, quantile=quantile).export(home / "best"))
+    scores = model.score(winner.known[20:])
+    assert model.threshold in scores
+    assert (scores > model.threshold).sum() == above
+    anomaly = model.card.anomaly
+    assert anomaly is not None
+    assert (anomaly.quantile, anomaly.rows) == (quantile, 10)
+
+
+def test_every_file_but_the_declaration_has_its_digest(template: Path) -> None:
+    """metrics.json lists the sha256 of each file that is not to be edited, itself excepted."""
+    files = json.loads((template / "metrics.json").read_text())["files"]
+    assert sorted(files) == sorted(set(FILES) - {"config.yaml", "metrics.json"})
+    assert files == {name: hashlib.sha256((template / name).read_bytes()).hexdigest() for name in files}
+
+
+def test_a_graph_that_is_off_leaves_the_old_export(
+    winner: Any, home: Path, exported: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tolerance that nothing meets the export fails with the sentence, and the old one stands."""
+    before = content(exported(home / "best"))
+    monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
+    with pytest.raises(
+        ExportError, match=r"^model\.onnx: expected onnxruntime to give PyTorch's code to -1, got .* off"
+    ):
+        winner.other().export(home / "best", force=True)
+    assert content(home) == {f"best/{name}": value for name, value in before.items()}
+    assert [path.name for path in home.iterdir()] == ["best"]
+
+
 def test_losses_that_were_not_measured_are_null(winner: Any, home: Path) -> None:
     """A model trained by itself has no test loss and no baselines, and loads all the same."""
     folder = winner.export(home / "best")
@@ -154,27 +195,27 @@ def test_an_empty_folder_is_used(winner: Any, home: Path) -> None:
     assert [path.name for path in home.iterdir()] == ["best"]
 
 
-def test_an_existing_export_is_refused_without_force(winner: Any, home: Path) -> None:
+def test_an_existing_export_is_refused_without_force(winner: Any, home: Path, exported: Copy) -> None:
     """The message names --force, and not a byte is changed."""
-    before = content(winner.export(home / "best"))
+    before = content(exported(home / "best"))
     with pytest.raises(ExportError, match=r"best: expected a new folder, got one that exists; --force replaces it\.$"):
         winner.other().export(home / "best")
     assert content(home / "best") == before
     assert [path.name for path in home.iterdir()] == ["best"]
 
 
-def test_force_replaces_an_export(winner: Any, home: Path) -> None:
+def test_force_replaces_an_export(winner: Any, home: Path, exported: Copy) -> None:
     """With force the folder holds the new export alone, also where a file browser has been there."""
-    winner.export(home / "best")
+    exported(home / "best")
     (home / "best" / ".DS_Store").touch()
     winner.other().export(home / "best", force=True)
     assert load_model(home / "best").card.trial == 5
     assert sorted(content(home)) == [f"best/{name}" for name in FILES]
 
 
-def test_force_replaces_a_damaged_export(winner: Any, home: Path) -> None:
+def test_force_replaces_a_damaged_export(winner: Any, home: Path, exported: Copy) -> None:
     """What its files hold does not matter for replacing an export."""
-    folder = winner.export(home / "best")
+    folder = exported(home / "best")
     (folder / "metrics.json").write_bytes(b"")
     winner.export(home / "best", force=True)
     assert load_model(folder).card.trial == 3
@@ -214,19 +255,19 @@ def test_nothing_but_an_export_is_ever_replaced(
 
 @pytest.mark.parametrize("place", [".", "..", "/"])
 def test_the_current_folder_is_never_replaced(
-    place: str, winner: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, winner: Any, home: Path, exported: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the current folder nor one above it, even where it is an export: the shell would stand in nothing."""
-    winner.export(home / "best")
+    exported(home / "best")
     monkeypatch.chdir(home / "best")
     with pytest.raises(ExportError, match="not the current one"):
         winner.export(Path(place), force=True)
     assert sorted(content(home)) == [f"best/{name}" for name in FILES]
 
 
-def test_a_link_stays_and_its_folder_is_replaced(winner: Any, home: Path) -> None:
+def test_a_link_stays_and_its_folder_is_replaced(winner: Any, home: Path, exported: Copy) -> None:
     """Exporting through a symbolic link replaces what it points to."""
-    winner.export(home / "v1")
+    exported(home / "v1")
     (home / "best").symlink_to("v1")
     winner.other().export(home / "best", force=True)
     assert (home / "best").is_symlink()
@@ -281,9 +322,9 @@ def as_nobody(*folders: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_folder_without_the_right_to_write_is_one_sentence(winner: Any, home: Path) -> None:
+def test_a_folder_without_the_right_to_write_is_one_sentence(winner: Any, home: Path, exported: Copy) -> None:
     """A read-only parent: an ExportError, the old export as it was, no temporary folder."""
-    before = content(winner.export(home / "best"))
+    before = content(exported(home / "best"))
     home.chmod(0o555)
     try:
         with as_nobody(*home.parents[:3]), pytest.raises(ExportError, match="Permission denied"):
@@ -303,9 +344,9 @@ class Broken(Preprocessor):
         raise ArithmeticError("no JSON today")
 
 
-def test_an_error_before_the_disk_is_touched_leaves_no_trace(winner: Any, home: Path) -> None:
+def test_an_error_before_the_disk_is_touched_leaves_no_trace(winner: Any, home: Path, exported: Copy) -> None:
     """A preprocessor that cannot be written: the old export as it was, no temporary folder, no parent made."""
-    before = content(winner.export(home / "best"))
+    before = content(exported(home / "best"))
     fields = {name: getattr(winner.preprocessor, name) for name in winner.preprocessor.__dataclass_fields__}
     broken = replace(winner.other(), preprocessor=Broken(**fields))
     for place in (home / "best", home / "new" / "best"):
@@ -333,9 +374,9 @@ except ExportError as error:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs the limits of a POSIX system")
 @pytest.mark.parametrize("limit", [100, 2000])
-def test_a_full_disk_leaves_the_old_export(limit: int, winner: Any, home: Path) -> None:
+def test_a_full_disk_leaves_the_old_export(limit: int, winner: Any, home: Path, exported: Copy) -> None:
     """Files may not grow past 100 or 2,000 bytes, so config.yaml or the model breaks off: the old export stands."""
-    before = content(winner.export(home / "best"))
+    before = content(exported(home / "best"))
     program = FULL_DISK.format(
         tests=str(Path(__file__).parent), base=str(winner.base), limit=limit, place=str(home / "best")
     )
@@ -348,10 +389,10 @@ def test_a_full_disk_leaves_the_old_export(limit: int, winner: Any, home: Path) 
 
 
 def test_an_interrupted_swap_brings_the_old_export_back(
-    winner: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+    winner: Any, home: Path, exported: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C between the two renames: the old export stands in its place again."""
-    before = content(winner.export(home / "best"))
+    before = content(exported(home / "best"))
     rename, calls = Path.rename, []
 
     def interrupted(path: Path, target: Path) -> Path:

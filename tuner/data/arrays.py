@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,8 @@ _BROKEN = (
 
 def read_npy(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers share one signature
     """A whole .npy file."""
+    open_npy(path)
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # refuses a header that claims more than the file has
-        if not isinstance(mapped, np.ndarray):
-            raise DataError("must be one array, got an archive; name it .npz.")
-        del mapped
         return as_rows(np.load(path, allow_pickle=False))
     except _BROKEN as error:
         raise _broken(error) from None
@@ -52,14 +50,47 @@ def read_npy(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers 
 
 def read_npz(path: Path, spec: DataSpec) -> Read:
     """One array of an .npz file: `data.array`, or the only one beside `data.label`."""
+    with _opened(path) as archive:
+        names = list(archive.files)
+        read = as_rows(archive[_chosen([name for name in names if name != spec.label], spec.array)])
+        return read if spec.label is None else read._replace(labels=_labels(archive, spec.label, len(read.values)))
+
+
+def open_npy(path: Path) -> NDArray[np.generic]:
+    """A .npy file, mapped; a header that claims more than the file has is refused.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _BROKEN as error:
+        raise _broken(error) from None
+    if not isinstance(mapped, np.ndarray):
+        raise DataError("must be one array, got an archive; name it .npz.")
+    return mapped
+
+
+def load_npz(path: Path, name: str | None) -> NDArray[np.generic]:
+    """The array of that name, or the only one, of an .npz file.
+
+    Raises:
+        DataError: it is no such file, or has no such array.
+    """
+    with _opened(path) as archive:
+        array: NDArray[np.generic] = archive[_chosen(list(archive.files), name)]
+        return array
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An .npz file; what reading it raises becomes a sentence."""
     try:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise DataError("must be an archive of arrays, got a single one; name it .npy.")
         with archive:
-            names = list(archive.files)
-            read = as_rows(archive[_chosen([name for name in names if name != spec.label], spec.array)])
-            return read if spec.label is None else read._replace(labels=_labels(archive, spec.label, len(read.values)))
+            yield archive
     except _BROKEN as error:
         raise _broken(error) from None
     except OSError as error:
@@ -89,14 +120,23 @@ def _labels(archive: Mapping[str, NDArray[np.generic]], name: str, rows: int) ->
 
 def as_rows(array: NDArray[np.generic]) -> Read:
     """An array of two or more dimensions as rows; the first counts them."""
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"must hold real numbers, got an array of {array.dtype}.")
-    if array.ndim < 2:
-        raise DataError(f"must have rows and columns, got an array of {array.ndim} dimension(s); use reshape(-1, 1).")
+    check_rows(array)
     shape = tuple(int(size) for size in array.shape[1:])
     values = array.reshape(len(array), -1).astype(np.float64)
     names = tuple("x" + "_".join(map(str, place)) for place in np.ndindex(*shape))
     return Read(values, names, shape)
+
+
+def check_rows(array: NDArray[np.generic]) -> None:
+    """Refuse an array that cannot be read as rows.
+
+    Raises:
+        DataError: it holds no real numbers, or has less than two dimensions.
+    """
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"must hold real numbers, got an array of {array.dtype}.")
+    if array.ndim < 2:
+        raise DataError(f"must have rows and columns, got an array of {array.ndim} dimension(s); use reshape(-1, 1).")
 
 
 def _broken(error: Exception) -> DataError:

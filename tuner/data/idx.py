@@ -23,12 +23,21 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 
 def read_idx(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers share one signature
     """A whole IDX file of two or more dimensions; the first one counts the rows."""
+    return as_rows(load_idx(path))
+
+
+def load_idx(path: Path) -> NDArray[np.generic]:
+    """The array of an IDX file.
+
+    Raises:
+        DataError: it is no whole one.
+    """
     with path.open("rb") as plain:
         packed = plain.read(2) == _GZIP
         plain.seek(0)
         file = gzip.GzipFile(fileobj=plain) if packed else plain
         try:
-            return as_rows(_array(file))  # type: ignore[arg-type]  # a GzipFile reads as any other file
+            return _array(file)  # type: ignore[arg-type]  # a GzipFile reads as any other file
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(f"must be a whole IDX file, got: {error}") from None
 

@@ -20,11 +20,9 @@ def read_images(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the reade
 
     Palettes become colours; transparency is dropped; 16-bit grey keeps its values.
     """
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
-    if not files:
-        raise DataError("must hold .png or .jpg files, got none.")
-    first = _read(files[0])
-    images = [first, *(_read(file, (files[0].name, first.shape)) for file in files[1:])]
+    files = image_files(path)
+    first = read_image(files[0])
+    images = [first, *(read_image(file, (files[0].name, first.shape)) for file in files[1:])]
     coloured = any(image.ndim == 3 for image in images)
     images = [np.repeat(image[..., None], 3, axis=2) if coloured and image.ndim == 2 else image for image in images]
     shape = images[0].shape
@@ -32,7 +30,19 @@ def read_images(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the reade
     return Read(values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*shape)), shape)
 
 
-def _read(file: Path, like: tuple[str, tuple[int, ...]] | None = None) -> NDArray[np.generic]:
+def image_files(path: Path) -> list[Path]:
+    """A folder's images by name.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+    if not files:
+        raise DataError("must hold .png or .jpg files, got none.")
+    return files
+
+
+def read_image(file: Path, like: tuple[str, tuple[int, ...]] | None = None) -> NDArray[np.generic]:
     """An image's pixels; its size is held against that of the image `like` (name, shape) before it takes any memory."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only this source needs it
 

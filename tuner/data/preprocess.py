@@ -61,19 +61,20 @@ class Preprocessor:
             raise DataError(f"data: column {name}: must span a range that a float can hold, got a larger one.")
         return cls(scaling, shape, names, offset, np.where(scale > 0, scale, 1.0), clip)
 
-    def transform(self, raw: Any) -> NDArray[np.float32]:
+    def transform(self, raw: Any, first: int = 0) -> NDArray[np.float32]:
         """Raw rows to scaled ones, (N, F) float32.
 
         Args:
             raw: (N, F) or (N, *shape) numbers, or a DataFrame that has the columns by name, in any order.
+            first: rows before them, where they are a part: for messages.
 
         Raises:
             DataError: other columns, or values that are no finite numbers.
         """
-        rows = self._rows(raw)
+        rows = self.rows(raw)
         narrow = np.empty(rows.shape, np.float32)
         for start in range(0, len(rows), BLOCK_ROWS):
-            self._transform_block(rows[start : start + BLOCK_ROWS], narrow[start : start + BLOCK_ROWS], start)
+            self._transform_block(rows[start : start + BLOCK_ROWS], narrow[start : start + BLOCK_ROWS], first + start)
         return narrow
 
     def _transform_block(self, rows: Values, narrow: NDArray[np.float32], first: int) -> None:
@@ -143,7 +144,12 @@ class Preprocessor:
         if not (np.isfinite(self.offset).all() and np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise ValueError("an offset or scale is out of range")
 
-    def _rows(self, raw: Any) -> Values:
+    def rows(self, raw: Any) -> Values:
+        """Raw rows as they are, (N, F) float64.
+
+        Raises:
+            DataError: other columns, another shape, or values that are no numbers.
+        """
         if hasattr(raw, "columns"):
             raw = self._selected(raw)
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,14 +77,22 @@ def load(spec: DataSpec, base: Path) -> Dataset:
     """
     if spec.source.startswith("sklearn:"):
         _refuse_columns(spec, "a bundled data set")
-        return _bundled(spec.source, spec.label)
+        return bundled(spec.source, spec.label)
     where = spec.source
-    try:
+    with told(where):
         path = base / _expanded(where)
         read = _reader(path, where, spec)
+        values, names, shape, labels = read(path, spec)
+    return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where, labels))
+
+
+@contextmanager
+def told(where: str) -> Iterator[None]:
+    """Turn whatever reading a file raises into one sentence that names it."""
+    try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of libraries, to programmers; what comes out is checked below
-            values, names, shape, labels = read(path, spec)
+            warnings.simplefilter("ignore")  # of libraries, to programmers; what comes out is checked
+            yield
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     except MemoryError:
@@ -94,7 +103,6 @@ def load(spec: DataSpec, base: Path) -> Dataset:
         # Parsers of foreign formats raise whatever a damaged file leads them to; this place knows the file.
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
-    return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where, labels))
 
 
 def _expanded(source: str) -> Path:
@@ -139,7 +147,7 @@ def _refuse_label(spec: DataSpec, what: str) -> None:
         raise DataError(f"data.label names a column of a table or an array of an .npz file, got {what}.")
 
 
-def _bundled(source: str, label: str | None) -> Dataset:
+def bundled(source: str, label: str | None = None) -> Dataset:
     """One of scikit-learn's bundled sets; nothing is downloaded."""
     name = source.removeprefix("sklearn:")
     if name not in BUNDLED:

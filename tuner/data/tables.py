@@ -23,7 +23,7 @@ LONGEST_HEADER = 10_000_000
 
 def read_csv(path: Path, spec: DataSpec) -> Read:
     """A CSV file with a header; comma, semicolon, tab or bar between the cells, whichever the header has most of."""
-    delimiter, header = _header(path)
+    delimiter, header = csv_header(path)
     chosen = _choose(header, spec)
     try:
         with warnings.catch_warnings():
@@ -43,7 +43,7 @@ def read_csv(path: Path, spec: DataSpec) -> Read:
         UnicodeError,
         ValueError,
     ) as error:
-        raise _broken("CSV table", error) from None
+        raise broken("CSV table", error) from None
     return _read(table, chosen, spec, "line", 2)
 
 
@@ -57,7 +57,7 @@ def read_parquet(path: Path, spec: DataSpec) -> Read:
             chosen = _choose(file.schema_arrow.names, spec)
             table = file.read([*chosen, *([spec.label] if spec.label else [])]).to_pandas()
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise _broken("Parquet table", error) from None
+        raise broken("Parquet table", error) from None
     return _read(table, chosen, spec, "row", 1)
 
 
@@ -66,7 +66,7 @@ def _read(table: pd.DataFrame, chosen: list[str], spec: DataSpec, unit: str, fir
     return read if spec.label is None else read._replace(labels=_labels(table[spec.label], spec.label, unit, first))
 
 
-def _header(path: Path) -> tuple[str, list[str]]:
+def csv_header(path: Path) -> tuple[str, list[str]]:
     """The delimiter and the column names of a CSV file."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -75,7 +75,7 @@ def _header(path: Path) -> tuple[str, list[str]]:
             file.seek(0)
             names = next(csv.reader(file, delimiter=delimiter, strict=True), [])
     except (csv.Error, UnicodeError) as error:
-        raise _broken("CSV table", error) from None
+        raise broken("CSV table", error) from None
     if not any(name.strip() for name in names):
         raise DataError("must be a CSV table that begins with a header line, got an empty line or file.")
     if all(_is_number(name) for name in names):
@@ -122,12 +122,24 @@ def _numbers(table: pd.DataFrame, unit: str, first: int) -> Read:
     """The table as a matrix; a cell that is no number is named by column and place."""
     if table.empty:
         raise DataError("must have rows, got a table without any.")
-    columns = [_column(table[name], str(name), unit, first) for name in table.columns]
+    hint = "; leave the column out with `exclude: [{}]`."
+    columns = [numbers(table[name], unit, first, hint.format(name)) for name in table.columns]
     return Read(np.column_stack(columns), tuple(map(str, table.columns)), (len(columns),))
 
 
-def _column(column: pd.Series, name: str, unit: str, first: int) -> NDArray[np.float64]:
-    missing = column.isna().to_numpy()
+def numbers(column: pd.Series, unit: str, first: int, hint: str = ".") -> NDArray[np.float64]:
+    """A column as numbers.
+
+    Args:
+        column: with its name.
+        unit: what the file's rows are called, for messages.
+        first: the number of the column's first one.
+        hint: ends the sentence about text.
+
+    Raises:
+        DataError: a cell is empty or holds no number; the message names the place.
+    """
+    name, missing = column.name, column.isna().to_numpy()
     if missing.any():
         place = int(missing.argmax()) + first
         raise DataError(
@@ -143,10 +155,7 @@ def _column(column: pd.Series, name: str, unit: str, first: int) -> NDArray[np.f
     if not odd.any():
         return pd.to_numeric(text).to_numpy(dtype=np.float64)
     place = int(odd.argmax())
-    raise DataError(
-        f"column {name}, {unit} {place + first}: must be a number, got {text.iloc[place][:40]!r};"
-        f" leave the column out with `exclude: [{name}]`."
-    )
+    raise DataError(f"column {name}, {unit} {place + first}: must be a number, got {text.iloc[place][:40]!r}{hint}")
 
 
 def _labels(column: pd.Series, name: str, unit: str, first: int) -> Labels:
@@ -157,6 +166,7 @@ def _labels(column: pd.Series, name: str, unit: str, first: int) -> Labels:
     return Labels.of(name, np.array(column.astype(str).tolist()), unit, first)
 
 
-def _broken(what: str, error: Exception) -> DataError:
+def broken(what: str, error: Exception) -> DataError:
+    """What a parser said of a file, as one sentence."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     return DataError(f"must be a whole {what}, got: {reason}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from tuner.errors import ExportError
 from tuner.learning.model import Autoencoder
 from tuner.learning.pack import reproducible
+from tuner.learning.raw import RawModel
 
 ROWS_AT_ONCE = 4096
 
@@ -84,6 +85,10 @@ class Network:
     def weights(self) -> dict[str, Rows]:
         """The plain module's names to arrays."""
         return {name: value.numpy() for name, value in self._model.state_dict().items()}
+
+    def raw(self, offset: NDArray[np.float64], scale: NDArray[np.float64], clip: bool) -> RawModel:
+        """The network behind its scaling, as one module."""
+        return RawModel(self._model, offset, scale, clip)
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""

@@ -11,7 +11,9 @@ from tuner.spec.distributions import Activation, Frozen, Scalar, mistake
 from tuner.spec.study import Loss
 
 CONFIG, MODEL, PREPROCESS, METRICS = "config.yaml", "model.safetensors", "preprocess.json", "metrics.json"
-FILES = frozenset({CONFIG, MODEL, PREPROCESS, METRICS})
+DENSITY, ONNX, PT2, README = "density.json", "model.onnx", "model.pt2", "README.md"
+FILES_1 = frozenset({CONFIG, MODEL, PREPROCESS, METRICS})  # of an export in the first form
+FILES = FILES_1 | {DENSITY, ONNX, PT2, README}
 
 
 class Baselines(Frozen):
@@ -52,18 +54,33 @@ class Confirmed(Frozen, extra="ignore"):
     sentence: str
 
 
+class Anomaly(Frozen):
+    """Where a score begins to be unusual.
+
+    Attributes:
+        quantile: share of the validation rows that score at most `threshold`.
+        threshold: rows that score higher are anomalies; None where a validation row scored infinity.
+        rows: validation rows.
+    """
+
+    quantile: float = Field(gt=0, le=1)
+    threshold: float | None
+    rows: int
+
+
 class Card(Frozen, extra="ignore"):
     """The whole of `metrics.json`.
 
     Attributes:
-        format: version of the export's form.
         final: what the final stage says; None where there was none.
+        format: version of the export's form: 1 has neither graphs nor density, 2 has all of `FILES`.
         sizes: units of every layer, input and output included.
         parameters: weights and biases in all.
-        files: sha256 of the files that the model is loaded from.
+        files: sha256 of the other files but config.yaml, which may be edited for another training.
+        anomaly: None in an export in the first form.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     study: str
     trial: int
     seed: int
@@ -81,6 +98,7 @@ class Card(Frozen, extra="ignore"):
     versions: dict[str, str]
     created_at: str
     files: dict[str, str]
+    anomaly: Anomaly | None = None
 
     @model_validator(mode="after")
     def _mirrored(self) -> Self:

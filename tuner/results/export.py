@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tuner.data.preprocess import Preprocessor
+from tuner.data.rows import Rows
 from tuner.learning.inference import Network
-from tuner.results.card import CONFIG, METRICS, MODEL, PREPROCESS, Baselines, Card, Confirmed, Losses, digest
+from tuner.results.card import (
+    CONFIG,
+    DENSITY,
+    FILES,
+    METRICS,
+    MODEL,
+    ONNX,
+    PREPROCESS,
+    PT2,
+    README,
+    Anomaly,
+    Baselines,
+    Card,
+    Confirmed,
+    Losses,
+    digest,
+)
+from tuner.results.density import Density
 from tuner.results.folder import write_folder
+from tuner.results.readme import readme
 from tuner.spec.canonical import to_yaml
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import SearchSpec, StudySpec
@@ -21,7 +43,19 @@ from tuner.spec.work import Trial, TrialEnd
 
 SUFFIX = "-best"
 NAME_LENGTH = 100  # the longest name that a declaration may give
-LIBRARIES = ("autoencoder-tuner", "torch", "numpy", "optuna", "scikit-learn", "pandas", "safetensors")
+LIBRARIES = (
+    "autoencoder-tuner",
+    "torch",
+    "numpy",
+    "onnxruntime",
+    "onnxscript",
+    "optuna",
+    "scikit-learn",
+    "pandas",
+    "safetensors",
+)
+QUANTILE = 0.99
+CHECK_ROWS = 256  # validation rows that the ONNX graph is checked with
 
 
 def write_export(  # noqa: PLR0913 - all by name; a class for them would be made here and nowhere else
@@ -33,10 +67,16 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     end: TrialEnd,
     network: Network,
     preprocessor: Preprocessor,
+    rows: Rows,
     metrics: Mapping[str, Any],
+    quantile: float = QUANTILE,
     force: bool = False,
+    on_step: Callable[[str], object] | None = None,
 ) -> Path:
-    """Write `config.yaml`, `model.safetensors`, `preprocess.json` and `metrics.json`, all or none.
+    """Write the model and all that describes it into one folder, whole or not at all.
+
+    `config.yaml`, `model.safetensors`, `preprocess.json`, `density.json`, `metrics.json`, the graphs `model.onnx`
+    (compared with the model, by onnxruntime) and `model.pt2`, and `README.md`.
 
     Args:
         folder: where to.
@@ -46,31 +86,76 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         end: how it ended.
         network: its best epoch's weights.
         preprocessor: fitted on its training rows.
+        rows: what it was trained on and compared by, scaled.
         metrics: what is known beside: `best` (with `test_loss`), `final` (the summary's), `baselines` (of the test
             split), `validation_baselines`, `fingerprint` and `device`; any of them may be missing.
+        quantile: share of the validation rows that are not to count as anomalies.
         force: replace an export that stands there.
+        on_step: told what is being done, for it takes seconds.
 
     Returns:
         The folder's absolute path.
 
     Raises:
-        ExportError: the place is taken, or the disk refuses; no part of an export is left behind.
+        ExportError: the place is taken, the disk refuses, or the ONNX graph does not give the model's numbers; no part
+            of an export is left behind.
     """
+    told = on_step or (lambda _: None)
     config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
         exported_spec(spec, base, trial, end.epochs, metrics.get("device"))
     )
-    preprocess = preprocessor.to_json()
-    facts = {**_identity(spec, trial, end, metrics), **_architecture(network)}
+    told("fitting the density of the codes")
+    texts = {
+        PREPROCESS: preprocessor.to_json(),
+        DENSITY: _density(network, rows, trial, spec.search.seed).to_json(),
+    }
+    facts = {
+        **_identity(spec, trial, end, metrics),
+        **_architecture(network),
+        "anomaly": _anomaly(network, rows, quantile),
+    }
 
     def fill(new: Path) -> None:
-        (new / CONFIG).write_text(config, encoding="utf-8", newline="\n")
-        (new / PREPROCESS).write_text(preprocess, encoding="utf-8", newline="\n")
+        _write(new / CONFIG, config)
+        for name, text in texts.items():
+            _write(new / name, text)
         network.save(new / MODEL)
-        files = {name: digest((new / name).read_bytes()) for name in (MODEL, PREPROCESS)}
-        card = Card(**facts, files=files, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
-        (new / METRICS).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8", newline="\n")
+        told("writing model.onnx and model.pt2")
+        _write_graphs(new, network, preprocessor, rows)
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        _write(new / README, readme(Card(**facts, files={}, created_at=made), preprocessor))
+        files = {name: digest((new / name).read_bytes()) for name in sorted(FILES - {CONFIG, METRICS})}
+        card = Card(**facts, files=files, created_at=made)
+        _write(new / METRICS, card.model_dump_json(indent=2) + "\n")
 
     return write_folder(folder, fill, force)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_graphs(new: Path, network: Network, preprocessor: Preprocessor, rows: Rows) -> None:
+    from tuner.learning.graphs import check_onnx, write_graphs  # noqa: PLC0415 - torch's exporters, a second
+
+    model = network.raw(preprocessor.offset, preprocessor.scale, preprocessor.clip)
+    about = {"columns": json.dumps(preprocessor.names), "shape": json.dumps(preprocessor.shape)}
+    write_graphs(model, new / ONNX, new / PT2, about)
+    raw = preprocessor.inverse(rows.validation[:CHECK_ROWS])
+    check_onnx(new / ONNX, model, raw.reshape(len(raw), -1))
+
+
+def _density(network: Network, rows: Rows, trial: Trial, seed: int) -> Density:
+    """A variational autoencoder's codes are pulled towards the prior; any other's are fitted."""
+    if trial.point.kind == "variational":
+        return Density.prior(network.sizes[len(network.sizes) // 2])
+    return Density.fit(network.encode(rows.train), seed)
+
+
+def _anomaly(network: Network, rows: Rows, quantile: float) -> Anomaly:
+    scores = network.losses(rows.validation)
+    threshold = np.quantile(np.where(np.isnan(scores), np.inf, scores), quantile, method="inverted_cdf")
+    return Anomaly(quantile=quantile, threshold=_finite(float(threshold)), rows=len(scores))
 
 
 HEADER = """\

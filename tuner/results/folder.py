@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tuner.errors import ExportError
-from tuner.results.card import FILES
+from tuner.results.card import FILES, FILES_1
 
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # what file browsers leave in a folder
 
@@ -103,9 +103,10 @@ def _check_free(place: Path, force: bool) -> None:
 
 
 def _is_export(folder: Path) -> bool:
-    """Exactly the files of an export, whatever state they are in."""
+    """Exactly the files of an export, of this form or the first, whatever state they are in."""
     entries = [entry for entry in folder.iterdir() if entry.name not in _LITTER]
-    return {entry.name for entry in entries} == FILES and all(e.is_file() and not e.is_symlink() for e in entries)
+    names = {entry.name for entry in entries}
+    return names in (FILES, FILES_1) and all(e.is_file() and not e.is_symlink() for e in entries)
 
 
 def _beside(place: Path) -> Path:

@@ -5,23 +5,18 @@ Legend: N rows, F features, C units of the code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ValidationError
 
-from tuner.data.preprocess import Preprocessor
-from tuner.errors import DataError, ExportError, SpecError
-from tuner.learning.inference import Network
-from tuner.results.card import CONFIG, FILES, METRICS, MODEL, PREPROCESS, Card, digest
-from tuner.spec.architecture import layer_sizes
-from tuner.spec.reader import read_spec
-
-Parsed = TypeVar("Parsed")
+from tuner.errors import DataError, ExportError
+from tuner.results.card import DENSITY
+from tuner.results.engines import TorchEngine
+from tuner.results.exported import AGAIN, Exported, read_export
 
 
 class ExportedModel:
@@ -36,12 +31,17 @@ class ExportedModel:
         shape: one row's own shape, (8, 8) for images of 8 by 8, (F,) for a table.
         code_size: C.
         card: what `metrics.json` says: losses, parameters, seed, versions.
+        threshold: rows that score higher are unusual: the quantile of the validation rows' scores that the export was
+            asked for. None where there is none: in an export of an earlier version, or where a row scored infinity.
     """
 
-    def __init__(self, card: Card, network: Network, preprocessor: Preprocessor) -> None:
+    def __init__(self, exported: Exported) -> None:
+        card, preprocessor = exported.card, exported.preprocessor
         self.card, self.names, self.shape = card, preprocessor.names, preprocessor.shape
-        self.features, self.code_size = card.sizes[0], card.sizes[len(card.sizes) // 2]
-        self._network, self._preprocessor = network, preprocessor
+        self.features, self.code_size = card.sizes[0], exported.code_size
+        self.threshold = card.anomaly.threshold if card.anomaly else None
+        self._engine, self._preprocessor = TorchEngine(exported), preprocessor
+        self._density, self._folder = exported.density, exported.folder
 
     def encode(self, rows: ArrayLike | pd.DataFrame) -> NDArray[np.float32]:
         """The rows' codes, (N, C).
@@ -49,7 +49,7 @@ class ExportedModel:
         Raises:
             DataError: no rows, or not such as the model was trained on; the message names the place.
         """
-        return self._network.encode(self._scaled(rows))
+        return self._engine.encode(self._rows(rows))
 
     def reconstruct(self, rows: ArrayLike | pd.DataFrame) -> Any:
         """What the model makes of the rows, in the data's own units.
@@ -61,7 +61,7 @@ class ExportedModel:
         Raises:
             DataError: as for `encode`.
         """
-        raw = self._preprocessor.inverse(self._network.reconstruct(self._scaled(rows)))
+        raw = self._engine.reconstruct(self._rows(rows))
         if isinstance(rows, pd.DataFrame):
             return pd.DataFrame(raw.reshape(len(raw), -1), index=rows.index, columns=list(self.names))
         return raw.reshape(np.shape(rows))
@@ -74,77 +74,52 @@ class ExportedModel:
         Raises:
             DataError: as for `encode`.
         """
-        losses = self._network.losses(self._scaled(rows))
-        return np.where(np.isnan(losses), np.inf, losses)
+        return self._engine.score(self._rows(rows))
 
-    def _scaled(self, rows: ArrayLike | pd.DataFrame) -> NDArray[np.float32]:
-        scaled = self._preprocessor.transform(rows)
-        if not len(scaled):
+    def decode(self, codes: ArrayLike) -> NDArray[np.float64]:
+        """What the model makes of codes (N, C), in the data's own units: (N, *shape).
+
+        Raises:
+            DataError: codes of another size, or that are no finite numbers.
+        """
+        codes_NC = np.asarray(codes, dtype=np.float32)
+        if codes_NC.ndim != 2 or codes_NC.shape[1] != self.code_size or not np.isfinite(codes_NC).all():
+            raise DataError(f"codes: must be finite numbers of the shape (N, {self.code_size}), got {codes_NC.shape}.")
+        return self._preprocessor.inverse(self._engine.network.decode(codes_NC))
+
+    def sample(self, count: int, seed: int = 0) -> NDArray[np.float64]:
+        """Draw new rows, (count, *shape), in the data's own units: decoded codes of the density that was fitted.
+
+        With scaling minmax they lie within the training rows' range. The first rows of many are those of few.
+
+        Raises:
+            ExportError: the export has no density, for an earlier version made it.
+        """
+        return np.concatenate([np.empty((0, *self.shape)), *self.samples(count, seed)])
+
+    def samples(self, count: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+        """The rows of `sample`, some thousands at a time.
+
+        Raises:
+            ExportError: as for `sample`.
+        """
+        if self._density is None:
+            raise ExportError(f"{self._folder / DENSITY}: expected a file of an export, got {AGAIN}.")
+        for codes in self._density.samples(count, seed):
+            scaled = self._engine.network.decode(codes)
+            yield self._preprocessor.inverse(scaled.clip(0, 1) if self._preprocessor.scaling == "minmax" else scaled)
+
+    def _rows(self, rows: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
+        raw = self._preprocessor.rows(rows)
+        if not len(raw):
             raise DataError("data: there must be at least one row, got none.")
-        return scaled
+        return raw
 
 
 def load_model(folder: str | Path) -> ExportedModel:
-    """Read what `tuner export` wrote; every file of it is checked, and nothing in it can run code.
+    """Read what `tuner export` wrote; every file is checked before it is used, and nothing in it can run code.
 
     Raises:
         ExportError: the folder is no export, or a file of it is missing, damaged or does not fit the others.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ExportError(f"{folder}: expected a folder that `tuner export` wrote, got {_kind(folder)}.")
-    content = {name: _read(folder / name) for name in sorted(FILES)}
-    card = _parsed(folder / METRICS, lambda: Card.model_validate_json(content[METRICS]))
-    for name in (MODEL, PREPROCESS):
-        if digest(content[name]) != card.files.get(name):
-            raise ExportError(f"{folder / name}: expected the file that was exported, got one with other content.")
-    preprocessor = _parsed(folder / PREPROCESS, lambda: Preprocessor.from_json(content[PREPROCESS].decode()))
-    if len(preprocessor.names) != card.sizes[0]:
-        raise ExportError(
-            f"{folder / PREPROCESS}: expected {card.sizes[0]} features, as in {METRICS}, got {len(preprocessor.names)}."
-        )
-    _check_config(folder / CONFIG, card)
-    return ExportedModel(card, Network.load(folder / MODEL, card.sizes, card.activation, card.loss), preprocessor)
-
-
-def _kind(path: Path) -> str:
-    return "a file" if path.exists() else "nothing there"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ExportError(f"{path}: expected a file of an export, got: {error.strerror}.") from error
-
-
-def _parsed(path: Path, parse: Callable[[], Parsed]) -> Parsed:
-    try:
-        return parse()
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ExportError(f"{path}: {where}{': ' if where else ''}{first['msg']}.") from error
-    except (DataError, ValueError, RecursionError) as error:
-        raise ExportError(f"{path}: expected what was exported, got: {error}.") from error
-
-
-def _check_config(path: Path, card: Card) -> None:
-    """The declaration may have been edited for another training, but it must still describe this model."""
-    try:
-        spec = read_spec(path)
-    except SpecError as error:
-        raise ExportError(f"expected the exported declaration, got: {error.problems[0]}") from error
-    if (last := list(type(spec).model_fields)[-1]) not in spec.model_fields_set:
-        raise ExportError(f"{path}: expected {last} as the last key, as it was exported; the file breaks off.")
-    if searched := spec.space.searched():
-        raise ExportError(f"{path}: expected every hyperparameter fixed, got a range for {next(iter(searched))}.")
-    point = spec.space.point({})
-    described: dict[str, Any] = {
-        "sizes": layer_sizes(card.sizes[0], point),
-        "activation": point.activation,
-        "loss": spec.loss,
-    }
-    for key, value in described.items():
-        if value != (expected := getattr(card, key)):
-            raise ExportError(f"{path}: expected {key} {expected}, as in {METRICS}, got {value}.")
+    return ExportedModel(read_export(folder))

@@ -1,0 +1,263 @@
+"""New rows for a model that is there already, block by block, so that a file may be larger than the memory.
+
+Legend: N rows of a block, F features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.arrays import check_rows, load_npz, open_npy
+from tuner.data.idx import NAME as IDX_NAME
+from tuner.data.idx import load_idx
+from tuner.data.images import image_files, read_image
+from tuner.data.readers import bundled, told
+from tuner.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS_AT_ONCE = 4096
+FILE = "file"  # the column that images can be kept by
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is read of a file.
+
+    Attributes:
+        names: the model's columns, F of them.
+        shape: a row's own shape.
+        array: of the arrays in an .npz file; None for the only one.
+        keep: columns that are passed through.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    array: str | None = None
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Block:
+    """Some rows of a file.
+
+    Attributes:
+        first: rows before them.
+        values: (N, F) float64, all finite.
+        kept: a sequence of N for each column that is kept: text of a CSV, Arrow's array of a Parquet file.
+        total: rows of the whole file, where that is known.
+    """
+
+    first: int
+    values: NDArray[np.float64]
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    total: int | None = None
+
+
+def read_blocks(source: str, wanted: Wanted) -> Iterator[Block]:
+    """A file's rows: of a table the model's columns by name, of an array by place, of a folder its images by name.
+
+    Args:
+        source: a .csv, .parquet, .npy, .npz or IDX file, a folder of images, or `sklearn:digits` and the like.
+        wanted: what the model takes.
+
+    Raises:
+        DataError: the file cannot be read, or does not hold what the model takes; one sentence with the place.
+    """
+    if source.startswith("sklearn:"):
+        data = bundled(source)
+        yield from _named(source, _array_blocks(data.values.reshape(-1, *data.shape), wanted))
+        return
+    with told(source):
+        blocks = _blocks(Path(source).expanduser(), wanted)
+    yield from _named(source, blocks)
+
+
+def _named(source: str, blocks: Iterator[Block]) -> Iterator[Block]:
+    """The blocks, with the file's name in every error."""
+    rows = 0
+    while True:
+        with told(source):
+            block = next(blocks, None)
+            if block is None and not rows:
+                raise DataError("must have rows, got none.")
+        if block is None:
+            return
+        rows += len(block.values)
+        yield block
+
+
+def _blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    if path.is_dir():
+        return _image_blocks(path, wanted)
+    kind = ".idx" if IDX_NAME.fullmatch(path.name.lower()) else path.suffix.lower()
+    if not path.exists():
+        raise DataError("must be a file or a folder of images, got nothing there.")
+    if kind not in _READERS:
+        raise DataError(f"must end in {', '.join(_READERS)} or be a folder of images, got {kind or 'no ending'}.")
+    if wanted.array is not None and kind != ".npz":
+        raise DataError(f"--array names an array inside an .npz file, got a {kind} file.")
+    return _READERS[kind](path, wanted)
+
+
+def _csv_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    """Kept columns are text, as they stand in the file: 007 stays 007."""
+    import pandas as pd  # noqa: PLC0415 - a quarter of a second, and only tables need it
+
+    from tuner.data.tables import broken, csv_header  # noqa: PLC0415
+
+    delimiter, header = csv_header(path)
+    _check_columns(header, wanted)
+    text = {name: _marked for name in wanted.keep if name not in wanted.names}
+    used = list(dict.fromkeys((*wanted.names, *wanted.keep)))
+    first = 0
+    try:
+        with (
+            warnings.catch_warnings(),
+            pd.read_csv(
+                path,
+                sep=delimiter,
+                usecols=used,
+                index_col=False,
+                encoding="utf-8-sig",
+                low_memory=False,
+                skip_blank_lines=False,
+                converters=text,
+                chunksize=ROWS_AT_ONCE,
+            ) as tables,
+        ):
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            for table in tables:
+                yield Block(first, _table_values(table, wanted.names, "line", first + 2), _kept(table, wanted))
+                first += len(table)
+    except (pd.errors.ParserWarning, ValueError) as error:  # the parser's errors are of the latter kind
+        raise broken("CSV table", error) from None
+
+
+def _marked(cell: str) -> str:
+    """A cell that pandas takes for no missing value, also where it is empty or NA."""
+    return f"={cell}"
+
+
+def _kept(table: pd.DataFrame, wanted: Wanted) -> dict[str, Any]:
+    return {
+        name: table[name].to_numpy()
+        if name in wanted.names
+        else np.array([cell[1:] for cell in table[name]], dtype=object)
+        for name in wanted.keep
+    }
+
+
+def _parquet_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    import pyarrow as pa  # noqa: PLC0415 - half a second, and only this source needs it
+    from pyarrow import parquet  # noqa: PLC0415
+
+    from tuner.data.tables import broken  # noqa: PLC0415
+
+    first = 0
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_columns(file.schema_arrow.names, wanted)
+            total, used = file.metadata.num_rows, list(dict.fromkeys((*wanted.names, *wanted.keep)))
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=used):
+                table = batch.select(list(wanted.names)).to_pandas()
+                kept = {name: batch.column(name) for name in wanted.keep}
+                yield Block(first, _table_values(table, wanted.names, "row", first + 1), kept, total)
+                first += len(table)
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise broken("Parquet table", error) from None
+
+
+def _check_columns(header: Sequence[str], wanted: Wanted) -> None:
+    """Each column that is used must be there, once."""
+    for needed, what in ((wanted.names, "the model's columns"), (wanted.keep, "the columns to keep")):
+        if missing := [name for name in needed if name not in header]:
+            there = f"missing: {', '.join(missing[:20])}; it has {', '.join(map(str, header[:20]))}."
+            raise DataError(f"must have {what}, {there}")
+    used = {*wanted.names, *wanted.keep}
+    if repeated := next((name for name in header if name in used and list(header).count(name) > 1), None):
+        raise DataError(f"its header must name every column once, got {repeated} more than once.")
+
+
+def _table_values(table: pd.DataFrame, names: Sequence[str], unit: str, first: int) -> NDArray[np.float64]:
+    from tuner.data.tables import numbers  # noqa: PLC0415
+
+    values = np.column_stack([numbers(table[name], unit, first) for name in names])
+    return _finite(values, names, unit, first)
+
+
+def _npy_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    return _array_blocks(open_npy(path), wanted)
+
+
+def _npz_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    return _array_blocks(load_npz(path, wanted.array), wanted)
+
+
+def _idx_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    return _array_blocks(load_idx(path), wanted)
+
+
+def _array_blocks(array: NDArray[np.generic], wanted: Wanted) -> Iterator[Block]:
+    _check_keep(wanted, (), "an array")
+    check_rows(array)
+    if array.shape[1:] not in (wanted.shape, (len(wanted.names),)):
+        expected = " or ".join(sorted({str(("N", *wanted.shape)), str(("N", len(wanted.names)))})).replace("'", "")
+        raise DataError(f"must have the shape {expected}, got {array.shape}.")
+    for first in range(0, len(array), ROWS_AT_ONCE):
+        rows = array[first : first + ROWS_AT_ONCE]
+        values = rows.reshape(len(rows), -1).astype(np.float64)
+        yield Block(first, _finite(values, wanted.names, "row", first + 1), total=len(array))
+
+
+def _image_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    _check_keep(wanted, (FILE,), "a folder of images")
+    if len(wanted.shape) < 2:
+        raise DataError(f"must hold rows of {len(wanted.names)} numbers, got a folder of images.")
+    files, at_once = image_files(path), max(1, ROWS_AT_ONCE * 64 // len(wanted.names))
+    for first in range(0, len(files), at_once):
+        part = files[first : first + at_once]
+        values = np.stack([_pixels(file, wanted.shape) for file in part]).reshape(len(part), -1).astype(np.float64)
+        kept = {name: np.array([file.name for file in part], dtype=object) for name in wanted.keep}
+        yield Block(first, _finite(values, wanted.names, "image", first + 1), kept, len(files))
+
+
+def _pixels(file: Path, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    image = read_image(file, ("the model", shape))
+    if image.ndim == 2 and len(shape) == 3:
+        image = np.repeat(image[..., None], 3, axis=2)
+    if image.shape != shape:
+        raise DataError(f"{file.name}: must be a grey image, as the model was trained on, got a coloured one.")
+    return image
+
+
+def _check_keep(wanted: Wanted, known: tuple[str, ...], what: str) -> None:
+    if odd := [name for name in wanted.keep if name not in known]:
+        hint = f" ({', '.join(known)} alone can be kept)" if known else ""
+        raise DataError(f"--keep names columns of a table, got {odd[0]} for {what}{hint}.")
+
+
+def _finite(values: NDArray[np.float64], names: Sequence[str], unit: str, first: int) -> NDArray[np.float64]:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        came = "a missing value" if np.isnan(values[row, column]) else "infinity"
+        raise DataError(f"column {names[column]}, {unit} {first + row}: must be a finite number, got {came}.")
+    return values
+
+
+_READERS: dict[str, Callable[[Path, Wanted], Iterator[Block]]] = {
+    ".csv": _csv_blocks,
+    ".parquet": _parquet_blocks,
+    ".npy": _npy_blocks,
+    ".npz": _npz_blocks,
+    ".idx": _idx_blocks,
+}

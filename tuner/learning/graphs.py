@@ -1,0 +1,117 @@
+"""A model as a graph that runs without this package: ONNX for any language, torch.export for PyTorch.
+
+Neither file holds a pickle, a time, or a path of the machine that wrote it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import Dim, ExportedProgram
+
+from tuner.errors import ExportError
+from tuner.learning.onnx import OUTPUTS, ROWS, OnnxNetwork
+from tuner.learning.raw import RawModel
+
+TOLERANCE = 1e-4  # of an output's largest value: far above what the order of sums changes in single precision
+EXAMPLE_ROWS = 3  # one would be taken for a fixed size
+
+
+def write_graphs(model: RawModel, onnx: Path, pt2: Path, notes: Mapping[str, str]) -> None:
+    """Write both graphs of a model; their number of rows is free.
+
+    Args:
+        model: what takes raw rows.
+        onnx: the ONNX file; the weights are in it.
+        pt2: what `torch.export.load` reads.
+        notes: kept in the ONNX file's metadata.
+    """
+    example = (model.offset.repeat(EXAMPLE_ROWS, 1),)
+    sizes = {ROWS: {0: Dim("rows")}}
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(model.eval(), example, dynamic_shapes=sizes)
+        made = torch.onnx.export(
+            program,
+            example,
+            dynamo=True,
+            verbose=False,
+            input_names=[ROWS],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=sizes,
+        )
+    if made is None:  # only without dynamo
+        raise ExportError(f"{onnx}: expected torch to make an ONNX graph, got none.")
+    for value in made.model.graph:
+        value.metadata_props.clear()  # the source's lines, with paths of this machine
+    made.model.metadata_props.update(notes)
+    made.save(onnx)
+    _save_program(program, pt2)
+
+
+def _save_program(program: ExportedProgram, path: Path) -> None:
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    program.example_inputs = None  # the one part that torch would pickle
+    archive = io.BytesIO()  # torch's own writer does not say what the disk refuses
+    torch.export.save(program, archive)
+    path.write_bytes(archive.getvalue())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's exporter says to its own programmers."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def check_onnx(path: Path, model: RawModel, rows: NDArray[np.float64]) -> None:
+    """Compare the ONNX file, run by onnxruntime, with the module that it was made of.
+
+    Codes, reconstructions and scores must agree within `TOLERANCE` of the largest value that the module gives;
+    reconstructions are compared scaled, so that a large offset hides nothing.
+
+    Args:
+        path: the file.
+        model: the module.
+        rows: raw rows (N, F); the first is also run alone.
+
+    Raises:
+        ExportError: they do not agree; the message says by how much.
+    """
+    network, offset, scale = OnnxNetwork(path.read_bytes(), str(path)), model.offset.numpy(), model.scale.numpy()
+    for part in (rows, rows[:1]):
+        with torch.no_grad():
+            expected = [output.numpy() for output in model(torch.from_numpy(part))]
+        for name, output, value in zip(OUTPUTS, network.run(part), expected, strict=True):
+            unit = (offset, scale) if name == "reconstruction" else (0.0, 1.0)
+            off = _deviation((output - unit[0]) / unit[1], (value - unit[0]) / unit[1])
+            if not off <= TOLERANCE:
+                raise ExportError(
+                    f"{path.name}: expected onnxruntime to give PyTorch's {name} to {TOLERANCE:g}, got {off:.2g} off."
+                )
+
+
+def _deviation(got: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """The largest difference, as a share of the largest value; infinite where only one of both is finite."""
+    finite = np.isfinite(expected)
+    if got.shape != expected.shape or (np.isfinite(got) != finite).any():
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    largest = float(np.abs(expected[finite]).max())
+    return float(np.abs(got[finite] - expected[finite]).max()) / (largest or 1.0)

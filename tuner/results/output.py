@@ -1,0 +1,126 @@
+"""A table or an array on the disk, written block by block, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import ExportError, sentence
+
+
+class Output(Protocol):
+    """What takes the blocks of a result, each in both forms."""
+
+    def write(self, columns: Mapping[str, Any], array: NDArray[Any]) -> None:
+        """Append some rows: their columns, and what an array file takes instead."""
+
+    def close(self) -> None:
+        """Finish the content."""
+
+
+@contextmanager
+def open_output(path: Path) -> Iterator[Output]:
+    """A file that takes its place when the block ends without an error; what was there is replaced.
+
+    Args:
+        path: ends in .parquet, .csv or .npy.
+
+    Raises:
+        ExportError: another ending, or the disk refuses; nothing is left behind.
+    """
+    kind = path.suffix.lower()
+    if kind not in _OUTPUTS:
+        raise ExportError(f"{path}: must end in {', '.join(_OUTPUTS)}, got {kind or 'no ending'}.")
+    if path.is_dir():
+        raise ExportError(f"{path}: must be a file, got a folder.")
+    try:
+        with _beside(path) as file:
+            output = _OUTPUTS[kind](file)
+            yield output
+            output.close()
+            file.flush()
+    except OSError as error:
+        raise ExportError(sentence(f"{path}: must be writable, got: {error.strerror or error}.")) from None
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[IO[bytes]]:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
+    mask = os.umask(0)
+    os.umask(mask)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+class _Csv:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._header = file, True
+
+    def write(self, columns: Mapping[str, Any], array: NDArray[Any]) -> None:  # noqa: ARG002
+        import pandas as pd  # noqa: PLC0415 - a quarter of a second
+
+        lists = {name: value if isinstance(value, np.ndarray) else value.to_pylist() for name, value in columns.items()}
+        text = pd.DataFrame(lists).to_csv(index=False, header=self._header, lineterminator="\n")
+        self._file.write(text.encode())
+        self._header = False
+
+    def close(self) -> None:
+        pass  # every block is there
+
+
+class _Parquet:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._writer: Any = None
+
+    def write(self, columns: Mapping[str, Any], array: NDArray[Any]) -> None:  # noqa: ARG002
+        import pyarrow as pa  # noqa: PLC0415 - half a second
+        from pyarrow import parquet  # noqa: PLC0415
+
+        table = pa.table(dict(columns))
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(self._file, table.schema, write_page_checksum=True)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class _Npy:
+    """The header is written again at the end, when the rows are counted: numpy leaves room in it for that."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._rows = file, 0
+        self._form: tuple[np.dtype[Any], tuple[int, ...]] | None = None
+
+    def write(self, columns: Mapping[str, Any], array: NDArray[Any]) -> None:  # noqa: ARG002
+        if self._form is None:
+            self._form = (array.dtype, array.shape[1:])
+            self._header(*self._form)
+        self._rows += len(array)
+        self._file.write(np.ascontiguousarray(array).tobytes())
+
+    def close(self) -> None:
+        if self._form is not None:
+            self._file.seek(0)
+            self._header(*self._form)
+
+    def _header(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        form = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (self._rows, *shape)}
+        np.lib.format.write_array_header_1_0(self._file, form)
+
+
+_OUTPUTS: dict[str, Callable[[IO[bytes]], Output]] = {".parquet": _Parquet, ".csv": _Csv, ".npy": _Npy}
