@@ -120,7 +120,7 @@ def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], stage: Fin
     found = interval([loss for loss in losses if loss is not None]) if kept else None
     return {
         "trial": trial.number,
-        "params": trial.point.as_dict(),
+        "params": {name: value for name, value in trial.shown.items() if value is not None},
         "mean": found and found.mean,
         "low": found and found.low,
         "high": found and found.high,
