@@ -111,14 +111,25 @@ def ending(study: Study, command: str) -> str:
     """What a run ends with: how it ended, the answer, and what to type next."""
     total = study.spec.search.trials
     done = sum(count for state, count in study.counts.items() if state != TrialState.RUNNING)
+    over = early(study.summary) or f"all {total} trials are done"
     first = {
-        "nothing-left": f"{study.name}: all {total} trials are done; nothing is left to do."
+        "nothing-left": f"{study.name}: {over}; nothing is left to do."
         f" To go on: {command} --set search.trials={2 * total}",
         "stopped": f"{study.name}: stopped; {done} of {total} trials are done and recorded. To go on: {command}",
         "timeout": f"{study.name}: search.timeout is over; {done} of {total} trials are done and recorded."
         f" To go on: {command}",
-    }.get(study.outcome or "", f"{study.name}: all {total} trials are done.")
+    }.get(study.outcome or "", f"{study.name}: {over}.")
     return f"{first}\n\n{summary(study)}"
+
+
+def early(answer: dict[str, Any]) -> str:
+    """Why a study ended before its trials were spent; empty where it did not."""
+    stopped = answer["stopped_early"]
+    if stopped is None:
+        return ""
+    done, count = sum(answer["counts"].values()), stopped["patience"]
+    cohorts = f"the last {count} cohorts" if count > 1 else "the last cohort"
+    return f"stopped early after {done} trials, for {cohorts} brought less than {100 * stopped['min_improvement']:g} %"
 
 
 def summary(study: Study) -> str:
@@ -127,6 +138,8 @@ def summary(study: Study) -> str:
     lines = [f"{study.name}: {answer['state']}; trials: {_counts(study.counts)}"]
     if answer["seconds"] is not None:
         lines[0] += f"; {duration(answer['seconds'])} in all"
+    if answer["stopped_early"]:
+        lines.append(f"It was {early(answer)}.")
     if answer["best"] is None:
         lines.append("No trial is complete yet.")
     else:

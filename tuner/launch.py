@@ -27,6 +27,7 @@ from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.places import FOLDER
 from tuner.results.baselines import baselines
 from tuner.results.winner import winner_weights
+from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs
 from tuner.spec.canonical import changed_keys
 from tuner.spec.study import StudySpec
@@ -41,7 +42,8 @@ Phase = Literal["preparing data", "training", "scoring", "publishing"]
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
 RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
-CONTINUABLE = ("search.trials", "search.timeout", "device", "final.")  # keys that may change when a study goes on
+# keys that may change when a study goes on
+CONTINUABLE = ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Launch:
         """The budget of a study's first run, and where each run trains."""
         study = self._study
         if not any(event.kind == "budget" for event in self._ledger.events(study.id)):
-            self._ledger.record_event(study.id, "budget", {"position": 0, "trials": self._spec.search.trials})
+            self._ledger.record_event(study.id, "budget", Budget.of(self._spec.search).body(0))
         step, features = step_name(self._device), self._prepared.features
         body = {"device": self._device, "workers": self._workers, "features": features, "step": step}
         self._ledger.record_event(study.id, "run", body)
@@ -161,8 +163,7 @@ class Launch:
             )
 
     def _train(self) -> Outcome:
-        trials = self._ledger.trials(self._study.id)
-        if len(trials) == self._spec.search.trials and all(t.state is not TrialState.RUNNING for t in trials):
+        if self._is_over():
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
         workers = LocalWorkers(self._place(), self._executor, self._workers)
@@ -177,6 +178,12 @@ class Launch:
             self._ledger.record_event(self._study.id, outcome, {})
             self._ledger.set_state(self._study.id, "stopped")
         return outcome
+
+    def _is_over(self) -> bool:
+        search, trials = self._spec.search, self._ledger.trials(self._study.id)
+        flat = stopped_early(self._ledger.events(self._study.id))
+        spent = len(trials) == search.trials or (flat is not None and flat.same_as(Budget.of(search)))
+        return spent and all(t.state is not TrialState.RUNNING for t in trials)
 
     def _place(self) -> Workplace:
         p = self._prepared

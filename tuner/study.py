@@ -21,6 +21,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
+from tuner.search.patience import stopped_early
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
@@ -92,6 +93,7 @@ class Study:
         self.records = ledger.trials(record.id)
         self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
+        self._flat = stopped_early(ledger.events(record.id))
         self._mlflow = _mlflow(ledger, record.id)
 
     @classmethod
@@ -161,6 +163,9 @@ class Study:
             "study": self.name,
             "state": self.state,
             "counts": self.counts,
+            "stopped_early": None
+            if self._flat is None
+            else {"patience": self._flat.patience, "min_improvement": self._flat.min_improvement},
             "best": None
             if best is None
             else {

@@ -90,6 +90,15 @@ class SearchSpec(Frozen):
         None, ge=1, le=100_000, description="Trials asked for together. Default: 27 with halving or hyperband, else 16."
     )
     in_flight: int = Field(2, ge=1, le=64, description="Cohorts that climb at the same time.")
+    patience: int | None = Field(
+        None, ge=1, le=1_000_000, description="Stop when so many cohorts in a row brought no improvement."
+    )
+    min_improvement: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="What counts as one: relative, of the validation loss; less may be the seed's luck.",
+    )
     trial_seed: int | None = Field(
         None, ge=0, lt=2**63, description="One training seed for every trial; by default each gets its own from seed."
     )
