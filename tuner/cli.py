@@ -104,6 +104,10 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, max=1024, help="Worker processes; 0 trains in this one. Default: one per core.")
     ] = None,
+    warm_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Launch a study, or continue it.
@@ -115,7 +119,9 @@ def run(
     from tuner import display, study
 
     with display.live() as show:
-        finished = study.run(file, overrides=overrides or (), workers=workers, progress=show, stop=stop)
+        finished = study.run(
+            file, overrides=overrides or (), workers=workers, warm_start=warm_from, progress=show, stop=stop
+        )
     command = display.command_line(file, overrides or ())
     typer.echo(display.as_json(finished) if as_json else display.ending(finished, command))
     if finished.outcome == "stopped":

@@ -140,11 +140,19 @@ def summary(study: Study) -> str:
         lines[0] += f"; {duration(answer['seconds'])} in all"
     if answer["stopped_early"]:
         lines.append(f"It was {early(answer)}.")
+    if answer["warm_start"]:
+        lines.append(_warm(answer["warm_start"]))
     if answer["best"] is None:
         lines.append("No trial is complete yet.")
     else:
         lines += ["", *_table(_best(answer)), *_verdict(answer)]
     return "\n".join([*lines, "", *_next(study, answer)])
+
+
+def _warm(start: dict[str, Any]) -> str:
+    first = "Its first trial has" if start["trials"] == 1 else f"Its first {start['trials']} trials have"
+    left = f"; {start['left_out']} configurations there do not fit its space" if start["left_out"] else ""
+    return f"{first} the best configurations of {start['from']}{left}."
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tuner.errors import LedgerError, StudyError, TunerError, WorkerError
 from tuner.execution.faults import WorkerFaultError
@@ -80,13 +80,14 @@ class Driver:
     ) -> None:
         self._study, self._spec, self._ledger, self._workers = study, spec, ledger, workers
         self._on_change, self._stop = on_change, stop
-        self._search = _search(spec)
         self._cohorts = ledger.cohorts(study.id)
         self._trials = {record.number: record for record in ledger.trials(study.id)}
         self._ended = {n for n, record in self._trials.items() if record.state is not TrialState.RUNNING}
         self._curves = ledger.curves(study.id)
         self._kept = ledger.checkpoints(study.id, KEPT)
         events = ledger.events(study.id)
+        first = [point for event in events if event.kind == "warm_start" for point in event.body["points"]]
+        self._search = _search(spec, first)
         self._budgets = {e.body["position"]: Budget.recorded(e.body) for e in events if e.kind == "budget"}
         self._flatness, self._noted_flat = Flatness(), stopped_early(events) is not None
         ends = [(e.body["trial"], GIVEN_UP[e.kind], e.body["reason"]) for e in events if e.kind in GIVEN_UP]
@@ -322,10 +323,10 @@ class Driver:
         self._on_change(Tally(dict(counts), self._best[0] if self._best else None, self._epochs))
 
 
-def _search(spec: StudySpec) -> Search:
+def _search(spec: StudySpec, first: Sequence[dict[str, Any]]) -> Search:
     from tuner.search.loop import Search  # (Optuna, while the workers start)
 
-    return Search(spec)
+    return Search(spec, first)
 
 
 def _remove(checkpoints: Iterable[Checkpoint]) -> None:

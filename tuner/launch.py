@@ -34,6 +34,7 @@ from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialState
 from tuner.tracking.publisher import Publisher
 from tuner.tracking.store import tracking_uri
+from tuner.warm import EVENT, WarmStart, check_same, has_begun, warm_start
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
@@ -82,16 +83,21 @@ class Launch:
         self._gpus = devices.gpus(spec.device)
         self._workers = _worker_count(self._device, self._gpus) if workers is None else workers
 
-    def run(self) -> Outcome:
+    def run(self, warm_from: str | Path | None = None) -> Outcome:
         """Train what is left, score the winner, and publish; nobody else runs the study meanwhile.
 
+        Args:
+            warm_from: a study or an exported folder whose best configurations a new study begins with.
+
         Raises:
-            StudyError: another process runs it, or it cannot be continued; nothing was changed.
+            StudyError: another process runs it, or it cannot be continued or begun so; nothing was changed.
         """
+        self._warm_from = warm_from
         with ExitStack() as held:
             known = self._ledger.study(self._spec.name)
             if known is not None:
                 held.enter_context(self._ledger.lease(known.id, "run"))
+            self._warm = self._warm_start(known)
             self._show("preparing data")
             self._executor = start_executor(self._workers, self._gpus)
             held.callback(end_executor, self._executor)
@@ -112,6 +118,16 @@ class Launch:
             self._publisher.close(PUBLISH_SECONDS)
         return outcome
 
+    def _warm_start(self, known: StudyRecord | None) -> WarmStart | None:
+        """What a new study begins with; one that has begun can only be told the same again."""
+        if self._warm_from is None:
+            return None
+        events = [] if known is None else self._ledger.events(known.id)
+        if known is None or not has_begun(events):
+            return warm_start(self._ledger, self._spec, self._warm_from)
+        check_same(known, events, self._warm_from)
+        return None
+
     def _continued(self, known: StudyRecord) -> StudyRecord:
         self._check_continuation(known)
         self._ledger.update_spec(known.id, self._spec.model_dump_json(), str(self._origin))
@@ -128,14 +144,17 @@ class Launch:
             if made_meanwhile is None:
                 raise
             held.enter_context(self._ledger.lease(made_meanwhile.id, "run"))
+            self._warm = self._warm_start(made_meanwhile)
             return self._continued(made_meanwhile)
         held.enter_context(self._ledger.lease(study.id, "run"))
         return study
 
     def _note_run(self) -> None:
-        """The budget of a study's first run, and where each run trains."""
+        """What a study begins with and the budget of its first run, and where each run trains."""
         study = self._study
-        if not any(event.kind == "budget" for event in self._ledger.events(study.id)):
+        if not has_begun(self._ledger.events(study.id)):
+            if self._warm is not None:
+                self._ledger.record_event(study.id, EVENT, self._warm.body())
             self._ledger.record_event(study.id, "budget", Budget.of(self._spec.search).body(0))
         step, features = step_name(self._device), self._prepared.features
         body = {"device": self._device, "workers": self._workers, "features": features, "step": step}

@@ -28,6 +28,7 @@ from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_url
 from tuner.tracking.store import is_server, shown, tracking_uri
+from tuner.warm import WarmStart
 
 if TYPE_CHECKING:
     import optuna
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     from tuner.launch import Outcome, Progress
 
 
-def run(
+def run(  # noqa: PLR0913 - all by name
     source: str | Path | StudySpec | Mapping[str, Any],
     *,
     overrides: Sequence[str] = (),
     workers: int | None = None,
     database: str | None = None,
+    warm_start: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Study:
@@ -52,6 +54,8 @@ def run(
         overrides: `search.trials=20` each.
         workers: worker processes; by default one per usable core, or one for a GPU; 0 trains in this process.
         database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
+        warm_start: another study of the ledger or an exported folder: its best configurations that fit the space, at
+            most five, are a new study's first trials.
         progress: called a few times a second.
         stop: set to end the run early; what is recorded stays.
 
@@ -68,7 +72,7 @@ def run(
     spec, origin = declared(source, overrides)
     ledger = Ledger.open(database_url(database))
     try:
-        outcome = Launch(spec, origin, ledger, workers, progress, stop or threading.Event()).run()
+        outcome = Launch(spec, origin, ledger, workers, progress, stop or threading.Event()).run(warm_start)
     finally:
         ledger.close()
     return Study.open(spec.name, database, outcome)
@@ -93,7 +97,8 @@ class Study:
         self.records = ledger.trials(record.id)
         self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
-        self._flat = stopped_early(ledger.events(record.id))
+        events = ledger.events(record.id)
+        self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
         self._mlflow = _mlflow(ledger, record.id)
 
     @classmethod
@@ -166,6 +171,9 @@ class Study:
             "stopped_early": None
             if self._flat is None
             else {"patience": self._flat.patience, "min_improvement": self._flat.min_improvement},
+            "warm_start": None
+            if self._warm is None
+            else {"from": self._warm.origin, "trials": len(self._warm.points), "left_out": self._warm.left_out},
             "best": None
             if best is None
             else {

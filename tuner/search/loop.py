@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -47,9 +48,10 @@ class Search:
 
     Args:
         spec: the study's declaration.
+        first: points that are asked for before the sampler proposes any; each has a value for every hyperparameter.
     """
 
-    def __init__(self, spec: StudySpec) -> None:
+    def __init__(self, spec: StudySpec, first: Sequence[Mapping[str, Any]] = ()) -> None:
         self._spec = spec
         self._rungs = rungs(spec.search)
         self._distributions = distributions(spec.space)
@@ -58,6 +60,8 @@ class Search:
             self._study = optuna.create_study(
                 study_name=spec.name, storage=self._history, sampler=make_sampler(spec), pruner=_pruner(spec)
             )
+            for point in first:
+                self._study.enqueue_trial({name: point[name] for name in self._distributions})
         self._asked: dict[int, optuna.Trial] = {}
 
     @property
