@@ -65,7 +65,7 @@ def test_a_warm_study_goes_on_without_the_other(here: Path, workspace: Path) -> 
         declared = tiny(name="next", search={**NEXT, "timeout": 0.001})
         assert tuner.run(declared, workers=0, warm_start="tiny").outcome == "timeout"
         with closing(sqlite3.connect("tuner.db")) as ledger:
-            ledger.execute("UPDATE study SET name = 'gone' WHERE name = 'tiny'")
+            ledger.execute("UPDATE tuner_study SET name = 'gone' WHERE name = 'tiny'")
             ledger.commit()
         tuner.run(tiny(name="next", search=NEXT), workers=2)
     assert table(workspace, "next") == table(here, "next")

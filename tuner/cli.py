@@ -201,16 +201,35 @@ def trials(
 
 
 @app.command()
+def front(
+    name: StudyName,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write it as a .csv file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")] = False,
+) -> None:
+    """Show a study's Pareto front: the lowest loss for every size.
+
+    For studies with several objectives. Example: tuner front digits-front -o front.csv
+    """
+    from tuner import display
+
+    points = _open(name).front_points
+    if output is not None:
+        display.write_front(points, output)
+    typer.echo(display.front_json(points) if as_json else display.front(points))
+
+
+@app.command()
 def export(
     name: StudyName,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+    trial: Annotated[int | None, typer.Option(min=0, help="This complete trial instead of the best one.")] = None,
 ) -> None:
     """Write the best model into a folder.
 
     It can be used without the study. Example: tuner export digits best/
     """
-    written = _open(name).export(folder, force)
+    written = _open(name).export(folder, force, trial)
     typer.echo(f"{folder}: {', '.join(sorted(path.name for path in written.iterdir()))}")
     typer.echo(f'use it: import tuner; tuner.load_model("{folder}").encode(rows)')
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tuner.data.prepare import Examined
     from tuner.launch import Progress
+    from tuner.results.front import FrontPoint
     from tuner.study import Overview, Study, Synced
     from tuner.upkeep import Diagnosis, Freed
 
@@ -149,6 +150,38 @@ def summary(study: Study) -> str:
     return "\n".join([*lines, "", *_next(study, answer)])
 
 
+def front(points: Sequence[FrontPoint]) -> str:
+    """A Pareto front as a table, the smallest loss first."""
+    if not points:
+        return "No trial is complete yet."
+    header = f"{'trial':>6}  {'bottleneck':>10}  {'parameters':>10}  {'val_loss':>10}  {'PCA':>10}"
+    lines = [
+        f"{point.number:>6}  {point.bottleneck:>10}  {point.parameters:>10,}  {point.val_loss:>10.6g}"
+        f"  {'-' if point.pca_val_loss is None else format(point.pca_val_loss, '.6g'):>10}{'  knee' * point.knee}"
+        for point in points
+    ]
+    return "\n".join([header, *lines])
+
+
+def front_json(points: Sequence[FrontPoint]) -> str:
+    """A Pareto front as a JSON list of objects."""
+    from tuner.results.front import front_rows
+
+    return json.dumps(front_rows(points), indent=1)
+
+
+def write_front(points: Sequence[FrontPoint], path: Path) -> None:
+    """Write a Pareto front as CSV."""
+    from tuner.results.front import front_csv
+
+    if path.suffix != ".csv":
+        raise ExportError(f"{path}: must end in .csv, got {path.suffix or 'no ending'}")
+    try:
+        path.write_text(front_csv(points), encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
+
+
 def _warm(start: dict[str, Any]) -> str:
     first = "Its first trial has" if start["trials"] == 1 else f"Its first {start['trials']} trials have"
     left = f"; {start['left_out']} configurations there do not fit its space" if start["left_out"] else ""
@@ -161,7 +194,8 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
     best = answer["best"]
-    rows = [("best trial", str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
+    title = "best trial" if answer["front"] is None else "knee of the front"
+    rows = [(title, str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
     if best["test_loss"] is not None:
         rows.append(("test loss", f"{best['test_loss']:.6g}"))
     if answer["baselines"]:
@@ -223,6 +257,7 @@ def _next(study: Study, answer: dict[str, Any]) -> list[str]:
     if mlflow["url"]:
         lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
     steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]
+    steps += [("tuner front", f"the {len(answer['front'])} trials of the Pareto front")] if answer["front"] else []
     steps += [("tuner export", "the best model in one folder")] if answer["best"] else []
     ending = {"tuner export": " best/"}
     return [*lines, "", *_table([(f"{step} {study.name}{ending.get(step, '')}", what) for step, what in steps])]
@@ -276,18 +311,29 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
         *((f"searched: {name}", _range(value)) for name, value in searched.items()),
         *((f"fixed: {name}", str(value)) for name, value in spec.space.fixed().items()),
         ("loss", spec.loss),
+        ("objective", " and ".join(spec.objective)),
         (
             "search",
             f"{search.trials} trials by {search.sampler}, pruner {search.pruner}, at most {search.epochs} epochs",
         ),
-        ("epochs in all", f"at most {expected_epochs(search, search.trials):,}"),
+        ("epochs in all", f"at most {expected_epochs(search, search.trials, len(spec.objective)):,}"),
         (
             "largest model",
             f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
         ),
         ("device", device),
     ]
-    return "\n".join([*_table(rows), "", "No mistakes found."])
+    return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
+
+
+def _longest_code_wins(spec: StudySpec) -> list[str]:
+    if "bottleneck" not in spec.space.searched() or len(spec.objective) > 1:
+        return []
+    return [
+        "",
+        "space.bottleneck is searched by validation loss alone: a longer code has the smaller loss and wins."
+        " `objective: [val_loss, bottleneck]` finds the best of every length.",
+    ]
 
 
 def _range(value: Distribution) -> str:

@@ -87,7 +87,8 @@ class Driver:
         self._kept = ledger.checkpoints(study.id, KEPT)
         events = ledger.events(study.id)
         first = [point for event in events if event.kind == "warm_start" for point in event.body["points"]]
-        self._search = _search(spec, first)
+        features = [event.body["features"] for event in events if event.kind == "run"]
+        self._search = _search(spec, first, features[-1] if features else 0)
         self._budgets = {e.body["position"]: Budget.recorded(e.body) for e in events if e.kind == "budget"}
         self._flatness, self._noted_flat = Flatness(), stopped_early(events) is not None
         ends = [(e.body["trial"], GIVEN_UP[e.kind], e.body["reason"]) for e in events if e.kind in GIVEN_UP]
@@ -289,9 +290,8 @@ class Driver:
         if fresh:
             self._ledger.record_ends(self._study.id, fresh)
         if decision.next is None:
-            reached = [
-                (0.0, end.value) for end in decision.ends if end.state is TrialState.COMPLETE and end.value is not None
-            ]
+            complete = [end for end in decision.ends if end.state is TrialState.COMPLETE]
+            reached = [(self._search.size(end.number), end.value) for end in complete if end.value is not None]
             self._flatness.tell(self._position + 1, reached, self._budget().min_improvement)
         self._position += 1
         for end in decision.ends:
@@ -323,10 +323,10 @@ class Driver:
         self._on_change(Tally(dict(counts), self._best[0] if self._best else None, self._epochs))
 
 
-def _search(spec: StudySpec, first: Sequence[dict[str, Any]]) -> Search:
+def _search(spec: StudySpec, first: Sequence[dict[str, Any]], features: int) -> Search:
     from tuner.search.loop import Search  # (Optuna, while the workers start)
 
-    return Search(spec, first)
+    return Search(spec, first, features)
 
 
 def _remove(checkpoints: Iterable[Checkpoint]) -> None:

@@ -23,13 +23,15 @@ from tuner.learning import device as devices
 from tuner.learning.packs import step_name, training_data
 from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
+from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.places import FOLDER
-from tuner.results.baselines import baselines
+from tuner.results.baselines import baselines, pca_losses
+from tuner.results.front import chosen_trial, front_points
 from tuner.results.winner import winner_weights
 from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs
 from tuner.spec.canonical import changed_keys
+from tuner.spec.objectives import is_front
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialState
 from tuner.tracking.publisher import Publisher
@@ -221,14 +223,26 @@ class Launch:
     def _conclude(self, outcome: Outcome) -> None:
         """Score the winner on the untouched test split, once, beside the baselines."""
         known = self._ledger.summary(self._study.id)
-        best = best_trial(self._ledger.trials(self._study.id))
+        trials = self._ledger.trials(self._study.id)
+        best = chosen_trial(self._spec, trials, self._prepared.features)
         # A run that was killed between its last trial and its summary left the study's state as it was then.
         if outcome == "finished" or known is None or self._study.state != "finished":
             self._show("scoring")
             scores = {"best": None} if best is None else self._scores(best, known)
+            scores |= self._front_scores(trials)
             seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
             self._ledger.record_summary(self._study.id, {**scores, "seconds": seconds})
         self._ledger.set_state(self._study.id, "finished")
+
+    def _front_scores(self, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+        """PCA's losses beside the front, on the validation split: of the front only the knee meets the test split."""
+        if not is_front(self._spec):
+            return {}
+        p = self._prepared
+        points = front_points(self._spec, trials, p.features, {})
+        rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
+        losses = pca_losses(rows, [point.bottleneck for point in points], self._spec.loss)
+        return {"front_pca": {str(code): value for code, value in losses.items()}}
 
     def _scores(self, best: TrialRecord, known: Mapping[str, Any] | None) -> dict[str, Any]:
         if known is not None and known["best"] and known["best"]["number"] == best.number:
@@ -256,7 +270,7 @@ class Launch:
     def _show(self, phase: Phase) -> None:
         search, tally = self._spec.search, self._tally
         rate = self._speed.of(tally.epochs)
-        planned = expected_epochs(search, search.trials)
+        planned = expected_epochs(search, search.trials, len(self._spec.objective))
         self._progress(
             Progress(
                 self._spec.name,

@@ -21,8 +21,10 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
+from tuner.results.front import FrontPoint, chosen_trial, front_points, front_rows
 from tuner.search.patience import stopped_early
 from tuner.spec.architecture import layer_sizes
+from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
+    from tuner.data.rows import Rows
     from tuner.launch import Outcome, Progress
 
 
@@ -98,6 +101,7 @@ class Study:
         self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
         events = ledger.events(record.id)
+        self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
         self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
         self._mlflow = _mlflow(ledger, record.id)
 
@@ -143,15 +147,46 @@ class Study:
 
     @property
     def best(self) -> TrialRecord:
-        """The complete trial with the lowest validation loss.
+        """The complete trial with the lowest validation loss, or with several objectives the knee of the front.
 
         Raises:
             StudyError: no trial is complete yet.
         """
-        best = best_trial(self.records)
+        best = self._chosen
         if best is None:
             raise StudyError(f"study {self.name}: no trial is complete yet, so there is no best one.")
         return best
+
+    @property
+    def _chosen(self) -> TrialRecord | None:
+        return chosen_trial(self.spec, self.records, self._features)
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front, the lowest loss first: number, val_loss, bottleneck, parameters, pca_val_loss, knee.
+
+        Raises:
+            StudyError: the study has one objective.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(front_rows(self.front_points))
+
+    @property
+    def front_points(self) -> list[FrontPoint]:
+        """The Pareto front as plain values, the lowest loss first.
+
+        Raises:
+            StudyError: the study has one objective.
+        """
+        if not is_front(self.spec):
+            raise StudyError(
+                f"study {self.name}: has one objective and so a best trial, not a front;"
+                " `objective: [val_loss, bottleneck]` in another study's file looks for one."
+            )
+        known = (self._summary or {}).get("front_pca", {})
+        pca = {int(code): value for code, value in known.items()}
+        return front_points(self.spec, self.records, self._features, pca)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -162,7 +197,7 @@ class Study:
     def summary(self) -> dict[str, Any]:
         """The study's answer, as `tuner run --json` prints it."""
         known = self._summary or {}
-        best = best_trial(self.records)
+        best = self._chosen
         scored = known.get("best") or {}
         return {
             "study": self.name,
@@ -182,6 +217,7 @@ class Study:
                 "params": best.point.as_dict(),
                 "test_loss": scored["test_loss"] if scored.get("number") == best.number else None,
             },
+            "front": front_rows(self.front_points) if is_front(self.spec) else None,
             "baselines": known.get("baselines"),
             "validation_baselines": known.get("validation_baselines"),
             "seconds": known.get("seconds"),
@@ -193,13 +229,13 @@ class Study:
         """The study in Optuna's memory, for its plots and importance functions."""
         from tuner.search.rebuild import optuna_study
 
-        return optuna_study(self.spec, self.records, self._curves)
+        return optuna_study(self.spec, self.records, self._curves, self._features)
 
-    def export(self, path: str | Path, force: bool = False) -> Path:
-        """Write the best configuration and its model into one folder.
+    def export(self, path: str | Path, force: bool = False, trial: int | None = None) -> Path:
+        """Write the best configuration and its model, or another complete trial's, into one folder.
 
         Raises:
-            StudyError: no trial is complete yet.
+            StudyError: no trial is complete yet, or this one is not.
             ExportError: the folder exists, or cannot be written.
             DataError: the data is needed again and is gone or has changed.
         """
@@ -211,7 +247,7 @@ class Study:
         from tuner.results.export import write_export
         from tuner.results.winner import winner_weights
 
-        best = self.best
+        best = self.best if trial is None else self._complete(trial)
         prepared = prepare(self.spec, self._base, FOLDER)
         if prepared.fingerprint != self._record.fingerprint:
             raise StudyError(
@@ -219,20 +255,20 @@ class Study:
             )
         rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
         device = resolve(self.spec.device)
-        trial = Trial(best.number, best.point, best.seed)
+        exported = Trial(best.number, best.point, best.seed)
         checkpoint, loss = self._curves[best.number].checkpoint, self.spec.loss
         again = partial(training_data, rows.train, rows.validation, device, self.spec.precision)
-        weights = winner_weights(trial, best.epochs, checkpoint, again, loss)
-        network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, loss, weights)
+        weights = winner_weights(exported, best.epochs, checkpoint, again, loss)
+        network = Network(layer_sizes(prepared.features, best.point), best.point.activation, loss, weights)
         return write_export(
             Path(path),
             spec=self.spec,
             base=self._base,
-            trial=trial,
+            trial=exported,
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=network,
             preprocessor=prepared.preprocessor,
-            metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": device},
+            metrics={**self._losses(best, rows), "fingerprint": prepared.fingerprint, "device": device},
             force=force,
         )
 
@@ -241,8 +277,21 @@ class Study:
         """The folder that the declaration's paths are relative to."""
         return Path(self._record.source).parent
 
-    def _losses(self) -> dict[str, Any]:
+    def _complete(self, number: int) -> TrialRecord:
+        found = next((trial for trial in self.records if trial.number == number), None)
+        if found is None or found.state is not TrialState.COMPLETE:
+            state = "there is none of that number" if found is None else f"it is {found.state}"
+            raise StudyError(f"study {self.name}: trial {number} must be complete to be exported, but {state}.")
+        return found
+
+    def _losses(self, exported: TrialRecord, rows: Rows) -> dict[str, Any]:
+        """What is known of the exported trial; the test split is only the best one's."""
+        from tuner.results.baselines import baselines
+
         summary = self.summary
+        if summary["best"]["number"] != exported.number:
+            losses = baselines(rows, exported.point.bottleneck, self.spec.loss)
+            return {"baselines": losses["test"], "validation_baselines": losses["validation"]}
         return {name: summary[name] for name in ("best", "baselines", "validation_baselines")}
 
 

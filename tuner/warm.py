@@ -17,6 +17,8 @@ from tuner.ledger.records import Event, StudyRecord, TrialRecord
 from tuner.results.card import CONFIG
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.fitting import misfit
+from tuner.spec.objectives import is_front, size
+from tuner.spec.pareto import ranked
 from tuner.spec.reader import read_spec
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
@@ -103,7 +105,8 @@ def _configurations(ledger: Ledger, origin: str | Path) -> Iterator[Hyperparamet
     folder = Path(origin)
     study = ledger.study(origin) if isinstance(origin, str) else None
     if study is not None:
-        yield from (trial.point for trial in _ranked(ledger.trials(study.id)))
+        features = next((event.body["features"] for event in ledger.events(study.id) if event.kind == "run"), 0)
+        yield from (trial.point for trial in _ranked(study.spec, ledger.trials(study.id), features))
     elif (folder / CONFIG).is_file():
         yield _exported(folder)
     else:
@@ -113,9 +116,13 @@ def _configurations(ledger: Ledger, origin: str | Path) -> Iterator[Hyperparamet
         )
 
 
-def _ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
-    return sorted(complete, key=lambda trial: (trial.value, trial.number))
+def _ranked(spec: StudySpec, trials: Sequence[TrialRecord], features: int) -> list[TrialRecord]:
+    """By validation loss, or with several objectives by front and crowding."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    values = [(float(trial.value or 0.0), size(spec, trial.point, features)) for trial in complete]
+    if is_front(spec):
+        return [complete[i] for i, _ in ranked(values)]
+    return [complete[i] for i in sorted(range(len(complete)), key=lambda i: (values[i], complete[i].number))]
 
 
 def _exported(folder: Path) -> Hyperparameters:
