@@ -174,7 +174,7 @@ class StudySpec(Frozen):
             raise mistake("must be searched where it is an objective, got a plain value", "space", "bottleneck")
         if self.search.sampler == "gp":
             raise mistake(
-                "must be tpe, random, sobol or grid with several objectives, for which gp needs seconds a trial; got gp",
+                "must be tpe, random, sobol or grid with several objectives, where gp takes seconds a trial; got gp",
                 "search",
                 "sampler",
             )
