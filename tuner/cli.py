@@ -208,7 +208,7 @@ def front(
 ) -> None:
     """Show a study's Pareto front: the lowest loss for every size.
 
-    For studies with several objectives. Example: tuner front digits-front -o front.csv
+    For studies with several objectives. Example: tuner front digits_front -o front.csv
     """
     from tuner import display
 
