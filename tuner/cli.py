@@ -118,6 +118,10 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, max=1024, help="Worker processes; 0 trains in this one. Default: one per core.")
     ] = None,
+    warm_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Launch a study, or continue it.
@@ -129,7 +133,9 @@ def run(
     from tuner import display, study
 
     with display.live() as show:
-        finished = study.run(file, overrides=overrides or (), workers=workers, progress=show, stop=stop)
+        finished = study.run(
+            file, overrides=overrides or (), workers=workers, warm_start=warm_from, progress=show, stop=stop
+        )
     command = display.command_line(file, overrides or ())
     typer.echo(display.as_json(finished) if as_json else display.ending(finished, command))
     if finished.outcome == "stopped":
@@ -209,11 +215,30 @@ def trials(
 
 
 @app.command()
+def front(
+    name: StudyName,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write it as a .csv file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")] = False,
+) -> None:
+    """Show a study's Pareto front: the lowest loss for every size.
+
+    For studies with several objectives. Example: tuner front digits_front -o front.csv
+    """
+    from tuner import display
+
+    points = _open(name).front_points
+    if output is not None:
+        display.write_front(points, output)
+    typer.echo(display.front_json(points) if as_json else display.front(points))
+
+
+@app.command()
 def export(
     name: StudyName,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
     quantile: Quantile = 0.99,
+    trial: Annotated[int | None, typer.Option(min=0, help="This complete trial instead of the winner.")] = None,
 ) -> None:
     """Write the best model into a folder.
 
@@ -223,7 +248,7 @@ def export(
 
     study = _open(name)
     with display.steps() as show:
-        written = study.export(folder, force, quantile, show)
+        written = study.export(folder, force, trial, quantile, show)
     typer.echo(f"{folder}: {', '.join(sorted(path.name for path in written.iterdir()))}")
     typer.echo(f'use it: import tuner; tuner.load_model("{folder}").encode(rows)')
     typer.echo(f"or: tuner apply {folder} DATA --what score -o scores.csv")

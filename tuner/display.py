@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tuner.data.prepare import Examined
     from tuner.launch import Progress
     from tuner.results.apply import Applied
+    from tuner.results.front import FrontPoint
     from tuner.study import Overview, Study, Synced
     from tuner.upkeep import Diagnosis, Freed
 
@@ -149,14 +150,25 @@ def ending(study: Study, command: str) -> str:
     """What a run ends with: how it ended, the answer, and what to type next."""
     total = study.spec.search.trials
     done = sum(count for state, count in study.counts.items() if state != TrialState.RUNNING)
+    over = early(study.summary) or f"all {total} trials are done"
     first = {
-        "nothing-left": f"{study.name}: all {total} trials are done; nothing is left to do."
+        "nothing-left": f"{study.name}: {over}; nothing is left to do."
         f" To go on: {command} --set search.trials={2 * total}",
         "stopped": f"{study.name}: stopped; {done} of {total} trials are done and recorded. To go on: {command}",
         "timeout": f"{study.name}: search.timeout is over; {done} of {total} trials are done and recorded."
         f" To go on: {command}",
-    }.get(study.outcome or "", f"{study.name}: all {total} trials are done.")
+    }.get(study.outcome or "", f"{study.name}: {over}.")
     return f"{first}\n\n{summary(study)}"
+
+
+def early(answer: dict[str, Any]) -> str:
+    """Why a study ended before its trials were spent; empty where it did not."""
+    stopped = answer["stopped_early"]
+    if stopped is None:
+        return ""
+    done, count = sum(answer["counts"].values()), stopped["patience"]
+    cohorts = f"the last {count} cohorts" if count > 1 else "the last cohort"
+    return f"stopped early after {done} trials, for {cohorts} brought less than {100 * stopped['min_improvement']:g} %"
 
 
 def summary(study: Study) -> str:
@@ -165,11 +177,53 @@ def summary(study: Study) -> str:
     lines = [f"{study.name}: {answer['state']}; trials: {_counts(study.counts)}"]
     if answer["seconds"] is not None:
         lines[0] += f"; {duration(answer['seconds'])} in all"
+    if answer["stopped_early"]:
+        lines.append(f"It was {early(answer)}.")
+    if answer["warm_start"]:
+        lines.append(_warm(answer["warm_start"]))
     if answer["best"] is None:
         lines.append("No trial is complete yet.")
     else:
         lines += ["", *_table(_best(answer)), *_final(answer), *_verdict(answer)]
     return "\n".join([*lines, "", *_next(study, answer)])
+
+
+def front(points: Sequence[FrontPoint]) -> str:
+    """A Pareto front as a table, the smallest loss first."""
+    if not points:
+        return "No trial is complete yet."
+    header = f"{'trial':>6}  {'bottleneck':>10}  {'parameters':>10}  {'val_loss':>10}  {'PCA':>10}"
+    lines = [
+        f"{point.number:>6}  {point.bottleneck:>10}  {point.parameters:>10,}  {point.val_loss:>10.6g}"
+        f"  {'-' if point.pca_val_loss is None else format(point.pca_val_loss, '.6g'):>10}{'  knee' * point.knee}"
+        for point in points
+    ]
+    return "\n".join([header, *lines])
+
+
+def front_json(points: Sequence[FrontPoint]) -> str:
+    """A Pareto front as a JSON list of objects."""
+    from tuner.results.front import front_rows
+
+    return json.dumps(front_rows(points), indent=1)
+
+
+def write_front(points: Sequence[FrontPoint], path: Path) -> None:
+    """Write a Pareto front as CSV."""
+    from tuner.results.front import front_csv
+
+    if path.suffix != ".csv":
+        raise ExportError(f"{path}: must end in .csv, got {path.suffix or 'no ending'}")
+    try:
+        path.write_text(front_csv(points), encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
+
+
+def _warm(start: dict[str, Any]) -> str:
+    first = "Its first trial has" if start["trials"] == 1 else f"Its first {start['trials']} trials have"
+    left = f"; {start['left_out']} configurations there do not fit its space" if start["left_out"] else ""
+    return f"{first} the best configurations of {start['from']}{left}."
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -178,16 +232,19 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
     best, winner = answer["best"], _winner(answer)
-    rows = [("best trial", str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
+    title = "best trial" if answer["front"] is None else "knee of the front"
+    rows = [(title, str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
     if winner is not None:
-        rows = [("winner", f"trial {winner['trial']}"), ("validation loss", _mean(winner))]
+        title = "winner" if answer["front"] is None else "knee of the front"
+        rows = [(title, f"trial {winner['trial']}"), ("validation loss", _mean(winner))]
     loss, code = _tested(answer)
     if loss is not None:
         rows.append(("test loss", f"{loss:.6g}{_spread(answer)}"))
     if answer["baselines"]:
         rows.append((f"PCA({code})'s test loss", f"{answer['baselines']['pca']:.6g}"))
         rows.append(("mean predictor's test loss", f"{answer['baselines']['mean']:.6g}"))
-    rows += [(_MEASURES.get(name, name), _value(value)) for name, value in best["measures"].items()]
+    if winner is None or winner["trial"] == best["number"]:
+        rows += [(_MEASURES.get(name, name), _value(value)) for name, value in best["measures"].items()]
     params = best["params"] if winner is None else winner["params"]
     return rows + [(name, _value(value)) for name, value in params.items()]
 
@@ -294,6 +351,7 @@ def _next(study: Study, answer: dict[str, Any]) -> list[str]:
     if mlflow["url"]:
         lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
     steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]
+    steps += [("tuner front", f"the {len(answer['front'])} trials of the Pareto front")] if answer["front"] else []
     steps += [("tuner export", "the best model in one folder")] if answer["best"] else []
     ending = {"tuner export": " best/"}
     return [*lines, "", *_table([(f"{step} {study.name}{ending.get(step, '')}", what) for step, what in steps])]
@@ -348,6 +406,7 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
     features = data.data.values.shape[1]
     parameters = largest_model(features, spec.space)
     split = data.split
+    epochs = expected_epochs(search, search.trials, len(spec.objective)) + final_epochs(spec)
     rows = [
         ("study", spec.name),
         ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
@@ -356,19 +415,30 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
         *((f"searched: {name}", _range(value) + _when(name, spec.space)) for name, value in searched.items()),
         *((f"fixed: {name}", f"{fixed[name]}{_when(name, spec.space)}") for name in shown if name in fixed),
         ("loss", spec.loss),
+        ("objective", " and ".join(spec.objective)),
         (
             "search",
             f"{search.trials} trials by {search.sampler}, pruner {search.pruner}, at most {search.epochs} epochs",
         ),
         ("final stage", _stage(spec)),
-        ("epochs in all", f"at most {expected_epochs(search, search.trials) + final_epochs(spec):,}"),
+        ("epochs in all", f"at most {epochs:,}"),
         (
             "largest model",
             f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
         ),
         ("device", device),
     ]
-    return "\n".join([*_table(rows), "", "No mistakes found."])
+    return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
+
+
+def _longest_code_wins(spec: StudySpec) -> list[str]:
+    if "bottleneck" not in spec.space.searched() or len(spec.objective) > 1:
+        return []
+    return [
+        "",
+        "space.bottleneck is searched by validation loss alone: a longer code has the smaller loss and wins."
+        " `objective: [val_loss, bottleneck]` finds the best of every length.",
+    ]
 
 
 def _label(data: Examined) -> list[tuple[str, str]]:
@@ -383,7 +453,8 @@ def _label(data: Examined) -> list[tuple[str, str]]:
 
 def _stage(spec: StudySpec) -> str:
     stage = spec.final_stage
-    return f"the best {stage.top} again, with {stage.seeds} seeds each" if stage else "none"
+    what = "the knee of the front" if len(spec.objective) > 1 else f"the best {stage.top if stage else 0}"
+    return f"{what} again, with {stage.seeds} seeds each" if stage else "none"
 
 
 def _range(value: Distribution) -> str:

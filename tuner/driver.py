@@ -21,6 +21,7 @@ from tuner.execution.faults import WorkerFaultError
 from tuner.execution.retries import Retries
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord, best_trial
+from tuner.search.patience import Budget, Flatness, stopped_early
 from tuner.search.rungs import cohort_size
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
@@ -88,7 +89,10 @@ class Driver:
         self._curves = ledger.curves(study.id)
         self._kept = ledger.checkpoints(study.id, KEPT)
         events = ledger.events(study.id)
-        self._budgets = {e.body["position"]: e.body["trials"] for e in events if e.kind == "budget"}
+        self._first = [point for event in events if event.kind == "warm_start" for point in event.body["points"]]
+        self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
+        self._budgets = {e.body["position"]: Budget.recorded(e.body) for e in events if e.kind == "budget"}
+        self._flatness, self._noted_flat = Flatness(), stopped_early(events) is not None
         ends = [(e.body["trial"], GIVEN_UP[e.kind], e.body["reason"]) for e in events if e.kind in GIVEN_UP]
         self._given_up = {number: (state, reason) for number, state, reason in ends}
         self._position = 0
@@ -154,7 +158,7 @@ class Driver:
     def _search(self) -> Search:
         from tuner.search.loop import Search  # (Optuna, while the workers start)
 
-        return Search(self._spec)
+        return Search(self._spec, self._first, self._features)
 
     def _finished(self) -> Outcome:
         if self._asked_cohorts < len(self._cohorts):
@@ -162,6 +166,8 @@ class Driver:
                 f"study {self._study.name}: the ledger's cohort {self._asked_cohorts} was asked for after"
                 f" {self._cohorts[self._asked_cohorts].position} rounds, but replaying it ended after {self._position}."
             )
+        if self._is_flat() and not self._noted_flat:
+            self._ledger.record_event(self._study.id, "flat", {"position": self._position})
         return "finished"
 
     # Asking. A cohort's size and the position at which it was asked for are recorded, since both depend on the budget
@@ -186,21 +192,32 @@ class Driver:
         if self._asked_cohorts < len(self._cohorts):
             record = self._cohorts[self._asked_cohorts]
             return record.size if record.position == self._position else 0
-        if len(self._rounds) >= self._spec.search.in_flight:
+        if len(self._rounds) >= self._spec.search.in_flight or self._is_flat():
             return 0
-        return max(0, min(cohort_size(self._spec.search), self._budget() - self._search.trials_asked))
+        return max(0, min(cohort_size(self._spec.search), self._budget().trials - self._search.trials_asked))
 
-    def _budget(self) -> int:
+    def _budget(self) -> Budget:
         """The budget that was in force at this position."""
-        return int(self._budgets[max(position for position in self._budgets if position <= self._position)])
+        return self._budgets[self._budget_since()]
+
+    def _budget_since(self) -> int:
+        return int(max(position for position in self._budgets if position <= self._position))
+
+    def _is_flat(self) -> bool:
+        """Patience is over before the trials are; every budget begins to wait anew."""
+        budget = self._budget()
+        if budget.patience is None or self._search.trials_asked >= budget.trials:
+            return False
+        return self._flatness.since(self._budget_since()) >= budget.patience
 
     def _take_new_budget(self) -> bool:
         """Where the record ends, the budget asked for now comes into force: an event, so that replay repeats it."""
-        wanted, newest = self._spec.search.trials, max(self._budgets)
-        if self._budgets[newest] == wanted or newest > self._position:
+        wanted, newest = Budget.of(self._spec.search), max(self._budgets)
+        if self._budgets[newest].same_as(wanted) or newest > self._position:
             return False
-        self._ledger.record_event(self._study.id, "budget", {"position": self._position, "trials": wanted})
+        self._ledger.record_event(self._study.id, "budget", wanted.body(self._position))
         self._budgets[self._position] = wanted
+        self._noted_flat = False
         return True
 
     def _check_replay(self, trials: Iterable[Trial]) -> None:
@@ -313,6 +330,10 @@ class Driver:
         fresh = [end for end in decision.ends if end.number not in self._ended]
         if fresh:
             self._ledger.record_ends(self._study.id, fresh)
+        if decision.next is None:
+            complete = [end for end in decision.ends if end.state is TrialState.COMPLETE]
+            reached = [(self._search.size(end.number), end.value) for end in complete if end.value is not None]
+            self._flatness.tell(self._position + 1, reached, self._budget().min_improvement)
         self._position += 1
         for end in decision.ends:
             self._states[end.number] = end.state

@@ -21,16 +21,20 @@ from tuner.execution.workers import LocalWorkers, end_executor, start_executor
 from tuner.learning import device as devices
 from tuner.learning.packs import step_name
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
+from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.places import FOLDER
 from tuner.results import final
 from tuner.results.conclusion import Scorer, free_final_states
+from tuner.results.front import chosen_trial, front_points
+from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs, final_epochs
 from tuner.spec.canonical import changed_keys
+from tuner.spec.objectives import is_front
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 from tuner.tracking.publisher import Publisher
 from tuner.tracking.store import tracking_uri
+from tuner.warm import EVENT, WarmStart, check_same, has_begun, warm_start
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
@@ -39,7 +43,8 @@ Phase = Literal["preparing data", "training", "confirming", "scoring", "publishi
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
 RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
-CONTINUABLE = ("search.trials", "search.timeout", "device", "final")  # keys that may change when a study goes on
+# keys that may change when a study goes on
+CONTINUABLE = ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +88,21 @@ class Launch:
         self._gpus = devices.gpus(spec.device)
         self._workers = _worker_count(self._device, self._gpus) if workers is None else workers
 
-    def run(self) -> Outcome:
+    def run(self, warm_from: str | Path | None = None) -> Outcome:
         """Train what is left, score the winner, and publish; nobody else runs the study meanwhile.
 
+        Args:
+            warm_from: a study or an exported folder whose best configurations a new study begins with.
+
         Raises:
-            StudyError: another process runs it, or it cannot be continued; nothing was changed.
+            StudyError: another process runs it, or it cannot be continued or begun so; nothing was changed.
         """
+        self._warm_from = warm_from
         with ExitStack() as held:
             known = self._ledger.study(self._spec.name)
             if known is not None:
                 held.enter_context(self._ledger.lease(known.id, "run"))
+            self._warm = self._warm_start(known)
             self._show("preparing data")
             self._executor = start_executor(self._workers, self._gpus)
             held.callback(end_executor, self._executor)
@@ -113,6 +123,16 @@ class Launch:
             self._publisher.close(PUBLISH_SECONDS)
         return outcome
 
+    def _warm_start(self, known: StudyRecord | None) -> WarmStart | None:
+        """What a new study begins with; one that has begun can only be told the same again."""
+        if self._warm_from is None:
+            return None
+        events = [] if known is None else self._ledger.events(known.id)
+        if known is None or not has_begun(events):
+            return warm_start(self._ledger, self._spec, self._warm_from)
+        check_same(known, events, self._warm_from)
+        return None
+
     def _continued(self, known: StudyRecord) -> StudyRecord:
         self._check_continuation(known)
         self._ledger.update_spec(known.id, self._spec.model_dump_json(), str(self._origin))
@@ -129,15 +149,18 @@ class Launch:
             if made_meanwhile is None:
                 raise
             held.enter_context(self._ledger.lease(made_meanwhile.id, "run"))
+            self._warm = self._warm_start(made_meanwhile)
             return self._continued(made_meanwhile)
         held.enter_context(self._ledger.lease(study.id, "run"))
         return study
 
     def _note_run(self) -> None:
-        """The budget of a study's first run, and where each run trains."""
+        """What a study begins with and the budget of its first run, and where each run trains."""
         study = self._study
-        if not any(event.kind == "budget" for event in self._ledger.events(study.id)):
-            self._ledger.record_event(study.id, "budget", {"position": 0, "trials": self._spec.search.trials})
+        if not has_begun(self._ledger.events(study.id)):
+            if self._warm is not None:
+                self._ledger.record_event(study.id, EVENT, self._warm.body())
+            self._ledger.record_event(study.id, "budget", Budget.of(self._spec.search).body(0))
         step, features = step_name(self._device), self._prepared.features
         body = {"device": self._device, "workers": self._workers, "features": features, "step": step}
         self._ledger.record_event(study.id, "run", body)
@@ -164,9 +187,8 @@ class Launch:
             )
 
     def _train(self) -> Outcome:
-        trials = self._ledger.trials(self._study.id)
-        searched = len(trials) == self._spec.search.trials and all(t.state is not TrialState.RUNNING for t in trials)
-        if searched and not final.missing(self._spec, trials, self._ledger.finals(self._study.id)):
+        searched = self._is_searched()
+        if searched and not final.missing(*self._final_facts()):
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
         workers = LocalWorkers(self._place(), self._executor, self._workers)
@@ -187,13 +209,24 @@ class Launch:
 
     def _confirm(self, driver: Driver) -> Outcome:
         """The final stage: the best configurations again, with several seeds each."""
-        finals = self._ledger.finals(self._study.id)
-        runs = final.planned(self._spec, self._ledger.trials(self._study.id), finals)
-        known = {run.number for run in finals}
+        runs = final.planned(*self._final_facts())
+        known = {run.number for run in self._ledger.finals(self._study.id)}
         new = [run for run in runs if run.number not in known]
         if new:
             self._ledger.record_finals(self._study.id, new)
         return driver.confirm(runs) if runs else "finished"
+
+    def _final_facts(self) -> tuple[StudySpec, list[TrialRecord], list[TrialRecord], int]:
+        """What all of the final stage follows from."""
+        study_id = self._study.id
+        return self._spec, self._ledger.trials(study_id), self._ledger.finals(study_id), self._prepared.features
+
+    def _is_searched(self) -> bool:
+        """Whether the budget is spent, or was left for want of improvement."""
+        search, trials = self._spec.search, self._ledger.trials(self._study.id)
+        flat = stopped_early(self._ledger.events(self._study.id))
+        spent = len(trials) == search.trials or (flat is not None and flat.same_as(Budget.of(search)))
+        return spent and all(t.state is not TrialState.RUNNING for t in trials)
 
     def _place(self) -> Workplace:
         p = self._prepared
@@ -213,27 +246,29 @@ class Launch:
 
     def _conclude(self, outcome: Outcome) -> None:
         """Score the winner on the untouched test split, once, beside the baselines."""
-        known, trials = self._ledger.summary(self._study.id), self._ledger.trials(self._study.id)
-        answered = final.answer(self._spec, trials, self._ledger.finals(self._study.id))
+        known, answered = self._ledger.summary(self._study.id), final.answer(*self._final_facts())
         # A run that was killed between its last trial and its summary left the study's state as it was then.
         if outcome == "finished" or not final.is_told(answered, known) or self._study.state != "finished":
             self._show("scoring")
-            summary = self._summary(best_trial(trials), answered, known)
+            summary = self._summary(answered, known)
             seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
             self._ledger.record_summary(self._study.id, {**summary, "seconds": seconds})
             if summary["best"] is not None:
                 free_final_states(self._ledger, self._study.id, summary["scored"]["runs"][0])
         self._ledger.set_state(self._study.id, "finished")
 
-    def _summary(
-        self, best: TrialRecord | None, answered: dict[str, Any] | None, known: dict[str, Any] | None
-    ) -> dict[str, Any]:
+    def _summary(self, answered: dict[str, Any] | None, known: dict[str, Any] | None) -> dict[str, Any]:
+        p, trials = self._prepared, self._ledger.trials(self._study.id)
+        best = chosen_trial(self._spec, trials, p.features)
         if best is None:
             return {"best": None, "final": answered}
-        p = self._prepared
         rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
         scorer = Scorer(self._ledger, self._study.id, self._spec, rows, self._device)
-        return scorer.summed_up(best, answered, known)
+        summary = scorer.summed_up(best, answered, known)
+        if is_front(self._spec):
+            points = front_points(self._spec, trials, p.features, {})
+            summary |= scorer.beside_front([point.bottleneck for point in points])
+        return summary
 
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally
@@ -243,7 +278,8 @@ class Launch:
     def _show(self, phase: Phase) -> None:
         search, tally = self._spec.search, self._tally
         rate = self._speed.of(tally.epochs)
-        left = expected_epochs(search, search.trials) + final_epochs(self._spec) - tally.epochs
+        planned = expected_epochs(search, search.trials, len(self._spec.objective)) + final_epochs(self._spec)
+        left = planned - tally.epochs
         if tally.confirmed is not None:
             left = (tally.confirmed[1] - tally.confirmed[0]) * search.epochs
         self._progress(

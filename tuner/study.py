@@ -20,28 +20,34 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
+from tuner.results.front import FrontPoint, chosen_trial, front_points, front_rows
+from tuner.search.patience import stopped_early
 from tuner.spec.final import words_of
+from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_url
 from tuner.tracking.store import is_server, shown, tracking_uri
+from tuner.warm import WarmStart
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
+    from tuner.data.rows import Rows
     from tuner.launch import Outcome, Progress
     from tuner.results.final import Winner
     from tuner.results.trained import Trained
 
 
-def run(
+def run(  # noqa: PLR0913 - all by name
     source: str | Path | StudySpec | Mapping[str, Any],
     *,
     overrides: Sequence[str] = (),
     workers: int | None = None,
     database: str | None = None,
+    warm_start: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Study:
@@ -52,6 +58,8 @@ def run(
         overrides: `search.trials=20` each.
         workers: worker processes; by default one per usable core, or one for a GPU; 0 trains in this process.
         database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
+        warm_start: another study of the ledger or an exported folder: its best configurations that fit the space, at
+            most five, are a new study's first trials.
         progress: called a few times a second.
         stop: set to end the run early; what is recorded stays.
 
@@ -68,7 +76,7 @@ def run(
     spec, origin = declared(source, overrides)
     ledger = Ledger.open(database_url(database))
     try:
-        outcome = Launch(spec, origin, ledger, workers, progress, stop or threading.Event()).run()
+        outcome = Launch(spec, origin, ledger, workers, progress, stop or threading.Event()).run(warm_start)
     finally:
         ledger.close()
     return Study.open(spec.name, database, outcome)
@@ -94,7 +102,9 @@ class Study:
         self._finals = ledger.finals(record.id)
         self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
-        self._segments, self._events = ledger.segments(record.id), ledger.events(record.id)
+        self._segments, self._events = ledger.segments(record.id), (events := ledger.events(record.id))
+        self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
+        self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
         self._mlflow = _mlflow(ledger, record.id)
 
     @classmethod
@@ -139,12 +149,12 @@ class Study:
 
     @property
     def best(self) -> TrialRecord:
-        """The complete trial with the lowest validation loss.
+        """The complete trial with the lowest validation loss, or with several objectives the knee of the front.
 
         Raises:
             StudyError: no trial is complete yet.
         """
-        best = best_trial(self.records)
+        best = self._chosen
         if best is None:
             raise StudyError(f"study {self.name}: no trial is complete yet, so there is no best one.")
         return best
@@ -165,6 +175,37 @@ class Study:
         return Winner(self.best.number, None, self.best)
 
     @property
+    def _chosen(self) -> TrialRecord | None:
+        return chosen_trial(self.spec, self.records, self._features)
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front, the lowest loss first: number, val_loss, bottleneck, parameters, pca_val_loss, knee.
+
+        Raises:
+            StudyError: the study has one objective.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(front_rows(self.front_points))
+
+    @property
+    def front_points(self) -> list[FrontPoint]:
+        """The Pareto front as plain values, the lowest loss first.
+
+        Raises:
+            StudyError: the study has one objective.
+        """
+        if not is_front(self.spec):
+            raise StudyError(
+                f"study {self.name}: has one objective and so a best trial, not a front;"
+                " `objective: [val_loss, bottleneck]` in another study's file looks for one."
+            )
+        known = (self._summary or {}).get("front_pca", {})
+        pca = {int(code): value for code, value in known.items()}
+        return front_points(self.spec, self.records, self._features, pca)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Trials by state, the states that occur alone."""
         return dict(Counter(str(trial.state) for trial in self.records))
@@ -173,12 +214,18 @@ class Study:
     def summary(self) -> dict[str, Any]:
         """The study's answer, as `tuner run --json` prints it."""
         known = self._summary or {}
-        best = best_trial(self.records)
+        best = self._chosen
         scored = known.get("best") or {}
         return {
             "study": self.name,
             "state": self.state,
             "counts": self.counts,
+            "stopped_early": None
+            if self._flat is None
+            else {"patience": self._flat.patience, "min_improvement": self._flat.min_improvement},
+            "warm_start": None
+            if self._warm is None
+            else {"from": self._warm.origin, "trials": len(self._warm.points), "left_out": self._warm.left_out},
             "best": None
             if best is None
             else {
@@ -190,6 +237,7 @@ class Study:
             },
             "final": known.get("final") if self.spec.final_stage is not None else None,
             "test_uses": known.get("test_uses"),
+            "front": front_rows(self.front_points) if is_front(self.spec) else None,
             "baselines": known.get("baselines"),
             "validation_baselines": known.get("validation_baselines"),
             "seconds": known.get("seconds"),
@@ -201,12 +249,13 @@ class Study:
         """The study in Optuna's memory, for its plots and importance functions."""
         from tuner.search.rebuild import optuna_study
 
-        return optuna_study(self.spec, self.records, self._curves)
+        return optuna_study(self.spec, self.records, self._curves, self._features)
 
     def export(
         self,
         path: str | Path,
         force: bool = False,
+        trial: int | None = None,
         quantile: float = 0.99,
         on_step: Callable[[str], object] | None = None,
     ) -> Path:
@@ -215,30 +264,35 @@ class Study:
         Args:
             path: the folder.
             force: replace an export that stands there.
+            trial: this complete trial instead of the winner.
             quantile: share of the validation rows that are not to count as anomalies: what the threshold is set by.
             on_step: told what is being done, for it takes seconds.
 
         Raises:
-            StudyError: no trial is complete yet.
+            StudyError: no trial is complete yet, or this one is not.
             ExportError: the folder exists, or cannot be written.
             DataError: the data is needed again and is gone or has changed.
         """
         from tuner.results.export import write_export
 
-        winner, best = self.winner, self.winner.record
-        trained = self._trained(best)
+        chosen = self.winner if trial is None else self._complete(trial)
+        best, trained = chosen.record, self._trained(chosen.record)
         return write_export(
             Path(path),
             spec=self.spec,
             base=self._base,
-            trial=Trial(winner.trial, best.point, best.seed),
+            trial=Trial(chosen.trial, best.point, best.seed),
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=trained.network,
             preprocessor=trained.prepared.preprocessor,
             rows=trained.rows,
             quantile=quantile,
             on_step=on_step,
-            metrics={**self._losses(), "fingerprint": self._record.fingerprint, "device": trained.device},
+            metrics={
+                **self._losses(chosen, trained.rows),
+                "fingerprint": self._record.fingerprint,
+                "device": trained.device,
+            },
             force=force,
         )
 
@@ -284,11 +338,25 @@ class Study:
         """The folder that the declaration's paths are relative to."""
         return Path(self._record.source).parent
 
-    def _losses(self) -> dict[str, Any]:
+    def _complete(self, number: int) -> Winner:
+        from tuner.results.final import Winner
+
+        found = next((trial for trial in self.records if trial.number == number), None)
+        if found is None or found.state is not TrialState.COMPLETE:
+            state = "there is none of that number" if found is None else f"it is {found.state}"
+            raise StudyError(f"study {self.name}: trial {number} must be complete to be exported, but {state}.")
+        return Winner(number, None, found)
+
+    def _losses(self, exported: Winner, rows: Rows) -> dict[str, Any]:
+        """What is known of the exported model; the test split is only the winner's."""
+        from tuner.results.baselines import baselines
+
         summary = self.summary
+        if exported != self.winner:
+            beside = baselines(rows, exported.record.point.bottleneck, self.spec.loss)
+            return {"baselines": beside["test"], "validation_baselines": beside["validation"]}
         losses = {name: summary[name] for name in ("best", "final", "baselines", "validation_baselines")}
-        index = self.winner.index
-        return losses if index is None else {**losses, "best": {"test_loss": summary["final"]["test_loss"]}}
+        return losses if exported.index is None else {**losses, "best": {"test_loss": summary["final"]["test_loss"]}}
 
 
 @dataclass(frozen=True, slots=True)

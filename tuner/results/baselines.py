@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +38,23 @@ def baselines(rows: Rows, code: int, loss: str) -> dict[str, dict[str, float]]:
     }
 
 
+def pca_losses(rows: Rows, codes: Iterable[int], loss: str) -> dict[int, float]:
+    """PCA's loss on the validation rows with a code of each of these lengths: what a Pareto front stands beside."""
+    directions = _directions(rows.train.astype(np.float64))
+    return {code: _mean_loss(_projection(*directions, code), rows.validation, loss) for code in sorted(set(codes))}
+
+
 def _mean(train: Values) -> Reconstruct:
     mean = train.mean(axis=0)
     return lambda rows: np.broadcast_to(mean, rows.shape)
 
 
 def _pca(train: Values, code: int) -> Reconstruct:
-    """The best linear code (Eckart & Young 1936): projection on the leading directions of the centred training rows.
+    return _projection(*_directions(train), code)
+
+
+def _directions(train: Values) -> tuple[Values, Values]:
+    """The mean, and the directions of the best linear code (Eckart & Young 1936) as columns, most variance first.
 
     Written out, for scikit-learn takes most of a second to import, and the tests hold it to scikit-learn's PCA.
     """
@@ -54,7 +64,12 @@ def _pca(train: Values, code: int) -> Reconstruct:
         directions = np.linalg.eigh(centred.T @ centred).eigenvectors[:, ::-1]
     else:
         directions = np.linalg.svd(centred, full_matrices=False).Vh.T
-    kept = directions[:, : min(code, *train.shape)]
+    return mean, directions[:, : min(train.shape)]
+
+
+def _projection(mean: Values, directions: Values, code: int) -> Reconstruct:
+    """On as many of the leading directions as the code is long, or on all there are."""
+    kept = directions[:, :code]
     return lambda rows: (rows - mean) @ kept @ kept.T + mean
 
 

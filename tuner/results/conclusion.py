@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ from tuner.learning.packs import training_data
 from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
-from tuner.results.baselines import baselines
+from tuner.results.baselines import baselines, pca_losses
 from tuner.results.final import winners_runs
 from tuner.results.winner import winner_weights
 from tuner.spec.final import is_final, trial_of
@@ -64,6 +64,15 @@ class Scorer:
             "baselines": compared["test"],
             "validation_baselines": compared["validation"],
         }
+
+    def beside_front(self, lengths: Sequence[int]) -> dict[str, Any]:
+        """PCA's losses beside the front, on the validation split: of the front only the knee meets the test split.
+
+        Args:
+            lengths: of the front's codes.
+        """
+        losses = pca_losses(self._rows, lengths, self._spec.loss)
+        return {"front_pca": {str(code): value for code, value in losses.items()}}
 
     def _uses(self) -> list[dict[str, Any]]:
         return [event.body for event in self._ledger.events(self._study_id) if event.kind == USE]

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from tuner.ledger.records import TrialRecord
 from tuner.results.certainty import difference, interval
+from tuner.results.front import chosen_trial
 from tuner.spec.final import final_run, index_of, trial_of
+from tuner.spec.objectives import is_front
 from tuner.spec.study import FinalSpec, StudySpec
 from tuner.spec.work import Trial, TrialState
 
@@ -45,14 +47,36 @@ def chosen(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
     return list(first.values())[:top]
 
 
-def planned(spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord]) -> list[Trial]:
-    """The runs of the final stage: those that follow from the trials now, and what an earlier stage left unfinished."""
+def candidates(spec: StudySpec, trials: Sequence[TrialRecord], features: int) -> list[TrialRecord]:
+    """The trials whose configurations are trained again: the best ones, or with several objectives the front's knee.
+
+    The other points of a front are no worse answers that the knee could be told from, but answers for other lengths.
+    """
+    if spec.final_stage is None:
+        return []
+    if not is_front(spec):
+        return chosen(trials, spec.final_stage.top)
+    knee = chosen_trial(spec, trials, features)
+    return [] if knee is None else [knee]
+
+
+def planned(
+    spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord], features: int = 0
+) -> list[Trial]:
+    """The runs of the final stage: those that follow from the trials now, and what an earlier stage left unfinished.
+
+    Args:
+        spec: the study's declaration.
+        trials: the search's trials.
+        finals: the stage's runs so far.
+        features: of a row; needed where the number of parameters is an objective.
+    """
     stage = spec.final_stage
     if stage is None:
         return []
     runs = [
         final_run(spec.search.seed, trial.number, trial.point, index)
-        for trial in chosen(trials, stage.top)
+        for trial in candidates(spec, trials, features)
         for index in range(stage.seeds)
     ]
     known = {run.number for run in runs}
@@ -60,13 +84,17 @@ def planned(spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[Tri
     return runs + [Trial(run.number, run.point, run.seed) for run in begun]
 
 
-def missing(spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord]) -> list[Trial]:
+def missing(
+    spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord], features: int = 0
+) -> list[Trial]:
     """Those of the planned runs that have not ended."""
     ended = {run.number for run in finals if run.state is not TrialState.RUNNING}
-    return [run for run in planned(spec, trials, finals) if run.number not in ended]
+    return [run for run in planned(spec, trials, finals, features) if run.number not in ended]
 
 
-def answer(spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord]) -> dict[str, Any] | None:
+def answer(
+    spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord], features: int = 0
+) -> dict[str, Any] | None:
     """What the final stage says, as plain values, once its runs have ended; None where it is switched off.
 
     The configuration with the lowest mean wins. The search's own run of it does not count: it was chosen for being low,
@@ -76,7 +104,7 @@ def answer(spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[Tria
     stage = spec.final_stage
     if stage is None:
         return None
-    tried = [_configuration(trial, finals, stage) for trial in chosen(trials, stage.top)]
+    tried = [_configuration(trial, finals, stage) for trial in candidates(spec, trials, features)]
     ranked = sorted(tried, key=_rank)
     winner = ranked[0] if ranked and ranked[0]["mean"] is not None else None
     return {
@@ -87,7 +115,7 @@ def answer(spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[Tria
         "configurations": ranked,
         "winner": None if winner is None else winner["trial"],
         "exported": None if winner is None else _lowest(winner["losses"]),
-        "sentence": _sentence(ranked, stage),
+        "sentence": _sentence(ranked, spec),
     }
 
 
@@ -141,21 +169,25 @@ def _lowest(losses: Sequence[float | None]) -> int:
     return min((loss, index) for index, loss in enumerate(losses) if loss is not None)[1]
 
 
-def _sentence(ranked: Sequence[dict[str, Any]], stage: FinalSpec) -> str:
+def _sentence(ranked: Sequence[dict[str, Any]], spec: StudySpec) -> str:
     """The whole of it in plain words."""
+    stage = spec.final_stage or FinalSpec()
     if not ranked:
         return "No trial was completed, so there was nothing to train again."
     if ranked[0]["mean"] is None:
         return "No run of the final stage was completed: the answer is the search's best trial, and is not confirmed."
-    parts = [_comparison(ranked[0], ranked[1]) if len(ranked) > 1 else _alone(ranked[0], stage)]
+    parts = [_comparison(ranked[0], ranked[1]) if len(ranked) > 1 else _alone(ranked[0], spec)]
     if 1 < len(ranked) < stage.top:
         parts.append(f"Only {len(ranked)} different configurations were completed.")
     parts += [f"Trial {one['trial']} lost {len(one['lost'])} of {stage.seeds} runs." for one in ranked if one["lost"]]
     return " ".join(parts)
 
 
-def _alone(winner: dict[str, Any], stage: FinalSpec) -> str:
-    why = "only one configuration was completed" if stage.top > 1 else "final.top is 1"
+def _alone(winner: dict[str, Any], spec: StudySpec) -> str:
+    if is_front(spec):
+        return f"Trial {winner['trial']}, the knee of the front, was trained again."
+    several = spec.final_stage is not None and spec.final_stage.top > 1
+    why = "only one configuration was completed" if several else "final.top is 1"
     return f"Trial {winner['trial']} was trained again alone, for {why}: there is none to compare it with."
 
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.spec.pareto import fronts
+
 LIMIT = 300
 BEST = 200  # where the optimum is looked for, the second model has to be fine; with 64 results were worse
 BOUNDED = ("tpe", "gp")  # samplers that model the past; the others only count
@@ -55,11 +57,17 @@ def bounded(finished: list[FrozenTrial]) -> list[FrozenTrial]:
     """At most LIMIT of the finished trials: the best ones, and an even spread over the others, by number."""
     if len(finished) <= LIMIT:
         return finished
-    ranked = sorted(finished, key=_rank)
+    ranked = sorted(finished, key=_rank) if len(finished[0].values or ()) < 2 else _by_front(finished)
     best, others = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
     count = LIMIT - BEST
     spread = [others[place * len(others) // count] for place in range(count)]
     return sorted([*best, *spread], key=lambda trial: trial.number)
+
+
+def _by_front(finished: list[FrozenTrial]) -> list[FrozenTrial]:
+    """As TPE ranks with two objectives: by front; then by number, where TPE measures hypervolumes."""
+    points = [(float(trial.values[0]), float(trial.values[1])) for trial in finished]
+    return [finished[i] for front in fronts(points) for i in sorted(front)]
 
 
 def _rank(trial: FrozenTrial) -> tuple[int, float, float, int]:

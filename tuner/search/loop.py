@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 
 from tuner.search.history import BOUNDED, BoundedHistory
 from tuner.search.proposals import proposals
-from tuner.search.rungs import ETA, halve, rungs, smallest_rung
+from tuner.search.rungs import ETA, halve, halve_front, rungs, smallest_rung
 from tuner.search.samplers import make_sampler
+from tuner.spec.distributions import Scalar
+from tuner.spec.objectives import is_front, size
+from tuner.spec.space import SearchSpace
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState, derive_seed
+
+BAD_LOSS = 1e6  # of trials that came to nothing, as long as no other has a loss to compare with
+_CAME_TO_SOMETHING = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +54,28 @@ class Search:
 
     Args:
         spec: the study's declaration.
+        first: points that are asked for before the sampler proposes any; each has a value for every hyperparameter.
+        features: of a row; needed where the number of parameters is an objective.
     """
 
-    def __init__(self, spec: StudySpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: StudySpec, first: Sequence[Mapping[str, Any]] = (), features: int = 0) -> None:
+        self._spec, self._features = spec, features
         self._rungs = rungs(spec.search)
         self._propose = proposals(spec)
         with quiet_optuna():
             self._history = BoundedHistory()
             self._study = optuna.create_study(
-                study_name=spec.name, storage=self._history, sampler=make_sampler(spec), pruner=_pruner(spec)
+                study_name=spec.name,
+                storage=self._history,
+                sampler=make_sampler(spec),
+                pruner=_pruner(spec),
+                directions=["minimize"] * len(spec.objective),
             )
+            for point in first:
+                self._study.enqueue_trial(in_force(spec.space, point))
         self._asked: dict[int, optuna.Trial] = {}
+        self._sizes: dict[int, float] = {}
+        self._worst = 0.0  # loss of what was told so far
 
     @property
     def trials_asked(self) -> int:
@@ -76,7 +93,13 @@ class Search:
         self._asked[asked.number] = asked
         search = self._spec.search
         seed = derive_seed(search.seed, "trial", asked.number) if search.trial_seed is None else search.trial_seed
-        return Trial(asked.number, self._spec.space.point(drawn), seed)
+        point = self._spec.space.point(drawn)
+        self._sizes[asked.number] = size(self._spec, point, self._features)
+        return Trial(asked.number, point, seed)
+
+    def size(self, number: int) -> float:
+        """A trial's second objective; 0 where there is none."""
+        return self._sizes[number]
 
     def tell(
         self, told: Round, curves: Mapping[int, Curve], given_up: Mapping[int, tuple[TrialState, str]] | None = None
@@ -93,8 +116,9 @@ class Search:
         trained = [trial.number for trial in told.trials if trial.number not in ended]
         living = {number: best(curves[number])[0] for number in trained if not curves[number].diverged}
         ended |= {number: _diverged(curves[number]) for number in trained if number not in living}
-        for number, value in living.items():
-            self._asked[number].report(value, told.last)
+        if not is_front(self._spec):  # with several objectives Optuna refuses reports
+            for number, value in living.items():
+                self._asked[number].report(value, told.last)
         if told.last == self._rungs[-1]:
             ended |= {number: _end(curves[number], TrialState.COMPLETE, "") for number in living}
         else:
@@ -110,26 +134,51 @@ class Search:
 
     def _prune(self, told: Round, living: Mapping[int, float]) -> dict[int, str]:
         """The living trials that end at this rung, each with its reason."""
-        if self._spec.search.pruner == "halving":
+        pruner = self._spec.search.pruner
+        if is_front(self._spec):
+            places = {number: (value, self._sizes[number]) for number, value in living.items()}
+            ends = halve_front(places) if pruner == "halving" else {}
+            reason = f"of {len(living)} in its cohort at epoch {told.last}"
+            return {number: f"ranked {rank} (front {front}) {reason}" for number, (rank, front) in ends.items()}
+        if pruner == "halving":
             return {
                 number: f"ranked {rank} of {len(living)} in its cohort at epoch {told.last}"
                 for number, rank in halve(living).items()
             }
-        pruner = self._spec.search.pruner
         return {number: f"{pruner} at epoch {told.last}" for number in living if self._asked[number].should_prune()}
 
     def _tell_optuna(self, ends: tuple[TrialEnd, ...]) -> None:
         """A trial that came to nothing is told as infinitely bad; failed ones samplers pass over and propose again."""
+        came = [end.value for end in ends if end.value is not None and end.state in _CAME_TO_SOMETHING]
+        self._worst = max([self._worst, *came])
         with quiet_optuna():
             for end in ends:
                 trial = self._asked[end.number]
-                if end.state is TrialState.PRUNED:
+                if is_front(self._spec):
+                    self._study.tell(trial, self._values(end))
+                elif end.state is TrialState.PRUNED:
                     self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 else:
                     self._study.tell(trial, end.value if end.state is TrialState.COMPLETE else math.inf)
 
+    def _values(self, end: TrialEnd) -> tuple[float, float]:
+        """What is told of a trial with several objectives: a pruned one's loss so far is an upper bound of its own.
+
+        One that came to nothing is as bad as the worst in both: a small size alone would put it on the front. Infinity
+        would spoil the volumes that samplers compute.
+        """
+        if end.value is None or end.state not in _CAME_TO_SOMETHING:
+            return self._worst or BAD_LOSS, max(self._sizes.values())
+        return end.value, self._sizes[end.number]
+
     def _next_rung(self, epoch: int) -> int:
         return next(rung for rung in self._rungs if rung > epoch)
+
+
+def in_force(space: SearchSpace, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """What is searched and in force at a point: all that a sampler can be told of it."""
+    searched, active = space.searched(), space.conditions.active(point)
+    return {name: active[name] for name in searched if name in active}
 
 
 def best(curve: Curve) -> tuple[float, int]:

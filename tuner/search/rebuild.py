@@ -12,6 +12,7 @@ from optuna.trial import create_trial
 from tuner.search.loop import quiet_optuna
 from tuner.search.samplers import distributions
 from tuner.spec.architecture import Hyperparameters
+from tuner.spec.objectives import size
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, TrialState
 
@@ -36,7 +37,9 @@ _STATES = {
 }
 
 
-def optuna_study(spec: StudySpec, trials: Iterable[Recorded], curves: Mapping[int, Curve]) -> optuna.Study:
+def optuna_study(
+    spec: StudySpec, trials: Iterable[Recorded], curves: Mapping[int, Curve], features: int = 0
+) -> optuna.Study:
     """An in-memory study with every trial that ended, and each one's validation losses as intermediate values.
 
     A trial has the searched hyperparameters that are in force at its point, and no others.
@@ -45,17 +48,18 @@ def optuna_study(spec: StudySpec, trials: Iterable[Recorded], curves: Mapping[in
     """
     space = distributions(spec.space)
     with quiet_optuna():
-        study = optuna.create_study(study_name=spec.name)
+        study = optuna.create_study(study_name=spec.name, directions=["minimize"] * len(spec.objective))
     for trial in trials:
         if trial.state is TrialState.RUNNING:
             continue
         active = spec.space.conditions.active(trial.point.as_dict())
         params = {name: active[name] for name in space if name in active}
         state = _STATES.get(trial.state, OptunaState.FAIL)
+        values = [trial.value or 0.0, size(spec, trial.point, features)][: len(spec.objective)]
         study.add_trial(
             create_trial(
                 state=state,
-                value=None if state is OptunaState.FAIL else trial.value,
+                values=None if state is OptunaState.FAIL else values,
                 params=params,
                 distributions={name: space[name] for name in params},
                 intermediate_values=dict(enumerate(curves[trial.number].val_loss, start=1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tuner.spec.objectives import is_front
+from tuner.spec.pareto import Point, ranked
 from tuner.spec.study import SearchSpec, StudySpec
 
 ETA = 3
@@ -56,17 +58,34 @@ def halve(values: Mapping[int, float]) -> dict[int, int]:
     return {number: rank for rank, number in enumerate(ranked, start=1) if rank > climbing}
 
 
-def expected_epochs(search: SearchSpec, trials: int) -> int:
+def halve_front(values: Mapping[int, Point]) -> dict[int, tuple[int, int]]:
+    """As `halve` with several objectives: the trials that end here, each with its rank and its front.
+
+    The best third climbs, and with it every trial that nothing in its cohort dominates: by domination a trial ends only
+    for a better one that is no larger, and what a study looks for is the whole front and not its ends.
+
+    Args:
+        values: each trial's best validation loss so far and its size.
+    """
+    numbers = sorted(values)
+    order = ranked([values[number] for number in numbers])
+    climbing = max(sum(front == 1 for _, front in order), len(order) // ETA)
+    return {numbers[i]: (rank, front) for rank, (i, front) in enumerate(order, start=1) if rank > climbing}
+
+
+def expected_epochs(search: SearchSpec, trials: int, objectives: int = 1) -> int:
     """Epochs that so many trials train in all: exact for halving without divergence, an upper bound for the others."""
-    if search.pruner != "halving":
+    if search.pruner != "halving" or objectives > 1:
         return trials * search.epochs
     full, rest = divmod(trials, cohort_size(search))
     return full * _climb(search, cohort_size(search)) + _climb(search, rest)
 
 
 def final_epochs(spec: StudySpec) -> int:
-    """Epochs that the final stage trains in all."""
-    return spec.final_stage.top * spec.final_stage.seeds * spec.search.epochs if spec.final_stage else 0
+    """Epochs that the final stage trains in all; of a front the knee alone is trained again."""
+    if spec.final_stage is None:
+        return 0
+    return (1 if is_front(spec) else spec.final_stage.top) * spec.final_stage.seeds * spec.search.epochs
 
 
 def _climb(search: SearchSpec, size: int) -> int:

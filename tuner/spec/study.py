@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -14,8 +14,17 @@ from tuner.spec.space import SearchSpace
 Scaling = Literal["minmax", "standard", "none"]
 Loss = Literal["mse", "bce"]
 Sampler = Literal["tpe", "random", "sobol", "gp", "grid"]
+ObjectiveName = Literal["val_loss", "bottleneck", "parameters"]
 Pruner = Literal["halving", "hyperband", "median", "none"]
 
+_OBJECTIVES: tuple[tuple[ObjectiveName, ...], ...] = (
+    ("val_loss",),
+    ("val_loss", "bottleneck"),
+    ("val_loss", "parameters"),
+)
+_OBJECTIVE_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"const": "val_loss"}, *({"const": list(names)} for names in _OBJECTIVES)]
+}
 MOST_GRID_POINTS = 1_000_000  # Optuna lists them all; as many as there can be trials
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -48,6 +57,11 @@ Seconds = Annotated[
     float,
     BeforeValidator(_seconds, json_schema_input_type=float | str),
     Field(gt=0),
+]
+Objectives = Annotated[
+    tuple[ObjectiveName, ...],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=Any),
+    Field(min_length=1, strict=False),
 ]
 Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
 
@@ -98,6 +112,15 @@ class SearchSpec(Frozen):
         None, ge=1, le=100_000, description="Trials asked for together. Default: 27 with halving or hyperband, else 16."
     )
     in_flight: int = Field(2, ge=1, le=64, description="Cohorts that climb at the same time.")
+    patience: int | None = Field(
+        None, ge=1, le=1_000_000, description="Stop when so many cohorts in a row brought no improvement."
+    )
+    min_improvement: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="What counts as one: relative, of the validation loss; less may be the seed's luck.",
+    )
     trial_seed: int | None = Field(
         None, ge=0, lt=2**63, description="One training seed for every trial; by default each gets its own from seed."
     )
@@ -132,6 +155,11 @@ class StudySpec(Frozen):
     data: DataSpec
     space: SearchSpace
     loss: Loss = Field("mse", description="Reconstruction loss: mse for continuous data, bce for values in [0, 1].")
+    objective: Objectives = Field(
+        ("val_loss",),
+        description="val_loss, or [val_loss, bottleneck] or [val_loss, parameters] for the front of both.",
+        json_schema_extra=_OBJECTIVE_SCHEMA,
+    )
     search: SearchSpec
     final: FinalStage = Field(
         default_factory=FinalSpec, description="How the winner is made sure of; none: the search's best trial is it."
@@ -153,6 +181,30 @@ class StudySpec(Frozen):
                 "must be minmax or none with loss bce, which needs values between 0 and 1, got standard",
                 "data",
                 "scaling",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_fit(self) -> Self:
+        if self.objective not in _OBJECTIVES:
+            shown = " | ".join(f"[{', '.join(names)}]" for names in _OBJECTIVES)
+            raise mistake(f"must be {shown}, got [{', '.join(self.objective)}]", "objective")
+        if len(self.objective) == 1:
+            return self
+        if self.objective[1] == "bottleneck" and "bottleneck" not in self.space.searched():
+            raise mistake("must be searched where it is an objective, got a plain value", "space", "bottleneck")
+        if self.search.sampler == "gp":
+            raise mistake(
+                "must be tpe, random, sobol or grid with several objectives, where gp takes seconds a trial; got gp",
+                "search",
+                "sampler",
+            )
+        if self.search.pruner in ("hyperband", "median"):
+            raise mistake(
+                f"must be halving or none with several objectives, for {self.search.pruner} compares one value;"
+                f" got {self.search.pruner}",
+                "search",
+                "pruner",
             )
         return self
 

@@ -42,6 +42,8 @@ class Mirror:
         experiment_id, self._parent = self._parent_run(experiments)
         self._runs = experiments.runs(experiment_id)
         self._fresh: dict[int | None, str] = {}
+        begun = [event.body["points"] for event in ledger.events(study.id) if event.kind == "warm_start"]
+        self._warm = sum(map(len, begun))  # the first trials: their points came from elsewhere
 
     def publish(self, rows: Sequence[OutboxRow], stop: Callable[[], bool]) -> Outcome:
         """Bring rows to MLflow, all of a trial's in as few calls as possible, until `stop`.
@@ -122,6 +124,7 @@ class Mirror:
 
     def _trial_run(self, record: TrialRecord) -> str:
         tags = content.trial_tags(self._study, self._parent, record)
+        tags |= {"tuner.warm_start": "true"} if record.number < self._warm else {}
         started_at = content.milliseconds(record.started_at or record.asked_at)
         run_id = self._runs.ensure(content.run_name(self._study, record.number), tags, started_at)
         self._runs.log_dataset(run_id, content.dataset(self._study))
