@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -25,7 +26,9 @@ from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.places import FOLDER
+from tuner.results.answer import answer_files
 from tuner.results.baselines import baselines
+from tuner.results.pictures import is_image
 from tuner.results.winner import winner_weights
 from tuner.search.rungs import expected_epochs
 from tuner.spec.canonical import changed_keys
@@ -99,7 +102,7 @@ class Launch:
             return self._run()
 
     def _run(self) -> Outcome:
-        self._publisher = Publisher(self._ledger, self._study.id, tracking_uri())
+        self._publisher = Publisher(self._ledger, self._study.id, tracking_uri(), self._answer)
         self._publisher.start()
         try:
             outcome = self._train()
@@ -135,8 +138,15 @@ class Launch:
         study = self._study
         if not any(event.kind == "budget" for event in self._ledger.events(study.id)):
             self._ledger.record_event(study.id, "budget", {"position": 0, "trials": self._spec.search.trials})
-        step, features = step_name(self._device), self._prepared.features
-        body = {"device": self._device, "workers": self._workers, "features": features, "step": step}
+        body = {
+            "device": self._device,
+            "step": step_name(self._device),
+            "workers": self._workers,
+            "cores": usable_cores(),
+            "memory": f"{_memory() / 1e9:.1f} GB",
+            "features": self._prepared.features,
+            "images": is_image(self._prepared.shape),
+        }
         self._ledger.record_event(study.id, "run", body)
 
     def _check_continuation(self, known: StudyRecord) -> None:
@@ -222,6 +232,9 @@ class Launch:
             "validation_baselines": losses["validation"],
         }
 
+    def _answer(self, study: StudyRecord) -> Path:
+        return answer_files(self._ledger, study, FOLDER / "answers", self._device, lambda: self._prepared)
+
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally
         self._publisher.notify()
@@ -264,6 +277,11 @@ class _Speed:
 
 def _worker_count(device: str, gpus: Sequence[str]) -> int:
     return usable_cores() if device == "cpu" else max(1, len(gpus))
+
+
+def _memory() -> int:
+    """Bytes in this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _prepare(spec: StudySpec, origin: Path) -> Prepared:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
+    from tuner.data.prepare import Prepared
     from tuner.launch import Outcome, Progress
 
 
@@ -190,7 +191,6 @@ class Study:
             ExportError: the folder exists, or cannot be written.
             DataError: the data is needed again and is gone or has changed.
         """
-        from tuner.data.prepare import prepare
         from tuner.data.rows import open_rows
         from tuner.learning.device import resolve
         from tuner.learning.inference import Network
@@ -199,11 +199,7 @@ class Study:
         from tuner.results.winner import winner_weights
 
         best = self.best
-        prepared = prepare(self.spec, self._base, FOLDER)
-        if prepared.fingerprint != self._record.fingerprint:
-            raise StudyError(
-                f"study {self.name}: the data in {self.spec.data.source} has changed since the study began."
-            )
+        prepared = _prepared(self._record)
         rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
         device = resolve(self.spec.device)
         trial = Trial(best.number, best.point, best.seed)
@@ -272,12 +268,16 @@ def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
 
 
 def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
+    from tuner.results.answer import answer_files
     from tuner.tracking.publisher import publish_once
+
+    def answer(study: StudyRecord) -> Path:
+        return answer_files(ledger, study, FOLDER / "answers", _device(study), partial(_prepared, study))
 
     before, known, error = ledger.waiting_count(record.id), len(ledger.aside(record.id)), None
     try:
         if before:
-            publish_once(ledger, record.id, tracking_uri())
+            publish_once(ledger, record.id, tracking_uri(), answer=answer)
     except (TrackingError, StudyError) as problem:
         error = str(problem)
     waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)
@@ -285,16 +285,39 @@ def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
     return Synced(record.name, max(0, before - waiting - len(aside) + known), waiting, reasons, error)
 
 
+def _device(record: StudyRecord) -> str:
+    from tuner.learning.device import resolve
+
+    return resolve(record.spec.device)
+
+
+def _prepared(record: StudyRecord) -> Prepared:
+    """A study's data, as it was when the study began.
+
+    Raises:
+        DataError: it cannot be used any more.
+        StudyError: it has changed.
+    """
+    from tuner.data.prepare import prepare
+
+    spec = record.spec
+    prepared = prepare(spec, Path(record.source).parent, FOLDER)
+    if prepared.fingerprint != record.fingerprint:
+        raise StudyError(f"study {record.name}: the data in {spec.data.source} has changed since the study began.")
+    return prepared
+
+
 def _mlflow(ledger: Ledger, study_id: int) -> dict[str, Any]:
     """Where MLflow shows a study: its ids are None until something of it is published."""
     uri = tracking_uri()
     experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
-    base = shown(uri) if is_server(uri) else DASHBOARD
+    view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
     return {
         "tracking_uri": shown(uri),
         "experiment_id": experiment,
         "run_id": run_id,
-        "url": study_url(base, experiment, run_id) if experiment and run_id else None,
+        "view": view,
+        "url": study_url(base, experiment, run_id, view) if experiment and run_id else None,
         "local": not is_server(uri),
         "waiting": ledger.waiting_count(study_id),
         "aside": len(ledger.aside(study_id)),
@@ -352,7 +375,7 @@ def dashboard_page(name: str | None, database: str | None = None) -> Callable[[s
     mlflow = Study.open(name, database).summary["mlflow"]
     if not mlflow["run_id"]:
         return lambda server: server
-    return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"])
+    return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"], mlflow["view"])
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
 StudyState = Literal["running", "stopped", "finished"]
-OutboxKind = Literal["study", "trial", "curve", "end", "summary"]
+OutboxKind = Literal["study", "trial", "curve", "end", "summary", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ class OutboxRow:
 
     Attributes:
         id: grows with every row, never used twice.
-        kind: study, trial, curve, end or summary.
-        trial: the trial; None for study and summary.
+        kind: study, trial, curve, end, summary or answer (the files that are made once there is a summary).
+        trial: the trial; None for study, summary and answer.
         first: of a curve, epochs before its first.
         last: of a curve, its last epoch.
         reason: why MLflow will never take it; None while it waits.

@@ -8,11 +8,12 @@ from __future__ import annotations
 import getpass
 import json
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import PurePath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, Final
 
-from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.ledger.records import Event, StudyRecord, TrialRecord
+from tuner.spec.architecture import layer_sizes, parameter_count
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking.entries import Dataset, Metric
 
@@ -25,6 +26,9 @@ END_STATUS: Final = {
 }
 STUDY_STATUS: Final = {"running": "RUNNING", "stopped": "KILLED", "finished": "FINISHED"}
 
+IMAGE_KEY: Final = "reconstructions"
+WORST_KEY: Final = "worst_rows"
+_SYSTEM: Final = ("device", "step", "workers", "cores", "memory", "features")
 _DIGEST_LENGTH = 36
 _TAG_LENGTH = 5000
 
@@ -44,8 +48,18 @@ def run_name(study: StudyRecord, number: int | None) -> str:
     return study.name if number is None else f"trial-{number:04d}"
 
 
-def study_tags(study: StudyRecord) -> dict[str, str]:
-    """Everything about a study that may change when it is continued: MLflow's parameters cannot."""
+def last_run(events: Sequence[Event]) -> dict[str, Any]:
+    """Where the study was last trained, and on how many features; empty for one that was only written down."""
+    return next((event.body for event in reversed(events) if event.kind == "run"), {})
+
+
+def study_tags(study: StudyRecord, run: Mapping[str, Any]) -> dict[str, str]:
+    """Everything about a study that may change when it is continued: MLflow's parameters cannot.
+
+    Args:
+        study: as it is now.
+        run: from `last_run`.
+    """
     spec = json.loads(study.spec_json)
     declared = {f"tuner.{name}": _text(value) for name, value in spec.get("search", {}).items() if value is not None}
     return _cut(
@@ -53,6 +67,7 @@ def study_tags(study: StudyRecord) -> dict[str, str]:
             **_common_tags(study),
             **declared,
             **{f"tuner.version.{name}": version for name, version in study.versions.items()},
+            **{f"tuner.{name}": _text(run[name]) for name in _SYSTEM if name in run},
             "tuner.key": key(study, None),
             "tuner.state": study.state,
             "tuner.loss": _text(spec.get("loss", "")),
@@ -92,12 +107,13 @@ def epoch_metrics(curve: Curve, first: int, last: int) -> Iterator[Metric]:
         yield Metric("val_loss", _shown(curve.val_loss[epoch]), at, epoch + 1)
 
 
-def end_metrics(record: TrialRecord) -> list[Metric]:
-    """What a trial came to; its objective is left out where no epoch was finite."""
+def end_metrics(record: TrialRecord, features: int | None) -> list[Metric]:
+    """What a trial came to; no objective where no epoch was finite, no size where the data's is unknown."""
     values = {
         "objective": record.value,
         "best_epoch": record.best_epoch,
         "epochs": record.epochs,
+        "n_params": None if features is None else parameter_count(layer_sizes(features, record.point)),
         # MLflow's axes are linear.
         "log10_learning_rate": math.log10(record.point.learning_rate),
     }
@@ -124,6 +140,13 @@ def summary_tags(summary: Mapping[str, Any]) -> dict[str, str]:
         return {}
     chosen = {f"best.{name}": _text(value) for name, value in (best.get("params") or {}).items()}
     return _cut({"best.trial": str(best["number"]), **chosen})
+
+
+def file_tags(folder: Path) -> dict[str, str]:
+    """What MLflow's page looks for beside files as `log_image` and `log_table` leave them."""
+    images = {"mlflow.loggedImages": "True"} if (folder / "images").is_dir() else {}
+    tables = [{"path": path.name, "type": "table"} for path in sorted(folder.glob("*.json"))]
+    return images | ({"mlflow.loggedArtifacts": json.dumps(tables)} if tables else {})
 
 
 def dataset(study: StudyRecord) -> Dataset:
