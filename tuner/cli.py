@@ -210,6 +210,20 @@ def export(
 
 
 @app.command()
+def register(name: StudyName) -> None:
+    """Register the best model with MLflow, as the champion of the study's name.
+
+    It takes raw rows and gives their reconstructions. Example: tuner register digits
+    """
+    from tuner import champion
+
+    made = champion.register(name)
+    state = "" if made.is_new else ", as it was"
+    typer.echo(f"{made.name}: version {made.version} is the champion{state}")
+    typer.echo(f'use it: import mlflow; mlflow.pyfunc.load_model("{made.uri}").predict(rows)')
+
+
+@app.command()
 def train(
     file: SpaceFile,
     overrides: Overrides = None,

@@ -29,8 +29,10 @@ from tuner.tracking.links import study_url
 from tuner.tracking.store import is_server, shown, tracking_uri
 
 if TYPE_CHECKING:
+    import numpy as np
     import optuna
     import pandas as pd
+    from numpy.typing import NDArray
 
     from tuner.data.prepare import Prepared
     from tuner.launch import Outcome, Progress
@@ -218,6 +220,18 @@ class Study:
             metrics={**self._losses(), "fingerprint": prepared.fingerprint, "device": device},
             force=force,
         )
+
+    def raw_rows(self, most: int) -> NDArray[np.float64]:
+        """The first training rows in the data's own units, (N, *shape).
+
+        Raises:
+            DataError: the data is gone or has changed.
+        """
+        from tuner.data.rows import open_rows
+
+        prepared = _prepared(self._record)
+        rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
+        return prepared.preprocessor.inverse(rows.train[:most])
 
     @property
     def _base(self) -> Path:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tuner.data.preprocess import Preprocessor
 from tuner.errors import DataError, ExportError, SpecError
 from tuner.learning.inference import Network
+from tuner.learning.raw import RawAutoencoder
 from tuner.results.card import CONFIG, FILES, METRICS, MODEL, PREPROCESS, Card, digest
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.reader import read_spec
@@ -76,6 +77,11 @@ class ExportedModel:
         """
         losses = self._network.losses(self._scaled(rows))
         return np.where(np.isnan(losses), np.inf, losses)
+
+    def module(self) -> RawAutoencoder:
+        """The model with its scaling as one torch module: raw rows (N, *shape) to their reconstructions."""
+        fitted = self._preprocessor
+        return RawAutoencoder(self._network, fitted.offset, fitted.scale, fitted.clip)
 
     def _scaled(self, rows: ArrayLike | pd.DataFrame) -> NDArray[np.float32]:
         scaled = self._preprocessor.transform(rows)
