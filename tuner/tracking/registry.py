@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -19,6 +20,7 @@ from tuner.tracking.store import absolute, quieten, sentence
 
 ALIAS: Final = "champion"
 _MARK: Final = "tuner.weights"
+_URI: Final = "MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +70,40 @@ def register(champion: Champion, uri: str) -> Registered:
         TrackingError: MLflow cannot be reached or refuses.
     """
     quieten()
-    import mlflow  # noqa: PLC0415  (1.7 s)
-
-    mlflow.set_tracking_uri(absolute(uri))
     try:
-        found = _champion(champion.name)
-        is_new = found is None or found.tags.get(_MARK) != champion.mark
-        if found is None or is_new:
-            tags = {**champion.tags, _MARK: champion.mark}
-            with redirect_stderr(io.StringIO()):  # MLflow tells of it there
-                found = mlflow.register_model(_logged(champion), champion.name, tags=tags)
-            mlflow.MlflowClient().set_registered_model_alias(champion.name, ALIAS, found.version)
+        with _tracked_by(absolute(uri)):
+            found, is_new = _registered(champion)
     except Exception as error:  # what MLflow's stores and transports raise
         raise TrackingError(sentence(uri, error)) from None
     return Registered(champion.name, str(found.version), f"models:/{champion.name}@{ALIAS}", is_new)
+
+
+@contextmanager
+def _tracked_by(uri: str) -> Iterator[None]:
+    """Models are logged to the one tracking uri that MLflow knows in a process: lent to us, and given back."""
+    from mlflow.tracking._tracking_service.utils import _use_tracking_uri  # noqa: PLC0415  (1.7 s)
+
+    given = os.environ.get(_URI)
+    try:
+        with _use_tracking_uri(uri):
+            yield
+    finally:
+        if given is not None:
+            os.environ[_URI] = given
+
+
+def _registered(champion: Champion) -> tuple[Any, bool]:
+    """The version that is the champion, and whether it is new."""
+    import mlflow  # noqa: PLC0415
+
+    found = _champion(champion.name)
+    if found is not None and found.tags.get(_MARK) == champion.mark:
+        return found, False
+    with redirect_stderr(io.StringIO()):  # MLflow tells of it there
+        tags = {**champion.tags, _MARK: champion.mark}
+        made = mlflow.register_model(_logged(champion), champion.name, tags=tags)
+    mlflow.MlflowClient().set_registered_model_alias(champion.name, ALIAS, made.version)
+    return made, True
 
 
 def _champion(name: str) -> Any:
