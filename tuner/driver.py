@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Outcome = Literal["finished", "stopped", "timeout"]
 TICK_SECONDS = 0.25  # how often the user's stop and the progress line are looked at while workers work
 KEPT = 2  # states of a running trial
-LEADERS = 4  # trials that ended and keep their state: MLflow shows what they make of some rows
+LEADERS = 3  # trials that ended and keep their state: MLflow shows what they make of some rows
 GIVEN_UP = {"infeasible": TrialState.INFEASIBLE, "failed": TrialState.FAILED}  # events that end a trial
 
 

@@ -32,7 +32,7 @@ from tuner.results.winner import winner_weights
 from tuner.results.worst import Errors, Model, feature_errors, worst_rows
 from tuner.spec.work import Checkpoint, Trial, TrialState
 
-PICTURED = 4  # trials with pictures, as many as the driver keeps states of
+PICTURED = 3  # trials with pictures, as many as the driver keeps states of
 RECONSTRUCTIONS, WORST_ROWS = "reconstructions", "worst_rows"
 
 

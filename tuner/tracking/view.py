@@ -20,7 +20,7 @@ TAG = "mlflow.sharedViewState."
 OBJECTIVE: Final = "objective"
 _RATE, _SIZE = "log10_learning_rate", "n_params"
 _RUNS: Final = 100  # drawn at once, the best ones; the page is one of a hundred runs as well
-_IMAGES_OF: Final = 6
+_IMAGES_OF: Final = 6  # the best complete trials, and pruned ones between them that have no pictures
 _PARAMETERS, _AGAINST, _CURVES, _PICTURES, _DIFFERENCES = "parameters", "against", "curves", "pictures", "differences"
 
 
