@@ -15,7 +15,7 @@ from studies import tiny
 import tuner
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
-from tuner.study import sync
+from tuner.publishing import sync
 
 DEAD = "http://127.0.0.1:9"
 

@@ -140,4 +140,4 @@ def test_a_beginning_that_cannot_be_is_refused(changes: dict[str, Any], origin: 
     """One sentence, and no study is made."""
     with pytest.raises(StudyError, match=message):
         tuner.run(tiny(**{"name": "refused", "search": NEXT, **changes}), workers=0, warm_start=origin)
-    assert [study.name for study in tuner.study.studies()] == ["tiny", "next"]
+    assert [study.name for study in tuner.overview.studies()] == ["tiny", "next"]

@@ -179,7 +179,7 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
 def list_studies() -> None:
     """List the studies in the ledger."""
     from tuner import display
-    from tuner.study import studies
+    from tuner.overview import studies
 
     typer.echo(display.studies(studies()))
 
@@ -313,9 +313,23 @@ def compare(
     Example: tuner compare digits digits-wider
     """
     from tuner import display
-    from tuner.study import compare
+    from tuner.overview import compare
 
     typer.echo(display.comparison(compare(names), as_json))
+
+
+@app.command()
+def register(name: StudyName) -> None:
+    """Register the best model with MLflow, as the champion of the study's name.
+
+    It takes raw rows and gives their reconstructions. Example: tuner register digits
+    """
+    from tuner import champion
+
+    made = champion.register(name)
+    state = "" if made.is_new else ", as it was"
+    typer.echo(f"{made.name}: version {made.version} is the champion{state}")
+    typer.echo(f'use it: import mlflow; mlflow.pyfunc.load_model("{made.uri}").predict(rows)')
 
 
 @app.command()
@@ -349,9 +363,9 @@ def sync(
 
     At any time, also beside a run. Exit code 1 where something waits still. Example: tuner sync digits
     """
-    from tuner import display, study
+    from tuner import display, publishing
 
-    done = study.sync(name)
+    done = publishing.sync(name)
     for each in done:
         typer.echo(display.synced(each))
     if any(each.waiting for each in done):
@@ -402,7 +416,7 @@ def dashboard(
 
     Until Ctrl-C. Example: tuner dashboard digits
     """
-    from tuner.study import dashboard_page
+    from tuner.overview import dashboard_page
     from tuner.tracking.dashboard import serve
     from tuner.tracking.store import tracking_uri
 

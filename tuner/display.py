@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
     from tuner.data.prepare import Examined
     from tuner.launch import Progress
+    from tuner.overview import Overview
+    from tuner.publishing import Synced
     from tuner.results.apply import Applied
     from tuner.results.front import FrontPoint
-    from tuner.study import Overview, Study, Synced
+    from tuner.study import Study
     from tuner.upkeep import Diagnosis, Freed
 
 MOST_LOSSES = 10  # of single seeds, shown in a line

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Outcome = Literal["finished", "stopped", "timeout"]
 TICK_SECONDS = 0.25  # how often the user's stop and the progress line are looked at while workers work
 KEPT = 2  # states of a running trial
+LEADERS = 3  # trials that ended and keep their state: MLflow shows what they make of some rows
 GIVEN_UP = {"infeasible": TrialState.INFEASIBLE, "failed": TrialState.FAILED}  # events that end a trial
 
 
@@ -104,7 +105,7 @@ class Driver:
         self._accused: dict[int, str] = {}  # trials that failed before any was trained: is it they, or this machine?
         self._states = {number: record.state for number, record in self._trials.items()}
         self._final_runs: tuple[Trial, ...] = ()
-        self._best: tuple[float, int] | None = None
+        self._leaders: list[tuple[float, int]] = []
         self._epochs = 0
 
     def run(self) -> Outcome:
@@ -133,8 +134,8 @@ class Driver:
         from tuner.search.rungs import records
 
         best = best_trial(list(self._trials.values()))
-        if self._best is None and best is not None and best.value is not None:
-            self._best = (best.value, best.number)
+        if not self._leaders and best is not None and best.value is not None:
+            self._leaders = [(best.value, best.number)]
         self._final_runs, first = tuple(runs), 0
         for last in records(self._spec.search):
             self._enqueue(runs, first, last)
@@ -348,14 +349,12 @@ class Driver:
         return {number: self._given_up[number] for number in numbers if not self._reached(number, told.last)}
 
     def _keep_only_the_best(self, end: TrialEnd) -> None:
-        """Of the trials that ended only the best one's state is worth its space: any other can be trained again."""
-        ended = end.number
+        """Of the trials that ended the best few's states are worth their space: any other can be trained again."""
+        before = {end.number, *(number for _, number in self._leaders)}
         if end.state is TrialState.COMPLETE and end.value is not None:
-            reached = (end.value, end.number)
-            if self._best is None or reached < self._best:
-                self._best, ended = reached, self._best[1] if self._best else -1
-        for number in {ended, end.number}:
-            newest = 0 if number == ended else 1
+            self._leaders = sorted([*self._leaders, (end.value, end.number)])[:LEADERS]
+        for number in before:
+            newest = 1 if number in [leader for _, leader in self._leaders] else 0
             _remove(self._kept.get(number, ())[newest:])
             self._kept[number] = self._kept.get(number, ())[:newest]
 
@@ -363,7 +362,7 @@ class Driver:
         counts = Counter(self._states.values())
         runs, last = self._final_runs, self._spec.search.epochs
         confirmed = (sum(self._has(run.number, last) for run in runs), len(runs)) if runs else None
-        self._on_change(Tally(dict(counts), self._best[0] if self._best else None, self._epochs, confirmed))
+        self._on_change(Tally(dict(counts), self._leaders[0][0] if self._leaders else None, self._epochs, confirmed))
 
 
 def _remove(checkpoints: Iterable[Checkpoint]) -> None:

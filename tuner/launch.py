@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -24,8 +25,10 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.places import FOLDER
 from tuner.results import final
+from tuner.results.answer import answer_files
 from tuner.results.conclusion import Scorer, free_final_states
 from tuner.results.front import chosen_trial, front_points
+from tuner.results.pictures import is_image
 from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs, final_epochs
 from tuner.spec.canonical import changed_keys
@@ -112,7 +115,7 @@ class Launch:
             return self._run()
 
     def _run(self) -> Outcome:
-        self._publisher = Publisher(self._ledger, self._study.id, tracking_uri())
+        self._publisher = Publisher(self._ledger, self._study.id, tracking_uri(), self._answer)
         self._publisher.start()
         try:
             outcome = self._train()
@@ -161,8 +164,15 @@ class Launch:
             if self._warm is not None:
                 self._ledger.record_event(study.id, EVENT, self._warm.body())
             self._ledger.record_event(study.id, "budget", Budget.of(self._spec.search).body(0))
-        step, features = step_name(self._device), self._prepared.features
-        body = {"device": self._device, "workers": self._workers, "features": features, "step": step}
+        body = {
+            "device": self._device,
+            "step": step_name(self._device),
+            "workers": self._workers,
+            "cores": usable_cores(),
+            "memory": f"{_memory() / 1e9:.1f} GB",
+            "features": self._prepared.features,
+            "images": is_image(self._prepared.shape),
+        }
         self._ledger.record_event(study.id, "run", body)
 
     def _check_continuation(self, known: StudyRecord) -> None:
@@ -270,6 +280,9 @@ class Launch:
             summary |= scorer.beside_front([point.bottleneck for point in points])
         return summary
 
+    def _answer(self, study: StudyRecord) -> Path:
+        return answer_files(self._ledger, study, FOLDER / "answers", self._device, lambda: self._prepared)
+
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally
         self._publisher.notify()
@@ -316,6 +329,11 @@ class _Speed:
 
 def _worker_count(device: str, gpus: Sequence[str]) -> int:
     return usable_cores() if device == "cpu" else max(1, len(gpus))
+
+
+def _memory() -> int:
+    """Bytes in this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _prepare(spec: StudySpec, origin: Path) -> Prepared:

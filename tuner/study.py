@@ -6,23 +6,20 @@ at once.
 
 from __future__ import annotations
 
-import difflib
 import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import StudyError, TrackingError, TunerError
+from tuner.errors import StudyError, TunerError
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
+from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
 from tuner.results.front import FrontPoint, chosen_trial, front_points, front_rows
 from tuner.search.patience import stopped_early
-from tuner.spec.final import words_of
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
@@ -32,8 +29,10 @@ from tuner.tracking.store import is_server, shown, tracking_uri
 from tuner.warm import WarmStart
 
 if TYPE_CHECKING:
+    import numpy as np
     import optuna
     import pandas as pd
+    from numpy.typing import NDArray
 
     from tuner.data.rows import Rows
     from tuner.launch import Outcome, Progress
@@ -119,7 +118,7 @@ class Study:
         try:
             record = ledger.study(name)
             if record is None:
-                raise StudyError(_unknown(name, [study.name for study in ledger.studies()]))
+                raise StudyError(unknown_study(name, [study.name for study in ledger.studies()]))
             return cls(ledger, record, outcome)
         finally:
             ledger.close()
@@ -333,6 +332,19 @@ class Study:
 
         return trained(self._record, self.spec, FOLDER, trial, self._curves[trial.number].checkpoint)
 
+    def raw_rows(self, most: int) -> NDArray[np.float64]:
+        """The first training rows in the data's own units, (N, *shape).
+
+        Raises:
+            DataError: the data is gone or has changed.
+        """
+        from tuner.data.rows import open_rows
+        from tuner.results.trained import prepared_again
+
+        prepared = prepared_again(self._record, FOLDER)
+        rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
+        return prepared.preprocessor.inverse(rows.train[:most])
+
     @property
     def _base(self) -> Path:
         """The folder that the declaration's paths are relative to."""
@@ -359,147 +371,18 @@ class Study:
         return losses if exported.index is None else {**losses, "best": {"test_loss": summary["final"]["test_loss"]}}
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """What `sync` did for one study.
-
-    Attributes:
-        name: the study.
-        published: records that MLflow took now.
-        waiting: records that wait still.
-        aside: records that MLflow will never take, each with the reason.
-        error: why records wait; None where none does.
-    """
-
-    name: str
-    published: int
-    waiting: int
-    aside: tuple[str, ...]
-    error: str | None
-
-
-def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
-    """Bring what waits to MLflow: of one study, or of all.
-
-    What somebody else is publishing at this moment is left to them.
-
-    Raises:
-        StudyError: there is no study of that name.
-        LedgerError: the ledger cannot be opened or read.
-    """
-    ledger = Ledger.open(database_url(database))
-    try:
-        known = ledger.studies()
-        if name is not None and name not in [record.name for record in known]:
-            raise StudyError(_unknown(name, [record.name for record in known]))
-        return [_sync(ledger, record) for record in known if name in (None, record.name)]
-    finally:
-        ledger.close()
-
-
-def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
-    from tuner.tracking.publisher import publish_once
-
-    before, known, error = ledger.waiting_count(record.id), len(ledger.aside(record.id)), None
-    try:
-        if before:
-            publish_once(ledger, record.id, tracking_uri())
-    except (TrackingError, StudyError) as problem:
-        error = str(problem)
-    waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)
-    reasons = tuple(
-        f"{row.kind}{'' if row.trial is None else f' of {words_of(row.trial)}'}: {row.reason}" for row in aside
-    )
-    return Synced(record.name, max(0, before - waiting - len(aside) + known), waiting, reasons, error)
-
-
 def _mlflow(ledger: Ledger, study_id: int) -> dict[str, Any]:
     """Where MLflow shows a study: its ids are None until something of it is published."""
     uri = tracking_uri()
     experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
-    base = shown(uri) if is_server(uri) else DASHBOARD
+    view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
     return {
         "tracking_uri": shown(uri),
         "experiment_id": experiment,
         "run_id": run_id,
-        "url": study_url(base, experiment, run_id) if experiment and run_id else None,
+        "view": view,
+        "url": study_url(base, experiment, run_id, view) if experiment and run_id else None,
         "local": not is_server(uri),
         "waiting": ledger.waiting_count(study_id),
         "aside": len(ledger.aside(study_id)),
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A study in a list: `ended` of `trials` trials have ended."""
-
-    name: str
-    state: str
-    ended: int
-    trials: int
-    best: float | None
-    created_at: float
-
-
-def studies(database: str | None = None) -> list[Overview]:
-    """The studies in the ledger, oldest first."""
-    ledger = Ledger.open(database_url(database))
-    try:
-        return [_overview(record, ledger.trials(record.id)) for record in ledger.studies()]
-    finally:
-        ledger.close()
-
-
-def _overview(record: StudyRecord, trials: Sequence[TrialRecord]) -> Overview:
-    best = best_trial(trials)
-    return Overview(
-        record.name,
-        record.state,
-        sum(trial.state is not TrialState.RUNNING for trial in trials),
-        record.spec.search.trials,
-        None if best is None else best.value,
-        record.created_at,
-    )
-
-
-def dashboard_page(name: str | None, database: str | None = None) -> Callable[[str], str]:
-    """The page to open on a server: a study's trials, flat, sorted and charted, or the server's front page.
-
-    Args:
-        name: the study; by default the newest that MLflow shows, if there is one.
-        database: the ledger's URL.
-
-    Raises:
-        StudyError: there is no study of that name.
-    """
-    if name is None:
-        known = studies(database)
-        if not known:
-            return lambda server: server
-        name = known[-1].name
-    mlflow = Study.open(name, database).summary["mlflow"]
-    if not mlflow["run_id"]:
-        return lambda server: server
-    return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"])
-
-
-def compare(names: Sequence[str], database: str | None = None) -> dict[str, Any]:
-    """Studies side by side, and whether their losses can be compared; see `tuner.results.comparison.compare`.
-
-    Raises:
-        StudyError: fewer than two, or there is none of such a name.
-        LedgerError: the ledger cannot be opened or read.
-    """
-    from tuner.results import comparison
-
-    if len(names) < 2:
-        raise StudyError(f"compare: expected two studies or more, got {', '.join(names) or 'none'}.")
-    return comparison.compare([Study.open(name, database).facts for name in names])
-
-
-def _unknown(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    if not names:
-        return f"study {name}: there is no study here yet; `tuner run FILE` begins one."
-    hint = f"did you mean {near[0]}?" if near else f"the studies here are {', '.join(names)}."
-    return f"study {name}: there is none of that name; {hint}"

@@ -83,7 +83,7 @@ class Freed:
 
 
 def prune_files(dry_run: bool = False, everything: bool = False, database: str | None = None) -> list[Freed]:
-    """Remove checkpoints and prepared data of finished studies.
+    """Remove checkpoints, prepared data and the files made for MLflow of finished studies.
 
     Each finished study's best checkpoint stays, which saves an export a training; files of studies that run or were
     stopped stay as well, and so does all that the tuner did not write.
@@ -111,13 +111,15 @@ def _unneeded(ledger: Ledger, everything: bool) -> Iterator[tuple[str, list[Path
     for record in finished:
         kept = set() if everything else _best_checkpoints(ledger, record)
         states = [file for file in _files(FOLDER / "checkpoints" / record.key, "*") if file.name not in kept]
+        states += _below(FOLDER / "answers" / record.key)
         prepared = _prepared(record)
         yield record.name, states + ([] if prepared in needed else _with_notes(prepared))
         needed.add(prepared)
     if everything:
         known = {record.key for record in records}
         strangers = [folder for folder in _folders(FOLDER / "checkpoints") if folder.name not in known]
-        yield "of no study here", [file for folder in strangers for file in _files(folder, "*")]
+        strangers += [folder for folder in _folders(FOLDER / "answers") if folder.name not in known]
+        yield "of no study here", [file for folder in strangers for file in _below(folder)]
 
 
 def _prepared(record: StudyRecord) -> Path:
@@ -147,7 +149,16 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     """The files in a folder; links, and what a linked folder holds, are not ours to remove."""
     if folder.is_symlink():
         return []
-    return [path for path in sorted(folder.glob(pattern)) if path.is_file() and not path.is_symlink()]
+    return [path for path in sorted(folder.glob(pattern)) if _is_ours(path)]
+
+
+def _below(folder: Path) -> list[Path]:
+    """The files in a folder and in those below it; likewise."""
+    return [] if folder.is_symlink() else [file for file in sorted(folder.rglob("*")) if _is_ours(file)]
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _freed(owner: str, files: Sequence[Path], dry_run: bool) -> Freed:
@@ -158,7 +169,10 @@ def _freed(owner: str, files: Sequence[Path], dry_run: bool) -> Freed:
 
 
 def _remove(files: Iterable[Path]) -> None:
+    """And the folders of a study that are empty then."""
     for file in files:
         file.unlink(missing_ok=True)
-        if file.parent.parent == FOLDER / "checkpoints" and not any(file.parent.iterdir()):
-            file.parent.rmdir()
+        for folder in file.parents:
+            if not folder.is_relative_to(FOLDER) or folder.parent == FOLDER or any(folder.iterdir()):
+                break
+            folder.rmdir()

@@ -21,7 +21,7 @@ from studies import tiny
 
 import tuner
 from tuner.launch import Progress
-from tuner.study import sync
+from tuner.publishing import sync
 from tuner.tracking.content import milliseconds
 from tuner.tracking.dashboard import serve
 

@@ -61,7 +61,7 @@ def test_nothing_is_recorded_without_its_outbox_rows(
 
 
 def test_rows_wait_in_the_order_in_which_things_were_recorded(ledger: Ledger, study: StudyRecord, make: Make) -> None:
-    """Each thing that is recorded leaves one row, and `limit` takes the oldest."""
+    """Each thing that is recorded leaves one row, a summary another for its files, and `limit` takes the oldest."""
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.5, 0.4])))
     ledger.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.4, 2, 2, "pruned")])
     ledger.record_summary(study.id, {})
@@ -73,6 +73,7 @@ def test_rows_wait_in_the_order_in_which_things_were_recorded(ledger: Ledger, st
         ("curve", 1, 0, 2),
         ("end", 1, None, None),
         ("summary", None, None, None),
+        ("answer", None, None, None),
     ]
     assert ledger.waiting(study.id, 3) == rows[:3]
     assert ledger.waiting_count(study.id) == ledger.waiting_count() == len(rows)
@@ -126,6 +127,7 @@ def test_publishing_anew_lets_all_that_is_recorded_wait(ledger: Ledger, study: S
         ("curve", 1, 0, 2),
         ("end", 1, None, None),
         ("summary", None, None, None),
+        ("answer", None, None, None),
     ]
     assert ledger.aside(study.id) == []
     assert (ledger.run_ids(study.id, [None, 0]), ledger.tracking_store(study.id)) == ({}, "http://elsewhere")

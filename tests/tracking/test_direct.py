@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answers import made_up_answer, view_state
 
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
@@ -23,7 +24,7 @@ from tuner.tracking.store import sqlite_path
 STAMPED = {("experiments", "creation_time"), ("experiments", "last_update_time")}
 WRITTEN = {
     *("experiments", "runs", "tags", "params", "metrics", "latest_metrics"),
-    *("datasets", "inputs", "input_tags"),
+    *("datasets", "inputs", "input_tags", "experiment_tags"),
 }
 
 
@@ -46,6 +47,8 @@ def contents(uri: str) -> dict[str, list[dict[str, Any]]]:
         def shown(value: Any) -> Any:
             if not isinstance(value, str):
                 return value
+            if value.startswith('{"name"'):
+                value = view_state(value)
             for identifier, name in names.items():
                 value = value.replace(identifier, name)
             return value.replace(folder, "FOLDER")
@@ -60,9 +63,16 @@ def contents(uri: str) -> dict[str, list[dict[str, Any]]]:
         }
 
 
-def files(uri: str) -> set[tuple[str, str]]:
+def files(uri: str) -> set[tuple[str, bytes]]:
     folder = (sqlite_path(uri) or Path()).parent / "mlartifacts"
-    return {(path.name, path.read_text()) for path in folder.rglob("*") if path.is_file()}
+    return {(path.name, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def answer(tmp_path: Path) -> Callable[[StudyRecord], Path]:
+    """Files of two runs, one of them no text."""
+    folder = made_up_answer(tmp_path / "answer")
+    return lambda _: folder
 
 
 def through_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,10 +93,12 @@ def test_the_rows_are_those_that_mlflows_client_writes(
     make_store: Callable[[str], str],
     ledger: Ledger,
     story: Any,
+    answer: Callable[[StudyRecord], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One study with a NaN, a best trial and artifacts, brought to two stores: after each step all rows of all tables
-    are equal, keys and times included. The store that was written to last is gone on with, the other gone through anew.
+    """One study with a NaN, a best trial, a saved view, artifacts and files, brought to two stores: after each step all
+    rows of all tables are equal, keys and times included. The store that was written to last is gone on with, the other
+    gone through anew.
     """
     stores = {name: make_store(name) for name in ("ours", "theirs")}
 
@@ -95,7 +107,7 @@ def test_the_rows_are_those_that_mlflows_client_writes(
             if name == "theirs":
                 through_the_client(patch)
             assert direct.is_known(stores[name]) == (name == "ours")
-            assert publish_once(ledger, study.id, stores[name]).waiting == 0
+            assert publish_once(ledger, study.id, stores[name], answer=answer).waiting == 0
 
     study = story.begin(ledger, "study")
     for name in begun:

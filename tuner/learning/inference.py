@@ -47,6 +47,11 @@ class Network:
         self._model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self._model.eval()
 
+    @property
+    def module(self) -> Autoencoder:
+        """The plain module, evaluating."""
+        return self._model
+
     def encode(self, rows: Rows) -> Rows:
         """(N, F) to codes (N, C)."""
         return self._in_parts(self._model.encoder, rows)

@@ -50,3 +50,22 @@ class RawModel(nn.Module):
         losses = self.model.losses(narrow).double().mean(1)
         scores = torch.where(torch.isnan(losses), torch.inf, losses)
         return self.model.encoder(narrow), self.model.reconstruct(narrow).double() * self.scale + self.offset, scores
+
+
+class RawReconstruction(nn.Module):
+    """Of a `RawModel` the reconstructions alone, in whatever shape rows have.
+
+    Args:
+        model: what is asked.
+
+    Shapes: rows (N, *shape) of any real type, reconstructions (N, *shape) float64.
+    """
+
+    def __init__(self, model: RawModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(N, *shape) to (N, *shape)."""
+        rebuilt: Tensor = self.model(rows.double().flatten(1))[1]
+        return rebuilt.reshape(rows.shape)

@@ -224,7 +224,7 @@ class Ledger(Outbox):
         values = {"summary": json.dumps(dict(summary)), "summary_at": time.time()}
         with self.changing(study_id, "run") as connection:
             _update_study(connection, study_id, values, self.where)
-            outbox.add(connection, study_id, [outbox.row("summary")])
+            outbox.add(connection, study_id, [outbox.row("summary"), outbox.row("answer")])
 
     def summary(self, study_id: int) -> dict[str, Any] | None:
         """What came of the study, once that is recorded."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, literal, null, select, 
 from tuner.ledger.database import Database
 from tuner.ledger.leases import Leases
 from tuner.ledger.records import OutboxKind, OutboxRow
-from tuner.ledger.schema import THE_STUDY, measurement, outbox, run, study, trial
+from tuner.ledger.schema import THE_STUDY, THE_VIEW, measurement, outbox, run, study, trial
 from tuner.spec.work import TrialState
 
 _MOST_IDS = 10_000
@@ -98,6 +98,14 @@ class Outbox(Leases):
             if rows:
                 connection.execute(insert(run), rows)
 
+    def view_key(self, study_id: int) -> str | None:
+        """What MLflow's saved view of the study is opened by; None where there is none."""
+        return self.run_id(study_id, THE_VIEW)
+
+    def set_view_key(self, study_id: int, key: str) -> None:
+        """Remember that MLflow has a saved view of the study."""
+        self.set_run_id(study_id, THE_VIEW, key)
+
     def experiment_id(self, study_id: int) -> str | None:
         """MLflow's experiment."""
         with self._database.reading() as connection:
@@ -143,7 +151,10 @@ def _everything(study_id: int) -> list[Any]:
         select(trial.c.study_id, literal("end"), trial.c.number, *nothing).where(
             of_trial, trial.c.state != TrialState.RUNNING.value
         ),
-        select(study.c.id, literal("summary"), null(), *nothing).where(of_study, study.c.summary.is_not(None)),
+        *(
+            select(study.c.id, literal(kind), null(), *nothing).where(of_study, study.c.summary.is_not(None))
+            for kind in ("summary", "answer")
+        ),
     ]
 
 

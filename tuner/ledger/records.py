@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
 StudyState = Literal["running", "stopped", "finished"]
-OutboxKind = Literal["study", "trial", "curve", "end", "summary"]
+OutboxKind = Literal["study", "trial", "curve", "end", "summary", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +149,8 @@ class OutboxRow:
 
     Attributes:
         id: grows with every row, never used twice.
-        kind: study, trial, curve, end or summary.
-        trial: the trial; None for study and summary.
+        kind: study, trial, curve, end, summary or answer (the files that are made once there is a summary).
+        trial: the trial; None for study, summary and answer.
         first: of a curve, epochs before its first.
         last: of a curve, its last epoch.
         reason: why MLflow will never take it; None while it waits.
@@ -176,3 +177,12 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """The complete trial with the lowest value, the first of equals."""
     complete = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
     return min(complete, key=lambda t: (t.value, t.number), default=None)
+
+
+def unknown_study(name: str, names: Sequence[str]) -> str:
+    """What is said where a study of that name is not among these."""
+    near = difflib.get_close_matches(name, names, 1)
+    if not names:
+        return f"study {name}: there is no study here yet; `tuner run FILE` begins one."
+    hint = f"did you mean {near[0]}?" if near else f"the studies here are {', '.join(names)}."
+    return f"study {name}: there is none of that name; {hint}"

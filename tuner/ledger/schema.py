@@ -9,7 +9,7 @@
       ├── tuner_segment     what was trained together, how long, by whom
       ├── tuner_event       timeouts, stops, changed budgets
       ├── tuner_outbox      what MLflow does not show yet; a row goes when it is published
-      ├── tuner_run         MLflow's run of a trial, or of the study (trial -1)
+      ├── tuner_run         MLflow's run of a trial, or of the study (trial -1); the key of its saved view (trial -2)
       └── tuner_lease       who runs the study, who publishes it, and a number that grows with every owner
 
 Every name starts with `tuner_`, so that a Postgres database may be shared. Times are Unix seconds.
@@ -37,6 +37,7 @@ from sqlalchemy.types import TypeDecorator
 SCHEMA_VERSION = 3
 THE_STUDY = -1
 FINAL_COHORT = -1
+THE_VIEW = -2
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from tuner.errors import DataError, ExportError
 from tuner.results.card import DENSITY
 from tuner.results.engines import TorchEngine
 from tuner.results.exported import AGAIN, Exported, read_export
+
+if TYPE_CHECKING:
+    from tuner.learning.raw import RawReconstruction
 
 
 class ExportedModel:
@@ -108,6 +111,13 @@ class ExportedModel:
         for codes in self._density.samples(count, seed):
             scaled = self._engine.network.decode(codes)
             yield self._preprocessor.inverse(scaled.clip(0, 1) if self._preprocessor.scaling == "minmax" else scaled)
+
+    def module(self) -> RawReconstruction:
+        """The model with its scaling as one torch module: raw rows (N, *shape) to their reconstructions."""
+        from tuner.learning.raw import RawReconstruction  # noqa: PLC0415 - (torch, 0.8 s)
+
+        fitted = self._preprocessor
+        return RawReconstruction(self._engine.network.raw(fitted.offset, fitted.scale, fitted.clip))
 
     def _rows(self, rows: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
         raw = self._preprocessor.rows(rows)

@@ -39,6 +39,23 @@ class Trained:
     device: str
 
 
+def prepared_again(study: StudyRecord, folder: Path) -> Prepared:
+    """A study's data, as it was when the study began.
+
+    Args:
+        study: the study's record.
+        folder: where prepared data stands.
+
+    Raises:
+        StudyError: it has changed.
+        DataError: it cannot be used any more.
+    """
+    prepared = prepare(study.spec, Path(study.source).parent, folder)
+    if prepared.fingerprint != study.fingerprint:
+        raise StudyError(f"study {study.name}: the data in {study.spec.data.source} has changed since the study began.")
+    return prepared
+
+
 def trained(
     study: StudyRecord, spec: StudySpec, folder: Path, record: TrialRecord, checkpoint: Checkpoint | None
 ) -> Trained:
@@ -56,9 +73,7 @@ def trained(
         DataError: the data is needed again and is gone.
         DeviceError: the device that it is to be trained on is not there.
     """
-    prepared = prepare(spec, Path(study.source).parent, folder)
-    if prepared.fingerprint != study.fingerprint:
-        raise StudyError(f"study {study.name}: the data in {spec.data.source} has changed since the study began.")
+    prepared = prepared_again(study, folder)
     counts = prepared.train, prepared.validation, prepared.test
     rows = open_rows(prepared.path, prepared.sha256, counts)
     device = resolve(spec.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import final
 
 from mlflow import MlflowClient
@@ -59,6 +60,10 @@ class ClientExperiments:
     def runs(self, experiment_id: str) -> ClientRuns:
         """The runs of that experiment."""
         return ClientRuns(self._client, experiment_id)
+
+    def set_tag(self, experiment_id: str, name: str, value: str) -> None:
+        """Set a tag of that experiment."""
+        self._client.set_experiment_tag(experiment_id, name, value)
 
     @staticmethod
     def _active(experiment: Experiment) -> str:
@@ -128,6 +133,10 @@ class ClientRuns:
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Keep a text as an artifact."""
         self._client.log_text(run_id, text, file)
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Keep all that lies in a folder as artifacts, under their own names."""
+        self._client.log_artifacts(run_id, str(folder))
 
     def set_status(self, run_id: str, status: str, ended_at: int) -> None:
         """Let a run stand at `status`, ended at that time unless it goes on."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import getpass
 import json
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import PurePath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, Final
 
-from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.ledger.records import Event, StudyRecord, TrialRecord
 from tuner.ledger.table import MEASURE
+from tuner.spec.architecture import Architecture
 from tuner.spec.final import index_of, is_final, name_of, trial_of
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking.entries import Dataset, Metric
@@ -27,6 +28,9 @@ END_STATUS: Final = {
 }
 STUDY_STATUS: Final = {"running": "RUNNING", "stopped": "KILLED", "finished": "FINISHED"}
 
+IMAGE_KEY: Final = "reconstructions"
+WORST_KEY: Final = "worst_rows"
+_SYSTEM: Final = ("device", "step", "workers", "cores", "memory", "features")
 _DIGEST_LENGTH = 36
 _TAG_LENGTH = 5000
 
@@ -46,8 +50,18 @@ def run_name(study: StudyRecord, number: int | None) -> str:
     return study.name if number is None else name_of(number)
 
 
-def study_tags(study: StudyRecord) -> dict[str, str]:
-    """Everything about a study that may change when it is continued: MLflow's parameters cannot."""
+def last_run(events: Sequence[Event]) -> dict[str, Any]:
+    """Where the study was last trained, and on how many features; empty for one that was only written down."""
+    return next((event.body for event in reversed(events) if event.kind == "run"), {})
+
+
+def study_tags(study: StudyRecord, run: Mapping[str, Any]) -> dict[str, str]:
+    """Everything about a study that may change when it is continued: MLflow's parameters cannot.
+
+    Args:
+        study: as it is now.
+        run: from `last_run`.
+    """
     spec = json.loads(study.spec_json)
     declared = {f"tuner.{name}": _text(value) for name, value in spec.get("search", {}).items() if value is not None}
     return _cut(
@@ -55,6 +69,7 @@ def study_tags(study: StudyRecord) -> dict[str, str]:
             **_common_tags(study),
             **declared,
             **{f"tuner.version.{name}": version for name, version in study.versions.items()},
+            **{f"tuner.{name}": _text(run[name]) for name in _SYSTEM if name in run},
             "tuner.key": key(study, None),
             "tuner.state": study.state,
             "tuner.loss": _text(spec.get("loss", "")),
@@ -101,8 +116,8 @@ def epoch_metrics(curve: Curve, first: int, last: int) -> Iterator[Metric]:
         yield Metric("val_loss", _shown(curve.val_loss[epoch]), at, epoch + 1)
 
 
-def end_metrics(record: TrialRecord) -> list[Metric]:
-    """What a trial came to; its objective is left out where no epoch was finite.
+def end_metrics(record: TrialRecord, features: int | None) -> list[Metric]:
+    """What a trial came to; no objective where no epoch was finite, no size where the data's is unknown.
 
     What a run of the final stage came to has another name: sorted by `objective`, the search's trials stay among
     themselves.
@@ -111,6 +126,7 @@ def end_metrics(record: TrialRecord) -> list[Metric]:
         "final_loss" if is_final(record.number) else "objective": record.value,
         "best_epoch": record.best_epoch,
         "epochs": record.epochs,
+        "n_params": None if features is None else Architecture.of(features, record.point).parameters,
         # MLflow's axes are linear.
         "log10_learning_rate": math.log10(record.point.learning_rate),
         **{f"{MEASURE}{name}": value for name, value in record.measures.items()},
@@ -144,6 +160,13 @@ def summary_tags(summary: Mapping[str, Any]) -> dict[str, str]:
     said = {"final.winner": _text(final["winner"]), "final.sentence": final["sentence"]} if final else {}
     uses = {"tuner.test_uses": str(summary["test_uses"])} if "test_uses" in summary else {}
     return _cut({"best.trial": str(best["number"]), **chosen, **said, **uses})
+
+
+def file_tags(folder: Path) -> dict[str, str]:
+    """What MLflow's page looks for beside files as `log_image` and `log_table` leave them."""
+    images = {"mlflow.loggedImages": "True"} if (folder / "images").is_dir() else {}
+    tables = [{"path": path.name, "type": "table"} for path in sorted(folder.glob("*.json"))]
+    return images | ({"mlflow.loggedArtifacts": json.dumps(tables)} if tables else {})
 
 
 def dataset(study: StudyRecord) -> Dataset:

@@ -8,13 +8,14 @@ schema is of the very revision that this was written for. For any other the clie
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import final
+from typing import Any, final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -114,6 +115,15 @@ class DirectExperiments:
     def runs(self, experiment_id: str) -> DirectRuns:
         """The runs of that experiment."""
         return DirectRuns(self._path, self._uri, int(experiment_id))
+
+    def set_tag(self, experiment_id: str, name: str, value: str) -> None:
+        """Set a tag of that experiment."""
+        with _connected(self._path) as connection:
+            connection.execute(
+                "INSERT INTO experiment_tags (key, value, experiment_id) VALUES (?, ?, ?)"
+                " ON CONFLICT (key, experiment_id) DO UPDATE SET value = excluded.value",
+                (name, value, int(experiment_id)),
+            )
 
 
 def _active(found: tuple[int, str, str]) -> str:
@@ -277,15 +287,31 @@ class DirectRuns:
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Keep a text as an artifact; where the experiment's are not files, MLflow's client brings it there."""
-        place = urlsplit(self._artifact_uri(run_id))
-        if place.scheme not in {"", "file"}:
-            from mlflow import MlflowClient  # noqa: PLC0415  (1.3 s)
-
-            MlflowClient(self._uri).log_text(run_id, text, file)
+        folder = self._folder(run_id)
+        if folder is None:
+            self._client().log_text(run_id, text, file)
             return
-        path = Path(url2pathname(place.path)) / file
+        path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Keep all that lies in a folder as artifacts, under their own names; likewise."""
+        place = self._folder(run_id)
+        if place is None:
+            self._client().log_artifacts(run_id, str(folder))
+        else:
+            shutil.copytree(folder, place, copy_function=shutil.copyfile, dirs_exist_ok=True)
+
+    def _folder(self, run_id: str) -> Path | None:
+        """Where a run's artifacts lie; None where they are no files."""
+        place = urlsplit(self._artifact_uri(run_id))
+        return Path(url2pathname(place.path)) if place.scheme in {"", "file"} else None
+
+    def _client(self) -> Any:
+        from mlflow import MlflowClient  # noqa: PLC0415  (1.3 s)
+
+        return MlflowClient(self._uri)
 
     def set_status(self, run_id: str, status: str, ended_at: int) -> None:
         """Let a run stand at `status`, ended at that time unless it goes on."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from tuner.ledger.records import StudyRecord
 
 KEY = "tuner.key"
 
@@ -58,6 +61,9 @@ class Runs(Protocol):
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Keep a text as an artifact."""
 
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Keep all that lies in a folder as artifacts, under their own names; what has such a name is replaced."""
+
     def set_status(self, run_id: str, status: str, ended_at: int) -> None:
         """Let a run stand at `status`, ended at that time unless it goes on."""
 
@@ -73,6 +79,16 @@ class Experiments(Protocol):
 
     def runs(self, experiment_id: str) -> Runs:
         """The runs of that experiment."""
+
+    def set_tag(self, experiment_id: str, name: str, value: str) -> None:
+        """Set a tag of that experiment, in a transaction of its own."""
+
+
+Answer = Callable[[StudyRecord], Path | None]  # a folder: `study/` of the study's run, `trial-N/` of a trial's
+
+
+def without_files(_: StudyRecord) -> None:
+    """An answer of which there is nothing to look at."""
 
 
 def pieces(metrics: Sequence[Metric], size: int) -> Iterator[Sequence[Metric]]:

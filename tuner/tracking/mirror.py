@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import final
 
 from tuner.ledger.ledger import Ledger
@@ -15,8 +16,9 @@ from tuner.spec.canonical import to_yaml
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking import content
 from tuner.tracking.direct import DirectExperiments, is_known
-from tuner.tracking.entries import Experiments, Metric, is_rejection
+from tuner.tracking.entries import Answer, Experiments, Metric, is_rejection, without_files
 from tuner.tracking.store import absolute, analyze, artifact_root, reason
+from tuner.tracking.view import saved_view, view_key
 
 BEST_TAG = "best"  # of the search's trials
 WINNER_TAG = "tuner.winner"  # the run that is exported and was scored on the test split
@@ -34,13 +36,15 @@ class Outcome:
 class Mirror:
     """A study's runs in one MLflow."""
 
-    def __init__(self, ledger: Ledger, study: StudyRecord, uri: str) -> None:
+    def __init__(self, ledger: Ledger, study: StudyRecord, uri: str, answer: Answer = without_files) -> None:
         self._ledger = ledger
         self._study = study
         self._uri = uri
-        experiments = _experiments(absolute(uri))
-        experiment_id, self._parent = self._parent_run(experiments)
-        self._runs = experiments.runs(experiment_id)
+        self._answer = answer
+        self._last_run = content.last_run(ledger.events(study.id))
+        self._experiments = _experiments(absolute(uri))
+        self._experiment_id, self._parent = self._parent_run()
+        self._runs = self._experiments.runs(self._experiment_id)
         self._fresh: dict[int | None, str] = {}
         begun = [event.body["points"] for event in ledger.events(study.id) if event.kind == "warm_start"]
         self._warm = sum(map(len, begun))  # the first trials: their points came from elsewhere
@@ -53,8 +57,14 @@ class Mirror:
         outcome = Outcome()
         groups = _by_trial(rows)
         of_study = groups.pop(None, [])
+        answers = [row for row in of_study if row.kind == "answer"]
+        of_study = [row for row in of_study if row.kind != "answer"]
+        if any(row.kind == "study" for row in of_study):
+            self._install_view()
         try:
             self._publish_all(groups, of_study, outcome, stop)
+            if answers and not stop():
+                self._publish_answer(answers, outcome)
         finally:
             self._ledger.set_run_ids(self._study.id, self._fresh)
             self._ledger.mark_published(outcome.published)
@@ -115,7 +125,7 @@ class Mirror:
         run_id = trial.run_id or self._trial_run(record)
         params = None if trial.run_id else content.params(record)
         tags = content.end_tags(record) if trial.ended else None
-        self._runs.log(run_id, trial.metrics(), params, tags)
+        self._runs.log(run_id, trial.metrics(self._last_run.get("features")), params, tags)
         if trial.ended:
             ended_at = content.milliseconds(record.ended_at or record.asked_at)
             self._runs.set_status(run_id, content.END_STATUS[record.state], ended_at)
@@ -134,7 +144,7 @@ class Mirror:
         kinds = {row.kind for row in rows}
         if "study" in kinds:
             spec = self._study.spec
-            self._runs.log(self._parent, tags=content.study_tags(self._study))
+            self._runs.log(self._parent, tags=content.study_tags(self._study, self._last_run))
             self._runs.log_dataset(self._parent, content.dataset(self._study))
             self._runs.log_text(self._parent, to_yaml(spec), "config.yaml")
         if "summary" in kinds:
@@ -150,26 +160,65 @@ class Mirror:
         self._mark(BEST_TAG, (summary.get("best") or {}).get("number"))
         self._mark(WINNER_TAG, ((summary.get("scored") or {}).get("runs") or [None])[0])
 
+    def _publish_answer(self, rows: Sequence[OutboxRow], outcome: Outcome) -> None:
+        """Files that are made now, or were before; where they cannot be made, that is the reason to go on without."""
+        try:
+            folder = self._answer(self._study)
+        except OSError:
+            raise  # there may be room or rights another time
+        except Exception as error:
+            outcome.rejected |= dict.fromkeys((row.id for row in rows), str(error) or type(error).__name__)
+            return
+        done = Outcome()
+        with self._runs.transaction():
+            self._attempt(rows, done, partial(self._log_answer, folder))
+        outcome.published += done.published  # the transaction's end may fail as well
+        outcome.rejected |= done.rejected
+
+    def _log_answer(self, folder: Path | None) -> None:
+        for part in sorted(folder.iterdir()) if folder else ():
+            run_id = self._run_of(part.name)
+            if run_id is not None and part.is_dir():
+                self._runs.log_files(run_id, part)
+                self._runs.log(run_id, tags=content.file_tags(part))
+
+    def _run_of(self, owner: str) -> str | None:
+        """The run that `study` or `trial-N` names."""
+        if owner == "study":
+            return self._parent
+        number = int(owner.rpartition("-")[2])
+        return self._fresh.get(number) or self._ledger.run_id(self._study.id, number)
+
     def _mark(self, tag: str, number: int | None) -> None:
         """A study that went on may have a new best trial, and another winner."""
-        best = None if number is None else self._fresh.get(number) or self._ledger.run_id(self._study.id, number)
+        best = None if number is None else self._run_of(f"trial-{number}")
         for run_id in self._runs.tagged(self._parent, tag, "true"):
             if run_id != best:
                 self._runs.log(run_id, tags={tag: "false"})
         if best is not None:
             self._runs.log(best, tags={tag: "true"})
 
-    def _parent_run(self, experiments: Experiments) -> tuple[str, str]:
+    def _install_view(self) -> None:
+        """Arrange MLflow's charts for this study: worth an attempt, and never a failure."""
+        try:
+            name, value = saved_view(self._study, self._parent, bool(self._last_run.get("images")))
+            self._experiments.set_tag(self._experiment_id, name, value)
+        except Exception:  # what MLflow's stores and transports raise; if it is gone, the rows that follow will say so
+            return
+        if self._ledger.view_key(self._study.id) is None:
+            self._ledger.set_view_key(self._study.id, view_key(self._study))
+
+    def _parent_run(self) -> tuple[str, str]:
         """The ids of the study's experiment and run, which are remembered or found or made.
 
         What is remembered is asked for: where MLflow's store was removed, everything must be published anew.
         """
-        known = self._ledger.run_id(self._study.id, None)
+        experiments, known = self._experiments, self._ledger.run_id(self._study.id, None)
         if known is not None:
             return experiments.of_run(known), known
         experiment_id = experiments.ensure(self._study.name, artifact_root(self._uri))
         started_at = content.milliseconds(self._study.created_at)
-        tags = content.study_tags(self._study)
+        tags = content.study_tags(self._study, self._last_run)
         run_id = experiments.runs(experiment_id).ensure(content.run_name(self._study, None), tags, started_at)
         self._ledger.set_experiment_id(self._study.id, experiment_id)
         self._ledger.set_run_id(self._study.id, None, run_id)
@@ -190,7 +239,7 @@ class _Trial:
         """Its end is among what is to be shown."""
         return self.record.state is not TrialState.RUNNING and any(row.kind == "end" for row in self.rows)
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self, features: int | None) -> list[Metric]:
         """The losses of its waiting epochs, and what it came to."""
         losses = [
             metric
@@ -198,7 +247,7 @@ class _Trial:
             if self.curve and row.first is not None and row.last is not None
             for metric in content.epoch_metrics(self.curve, row.first, row.last)
         ]
-        return losses + (content.end_metrics(self.record) if self.ended else [])
+        return losses + (content.end_metrics(self.record, features) if self.ended else [])
 
 
 def _experiments(uri: str) -> Experiments:

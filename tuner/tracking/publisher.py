@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from tuner.errors import TrackingError, TunerError
-from tuner.tracking.entries import is_gone
+from tuner.tracking.entries import Answer, is_gone, without_files
 from tuner.tracking.store import ensure_store, identity, quieten, sentence
 
 if TYPE_CHECKING:
@@ -33,8 +33,14 @@ class Published:
     aside: int
 
 
-def publish_once(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool] = lambda: False) -> Published:
-    """Publish all that waits, once, until `stop` says so.
+def publish_once(
+    ledger: Ledger,
+    study_id: int,
+    uri: str,
+    stop: Callable[[], bool] = lambda: False,
+    answer: Answer = without_files,
+) -> Published:
+    """Publish all that waits, once, until `stop` says so; `answer` gives the files of the study's answer.
 
     Where the ledger's memory is of another MLflow, or of one whose store was removed, the whole study is published
     anew: every run is found by its key if it is there.
@@ -49,7 +55,7 @@ def publish_once(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], boo
     with ledger.lease(study_id, "publish"):
         _remember_store(ledger, study_id, identity(uri))
         try:
-            count = _drain_anew_if_gone(ledger, study_id, uri, stop)
+            count = _drain_anew_if_gone(ledger, study_id, uri, stop, answer)
         except TunerError:
             raise
         except Exception as error:  # MLflow lets through what its stores and transports raise.
@@ -57,14 +63,14 @@ def publish_once(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], boo
         return Published(count, ledger.waiting_count(study_id), len(ledger.aside(study_id)))
 
 
-def _drain_anew_if_gone(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool]) -> int:
+def _drain_anew_if_gone(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool], answer: Answer) -> int:
     try:
-        return _drain(ledger, study_id, uri, stop)
+        return _drain(ledger, study_id, uri, stop, answer)
     except Exception as error:
         if not is_gone(error):
             raise
         ledger.publish_anew(study_id, identity(uri))
-        return _drain(ledger, study_id, uri, stop)
+        return _drain(ledger, study_id, uri, stop, answer)
 
 
 def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:
@@ -75,12 +81,12 @@ def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:
         ledger.publish_anew(study_id, store)
 
 
-def _drain(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool]) -> int:
+def _drain(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool], answer: Answer) -> int:
     from tuner.tracking.mirror import Mirror  # noqa: PLC0415
 
     count = 0
     while not stop() and (rows := ledger.waiting(study_id, _ROWS_AT_A_TIME)):
-        mirror = Mirror(ledger, ledger.study_by_id(study_id), uri)
+        mirror = Mirror(ledger, ledger.study_by_id(study_id), uri, answer)
         count += len(mirror.publish(rows, stop).published)
     return count
 
@@ -89,8 +95,9 @@ def _drain(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool]) ->
 class Publisher:
     """A background thread that publishes one study's outbox; its methods never wait for MLflow nor raise for it."""
 
-    def __init__(self, ledger: Ledger, study_id: int, uri: str) -> None:
+    def __init__(self, ledger: Ledger, study_id: int, uri: str, answer: Answer = without_files) -> None:
         self._ledger = ledger
+        self._answer = answer
         self._study_id = study_id
         self._uri = uri
         self._news = threading.Event()
@@ -134,7 +141,7 @@ class Publisher:
 
     def _attempt(self) -> None:
         try:
-            publish_once(self._ledger, self._study_id, self._uri, self._abandoned.is_set)
+            publish_once(self._ledger, self._study_id, self._uri, self._abandoned.is_set, self._answer)
         except Exception as error:
             self._failures += 1
             self.error = str(error) if isinstance(error, TunerError) else sentence(self._uri, error)

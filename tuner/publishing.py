@@ -1,0 +1,75 @@
+"""What waits in the ledger, brought to MLflow: at any time, from any process, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tuner.errors import StudyError, TrackingError
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import StudyRecord, unknown_study
+from tuner.places import FOLDER, database_url
+from tuner.spec.final import words_of
+from tuner.tracking.store import tracking_uri
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What `sync` did for one study.
+
+    Attributes:
+        name: the study.
+        published: records that MLflow took now.
+        waiting: records that wait still.
+        aside: records that MLflow will never take, each with the reason.
+        error: why records wait; None where none does.
+    """
+
+    name: str
+    published: int
+    waiting: int
+    aside: tuple[str, ...]
+    error: str | None
+
+
+def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
+    """Bring what waits to MLflow: of one study, or of all.
+
+    What somebody else is publishing at this moment is left to them.
+
+    Raises:
+        StudyError: there is no study of that name.
+        LedgerError: the ledger cannot be opened or read.
+    """
+    ledger = Ledger.open(database_url(database))
+    try:
+        known = ledger.studies()
+        if name is not None and name not in [record.name for record in known]:
+            raise StudyError(unknown_study(name, [record.name for record in known]))
+        return [_sync(ledger, record) for record in known if name in (None, record.name)]
+    finally:
+        ledger.close()
+
+
+def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
+    from tuner.learning.device import resolve
+    from tuner.results.answer import answer_files
+    from tuner.results.trained import prepared_again
+    from tuner.tracking.publisher import publish_once
+
+    def answer(study: StudyRecord) -> Path:
+        again = partial(prepared_again, study, FOLDER)
+        return answer_files(ledger, study, FOLDER / "answers", resolve(study.spec.device), again)
+
+    before, known, error = ledger.waiting_count(record.id), len(ledger.aside(record.id)), None
+    try:
+        if before:
+            publish_once(ledger, record.id, tracking_uri(), answer=answer)
+    except (TrackingError, StudyError) as problem:
+        error = str(problem)
+    waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)
+    reasons = tuple(
+        f"{row.kind}{'' if row.trial is None else f' of {words_of(row.trial)}'}: {row.reason}" for row in aside
+    )
+    return Synced(record.name, max(0, before - waiting - len(aside) + known), waiting, reasons, error)
