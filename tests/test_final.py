@@ -26,6 +26,7 @@ from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
+from tuner.progress import line
 from tuner.spec.final import final_run, index_of, is_final, trial_of
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.work import Trial, TrialState, derive_seed
@@ -375,7 +376,7 @@ def test_the_progress_line_says_how_far_the_confirming_is() -> None:
     """Runs that are done, of all."""
     counts = {TrialState.COMPLETE: 8}
     progress = Progress("tiny", 8, counts, 0.25, 100.0, 3.0, 0, "confirming", (4, 15))
-    assert display.line(progress) == "tiny: 8/8 trials · confirming 4/15 runs · best 0.25 · 0:03 left · 100 epochs/s"
+    assert line(progress) == "tiny: 8/8 trials · confirming 4/15 runs · best 0.25 · 0:03 left · 100 epochs/s"
 
 
 def test_the_answer_on_postgres_is_the_same(

@@ -1,22 +1,17 @@
-"""The command line: a thin door. It parses, calls, prints, and turns every failure into one sentence and an exit code.
-
-Exit codes: 0 done; 1 failed; 2 the input is wrong; 130 stopped by Ctrl-C; 143 by SIGTERM; 70 a mistake of ours.
-"""
+"""The command line: a thin door. It parses, calls and prints."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import sys
 import threading
-import traceback
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from tuner import exits
 
 if TYPE_CHECKING:
     from tuner.study import Study
@@ -38,7 +33,6 @@ Quantile = Annotated[
     float,
     typer.Option(min=0.01, max=1.0, help="Share of the validation rows that do not count as anomalies."),
 ]
-CRASH_LOG = "tuner-crash.log"
 
 
 class What(StrEnum):
@@ -50,55 +44,9 @@ class What(StrEnum):
     SAMPLE = "sample"
 
 
-class Interrupted(BaseException):
-    """A signal asked for the end."""
-
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
-
-
 def main() -> NoReturn:
     """Run the command, and end with its exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    try:
-        app()
-    except Interrupted as stop:
-        _end(stop.exit_code, "stopped.")
-    except BrokenPipeError:
-        # The reader has seen enough; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _end(0)
-    except Exception as error:
-        _fail(error)
-    _end(0)
-
-
-def _interrupt(number: int, _: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
-
-
-def _fail(error: Exception) -> NoReturn:
-    from tuner.errors import SpecError, TunerError
-
-    if os.environ.get("TUNER_DEBUG"):
-        raise error
-    if isinstance(error, TunerError):
-        many = isinstance(error, SpecError) and len(error.problems) > 1
-        count = f"\n{len(error.problems)} mistakes." if isinstance(error, SpecError) and many else ""
-        _end(error.exit_code, f"{error}{count}")
-    if isinstance(error, OSError) and error.filename is not None:
-        name, why = os.fsdecode(error.filename), error.strerror
-        _end(1, f"{name}: must be readable and writable, got: {why}. What is recorded stays.")
-    with contextlib.suppress(OSError):
-        Path(CRASH_LOG).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    _end(70, f"internal error: {type(error).__name__}: {error}. This is a mistake of the tuner; details: {CRASH_LOG}")
-
-
-def _end(code: int, message: str = "") -> NoReturn:
-    if message:
-        typer.echo(message, err=True)
-    sys.exit(code)
+    exits.run(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -129,10 +77,10 @@ def run(
     Example: tuner run search_spaces/digits.yaml --set search.trials=40
     """
     stop = threading.Event()
-    received = _stop_on_signals(stop)
-    from tuner import display, study
+    received = exits.stop_on_signals(stop)
+    from tuner import display, progress, study
 
-    with display.live() as show:
+    with progress.live() as show:
         finished = study.run(
             file, overrides=overrides or (), workers=workers, warm_start=warm_from, progress=show, stop=stop
         )
@@ -140,21 +88,6 @@ def run(
     typer.echo(display.as_json(finished) if as_json else display.ending(finished, command))
     if finished.outcome == "stopped":
         raise typer.Exit(128 + (received[0] if received else signal.SIGINT))
-
-
-def _stop_on_signals(stop: threading.Event) -> list[int]:
-    """The first Ctrl-C or SIGTERM stops cleanly, the second at once; returns the list of what was received."""
-    received: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return received
 
 
 @app.command()
@@ -244,10 +177,10 @@ def export(
 
     It can be used without the study. Example: tuner export digits best/
     """
-    from tuner import display
+    from tuner import progress
 
     study = _open(name)
-    with display.steps() as show:
+    with progress.steps() as show:
         written = study.export(folder, force, trial, quantile, show)
     typer.echo(f"{folder}: {', '.join(sorted(path.name for path in written.iterdir()))}")
     typer.echo(f'use it: import tuner; tuner.load_model("{folder}").encode(rows)')
@@ -276,11 +209,11 @@ def apply(  # noqa: PLR0913, PLR0917 - typer calls it by name
     No study is needed. A table's columns are taken by name, and others are passed over. `sample` takes no DATA.
     Example: tuner apply best/ new.csv --what score -o scores.parquet --keep id
     """
-    from tuner import display
+    from tuner import display, progress
     from tuner.results.apply import Request, apply
 
     request = Request(str(what), output, data, array, tuple(keep or ()), onnx, count, seed)
-    with display.rows() as show:
+    with progress.rows() as show:
         done = apply(folder, request, show)
     typer.echo(display.applied(done, output))
 
@@ -344,13 +277,13 @@ def train(
 
     Nothing in it may be searched. Example: tuner train best/config.yaml
     """
-    from tuner import display, single
+    from tuner import progress, single
 
-    with display.epochs() as show:
+    with progress.epochs() as show:
         model = single.train(file, overrides=overrides or (), on_epoch=show)
     typer.echo(f"validation loss {model.value!r} in epoch {model.best_epoch} of {model.epochs}")
     if output is not None:
-        with display.steps() as tell:
+        with progress.steps() as tell:
             written = model.export(output, force, quantile, tell)
         typer.echo(f"written to {written}")
 
@@ -429,7 +362,7 @@ def dashboard(
             import webbrowser
 
             webbrowser.open(url)
-        with contextlib.suppress(Interrupted):
+        with contextlib.suppress(exits.Interrupted):
             server.wait()
 
 

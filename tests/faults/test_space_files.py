@@ -18,7 +18,7 @@ import pytest
 from hypothesis import strategies as st
 from spaces import KEYS, LONG_NUMBERS, NUMBERS, STRANGE, WORDS, mutated
 
-from tuner import cli
+from tuner import cli, exits
 from tuner.errors import MOST_SHOWN, SpecError
 from tuner.search.loop import Search
 from tuner.search.rungs import cohort_size, expected_epochs, rungs
@@ -238,7 +238,7 @@ def test_the_command_line_ends_with_an_answer(
         assert "Warning" not in said
         assert said.strip()
         seen[code] += 1
-    assert not (tmp_path / cli.CRASH_LOG).exists()
+    assert not (tmp_path / exits.CRASH_LOG).exists()
     assert seen[0]
     assert seen[2]
     tell(f"{seen.total()} files: {seen[0]} times exit code 0, {seen[2]} times 2")
