@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tuner.answers import answer_of
 from tuner.data.rows import open_rows
 from tuner.driver import Driver, Tally
 from tuner.errors import LedgerError, StudyError
@@ -25,7 +26,6 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.places import FOLDER
 from tuner.results import final
-from tuner.results.answer import answer_files
 from tuner.results.conclusion import Scorer, free_final_states
 from tuner.results.front import chosen_trial, front_points
 from tuner.results.pictures import is_image
@@ -281,7 +281,7 @@ class Launch:
         return summary
 
     def _answer(self, study: StudyRecord) -> Path:
-        return answer_files(self._ledger, study, FOLDER / "answers", self._device, lambda: self._prepared)
+        return answer_of(self._ledger, study, self._device, lambda: self._prepared)
 
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally

@@ -53,14 +53,14 @@ def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
 
 
 def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
+    from tuner.answers import answer_of
     from tuner.learning.device import resolve
-    from tuner.results.answer import answer_files
     from tuner.results.trained import prepared_again
     from tuner.tracking.publisher import publish_once
 
     def answer(study: StudyRecord) -> Path:
         again = partial(prepared_again, study, FOLDER)
-        return answer_files(ledger, study, FOLDER / "answers", resolve(study.spec.device), again)
+        return answer_of(ledger, study, resolve(study.spec.device), again)
 
     before, known, error = ledger.waiting_count(record.id), len(ledger.aside(record.id)), None
     try:

@@ -237,6 +237,7 @@ class Study:
             "final": known.get("final") if self.spec.final_stage is not None else None,
             "test_uses": known.get("test_uses"),
             "front": front_rows(self.front_points) if is_front(self.spec) else None,
+            "front_pca": known.get("front_pca", {}),
             "baselines": known.get("baselines"),
             "validation_baselines": known.get("validation_baselines"),
             "seconds": known.get("seconds"),
@@ -310,13 +311,11 @@ class Study:
     @property
     def facts(self) -> dict[str, Any]:
         """All that figures are drawn from and studies are compared by, as `tuner.results.facts` lists it."""
-        from tuner.results.facts import Record, study_facts
-        from tuner.search.importance import importances
-        from tuner.search.rungs import rungs
+        from tuner.answers import facts_of
+        from tuner.results.facts import Record
 
         record = Record(self._record, self.records, self._curves, self._segments, self._events)
-        known = {"rungs": rungs(self.spec.search), "importance": importances(self.optuna_study)}
-        return study_facts(record, self.summary) | known
+        return facts_of(record, self.summary)
 
     def _examples(self) -> dict[str, Any]:
         """What the winner makes of validation rows, or why that cannot be told."""

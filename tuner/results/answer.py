@@ -5,6 +5,7 @@
         worst_rows.json       the validation rows that the best trial reconstructs worst
         feature_errors.json   a table's features, the worst first
         images/...            where rows are images: the best trial's
+        figures/...           history, importance, slices and the rest, as a report has them
       trial-N/              of a trial's run
         images/...            originals beside reconstructions, of the same rows for every trial, and of its worst rows
 
@@ -19,6 +20,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from tuner.data.prepare import Prepared
@@ -37,7 +39,12 @@ RECONSTRUCTIONS, WORST_ROWS = "reconstructions", "worst_rows"
 
 
 def answer_files(
-    ledger: Ledger, study: StudyRecord, folder: Path, device: str, prepare: Callable[[], Prepared]
+    ledger: Ledger,
+    study: StudyRecord,
+    folder: Path,
+    device: str,
+    prepare: Callable[[], Prepared],
+    figures: Callable[[], Iterator[tuple[str, bytes]]] = lambda: iter(()),
 ) -> Path:
     """The study's folder of files, made where it is not there: whole or not at all.
 
@@ -47,6 +54,7 @@ def answer_files(
         folder: where all studies' answers stand.
         device: where the winner is trained again, should its weights be gone.
         prepare: gives the data.
+        figures: more files, each with its path.
 
     Raises:
         DataError: the data cannot be used.
@@ -59,7 +67,7 @@ def answer_files(
     of_study.mkdir(parents=True, exist_ok=True)
     new = of_study / f".new-{secrets.token_hex(8)}"
     try:
-        for name, content in _files(ledger, study, prepare, device):
+        for name, content in chain(figures(), _files(ledger, study, prepare, device)):
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

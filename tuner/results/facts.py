@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tuner.ledger.records import Event, SegmentRecord, StudyRecord, TrialRecord
@@ -53,6 +53,7 @@ def study_facts(record: Record, summary: Mapping[str, Any]) -> Facts:
         "versions": dict(study.versions),
         "source": study.source,
         "declaration": to_yaml(spec),
+        "objective": list(spec.objective),
         "search": spec.search.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
         "searched": _searched(spec),
@@ -78,8 +79,10 @@ def _rank(trial: TrialRecord) -> tuple[int, int, float, int]:
 
 
 def _trial(trial: TrialRecord) -> Facts:
-    known = asdict(trial)
-    known["params"] = known.pop("point")
+    """A hyperparameter that is not in force at the trial's point is none of its."""
+    known = asdict(replace(trial, space=None))
+    del known["point"], known["space"]
+    known["params"] = {name: value for name, value in trial.shown.items() if value is not None}
     return known | {"state": str(trial.state)}
 
 
@@ -112,7 +115,12 @@ def verdict(summary: Mapping[str, Any]) -> str:
     if not found:
         return "No trial is complete yet, so there is no answer."
     mean = f", the mean over {len(found['seeds'])} seeds" if len(found["seeds"]) > 1 else ""
-    words = f"The best trial, {found['trial']}, has a validation loss of {found['value']:.4g}{mean}"
+    name = (
+        f"The knee of the front, trial {found['trial']},"
+        if summary.get("front")
+        else f"The best trial, {found['trial']},"
+    )
+    words = f"{name} has a validation loss of {found['value']:.4g}{mean}"
     loss = found["test_loss"]
     if loss is None or not baselines:
         return f"{words}; the test rows are scored once the study is finished."

@@ -73,7 +73,7 @@ def slice_of(facts: Facts, name: str) -> Html | None:
     y = axis_of((trial["value"] for trial in trials), _LOSS)
     chart = Chart(f"Validation loss by {name}", x, y, 360, 230)
     _dots(chart, trials, lambda trial: _place(x, trial["params"][name]))
-    _ring(chart, facts, lambda trial: (_place(x, trial["params"][name]), trial["value"]))
+    _ring(chart, facts, (name,), lambda trial: (_place(x, trial["params"][name]), trial["value"]))
     return chart.svg()
 
 
@@ -90,7 +90,7 @@ def contour(facts: Facts) -> Html | None:
         at = [_place(axis, trial["params"][name]) for axis, name in ((x, names[0]), (y, names[1]))]
         fill = colour(ranks[trial["number"]])
         chart.dot(at[0], at[1], 5.0, _aside(trial), class_="hue", fill=fill, data_n=trial["number"])
-    _ring(chart, facts, lambda trial: (_place(x, trial["params"][names[0]]), _place(y, trial["params"][names[1]])))
+    _ring(chart, facts, names, lambda t: (_place(x, t["params"][names[0]]), _place(y, t["params"][names[1]])))
     return chart.svg()
 
 
@@ -126,6 +126,26 @@ def _thinned(losses: Sequence[float]) -> list[tuple[float, float]]:
 
 def _finite(value: float | None) -> bool:
     return value is not None and abs(value) < float("inf")
+
+
+def front(facts: Facts) -> Html | None:
+    """The lowest loss of every size, PCA's beside it, and the knee."""
+    points = facts.get("front")
+    if not points:
+        return None
+    size = facts["objective"][1]
+    losses = [point["val_loss"] for point in points]
+    pca = sorted((point[size], point["pca_val_loss"]) for point in points if point["pca_val_loss"] is not None)
+    x = axis_of([point[size] for point in points], size)
+    chart = Chart(f"The front of validation loss and {size}", x, axis_of([*losses, *(loss for _, loss in pca)], _LOSS))
+    if pca:
+        chart.line(pca, "level")
+    chart.line(sorted((point[size], point["val_loss"]) for point in points), "step")
+    for point in points:
+        chart.dot(point[size], point["val_loss"], 4.5, class_="done", data_n=point["number"])
+        if point["knee"]:
+            chart.dot(point[size], point["val_loss"], 8.5, class_="ring")
+    return chart.svg()
 
 
 def rungs(facts: Facts) -> Html | None:
@@ -195,16 +215,17 @@ def _dots(chart: Chart, trials: Sequence[Facts], at: Callable[[Facts], float]) -
         chart.dot(at(trial), trial["value"], 3.6, _aside(trial), class_=kind, data_n=trial["number"])
 
 
-def _ring(chart: Chart, facts: Facts, at: Callable[[Facts], tuple[float, float]]) -> None:
-    """A ring around the best complete trial."""
+def _ring(chart: Chart, facts: Facts, names: Sequence[str], at: Callable[[Facts], tuple[float, float]]) -> None:
+    """A ring around the best complete trial, where these parameters are in force there."""
     best = facts["trials"][0]
-    if best["state"] == "complete":
+    if best["state"] == "complete" and set(names) <= best["params"].keys():
         x, y = at(best)
         chart.dot(x, y, 7.5, _aside(best), class_="ring")
 
 
 FIGURES: dict[str, Callable[[Facts], Html | None]] = {
     "history": history,
+    "front": front,
     "importance": importance,
     "contour": contour,
     "curves": curves,

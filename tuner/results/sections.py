@@ -60,6 +60,44 @@ def _pairs_in_words(pairs: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {shown(value)}" for name, value in pairs.items())
 
 
+def front(facts: Facts, figures: Figures) -> Section | None:
+    """Of a study with several objectives, what cannot be had better and smaller at once."""
+    if "front" not in figures:
+        return None
+    size = facts["objective"][1]
+    knee = next(point for point in facts["front"] if point["knee"])
+    words = (
+        f"Solid: complete trials that no other one beats in both validation loss and {size}. Dashed: PCA with codes of"
+        f" the same lengths. Ring: the knee, trial {knee['number']}, beyond which more size buys less."
+    )
+    names = ("number", "val_loss", "bottleneck", "parameters", "pca_val_loss")
+    head = ["trial", "validation loss", "bottleneck", "parameters", "PCA's validation loss"]
+    body = table(head, [[point[name] for name in names] for point in facts["front"]], "The front, lowest loss first")
+    return Section("front", "Pareto front", join([_figure(figures["front"], words), body]))
+
+
+def quality(facts: Facts, _: Figures) -> Section | None:
+    """What the codes of the best trials are worth beside the loss."""
+    trials = [trial for trial in facts["trials"][:BEST] if trial["measures"]]
+    if not trials:
+        return None
+    names = list(dict.fromkeys(name for trial in trials for name in trial["measures"]))
+    head = ["trial", "validation loss", *(_MEASURES.get(name, name.replace("_", " ")) for name in names)]
+    rows = [[t["number"], t["value"], *(t["measures"].get(name) for name in names)] for t in trials]
+    words = (
+        "Measured on validation rows. Effective dimensions: participation ratio of the codes' covariance."
+        " Trustworthiness (Venna & Kaski 2001): whether neighbours by code are neighbours in the data; 1 is best."
+    )
+    return Section("quality", "What the codes are worth", join([table(head, rows), _note(words)]))
+
+
+_MEASURES = {
+    "kl": "divergence from the prior (nats)",
+    "probe_accuracy": "accuracy of a linear probe",
+    "anomaly_auroc": "AUROC of the error",
+}
+
+
 def history(facts: Facts, figures: Figures) -> Section | None:
     """Loss by trial, and the best so far."""
     if "history" not in figures:
@@ -337,11 +375,13 @@ def _note(words: str) -> Html:
 SECTIONS: tuple[Callable[[Facts, Figures], Section | None], ...] = (
     leaderboard,
     final,
+    front,
     history,
     importance,
     slices,
     curves,
     reconstructions,
+    quality,
     code,
     time_spent,
     declaration,
