@@ -50,7 +50,20 @@ def _figures(card: Card) -> list[str]:
         ("test rows (scored once)", losses.test, baselines.test or {}),
     ):
         lines.append(f"| {name} | {_number(value)} | {_number(others.get('pca'))} | {_number(others.get('mean'))} |")
-    return lines
+    return [*lines, *_certain(card)]
+
+
+def _certain(card: Card) -> list[str]:
+    """What the final stage says, where there was one."""
+    if card.final is None:
+        return []
+    said, count = card.final, sum(loss is not None for loss in card.final.losses)
+    interval = "" if said.low is None or said.high is None else f", 95 % interval {said.low:.6g} to {said.high:.6g}"
+    return [
+        "",
+        f"Over {count} seeds this configuration's validation loss is {said.mean:.6g} on average{interval}.",
+        said.sentence,
+    ]
 
 
 def _number(value: float | None) -> str:
