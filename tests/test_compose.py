@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,7 +218,7 @@ def finished(server: Server) -> Server:
 
 
 def test_the_study_stands_on_the_server(finished: Server) -> None:
-    """One parent run and one nested run per trial, asked for through the server's REST interface."""
+    """One parent run and one nested run per trial beside the final stage's, asked for through the server's REST interface."""
     from mlflow import MlflowClient
 
     declared = yaml.safe_load((ROOT / "search_spaces" / "smoke.yaml").read_text(encoding="utf-8"))
@@ -228,8 +229,10 @@ def test_the_study_stands_on_the_server(finished: Server) -> None:
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1
     assert parents[0].info.status == "FINISHED"
-    nested = [run.data.tags["mlflow.parentRunId"] for run in runs if run is not parents[0]]
-    assert nested == [parents[0].info.run_id] * declared["search"]["trials"]
+    nested = [run for run in runs if run is not parents[0]]
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parents[0].info.run_id}
+    stages = Counter(run.data.tags["tuner.stage"] for run in nested)
+    assert stages == {"search": declared["search"]["trials"], "final": 15}
 
 
 def test_artifacts_go_through_the_server_into_its_volume(finished: Server) -> None:

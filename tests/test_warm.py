@@ -16,6 +16,7 @@ from test_study import table
 
 import tuner
 from tuner.errors import StudyError
+from tuner.overview import studies
 from tuner.warm import MOST
 
 FIRST: dict[str, Any] = {"trials": 18, "epochs": 3, "cohort": 9}
@@ -140,4 +141,4 @@ def test_a_beginning_that_cannot_be_is_refused(changes: dict[str, Any], origin: 
     """One sentence, and no study is made."""
     with pytest.raises(StudyError, match=message):
         tuner.run(tiny(**{"name": "refused", "search": NEXT, **changes}), workers=0, warm_start=origin)
-    assert [study.name for study in tuner.overview.studies()] == ["tiny", "next"]
+    assert [study.name for study in studies()] == ["tiny", "next"]

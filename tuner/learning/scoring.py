@@ -82,6 +82,31 @@ def encode(
     return Encoded(means, sums / rows.shape[1], log_variances)
 
 
+def reconstruct(
+    point: Hyperparameters, loss: str, weights: dict[str, NDArray[np.float32]], rows: NDArray[np.float32], device: str
+) -> NDArray[np.float32]:
+    """Scaled rows (N, F) to their (N, F) reconstructions.
+
+    Args:
+        point: the trial's hyperparameters.
+        loss: `mse` or `bce`.
+        weights: the plain module's names to arrays.
+        rows: scaled rows (N, F).
+        device: where the trial was trained.
+    """
+    shape = Architecture.of(rows.shape[1], point)
+    step = library() if compiled(device) else None
+    if step is None:
+        from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
+
+        return Network(shape.sizes, point.activation, loss, weights).reconstruct(rows)
+    described, whole = model(rows.shape[1], point, loss), padded(rows)
+    outputs = np.empty(whole.shape, np.float32)
+    step.encode(described, whole, CHUNK_ROWS, aligned_copy(padded_row(weights, shape)), outputs)
+    rebuilt = outputs[:, : rows.shape[1]]
+    return rebuilt if loss == "mse" else np.asarray(0.5 * (1 + np.tanh(0.5 * rebuilt)), np.float32)
+
+
 def divergences(encoded: Encoded) -> NDArray[np.float64]:
     """Each unit's Kullback-Leibler divergence from the standard normal prior, in nats, averaged over the rows: (C,).
 

@@ -138,7 +138,7 @@ def _models(ledger: Ledger, study: StudyRecord, shown: list[TrialRecord], rows: 
         if record.number == best or _is_there(checkpoint, record.epochs):
             trial = Trial(record.number, record.point, record.seed)
             weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
-            models[record.number] = Model(record.point, spec.loss, weights)
+            models[record.number] = Model(record.point, spec.loss, weights, device)
     return models
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
-from tuner.learning.forward import ROWS_AT_ONCE, losses, reconstruct
+from tuner.learning.scoring import reconstruct
+from tuner.results.baselines import LOSSES, ROWS_AT_ONCE
 from tuner.spec.architecture import Hyperparameters
 
 Matrix = NDArray[np.float32]
@@ -24,15 +25,20 @@ MOST_FEATURES = 1000
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A trial's best epoch: `weights` are the plain module's names to arrays."""
+    """A trial's best epoch: `weights` are the plain module's names to arrays, `device` is where it was trained."""
 
     point: Hyperparameters
     loss: str
     weights: dict[str, Matrix]
+    device: str
 
     def rebuilt(self, rows: Matrix) -> Matrix:
         """Scaled rows (N, F) to their reconstructions (N, F)."""
-        return reconstruct(self.point, self.loss, self.weights, rows)
+        return reconstruct(self.point, self.loss, self.weights, rows, self.device)
+
+    def losses(self, rows: Matrix, guess: Matrix) -> NDArray[np.float64]:
+        """The (N, F) loss of each feature of rows (N, F), given their reconstructions (N, F)."""
+        return LOSSES[self.loss](rows.astype(np.float64), guess.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,7 +54,7 @@ class Errors:
         of_rows, sums = [], np.zeros(rows.shape[1])
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = np.asarray(rows[start : start + ROWS_AT_ONCE])
-            errors = losses(model.loss, part, model.rebuilt(part))
+            errors = model.losses(part, model.rebuilt(part))
             of_rows.append(errors.mean(1))
             sums += errors.sum(0)
         return cls(np.concatenate(of_rows), sums / len(rows))
@@ -74,7 +80,7 @@ def worst_rows(model: Model, rows: Matrix, errors: Errors, numbers: Sequence[int
         return table(("row", "error"), found)
     chosen = np.asarray(rows[places])
     guess = model.rebuilt(chosen)
-    worst = losses(model.loss, chosen, guess).argmax(1)
+    worst = model.losses(chosen, guess).argmax(1)
     raw, rebuilt = fitted.inverse(chosen), fitted.inverse(guess)
     at = range(len(places))
     details = [(fitted.names[worst[i]], _short(raw[i, worst[i]]), _short(rebuilt[i, worst[i]])) for i in at]

@@ -24,7 +24,7 @@ from tuner.spec.architecture import Architecture, Hyperparameters
 
 Floats = NDArray[np.float32]
 
-FORMAT = 3  # of `Model` and of the functions' arguments, as in step.cpp
+FORMAT = 4  # of `Model` and of the functions' arguments, as in step.cpp
 MOST_LAYERS = 66  # depth 32, both sides
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
 LOSSES = ("mse", "bce")
@@ -166,7 +166,7 @@ class Library:
         ]
         self._measure.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, c_void_p, c_void_p]
         self._train.restype = self._measure.restype = c_double
-        self._encode.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, *[c_void_p] * 4]
+        self._encode.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, *[c_void_p] * 5]
         self._encode.restype = None
 
     @property
@@ -196,7 +196,7 @@ class Library:
         )
 
     def encode(
-        self, model: Model, rows_NF: Floats, chunk: int, parameters_P: Floats
+        self, model: Model, rows_NF: Floats, chunk: int, parameters_P: Floats, outputs_NF: Floats | None = None
     ) -> tuple[Floats, NDArray[np.float64]]:
         """What the encoder's last layer gives, (N, padded outputs), and each row's sum of losses (N,).
 
@@ -205,12 +205,14 @@ class Library:
             rows_NF: features padded with zeros.
             chunk: rows at a time.
             parameters_P: the weights.
+            outputs_NF: where the last layer's outputs go, if they are wanted.
         """
         code, work = model.layers // 2, aligned(self.room(model, chunk))
         head_NC = np.empty((len(rows_NF), model.sizes[code] * (2 if model.variational else 1)), np.float32)
         sums_N = np.empty(len(rows_NF))
         places = (values.ctypes.data for values in (parameters_P, work, head_NC, sums_N))
-        self._encode(model, rows_NF.ctypes.data, len(rows_NF), chunk, *places)
+        last = None if outputs_NF is None else outputs_NF.ctypes.data
+        self._encode(model, rows_NF.ctypes.data, len(rows_NF), chunk, *places, last)
         return head_NC, sums_N
 
 

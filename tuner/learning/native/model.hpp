@@ -8,7 +8,7 @@ namespace tuner {
 constexpr int MOST_LAYERS = 66;
 
 // Kept the same as `Model` in library.py; FORMAT grows there and here with every change of it or of a function's arguments.
-constexpr int64_t FORMAT = 3;
+constexpr int64_t FORMAT = 4;
 struct Model {
     int32_t layers, activation, loss, batch;
     int32_t features;          // real ones

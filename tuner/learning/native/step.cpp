@@ -268,9 +268,9 @@ double tuner_measure(const Model *m, const float *data, int64_t count, int64_t c
     return total;
 }
 
-// What the encoder's last layer gives for consecutive rows, `chunk` at a time: `outputs` of the code for each, padded; and the
-// sum of each row's losses.
-void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work, float *to, double *sums) {
+// What the encoder's last layer gives for consecutive rows, `chunk` at a time: `outputs` of the code for each, padded; the sum
+// of each row's losses; and, where it is asked for, the last layer's outputs, padded.
+void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work, float *to, double *sums, float *last) {
     Flushed flushed;
     Room room;
     lay_out(*m, chunk, work, &room);
@@ -280,6 +280,7 @@ void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chun
         const float *from = data + start * in;
         forward(*m, m->layers, rows, from, p, nullptr, room);
         memcpy(to + start * out, room.h[code_layer(*m)], rows * out * sizeof(float));
+        if (last) memcpy(last + start * in, room.h[m->layers], rows * in * sizeof(float));
         for (int64_t row = 0; row < rows; row++)
             sums[start + row] = losses(*m, 1, from + row * in, room.h[m->layers] + row * in, 0, room.dz[0]);
     }
