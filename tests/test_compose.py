@@ -218,7 +218,7 @@ def finished(server: Server) -> Server:
 
 
 def test_the_study_stands_on_the_server(finished: Server) -> None:
-    """One parent run and one nested run per trial beside the final stage's, asked for through the server's REST interface."""
+    """One parent run and one nested run per trial beside the final stage's, asked for through REST."""
     from mlflow import MlflowClient
 
     declared = yaml.safe_load((ROOT / "search_spaces" / "smoke.yaml").read_text(encoding="utf-8"))
