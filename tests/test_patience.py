@@ -101,3 +101,5 @@ def test_the_command_line_says_why_it_stopped(workspace: Path) -> None:
     ran = run_tuner(workspace, "run", "tiny.yaml", "--workers", "0")
     assert "stopped early after" in ran.stdout.splitlines()[0], ran.stderr
     assert "the last 2 cohorts brought less than 30 %" in run_tuner(workspace, "show", "tiny").stdout
+    doctor = run_tuner(workspace, "doctor")
+    assert (doctor.returncode, doctor.stdout) == (0, "tiny: all agrees\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 from studies import fresh_folder, tiny
 
 import tuner
+from tuner import overview
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.tracking.dashboard import serve
@@ -172,3 +174,26 @@ def test_strangers_go_only_when_everything_is_asked_for(copied: Path) -> None:
     assert strange.exists()
     assert "of no study here" in [each.owner for each in prune_files(everything=True)]
     assert not strange.exists()
+
+
+def test_a_study_whose_owner_was_killed_is_not_running(workspace: Path) -> None:
+    """What it could still write down says so; that nobody holds it any more is looked up, in the list and alone."""
+    tuner.run(tiny(search={"trials": 2, "epochs": 1}), workers=0)
+    change("tuner.db", "UPDATE tuner_study SET state = 'running'")
+    assert [one.state for one in overview.studies()] == ["stopped"]
+    assert tuner.Study.open("tiny").state == "stopped"
+
+
+def test_baselines_of_another_trial_are_not_shown_beside_this_one(workspace: Path) -> None:
+    """A study that went on and was stopped has a new best trial, whose code may be longer than what was
+    compared; an export of it has PCA's loss at its own length."""
+    study = tuner.run(tiny(search={"trials": 2, "epochs": 1}, final="none"), workers=0)
+    assert study.summary["baselines"] is not None
+    known = json.loads(json.dumps(study._summary))
+    known["scored"]["trial"], known["validation_baselines"] = 1 - study.best.number, {"pca": 99.0, "mean": 99.0}
+    change("tuner.db", f"UPDATE tuner_study SET summary = '{json.dumps(known)}'")
+    again = tuner.Study.open("tiny")
+    assert (again.summary["baselines"], again.summary["validation_baselines"]) == (None, None)
+    card = tuner.load_model(again.export("best")).card
+    assert card.losses.baselines.validation is not None
+    assert card.losses.baselines.validation["pca"] == pytest.approx(study.summary["validation_baselines"]["pca"])

@@ -182,6 +182,8 @@ def export(
     study = _open(name)
     with progress.steps() as show:
         written = study.export(folder, force, trial, quantile, show)
+    if study.state != "finished":
+        typer.echo(f"{name} is not finished: this is its best so far, not scored on the test split.", err=True)
     typer.echo(f"{folder}: {', '.join(sorted(path.name for path in written.iterdir()))}")
     typer.echo(f'use it: import tuner; tuner.load_model("{folder}").encode(rows)')
     typer.echo(f"or: tuner apply {folder} DATA --what score -o scores.csv")
@@ -278,7 +280,10 @@ def train(
     Nothing in it may be searched. Example: tuner train best/config.yaml
     """
     from tuner import progress, single
+    from tuner.results.folder import check_free
 
+    if output is not None:
+        check_free(output, force)
     with progress.epochs() as show:
         model = single.train(file, overrides=overrides or (), on_epoch=show)
     typer.echo(f"validation loss {model.value!r} in epoch {model.best_epoch} of {model.epochs}")

@@ -44,7 +44,9 @@ def applied(done: Applied, output: Path) -> str:
     if done.mean_loss is not None:
         parts.append(f"mean loss {done.mean_loss!r}")
     if done.anomalies is not None:
-        parts.append(f"{done.anomalies} anomalies (score above {done.threshold:.6g})")
+        parts.append(
+            f"{done.anomalies} anomal{'y' if done.anomalies == 1 else 'ies'} (score above {done.threshold:.6g})"
+        )
     return ", ".join(parts)
 
 
@@ -281,9 +283,8 @@ def as_json(study: Study) -> str:
 
 
 def command_line(file: str, overrides: Sequence[str]) -> str:
-    """The command to type again, without the budget that was overridden."""
-    kept = [text for text in overrides if not text.startswith("search.trials=")]
-    return shlex.join(["tuner", "run", file, *(word for text in kept for word in ("--set", text))])
+    """The command to type again."""
+    return shlex.join(["tuner", "run", file, *(word for text in overrides for word in ("--set", text))])
 
 
 def studies(found: Sequence[Overview]) -> str:

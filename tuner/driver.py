@@ -110,7 +110,6 @@ class Driver:
 
     def run(self) -> Outcome:
         """Move rounds until nothing is left to do."""
-        self._states.clear()
         while True:
             self._ask_cohorts()
             if self._rounds and self._is_measured(self._rounds[0]):
@@ -185,7 +184,8 @@ class Driver:
                 self._ledger.record_cohort(self._study.id, record, asked.trials)
                 self._cohorts.append(replace(record, size=size))
             self._asked_cohorts += 1
-            self._states |= dict.fromkeys((trial.number for trial in asked.trials), TrialState.RUNNING)
+            for trial in asked.trials:
+                self._states.setdefault(trial.number, TrialState.RUNNING)
             self._begin(asked)
 
     def _due(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from tuner.execution.workers import LocalWorkers, end_executor, start_executor
 from tuner.learning import device as devices
 from tuner.learning.packs import step_name
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.places import FOLDER
 from tuner.results import final
 from tuner.results.conclusion import Scorer, free_final_states
@@ -105,6 +105,7 @@ class Launch:
             known = self._ledger.study(self._spec.name)
             if known is not None:
                 held.enter_context(self._ledger.lease(known.id, "run"))
+                self._tally = _standing(self._ledger.trials(known.id))
             self._warm = self._warm_start(known)
             self._show("preparing data")
             self._executor = start_executor(self._workers, self._gpus)
@@ -325,6 +326,12 @@ class _Speed:
             self._points.popleft()
         before, then = self._points[0]
         return (epochs - then) / (now - before) if now > before else 0.0
+
+
+def _standing(trials: Sequence[TrialRecord]) -> Tally:
+    """Where a study stands that goes on; its epochs are counted anew, for the speed is this run's."""
+    best = best_trial(trials)
+    return Tally(dict(Counter(trial.state for trial in trials)), None if best is None else best.value, 0)
 
 
 def _worker_count(device: str, gpus: Sequence[str]) -> int:

@@ -31,16 +31,16 @@ def studies(database: str | None = None) -> list[Overview]:
     """The studies in the ledger, oldest first."""
     ledger = Ledger.open(database_url(database))
     try:
-        return [_overview(record, ledger.trials(record.id)) for record in ledger.studies()]
+        return [_overview(record, ledger.standing(record), ledger.trials(record.id)) for record in ledger.studies()]
     finally:
         ledger.close()
 
 
-def _overview(record: StudyRecord, trials: Sequence[TrialRecord]) -> Overview:
+def _overview(record: StudyRecord, state: str, trials: Sequence[TrialRecord]) -> Overview:
     best = best_trial(trials)
     return Overview(
         record.name,
-        record.state,
+        state,
         sum(trial.state is not TrialState.RUNNING for trial in trials),
         record.spec.search.trials,
         None if best is None else best.value,

@@ -95,7 +95,7 @@ class Study:
     def __init__(self, ledger: Ledger, record: StudyRecord, outcome: Outcome | None) -> None:
         self.name, self.outcome = record.name, outcome
         self.spec = record.spec
-        self.state = record.state
+        self.state = ledger.standing(record)
         self._record = record
         self.records = ledger.trials(record.id)
         self._finals = ledger.finals(record.id)
@@ -178,6 +178,13 @@ class Study:
         return chosen_trial(self.spec, self.records, self._features)
 
     @property
+    def _scored(self) -> int | None:
+        """The trial whose models met the test split last, and whose code's length the baselines have."""
+        known = self._summary or {}
+        number: int | None = (known.get("scored") or {}).get("trial", (known.get("best") or {}).get("number"))
+        return number
+
+    @property
     def front(self) -> pd.DataFrame:
         """The Pareto front, the lowest loss first: number, val_loss, bottleneck, parameters, pca_val_loss, knee.
 
@@ -215,6 +222,7 @@ class Study:
         known = self._summary or {}
         best = self._chosen
         scored = known.get("best") or {}
+        compared = known if best is not None and self._scored == self.winner.trial else {}
         return {
             "study": self.name,
             "state": self.state,
@@ -238,8 +246,8 @@ class Study:
             "test_uses": known.get("test_uses"),
             "front": front_rows(self.front_points) if is_front(self.spec) else None,
             "front_pca": known.get("front_pca", {}),
-            "baselines": known.get("baselines"),
-            "validation_baselines": known.get("validation_baselines"),
+            "baselines": compared.get("baselines"),
+            "validation_baselines": compared.get("validation_baselines"),
             "seconds": known.get("seconds"),
             "mlflow": self._mlflow,
         }
@@ -363,7 +371,7 @@ class Study:
         from tuner.results.baselines import baselines
 
         summary = self.summary
-        if exported != self.winner:
+        if exported != self.winner or exported.trial != self._scored:
             beside = baselines(rows, exported.record.point.bottleneck, self.spec.loss)
             return {"baselines": beside["test"], "validation_baselines": beside["validation"]}
         losses = {name: summary[name] for name in ("best", "final", "baselines", "validation_baselines")}

@@ -130,10 +130,12 @@ def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Pat
 def test_the_threshold_is_a_quantile_of_the_validation_scores(
     quantile: float, above: int, winner: Any, home: Path
 ) -> None:
-    """Of ten validation rows half score more than the threshold for 0.5, and none for 1; it is one of their scores."""
+    """Of ten validation rows half score more than the threshold for 0.5, and none for 1; it is none of their scores, so
+    that rounding in another program decides about no row."""
     model = load_model(replace(winner, quantile=quantile).export(home / "best"))
     scores = model.score(winner.known[20:])
-    assert model.threshold in scores
+    assert model.threshold is not None
+    assert abs(scores / model.threshold - 1).min() > 1e-4
     assert (scores > model.threshold).sum() == above
     anomaly = model.card.anomaly
     assert anomaly is not None

@@ -25,7 +25,7 @@ def contradictions(ledger: Ledger, study: StudyRecord) -> Iterator[str]:
             yield f"{words_of(trial.number)}: {problem}"
     yield from _of_segments(ledger, study, [*trials, *finals])
     yield from _of_finals(study, trials, finals)
-    yield from _of_state(study, trials)
+    yield from _of_state(ledger, study, trials)
 
 
 def _of_numbers(ledger: Ledger, study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:
@@ -77,14 +77,16 @@ def _of_finals(study: StudyRecord, trials: list[TrialRecord], finals: list[Trial
             yield f"{words_of(run.number)}: it must train a complete trial's configuration, but there is none"
         elif Trial(run.number, run.point, run.seed) != final_run(study.spec.search.seed, of.number, of.point, index):
             yield f"{words_of(run.number)}: its configuration or seed is not that of trial {of.number}"
-        elif run.state is TrialState.RUNNING and study.state == "finished" and study.spec.final_stage is not None:
+        elif run.state is TrialState.RUNNING and run.epochs and study.state == "finished" and study.spec.final_stage:
             yield f"{words_of(run.number)}: the study is finished, but it is running"
 
 
-def _of_state(study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:
+def _of_state(ledger: Ledger, study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:
+    """A finished study has spent its budget, unless want of improvement ended the last one."""
     if study.state != "finished":
         return
     budget = study.spec.search.trials
     running = sum(trial.state is TrialState.RUNNING for trial in trials)
-    if running or len(trials) != budget:
+    ended = [event.kind for event in ledger.events(study.id) if event.kind in ("budget", "flat")][-1:]
+    if running or (len(trials) != budget and ended != ["flat"]):
         yield f"it is finished with a budget of {budget} trials, but has {len(trials)}, {running} of them running"

@@ -90,6 +90,12 @@ class Ledger(Outbox):
             )
         return _study(row)
 
+    def standing(self, record: StudyRecord) -> StudyState:
+        """Where a study stands: one whose owner was killed is stopped, whatever it could still write down."""
+        if record.state == "running" and self.holder(record.id, "run") is None:
+            return "stopped"
+        return record.state
+
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first."""
         with self._database.reading() as connection:

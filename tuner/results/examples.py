@@ -94,7 +94,7 @@ def _groups(losses: Values, places: NDArray[np.int64], pictures: _Pictures | Non
         chosen = {"best": order[:size], "worst": order[size:][::-1]}
     return {
         name: [
-            {"row": int(places[at]), "error": float(losses[at]), **(pictures.of(int(at)) if pictures else {})}
+            {"row": int(places[at]) + 1, "error": float(losses[at]), **(pictures.of(int(at)) if pictures else {})}
             for at in rows
         ]
         for name, rows in chosen.items()
@@ -130,7 +130,7 @@ def _codes(codes: NDArray[np.float32], losses: Values, places: NDArray[np.int64]
         points = np.column_stack([flat, np.zeros((len(flat), 2 - flat.shape[1]))])[kept]
     return {
         "codes": [
-            {"x": float(x), "y": float(y), "error": float(losses[at]), "row": int(places[at])}
+            {"x": float(x), "y": float(y), "error": float(losses[at]), "row": int(places[at]) + 1}
             for (x, y), at in zip(points, kept, strict=True)
         ],
         "explained": [float(share) for share in shares[:2]],

@@ -34,7 +34,7 @@ from tuner.results.card import (
     digest,
 )
 from tuner.results.density import Density
-from tuner.results.folder import write_folder
+from tuner.results.folder import check_free, write_folder
 from tuner.results.readme import readme
 from tuner.spec.canonical import to_yaml
 from tuner.spec.space import SearchSpace
@@ -55,6 +55,7 @@ LIBRARIES = (
     "safetensors",
 )
 QUANTILE = 0.99
+HEADROOM = 1e-3  # of the threshold above the highest score, where no row scores higher
 CHECK_ROWS = 256  # validation rows that the ONNX graph is checked with
 
 
@@ -101,6 +102,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
             of an export is left behind.
     """
     told = on_step or (lambda _: None)
+    check_free(folder, force)
     config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
         exported_spec(spec, base, trial, end.epochs, metrics.get("device"))
     )
@@ -153,9 +155,16 @@ def _density(network: Network, rows: Rows, trial: Trial, seed: int) -> Density:
 
 
 def _anomaly(network: Network, rows: Rows, quantile: float) -> Anomaly:
+    """Between the score that so many validation rows do not exceed and the next one above it.
+
+    On that score itself, rounding would decide about its own row: onnxruntime's last bits are not PyTorch's.
+    """
     scores = network.losses(rows.validation)
-    threshold = np.quantile(np.where(np.isnan(scores), np.inf, scores), quantile, method="inverted_cdf")
-    return Anomaly(quantile=quantile, threshold=_finite(float(threshold)), rows=len(scores))
+    known = np.where(np.isnan(scores), np.inf, scores)
+    reached = float(np.quantile(known, quantile, method="inverted_cdf"))
+    above = float(known[known > reached].min(initial=np.inf))
+    threshold = (reached + above) / 2 if math.isfinite(above) else reached * (1 + HEADROOM)
+    return Anomaly(quantile=quantile, threshold=_finite(threshold), rows=len(scores))
 
 
 HEADER = """\

@@ -105,7 +105,7 @@ def answer(summary: Mapping[str, Any]) -> Facts | None:
             return {**told, "value": each["mean"], "test_loss": final.get("test_loss"), "seeds": seeds}
     if not best:
         return None
-    told = {"trial": best["number"], "params": best["params"], "low": None, "high": None}
+    told = {"trial": best["number"], "params": best.get("params", {}), "low": None, "high": None}
     return {**told, "value": best["value"], "test_loss": best.get("test_loss"), "seeds": []}
 
 
@@ -114,7 +114,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
     found, baselines = answer(summary), summary.get("baselines")
     if not found:
         return "No trial is complete yet, so there is no answer."
-    mean = f", the mean over {len(found['seeds'])} seeds" if len(found["seeds"]) > 1 else ""
+    mean = f" (the mean over {len(found['seeds'])} seeds)" if len(found["seeds"]) > 1 else ""
     name = (
         f"The knee of the front, trial {found['trial']},"
         if summary.get("front")

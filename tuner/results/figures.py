@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tuner.results.facts import Facts
+from tuner.results.facts import Facts, answer
 from tuner.results.markup import Html, shown
 from tuner.results.svg import Axis, Chart, axis_of, bars, colour, standalone
 from tuner.results.timeline import timeline
@@ -34,7 +34,7 @@ def history(facts: Facts) -> Html | None:
     _dots(chart, trials, lambda trial: trial["number"])
     if best := _best_so_far(facts["trials"]):
         chart.line([*best, (max(numbers), best[-1][1])], "step")
-        winner = facts["trials"][0]
+        winner = _winner(facts)
         chart.dot(winner["number"], winner["value"], 5.5, class_="best", data_n=winner["number"])
     return chart.svg()
 
@@ -112,8 +112,9 @@ def curves(facts: Facts) -> Html | None:
     chart = Chart("Validation loss after every epoch", x, axis_of((loss for _, loss in points), _LOSS))
     if others:
         chart.marks.append(Html(f'<path class="ghosts" d="{"".join(chart.trace(known[n]) for n in others)}"/>'))
-    for place, number in reversed(list(enumerate(best))):
-        chart.line(known[number], "curve winner" if place == 0 else "curve", data_n=number)
+    winner = _winner(facts)["number"]
+    for number in sorted(best, key=lambda number: number == winner):
+        chart.line(known[number], "curve winner" if number == winner else "curve", data_n=number)
     return chart.svg()
 
 
@@ -217,10 +218,16 @@ def _dots(chart: Chart, trials: Sequence[Facts], at: Callable[[Facts], float]) -
 
 def _ring(chart: Chart, facts: Facts, names: Sequence[str], at: Callable[[Facts], tuple[float, float]]) -> None:
     """A ring around the best complete trial, where these parameters are in force there."""
-    best = facts["trials"][0]
+    best = _winner(facts)
     if best["state"] == "complete" and set(names) <= best["params"].keys():
         x, y = at(best)
         chart.dot(x, y, 7.5, _aside(best), class_="ring")
+
+
+def _winner(facts: Facts) -> Facts:
+    """The trial that the answer names; before there is one, the one that stands best."""
+    number = (answer(facts["summary"]) or {}).get("trial")
+    return next((trial for trial in facts["trials"] if trial["number"] == number), facts["trials"][0])
 
 
 FIGURES: dict[str, Callable[[Facts], Html | None]] = {

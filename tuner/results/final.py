@@ -80,7 +80,7 @@ def planned(
         for index in range(stage.seeds)
     ]
     known = {run.number for run in runs}
-    begun = [run for run in finals if run.state is TrialState.RUNNING and run.number not in known]
+    begun = [run for run in finals if run.state is TrialState.RUNNING and run.epochs and run.number not in known]
     return runs + [Trial(run.number, run.point, run.seed) for run in begun]
 
 

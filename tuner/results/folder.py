@@ -87,6 +87,20 @@ def _resolved(folder: Path) -> Path:
         raise OSError(str(error)) from error
 
 
+def check_free(folder: Path, force: bool) -> None:
+    """Whether an export may be written there: asked before what takes long is begun.
+
+    Raises:
+        ExportError: it may not; the sentence says why.
+    """
+    try:
+        _check_free(_resolved(folder), force)
+    except OSError as error:
+        raise ExportError(
+            f"{folder}: expected a place to write an export to, got: {error.strerror or error}."
+        ) from error
+
+
 def _check_free(place: Path, force: bool) -> None:
     if Path.cwd().is_relative_to(place):
         raise ExportError(f"{place}: expected a folder that is not the current one nor above it.")

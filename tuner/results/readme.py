@@ -175,5 +175,6 @@ print(code.shape, reconstruction.shape, score)
 - `config.yaml`: `tuner train config.yaml` trains this model again.
 - `model.safetensors`, `preprocess.json`, `density.json`: weights, scaling, and the density of the codes that
   `sample` draws from.
-- `metrics.json`: losses, hyperparameters, versions, and each file's sha256.
+- `metrics.json`: losses, hyperparameters, versions, and the sha256 of the other files but config.yaml, which may
+  be edited.
 """

@@ -161,7 +161,7 @@ def reconstructions(facts: Facts, _: Figures) -> Section | None:
     words = (
         f"From {of}the {model['rows']:,} validation rows, by the winner; a row's loss is {errors['median']:.4g} in the"
         f" median, 90 % lie between {errors['low']:.4g} and {errors['high']:.4g}, the worst has {errors['worst']:.4g}."
-        " Row numbers count from 0. The test rows are kept for the one last score."
+        " Row numbers count from 1. The test rows are kept for the one last score."
     )
     shown_rows = _pictures(model["groups"]) if is_picture else _features(model)
     title = "Reconstructions" if is_picture else "Errors by feature"

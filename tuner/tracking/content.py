@@ -157,7 +157,9 @@ def summary_tags(summary: Mapping[str, Any]) -> dict[str, str]:
     if "number" not in best:
         return {}
     chosen = {f"best.{name}": _text(value) for name, value in (best.get("params") or {}).items()}
-    said = {"final.winner": _text(final["winner"]), "final.sentence": final["sentence"]} if final else {}
+    said = {"final.winner": "none", "final.sentence": "There was no final stage."}
+    if final:
+        said = {"final.winner": _text(final["winner"]), "final.sentence": final["sentence"]}
     uses = {"tuner.test_uses": str(summary["test_uses"])} if "test_uses" in summary else {}
     return _cut({"best.trial": str(best["number"]), **chosen, **said, **uses})
 
