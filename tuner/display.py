@@ -356,8 +356,10 @@ def _label(data: Examined) -> list[tuple[str, str]]:
 
 def _stage(spec: StudySpec) -> str:
     stage = spec.final_stage
-    what = "the knee of the front" if len(spec.objective) > 1 else f"the best {stage.top if stage else 0}"
-    return f"{what} again, with {stage.seeds} seeds each" if stage else "none"
+    if stage is None:
+        return "none"
+    what = "the knee of the front" if len(spec.objective) > 1 else f"the best {stage.top}"
+    return f"{what} again, with {stage.seeds} seeds each"
 
 
 def _range(value: Distribution) -> str:

@@ -76,6 +76,9 @@ def stop_on_signals(stop: threading.Event) -> list[int]:
 
     def handle(number: int, _: FrameType | None) -> None:
         if received:
+            os.write(
+                sys.stderr.fileno(), b"\nstopped at once; what is recorded stays. Run the same command to go on.\n"
+            )
             os._exit(128 + number)
         received.append(number)
         stop.set()

@@ -27,9 +27,10 @@ import tuner
 from tuner.data.split import split_rows
 from tuner.errors import ExportError
 from tuner.ledger.ledger import Ledger
-from tuner.results.figures import FIGURES, write_figures
+from tuner.results.figures import FIGURES, all_figures
 from tuner.results.markup import shown
 from tuner.results.report import page
+from tuner.results.svg import standalone
 from tuner.study import Study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -110,9 +111,9 @@ def test_every_trial_with_a_loss_is_a_dot_of_the_history(iris: Told, tmp_path: P
     trials = iris.study.trials
     assert {int(number) for number in hints} == set(trials.number)
     assert all(f"loss {shown(t.value)} " in hints[str(t.number)].replace("\n", " ") for t in trials.itertuples())
-    paths = {path.stem: path for path in write_figures(iris.study.facts, tmp_path)}
-    assert set(paths) == set(FIGURES) - {"front"} | {f"slice_{name}" for name in iris.study.spec.space.searched()}
-    history = ElementTree.parse(paths["history"]).getroot()
+    figures = all_figures(iris.study.facts)
+    assert set(figures) == set(FIGURES) - {"front"} | {f"slice_{name}" for name in iris.study.spec.space.searched()}
+    history = ElementTree.fromstring(standalone(figures["history"]).encode())
     dots = [mark.get("data-n") for mark in history.iter(f"{SVG}circle") if mark.get("class") != "best"]
     assert sorted(map(int, filter(None, dots))) == sorted(trials.number[trials.value.notna()])
 
@@ -143,8 +144,8 @@ def test_names_are_text_whatever_stands_in_them(evil: Told, tmp_path: Path) -> N
     parsed = Page(page(facts))
     assert (len(parsed.of("script")), len(parsed.of("img"))) == (2, 0)
     assert EVIL[3] in parsed.words
-    for path in write_figures(facts, tmp_path):
-        ElementTree.parse(path)
+    for figure in all_figures(facts).values():
+        ElementTree.fromstring(standalone(figure).encode())
 
 
 def test_pictures_are_the_rows_and_the_winner_s_reconstructions(digits: Told, tmp_path: Path) -> None:

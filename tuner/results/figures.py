@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from tuner.results.facts import Facts, answer
 from tuner.results.markup import Html, shown
-from tuner.results.svg import Axis, Chart, axis_of, bars, colour, standalone
+from tuner.results.svg import Axis, Chart, axis_of, bars, colour
 from tuner.results.timeline import timeline
 
 MOST_DOTS = 2000  # of a chart: the best half of them, and an even spread over the others
@@ -246,17 +245,3 @@ def all_figures(facts: Facts) -> dict[str, Html]:
     drawn = {name: draw(facts) for name, draw in FIGURES.items()}
     drawn |= {f"slice_{name}": slice_of(facts, name) for name in facts["searched"]}
     return {name: figure for name, figure in drawn.items() if figure is not None}
-
-
-def write_figures(facts: Facts, folder: Path) -> list[Path]:
-    """Write every figure as `<name>.svg` into a folder that is there; each opens by itself, without network.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    paths = []
-    for name, figure in all_figures(facts).items():
-        path = folder / f"{name}.svg"
-        path.write_text(standalone(figure), encoding="utf-8")
-        paths.append(path)
-    return paths

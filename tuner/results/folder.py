@@ -6,8 +6,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tuner.errors import ExportError
@@ -62,22 +62,25 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         ExportError: the disk refuses; what was there is as it was.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        os.close(handle)
-        try:
-            write(Path(name))
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with replacing(path) as new:
+            write(new)
     except OSError as error:
         raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
 
 
-def _umask() -> int:
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file beside a place, which it takes when the block ends without an error; else nothing of it is left."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
+    os.close(handle)
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    try:
+        yield Path(name)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _resolved(folder: Path) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import ExportError, sentence
+from tuner.results.folder import replacing
 
 
 class Output(Protocol):
@@ -41,27 +40,13 @@ def open_output(path: Path) -> Iterator[Output]:
     if path.is_dir():
         raise ExportError(f"{path}: must be a file, got a folder.")
     try:
-        with _beside(path) as file:
+        with replacing(path) as new, new.open("wb") as file:
             output = _OUTPUTS[kind](file)
             yield output
             output.close()
             file.flush()
     except OSError as error:
         raise ExportError(sentence(f"{path}: must be writable, got: {error.strerror or error}.")) from None
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[IO[bytes]]:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
-    mask = os.umask(0)
-    os.umask(mask)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 class _Csv:
