@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +74,66 @@ def test_a_full_disk_ends_with_one_sentence_and_the_study_goes_on(
     assert sentences
     for sentence in sentences:
         assert "full" in sentence or "No space left" in sentence, sentence
+
+
+@pytest.fixture(scope="session")
+def failing_writes(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The library that lets writes fail, compiled."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("no C compiler here, or no LD_PRELOAD")
+    made = tmp_path_factory.mktemp("failing") / "failing_writes.so"
+    source = Path(__file__).parent / "failing_writes.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(made), str(source), "-ldl"], check=True)
+    return str(made)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_every_nth_write_may_fail(
+    error: int,
+    workers: str,
+    failing_writes: str,
+    tmp_path: Path,
+    mlflow_store: Path,
+    undisturbed: Callable[..., str],
+    chance: random.Random,
+    scale: Callable[[int, int], int],
+    tell: Callable[[str], None],
+) -> None:
+    """Every Nth write, truncation or fsync of each process fails, from one drawn by chance on: the run goes on or ends
+    with a sentence, and the next one, on a sound disk, ends with the undisturbed table."""
+    spec = tiny(final={"top": 1, "seeds": 2})
+    expected, ended = undisturbed(spec), Counter[int]()
+    for number in range(scale(5, 60)):
+        folder = fresh_folder(tmp_path / f"study-{number}", mlflow_store)
+        (folder / "study.yaml").write_text(json.dumps(spec))
+        every = int(2 ** chance.uniform(1, 12))
+        faults = {
+            "LD_PRELOAD": failing_writes,
+            "FAIL_BELOW": str(folder),
+            "FAIL_EVERY": str(every),
+            "FAIL_FIRST": str(chance.randint(1, every)),
+            "FAIL_ERRNO": str(error),
+        }
+        failed = run_tuner(folder, "run", "study.yaml", "--workers", workers, **faults)
+        ended[failed.returncode] += 1
+        for unwanted in ("Traceback", "internal error", "Exception"):
+            assert unwanted not in failed.stdout + failed.stderr, (faults, failed.stderr)
+        if failed.returncode != 0:
+            assert is_disks_fault(failed.stderr.strip().splitlines()[-1]), (faults, failed.stderr)
+        again = run_tuner(folder, "run", "study.yaml", "--workers", workers)
+        assert again.returncode == 0, (faults, again.stderr)
+        assert table(folder) == expected, faults
+        assert disagreements(folder) == [], faults
+        assert left_behind(folder) == []
+        shutil.rmtree(folder)
+    tell(f"{ended.total()} studies whose writes failed, exit codes {dict(ended)}, every table the undisturbed one")
+
+
+def is_disks_fault(sentence: str) -> bool:
+    """Whether it says that it was the disk."""
+    return any(words in sentence for words in ("full", "No space left", "the disk failed", "Input/output error"))
 
 
 def test_an_export_onto_a_full_disk_leaves_nothing_half_done(small_disk: Path, mlflow_store: Path) -> None:
