@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+import warnings
 
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from tuner.search.importance import LEAST_TRIALS, importances
+from tuner.search.importance import LEAST_BEST, LEAST_TRIALS, importances
 from tuner.search.loop import quiet_optuna
 
 SPACE = {
@@ -29,6 +32,49 @@ def study_of(count: int, state: TrialState) -> optuna.Study:
         ended = {"value": loss} if state is TrialState.COMPLETE else {"intermediate_values": {2: loss}}
         study.add_trial(create_trial(state=state, params=params, distributions=SPACE, **ended))
     return study
+
+
+MIXED = {
+    "rate": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True),
+    "share": optuna.distributions.FloatDistribution(0.0, 0.9, step=0.1),
+    "width": optuna.distributions.IntDistribution(8, 512, log=True),
+    "depth": optuna.distributions.IntDistribution(0, 4),
+    "batch": optuna.distributions.CategoricalDistribution([16, 32, 64]),
+    "sometimes": optuna.distributions.FloatDistribution(0.0, 1.0),
+    "fixed": optuna.distributions.IntDistribution(3, 3),
+}
+
+
+@pytest.mark.parametrize("count", [10, 23, 60, 400])
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_optunas_ped_anova(count: int, seed: int) -> None:
+    """Every kind of distribution, one of them in some trials alone: Optuna's own evaluator gives the same shares."""
+    draw, trials = random.Random(seed), []
+    for place in range(count):
+        params = {
+            "rate": 10 ** draw.uniform(-4, -1),
+            "share": draw.randrange(10) / 10,
+            "width": round(2 ** draw.uniform(3, 9)),
+            "depth": min(4, round(4 * place / count) + draw.randrange(2)),
+            "batch": draw.choice([16, 32, 64]),
+            "fixed": 3,
+        } | ({"sometimes": draw.random()} if draw.random() < 0.6 else {})
+        distributions = {name: MIXED[name] for name in params}
+        trials.append(create_trial(value=float(place), params=params, distributions=distributions))
+    best = min(0.5, max(0.1, LEAST_BEST / count))
+    with quiet_optuna(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study()
+        study.add_trials(draw.sample(trials, count))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=best)
+        expected = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    assert importances(study) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_a_studys_end_does_not_wait_for_scikit_learn() -> None:
+    """`optuna.importance` imports it, and that takes a second."""
+    code = "import sys; import tuner.search.importance; sys.exit('sklearn' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
