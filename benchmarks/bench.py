@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -62,25 +64,92 @@ def _process(peer: str, job: Job, store: Path, *options: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def peaks() -> tuple[float, float]:
-    """One core's best fp32 product (FLOP/s), and its bandwidth out of cache in a one-pass sum of vectors (bytes/s)."""
+@dataclass(frozen=True)
+class Peak:
+    """What one core can do.
+
+    Attributes:
+        flops: fp32 multiplications and additions a second, in registers alone.
+        product: the same of the best library's product, which can be far below.
+        rates: bytes a second of a one-pass sum of two vectors that take so many bytes together, in cache or out of it.
+    """
+
+    flops: float
+    product: float
+    rates: dict[int, float]
+
+    def rate(self, size: float) -> float:
+        """Bytes a second where so many are passed over again and again."""
+        import numpy as np
+
+        return float(np.interp(math.log(size), [math.log(known) for known in self.rates], list(self.rates.values())))
+
+    def floor(self, run: dict[str, Any]) -> float:
+        """Seconds that a study's products and its optimizer's passes take at least."""
+        return run["flop"] / self.flops + sum(moved / self.rate(size) for size, moved in run["moved"])
+
+    def told(self) -> str:
+        rates = ", ".join(f"{rate / 1e9:.0f} ({size >> 10} KiB)" for size, rate in self.rates.items())
+        known = f"{self.flops / 1e9:.0f} GFLOP/s at most, {self.product / 1e9:.0f} in a library's products"
+        return f"one core: {known}, passes over vectors at {rates} GB/s"
+
+
+def peak() -> Peak:
+    """Measure it; without a C compiler the libraries' best product is all that is known of the arithmetic."""
+    import numpy as np
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
-    a, b, c = (torch.randn(1024, 1024) for _ in range(3))
-    x, y = (torch.randn(20_000_000) for _ in range(2))
-    product = min(_timed(lambda: torch.mm(a, b, out=c)) for _ in range(15))
-    passed = min(_timed(lambda: x.add_(y)) for _ in range(7))
-    return 2 * 1024**3 / product, 3 * 4 * 20_000_000 / passed
+    with threadpool_limits(1):
+        product = max(map(max, (_product(np, size) for size in (256, 384, 512, 1024))))
+        return Peak(
+            max(product, _flops()),
+            product,
+            {size: _sum(np, size) for size in (1 << power for power in range(15, 28, 2))},
+        )
 
 
-def _timed(call: Callable[[], object]) -> float:
+def _flops() -> float:
+    """FLOP/s of `peak.c`; 0 where it cannot be compiled."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "peak"
+        words = [compiler, "-O3", "-march=native", "-funroll-loops", str(HERE / "peak.c"), "-o", str(program)]
+        subprocess.run(words, check=True)
+        return float(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
+
+
+def _product(np: Any, size: int) -> tuple[float, float]:
+    """FLOP/s of numpy's and of torch's product of square matrices."""
+    import torch
+
+    a, b, c = (np.ones((size, size), np.float32) for _ in range(3))
+    ours, theirs, out = map(torch.from_numpy, (a, b, c))
+    calls = max(1, int(2e8 / (2 * size**3)))
+    known = (lambda: np.matmul(a, b, out=c)), (lambda: torch.mm(ours, theirs, out=out))
+    by_numpy, by_torch = (2 * size**3 / min(_timed(call, calls) for _ in range(15)) for call in known)
+    return by_numpy, by_torch
+
+
+def _sum(np: Any, size: int) -> float:
+    """Bytes a second of `x += y`, both of them together so many bytes."""
+    x, y = (np.ones(size // 8, np.float32) for _ in range(2))
+    calls = max(1, int(8e7 / size))
+    return 3 * x.nbytes / min(_timed(lambda: np.add(x, y, out=x), calls) for _ in range(9))
+
+
+def _timed(call: Callable[[], object], calls: int) -> float:
+    """Seconds a call."""
     started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - started) / calls
 
 
-def table(workload: str, results: Runs, peak: tuple[float, float]) -> list[str]:
+def table(workload: str, results: Runs, best: Peak) -> list[str]:
     """Medians; how many times as fast as each rival's better form; the fraction of the roofline.
 
     Ratios are of `seconds`, whole processes, and behind the slash of `warm`, without the main process' imports.
@@ -97,7 +166,7 @@ def table(workload: str, results: Runs, peak: tuple[float, float]) -> list[str]:
             ratios = [_ratios(results, rivals[name], peer) for name in RIVALS]
         never = "> " if any(run["reached"] is False for run in runs) else ""
         cells = [peer, f"{never}{_median(runs, 'seconds'):.1f}", f"{never}{_median(runs, 'warm'):.1f}", *ratios]
-        lines.append(f"| {' | '.join(cells)} | {_roofline(runs, peak)} |")
+        lines.append(f"| {' | '.join(cells)} | {_roofline(runs, best)} |")
     return lines
 
 
@@ -112,8 +181,8 @@ def _ratios(results: Runs, rivals: list[str], peer: str) -> str:
     return f"{cold:.1f}x / {warm:.1f}x"
 
 
-def _roofline(runs: list[dict[str, Any]], peak: tuple[float, float]) -> str:
-    shares = [(run["flop"] / peak[0] + run["bytes"] / peak[1]) / run["busy"] for run in runs if "busy" in run]
+def _roofline(runs: list[dict[str, Any]], best: Peak) -> str:
+    shares = [best.floor(run) / run["busy"] for run in runs if "busy" in run]
     return f"{statistics.median(shares):.2f}" if shares else ""
 
 
@@ -149,15 +218,15 @@ def main() -> None:
     print(time.strftime("%Y-%m-%d"), platform.machine(), f"{os.cpu_count()} cores,", *map(_version, VERSIONS))
     for word in filter(None, [*map(missing, options.workloads), *map(peers.missing, options.peers)]):
         print(word)
-    peak = peaks()
-    print(f"one core: {peak[0] / 1e9:.0f} GFLOP/s in products, {peak[1] / 1e9:.1f} GB/s out of cache", flush=True)
+    best = peak()
+    print(best.told(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "mlflow.db"
         ensure_store(f"sqlite:///{store}")
         for workload in options.workloads:
             if missing(workload) is None:
                 able = [p for p in options.peers if peers.missing(p) is None and peers.fits(p, workload)]
-                print("", *table(workload, measure(workload, able, options.rounds, store), peak), sep="\n", flush=True)
+                print("", *table(workload, measure(workload, able, options.rounds, store), best), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 from workloads import Job, declaration
 
 LIBRARIES = (
-    *("optuna", "sqlalchemy", "sklearn.datasets"),
+    *("optuna", "sqlalchemy"),
     *("tuner.launch", "tuner.study", "tuner.search.loop", "tuner.data.prepare", "tuner.tracking.direct"),
 )
 
@@ -37,16 +37,21 @@ def run(job: Job, variant: str) -> dict[str, Any]:
     return {"reached": min(reached, default=None), "busy": busy, **_work(job, study.records)}
 
 
-def _work(job: Job, records: Any) -> dict[str, float]:
-    """Arithmetic of the layers' products, forward and backward, and bytes that one-pass AdamW has to move."""
+def _work(job: Job, records: Any) -> dict[str, Any]:
+    """What has to be done: `flop` and `moved`.
+
+    Arithmetic of the layers' products, forward and backward, where nobody asks for the rows' own gradient; and for each
+    trial the bytes of its parameters, gradients and moments, with those that one-pass AdamW has to move.
+    """
     import numpy as np
 
     from tuner.spec.architecture import layer_sizes, parameter_count
 
     rows, features = np.load(f"{job.folder}/train-{job.seed}.npy", mmap_mode="r").shape
-    products = moved = 0.0
+    products, moved = 0.0, []
     for trial in records:
         sizes = layer_sizes(features, trial.point)
-        products += 6 * sum(a * b for a, b in pairwise(sizes)) * rows * trial.epochs
-        moved += 28 * parameter_count(sizes) * -(-rows // trial.point.batch_size) * trial.epochs
-    return {"flop": products, "bytes": moved}
+        products += (6 * sum(a * b for a, b in pairwise(sizes)) - 2 * sizes[0] * sizes[1]) * rows * trial.epochs
+        count, steps = parameter_count(sizes), -(-rows // trial.point.batch_size) * trial.epochs
+        moved.append((16 * count, 28 * count * steps))
+    return {"flop": products, "moved": moved}

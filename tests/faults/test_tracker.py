@@ -36,7 +36,14 @@ SPEC = tiny(
         "depth": 2,
         "bottleneck": 8,
     },
-    search={"trials": 40, "epochs": 400 if LONG else 100, "cohort": 20, "seed": 3, "sampler": "random", "pruner": "none"},
+    search={
+        "trials": 40,
+        "epochs": 400 if LONG else 100,
+        "cohort": 20,
+        "seed": 3,
+        "sampler": "random",
+        "pruner": "none",
+    },
 )
 
 
@@ -131,7 +138,9 @@ def test_an_outage_in_mid_study_is_not_seen_in_it(
     assert table(workspace) == undisturbed(SPEC)
     check_runs(MlflowClient(proxy.url), study)
     assert "Traceback" not in "".join(capfd.readouterr())
-    tell(f"outage {number + 1}, of {outage} s: {sum(proxy.spoiled.values())} connections spoiled, nothing lost, nothing twice")
+    tell(
+        f"outage {number + 1}, of {outage} s: {sum(proxy.spoiled.values())} connections spoiled, nothing lost, nothing twice"
+    )
 
 
 def check_runs(client: MlflowClient, study: tuner.Study) -> None:

@@ -96,7 +96,7 @@ def _categorical(counts_G: NDArray[np.int64]) -> Values:
     kernels = np.full((len(seen) + 1, kinds), 1.0 / (len(seen) + 1))
     kernels[np.arange(len(seen)), seen] += 1
     kernels /= kernels.sum(axis=1, keepdims=True)
-    return _weights(counts_G[seen]) @ kernels
+    return np.asarray(_weights(counts_G[seen]) @ kernels)
 
 
 def _numerical(counts_G: NDArray[np.int64]) -> Values:
@@ -111,13 +111,13 @@ def _numerical(counts_G: NDArray[np.int64]) -> Values:
     mus = np.append(seen, last / 2)[:, None]
     sigmas = np.append(np.full(len(seen), sigma), last + 1)[:, None]
     cuts = _normal((np.arange(last + 2) - 0.5 - mus) / sigmas)
-    return _weights(weights) @ (np.diff(cuts, axis=1) / (cuts[:, -1:] - cuts[:, :1]))
+    return np.asarray(_weights(weights) @ (np.diff(cuts, axis=1) / (cuts[:, -1:] - cuts[:, :1])))
 
 
 def _weights(counts: NDArray[np.int64]) -> Values:
     """Of the kernels that were seen, and of the prior, which counts as one value."""
     weights = np.append(counts, 1.0)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _normal(values: Values) -> Values:
