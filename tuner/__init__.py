@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,14 +11,16 @@ if TYPE_CHECKING:
     from tuner.study import Study as Study
     from tuner.study import run as run
 
-__version__ = version("autoencoder-tuner")
+__version__: str
 __all__ = ["Study", "load_model", "run", "train"]
 
 _HOMES = {"Study": "tuner.study", "load_model": "tuner.results.load", "run": "tuner.study", "train": "tuner.single"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: torch alone takes seconds."""
+    """Import what is asked for when it is asked for: torch alone takes seconds, and every worker imports this."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("autoencoder-tuner")
     if name not in _HOMES:
         raise AttributeError(f"module 'tuner' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

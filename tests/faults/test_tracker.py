@@ -138,9 +138,8 @@ def test_an_outage_in_mid_study_is_not_seen_in_it(
     assert table(workspace) == undisturbed(SPEC)
     check_runs(MlflowClient(proxy.url), study)
     assert "Traceback" not in "".join(capfd.readouterr())
-    tell(
-        f"outage {number + 1}, of {outage} s: {sum(proxy.spoiled.values())} connections spoiled, nothing lost, nothing twice"
-    )
+    spoiled = sum(proxy.spoiled.values())
+    tell(f"outage {number + 1}, of {outage} s: {spoiled} connections spoiled, nothing lost, nothing twice")
 
 
 def check_runs(client: MlflowClient, study: tuner.Study) -> None:
