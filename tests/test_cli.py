@@ -179,7 +179,11 @@ def test_a_csv_of_ones_own_goes_to_an_export_by_editing_three_lines(tmp_path: Pa
         (("validate", "tiny.yaml", "--set", "precision=bf16"), 2, NO_BF16),
         (("show", "tinny"), 2, "study tinny: there is none of that name; did you mean tiny?\n"),
         (("export", "tinny", "x"), 2, "did you mean tiny?"),
-        (("train", "tiny.yaml"), 2, "space.width: must be a plain value to train one model"),
+        (
+            ("train", "tiny.yaml"),
+            2,
+            "tiny.yaml: space.width: must be a plain value to train one model, got the type int",
+        ),
         (("trials",), 2, "STUDY"),
         (("nothing",), 2, "nothing"),
         (("run", "tiny.yaml", "--workers", "-1"), 2, "--workers"),

@@ -33,12 +33,12 @@ def unpublished(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_waits_is_told_and_published_once(unpublished: Path) -> None:
     """The summary names the command; it publishes all of it, and the second time nothing is left."""
     shown = run_tuner(unpublished, "show", "tiny").stdout
-    assert "records wait for MLflow; `tuner sync tiny` publishes them" in shown
+    assert "records waiting for MLflow: `tuner sync tiny` publishes what waits." in shown
     first, second = run_tuner(unpublished, "sync", "tiny"), run_tuner(unpublished, "sync")
     assert (first.returncode, second.returncode) == (0, 0)
     assert first.stdout.startswith("tiny: ")
-    assert first.stdout.endswith(" records published, 0 wait\n")
-    assert second.stdout == "tiny: 0 records published, 0 wait\n"
+    assert first.stdout.endswith(" records published, 0 waiting\n")
+    assert second.stdout == "tiny: 0 records published, 0 waiting\n"
     assert disagreements(unpublished) == []
 
 
@@ -103,7 +103,7 @@ def test_doctor_and_prune_files_at_the_command_line(unpublished: Path) -> None:
     """What waits is told and is no difference, a planted difference is exit code 1, and what is freed is told once."""
     ran = run_tuner(unpublished, "doctor")
     assert (ran.returncode, ran.stdout.splitlines()[0]) == (0, "tiny: all agrees")
-    assert "`tuner sync tiny` publishes them" in ran.stdout
+    assert "`tuner sync tiny` publishes what waits." in ran.stdout
     run_tuner(unpublished, "sync")
     assert run_tuner(unpublished, "doctor").stdout == "tiny: all agrees\n"
     with closing(sqlite3.connect("tuner.db")) as record:

@@ -16,6 +16,7 @@ import tuner
 from tuner import overview
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
+from tuner.publishing import sync
 from tuner.tracking.dashboard import serve
 from tuner.upkeep import doctor, prune_files
 
@@ -47,6 +48,16 @@ def change(file: str, statement: str) -> None:
 def bytes_of(folder: Path) -> dict[str, str]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith(("-shm", "-wal"))]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_looking_leaves_no_file(workspace: Path) -> None:
+    """Where there is no ledger yet, doctor and its like find nothing, and make none."""
+    before = bytes_of(workspace)
+    assert [found.problems for found in doctor()] == [()]
+    assert (overview.studies(), prune_files(), sync()) == ([], [], [])
+    with pytest.raises(StudyError, match="digits"):
+        tuner.Study.open("digits")
+    assert bytes_of(workspace) == before
 
 
 def test_an_untouched_study_agrees_and_nothing_is_changed(copied: Path) -> None:

@@ -137,14 +137,14 @@ def trials(
 
     Example: tuner trials digits -o trials.parquet
     """
-    from tuner import display
+    from tuner import display, tables
 
     study = _open(name)
     if output is None:
         typer.echo(study.csv(times), nl=False)
     else:
-        display.write_table(study, output, times)
-        typer.echo(f"{output}: {len(study.records)} trials")
+        tables.write_table(study, output, times)
+        typer.echo(f"{output}: {display.counted(len(study.records), 'trial')}")
 
 
 @app.command()
@@ -157,12 +157,13 @@ def front(
 
     For studies with several objectives. Example: tuner front digits_front -o front.csv
     """
-    from tuner import display
+    from tuner import display, tables
 
     points = _open(name).front_points
     if output is not None:
-        display.write_front(points, output)
-    typer.echo(display.front_json(points) if as_json else display.front(points))
+        tables.write_front(points, output)
+        typer.echo(f"{output}: {display.counted(len(points), 'trial')}", err=True)
+    typer.echo(tables.front_json(points) if as_json else tables.front(points))
 
 
 @app.command()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import ExportError
 from tuner.progress import duration
-from tuner.results.folder import replace_file
 from tuner.spec.distributions import Distribution
 from tuner.spec.space import SearchSpace, largest_model
 from tuner.spec.study import StudySpec
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from tuner.overview import Overview
     from tuner.publishing import Synced
     from tuner.results.apply import Applied
-    from tuner.results.front import FrontPoint
     from tuner.study import Study
     from tuner.upkeep import Diagnosis, Freed
 
@@ -38,9 +35,14 @@ _MEASURES = {
 }
 
 
+def counted(count: int, what: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def applied(done: Applied, output: Path) -> str:
     """What `tuner apply` did, in one line."""
-    parts = [f"{output}: {done.rows} rows"]
+    parts = [f"{output}: {counted(done.rows, 'row')}"]
     if done.mean_loss is not None:
         parts.append(f"mean loss {done.mean_loss!r}")
     if done.anomalies is not None:
@@ -54,12 +56,12 @@ def ending(study: Study, command: str) -> str:
     """What a run ends with: how it ended, the answer, and what to type next."""
     total = study.spec.search.trials
     done = sum(count for state, count in study.counts.items() if state != TrialState.RUNNING)
-    over = early(study.summary) or f"all {total} trials are done"
+    over = early(study.summary) or "its one trial is done" if total == 1 else f"all {total} trials are done"
     first = {
         "nothing-left": f"{study.name}: {over}; nothing is left to do."
         f" To go on: {command} --set search.trials={2 * total}",
-        "stopped": f"{study.name}: stopped; {done} of {total} trials are done and recorded. To go on: {command}",
-        "timeout": f"{study.name}: search.timeout is over; {done} of {total} trials are done and recorded."
+        "stopped": f"{study.name}: stopped; {done} of {counted(total, 'trial')} recorded. To go on: {command}",
+        "timeout": f"{study.name}: search.timeout is over; {done} of {counted(total, 'trial')} recorded."
         f" To go on: {command}",
     }.get(study.outcome or "", f"{study.name}: {over}.")
     return f"{first}\n\n{summary(study)}"
@@ -72,7 +74,8 @@ def early(answer: dict[str, Any]) -> str:
         return ""
     done, count = sum(answer["counts"].values()), stopped["patience"]
     cohorts = f"the last {count} cohorts" if count > 1 else "the last cohort"
-    return f"stopped early after {done} trials, for {cohorts} brought less than {100 * stopped['min_improvement']:g} %"
+    least = f"{100 * stopped['min_improvement']:g} %"
+    return f"stopped early after {counted(done, 'trial')}, for {cohorts} brought less than {least}"
 
 
 def summary(study: Study) -> str:
@@ -92,41 +95,13 @@ def summary(study: Study) -> str:
     return "\n".join([*lines, "", *_next(study, answer)])
 
 
-def front(points: Sequence[FrontPoint]) -> str:
-    """A Pareto front as a table, the smallest loss first."""
-    if not points:
-        return "No trial is complete yet."
-    header = f"{'trial':>6}  {'bottleneck':>10}  {'parameters':>10}  {'val_loss':>10}  {'PCA':>10}"
-    lines = [
-        f"{point.number:>6}  {point.bottleneck:>10}  {point.parameters:>10,}  {point.val_loss:>10.6g}"
-        f"  {'-' if point.pca_val_loss is None else format(point.pca_val_loss, '.6g'):>10}{'  knee' * point.knee}"
-        for point in points
-    ]
-    return "\n".join([header, *lines])
-
-
-def front_json(points: Sequence[FrontPoint]) -> str:
-    """A Pareto front as a JSON list of objects."""
-    from tuner.results.front import front_rows
-
-    return json.dumps(front_rows(points), indent=1)
-
-
-def write_front(points: Sequence[FrontPoint], path: Path) -> None:
-    """Write a Pareto front as CSV."""
-    from tuner.results.front import front_csv
-
-    if path.suffix != ".csv":
-        raise ExportError(f"{path}: must end in .csv, got {path.suffix or 'no ending'}")
-    try:
-        path.write_text(front_csv(points), encoding="utf-8")
-    except OSError as error:
-        raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
-
-
 def _warm(start: dict[str, Any]) -> str:
     first = "Its first trial has" if start["trials"] == 1 else f"Its first {start['trials']} trials have"
-    left = f"; {start['left_out']} configurations there do not fit its space" if start["left_out"] else ""
+    left = (
+        f"; {counted(start['left_out'], 'configuration')} there left out, which its space has no room for"
+        if start["left_out"]
+        else ""
+    )
     return f"{first} the best configurations of {start['from']}{left}."
 
 
@@ -186,9 +161,11 @@ def _final(answer: dict[str, Any]) -> list[str]:
     final = answer["final"]
     if final is None:
         return []
-    head = f"Trained again with {final['seeds']} seed{'s' * (final['seeds'] > 1)} each"
+    head = f"Trained again with {counted(final['seeds'], 'seed')} each"
     head += ", mean validation loss ± half of the 95 % interval (Student's t):" if final["seeds"] > 1 else ":"
-    of_old = [f"Of the first {final['trials']} trials, before the study went on:"] * (answer["state"] != "finished")
+    of_old = [f"Of the first {counted(final['trials'], 'trial')}, before the study went on:"] * (
+        answer["state"] != "finished"
+    )
     rows = [
         (f"trial {one['trial']}", f"{_mean(one):<24}{' '.join(map(_loss, one['losses'][:MOST_LOSSES]))}")
         for one in final["configurations"]
@@ -216,9 +193,9 @@ def _verdict(answer: dict[str, Any]) -> list[str]:
 
 def synced(done: Synced) -> str:
     """What a `tuner sync` did for one study."""
-    lines = [f"{done.name}: {done.published} records published, {done.waiting} wait"]
+    lines = [f"{done.name}: {counted(done.published, 'record')} published, {done.waiting} waiting"]
     if done.aside:
-        lines.append(f"{len(done.aside)} records will never be taken by MLflow, and are set aside:")
+        lines.append(f"{counted(len(done.aside), 'record')} set aside, which MLflow will never take:")
         lines += [f"  {reason}" for reason in done.aside]
     return "\n".join([*lines, *([done.error] if done.error else [])])
 
@@ -228,13 +205,10 @@ def diagnosis(found: Diagnosis) -> str:
     if found.name is None:
         return "".join(f"{problem}\n" for problem in found.problems)
     count = len(found.problems)
-    verdict = f"{count} difference{'s' * (count > 1)}" if count else "all agrees"
+    verdict = counted(count, "difference") if count else "all agrees"
     lines = [f"{found.name}: {verdict}"]
     lines += [f"  {problem}" for problem in found.problems]
-    if found.waiting:
-        lines.append(f"  {found.waiting} records wait for MLflow; `tuner sync {found.name}` publishes them.")
-    if found.aside:
-        lines.append(f"  {found.aside} records will never be taken by MLflow; `tuner sync {found.name}` says why.")
+    lines += [f"  {line}" for line in _unpublished(found.name, found.waiting, found.aside)]
     return "\n".join(lines) + "\n"
 
 
@@ -243,19 +217,27 @@ def freed(found: Sequence[Freed], dry_run: bool) -> str:
     if not found:
         return "Nothing is there that is not needed."
     verb = "would be freed" if dry_run else "freed"
-    return "\n".join(f"{each.owner}: {each.files} files, {each.size / 1e6:.1f} MB {verb}" for each in found)
+    return "\n".join(f"{each.owner}: {counted(each.files, 'file')}, {each.size / 1e6:.1f} MB {verb}" for each in found)
+
+
+def _unpublished(name: str, waiting: int, aside: int) -> list[str]:
+    """What MLflow does not show yet, or never will."""
+    lines = [f"{counted(waiting, 'record')} waiting for MLflow: `tuner sync {name}` publishes what waits."]
+    never = f"{counted(aside, 'record')} set aside, which MLflow will never take: `tuner sync {name}` says why."
+    return lines * (waiting > 0) + [never] * (aside > 0)
 
 
 def _next(study: Study, answer: dict[str, Any]) -> list[str]:
-    mlflow, lines = answer["mlflow"], []
-    if mlflow["waiting"]:
-        lines.append(f"{mlflow['waiting']} records wait for MLflow; `tuner sync {study.name}` publishes them.")
-    if mlflow["aside"]:
-        lines.append(f"{mlflow['aside']} records MLflow will never take; `tuner sync {study.name}` says why.")
+    mlflow = answer["mlflow"]
+    lines = _unpublished(study.name, mlflow["waiting"], mlflow["aside"])
     if mlflow["url"]:
         lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
     steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]
-    steps += [("tuner front", f"the {len(answer['front'])} trials of the Pareto front")] if answer["front"] else []
+    steps += (
+        [("tuner front", f"the {counted(len(answer['front']), 'trial')} of the Pareto front")]
+        if answer["front"]
+        else []
+    )
     steps += [("tuner export", "the best model in one folder")] if answer["best"] else []
     ending = {"tuner export": " best/"}
     return [*lines, "", *_table([(f"{step} {study.name}{ending.get(step, '')}", what) for step, what in steps])]
@@ -321,7 +303,8 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
         ("objective", " and ".join(spec.objective)),
         (
             "search",
-            f"{search.trials} trials by {search.sampler}, pruner {search.pruner}, at most {search.epochs} epochs",
+            f"{counted(search.trials, 'trial')} by {search.sampler}, pruner {search.pruner},"
+            f" at most {counted(search.epochs, 'epoch')}",
         ),
         ("final stage", _stage(spec)),
         ("epochs in all", f"at most {epochs:,}"),
@@ -350,7 +333,7 @@ def _label(data: Examined) -> list[tuple[str, str]]:
         return []
     text = f"{labels.name}: {len(labels.classes)} classes"
     if labels.anomaly is not None:
-        text += f"; the anomaly is {labels.anomaly}, the rarer one ({labels.sizes[labels.anomaly]} rows)"
+        text += f"; the anomaly is {labels.anomaly}, the rarer one ({counted(labels.sizes[labels.anomaly], 'row')})"
     return [("label", text)]
 
 
@@ -359,7 +342,7 @@ def _stage(spec: StudySpec) -> str:
     if stage is None:
         return "none"
     what = "the knee of the front" if len(spec.objective) > 1 else f"the best {stage.top}"
-    return f"{what} again, with {stage.seeds} seeds each"
+    return f"{what} again, with {counted(stage.seeds, 'seed')} each"
 
 
 def _range(value: Distribution) -> str:
@@ -383,21 +366,3 @@ def _bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def write_table(study: Study, path: Path, times: bool) -> None:
-    """Write the trials table whole or not at all, in the format that its ending names."""
-    if path.suffix not in _WRITERS:
-        raise ExportError(f"{path}: must end in {', '.join(_WRITERS)}, got {path.suffix or 'no ending'}")
-    replace_file(path, lambda new: _WRITERS[path.suffix](study, new, times))
-
-
-def _parquet(study: Study, path: Path, times: bool) -> None:
-    (study.trials_with_times if times else study.trials).to_parquet(path)
-
-
-_WRITERS: dict[str, Callable[[Study, Path, bool], object]] = {
-    ".csv": lambda study, path, times: path.write_text(study.csv(times), encoding="utf-8"),
-    ".parquet": _parquet,
-    ".json": lambda study, path, times: path.write_text(study.json(times), encoding="utf-8"),
-}

@@ -29,7 +29,7 @@ class Overview:
 
 def studies(database: str | None = None) -> list[Overview]:
     """The studies in the ledger, oldest first."""
-    ledger = Ledger.open(database_url(database))
+    ledger = Ledger.look(database_url(database))
     try:
         return [_overview(record, ledger.standing(record), ledger.trials(record.id)) for record in ledger.studies()]
     finally:

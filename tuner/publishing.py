@@ -42,7 +42,7 @@ def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    ledger = Ledger.open(database_url(database))
+    ledger = Ledger.look(database_url(database))
     try:
         known = ledger.studies()
         if name is not None and name not in [record.name for record in known]:

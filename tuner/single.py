@@ -43,8 +43,12 @@ def train(
     spec, origin = declared(source, overrides)
     searched = spec.space.searched()
     if searched:
+        where = str(source) if isinstance(source, str | Path) else "spec"
         raise SpecError(
-            Problem(f"space.{name}", "must be a plain value to train one model, got a range") for name in searched
+            Problem(
+                f"space.{name}", f"must be a plain value to train one model, got the type {value.type}", None, where
+            )
+            for name, value in searched.items()
         )
     prepared = prepare(spec, origin.parent, FOLDER)
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))

@@ -114,7 +114,7 @@ class Study:
             StudyError: there is none; the message names the nearest.
             LedgerError: the ledger cannot be opened or read.
         """
-        ledger = Ledger.open(database_url(database))
+        ledger = Ledger.look(database_url(database))
         try:
             record = ledger.study(name)
             if record is None:

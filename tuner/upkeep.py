@@ -45,7 +45,7 @@ def doctor(name: str | None = None, database: str | None = None, mlflow: bool = 
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    ledger = Ledger.open(database_url(database))
+    ledger = Ledger.look(database_url(database))
     try:
         found = [Diagnosis(None, tuple(ledger.faults()))]
         return found + [_diagnosed(ledger, record, mlflow) for record in _chosen(ledger, name)]
@@ -96,7 +96,7 @@ def prune_files(dry_run: bool = False, everything: bool = False, database: str |
     Raises:
         LedgerError: the ledger cannot be opened or read.
     """
-    ledger = Ledger.open(database_url(database))
+    ledger = Ledger.look(database_url(database))
     try:
         freed = [_freed(owner, files, dry_run) for owner, files in _unneeded(ledger, everything)]
         return [each for each in freed if each.files]

@@ -200,6 +200,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"data": "far.npy"},
         r"far\.npy: column column 3, row 19: must be a finite number of a usable size, got 1e\+300\.",
     ),
+    ({"data": "two.npz"}, r"two\.npz: --array must name one of its arrays: a, b\."),
+    ({"data": "two.npz", "array": "c"}, r"two\.npz: --array must be one of a, b, got c\."),
     ({"data": "nan.npy"}, r"nan\.npy: column column 3, row 19: must be a finite number, got a missing value\."),
     ({"data": "none.csv"}, r"none\.csv: must have rows, got none\."),
     ({"data": "narrow.npy"}, r"narrow\.npy: must have the shape \(N, 6\), got \(4, 5\)\."),
@@ -235,6 +237,7 @@ def bad_files(rows: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         np.save(f"{name}.npy", changed)
     frame_of(part[:0]).to_csv("none.csv", index=False)
     np.save("narrow.npy", np.zeros((4, 5)))
+    np.savez("two.npz", a=part, b=part)
     Path("rows.txt").touch()
     frame_of(part).to_parquet("rows.parquet")
     Path("torn.parquet").write_bytes(Path("rows.parquet").read_bytes()[:-100])

@@ -22,7 +22,15 @@ def facts(name: str, value: float, test_loss: float | None, **more: Any) -> Fact
     summary = {"best": best, "counts": {"complete": 1}, "seconds": 2.0, "baselines": {"pca": 0.4, "mean": 1.0}}
     data = {"source": "rows.csv", "scaling": "minmax", "validation": 0.2, "test": 0.1, **more.pop("data", {})}
     summary["final"] = more.pop("final", None)
-    known = {"study": name, "state": "finished", "loss": "mse", "seed": 0, "fingerprint": "ab", "trials": []}
+    known = {
+        "study": name,
+        "state": "finished",
+        "loss": "mse",
+        "seed": 0,
+        "fingerprint": "ab",
+        "trials": [],
+        "curves": {0: [0.5, value]},
+    }
     return {**known, "summary": summary, "data": data, **more}
 
 
@@ -41,6 +49,16 @@ def test_equal_terms_make_a_fair_comparison_of_test_losses() -> None:
     assert found["differing"] == ["learning_rate"]
     assert "* learning_rate" in as_text(found)
     assert json.loads(json.dumps(found)) == found
+
+
+def test_studies_are_ranked_by_the_mean_over_the_winners_seeds() -> None:
+    """Which seed is exported is chance: a's exported model is better, its configuration is not."""
+    lucky = {**final([0.3, 0.4]), "test_loss": 0.1, "mean_test_loss": 0.3}
+    steady = {**final([0.3, 0.3]), "test_loss": 0.2, "mean_test_loss": 0.2}
+    found = compare([facts("a", 0.3, 0.1, final=lucky), facts("b", 0.3, 0.2, final=steady)])
+    assert found["verdict"].startswith("b has the lowest test loss (the mean over its winner's seeds), 0.2: 33.3 % low")
+    assert found["rows"]["test loss"] == [0.1, 0.2]
+    assert found["rows"]["its mean over the winner's seeds"] == [0.3, 0.2]
 
 
 @pytest.mark.parametrize(

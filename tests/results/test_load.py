@@ -171,7 +171,11 @@ BAD_ROWS: list[tuple[Any, str]] = [
     (np.array([[0, 0, 0, 0, np.inf, 0]]), r"column column 4, row 1: .*, got inf\."),
     (np.array([[0, 0, 0, 0, 1e300, 0]]), r"column column 4, row 1: .*, got 1e\+300\."),
     (pd.DataFrame({f"column {i}": [1.0] for i in range(5)}), r"missing: column 5\."),
-    (pd.DataFrame({f"column {i}": ["x"] for i in range(6)}), r"must be a number"),
+    (pd.DataFrame({f"column {i}": ["x"] for i in range(6)}), r"column column 0, row 1: must be a number, got 'x'\."),
+    (
+        pd.DataFrame({f"column {i}": [1.0, "many" if i == 4 else 2.0] for i in range(6)}),
+        r"column column 4, row 2: must be a number, got 'many'\.",
+    ),
     (pd.DataFrame({f"column {i}": [pd.NA] for i in range(6)}), r"must be a number"),
     (pd.DataFrame([[1.0] * 7], columns=[*(f"column {i}" for i in range(6)), "column 0"]), r"got \(1, 7\)"),
 ]
@@ -184,6 +188,14 @@ def test_wrong_rows_are_one_sentence(method: str, rows: Any, message: str, model
     with pytest.raises(DataError, match=message) as caught:
         getattr(model, method)(rows)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("count", "seed"), [(2.5, 0), (-1, 0), (True, 0), (3, -1), ("3", 0)])
+def test_what_is_no_count_or_seed_is_one_sentence(count: Any, seed: Any, model: ExportedModel) -> None:
+    """Drawn are whole numbers of rows; numpy's whole numbers are some."""
+    with pytest.raises(DataError, match=r"(count|seed): must be a whole number from 0 on, got "):
+        model.sample(count, seed)
+    assert len(model.sample(np.int64(3), np.int64(1))) == 3
 
 
 def test_nothing_there_and_a_file_are_no_export(tmp_path: Path) -> None:

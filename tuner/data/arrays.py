@@ -71,14 +71,14 @@ def open_npy(path: Path) -> NDArray[np.generic]:
     return mapped
 
 
-def load_npz(path: Path, name: str | None) -> NDArray[np.generic]:
-    """The array of that name, or the only one, of an .npz file.
+def load_npz(path: Path, name: str | None, asked_by: str = "data.array") -> NDArray[np.generic]:
+    """The array of that name, or the only one, of an .npz file; `asked_by` is what a user gives the name with.
 
     Raises:
         DataError: it is no such file, or has no such array.
     """
     with _opened(path) as archive:
-        array: NDArray[np.generic] = archive[_chosen(list(archive.files), name)]
+        array: NDArray[np.generic] = archive[_chosen(list(archive.files), name, asked_by)]
         return array
 
 
@@ -99,13 +99,13 @@ def _opened(path: Path) -> Iterator[Any]:
         raise _broken(error) from None  # a damaged directory of the archive leads to a place that no file has
 
 
-def _chosen(names: list[str], wanted: str | None) -> str:
+def _chosen(names: list[str], wanted: str | None, asked_by: str = "data.array") -> str:
     if not names:
         raise DataError("must hold an array, got none.")
     if wanted is None and len(names) > 1:
-        raise DataError(f"data.array must name one of its arrays: {', '.join(names)}.")
+        raise DataError(f"{asked_by} must name one of its arrays: {', '.join(names)}.")
     if wanted is not None and wanted not in names:
-        raise DataError(f"data.array must be one of {', '.join(names)}, got {wanted}.")
+        raise DataError(f"{asked_by} must be one of {', '.join(names)}, got {wanted}.")
     return wanted or names[0]
 
 

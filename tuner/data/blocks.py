@@ -199,7 +199,7 @@ def _npy_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
 
 
 def _npz_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
-    return _array_blocks(load_npz(path, wanted.array), wanted)
+    return _array_blocks(load_npz(path, wanted.array, "--array"), wanted)
 
 
 def _idx_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:

@@ -151,7 +151,7 @@ class Preprocessor:
             DataError: other columns, another shape, or values that are no numbers.
         """
         if hasattr(raw, "columns"):
-            raw = self._selected(raw)
+            raw = _numbers(self._selected(raw))
         try:
             rows = np.asarray(raw, dtype=np.float64)
         except (TypeError, ValueError):
@@ -169,6 +169,30 @@ class Preprocessor:
                 f" missing: {', '.join(missing[:20])}."
             )
         return frame[list(self.names)]
+
+
+def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table, if every value is a number.
+
+    Raises:
+        DataError: one is not; the message names its place.
+    """
+    for place, name in enumerate(frame.columns):
+        column = frame.iloc[:, place]
+        try:
+            column.astype(np.float64)
+        except (TypeError, ValueError):
+            row, value = next((at for at in enumerate(column) if not _is_number(at[1])), (0, column.iloc[0]))
+            raise DataError(f"data: column {name}, row {row + 1}: must be a number, got {str(value)[:50]!r}.") from None
+    return frame
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]  # that is the question
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _minmax(values: Values) -> tuple[Values, Values]:

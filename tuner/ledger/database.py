@@ -117,6 +117,19 @@ class Database:
         return text.replace(str(password), "***") if password else text
 
 
+def is_missing(url: str) -> bool:
+    """Whether it names an SQLite file that is not there, in a folder that is: what only looks must not make it.
+
+    Raises:
+        LedgerError: it is no url.
+    """
+    parsed = _parse(url)
+    name = parsed.database or ":memory:"
+    if parsed.get_backend_name() != "sqlite" or name == ":memory:" or name.startswith("file:"):
+        return False
+    return Path(name).absolute().parent.is_dir() and not Path(name).exists()
+
+
 def _parse(url: str) -> URL:
     try:
         return make_url(url)

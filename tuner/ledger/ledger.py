@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, selec
 
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
-from tuner.ledger.database import BUSY_SECONDS, Database
+from tuner.ledger.database import BUSY_SECONDS, Database, is_missing
 from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord, search_space
 from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
@@ -45,6 +45,11 @@ class Ledger(Outbox):
             database.close()
             raise
         return cls(database)
+
+    @classmethod
+    def look(cls, url: str) -> Self:
+        """Open it to read: where there is none yet, one without studies, and no file is left behind."""
+        return cls.open("sqlite://" if is_missing(url) else url)
 
     def close(self) -> None:
         """Close every connection."""

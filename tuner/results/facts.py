@@ -95,18 +95,22 @@ def answer(summary: Mapping[str, Any]) -> Facts | None:
 
     Returns:
         `trial`, `params`, `value` (the validation loss; a mean where several `seeds` tell it), `low` and `high` (that
-        mean's 95 % interval), `test_loss`, `seeds` (the validation loss of each; none without a final stage).
+        mean's 95 % interval), `test_loss` (of what is exported), `mean_test_loss` (over the seeds; where there are none
+        the same as `test_loss`), `seeds` (the validation loss of each; none without a final stage).
     """
     final, best = summary.get("final") or {}, summary.get("best")
     for each in final.get("configurations") or ():
         if each["trial"] == final.get("winner"):
             seeds = [loss for loss in each["losses"] if loss is not None]
             told = {name: each.get(name) for name in ("trial", "params", "low", "high")}
-            return {**told, "value": each["mean"], "test_loss": final.get("test_loss"), "seeds": seeds}
+            told |= {"test_loss": final.get("test_loss"), "seeds": seeds}
+            mean = final.get("mean_test_loss")
+            return {**told, "value": each["mean"], "mean_test_loss": told["test_loss"] if mean is None else mean}
     if not best:
         return None
     told = {"trial": best["number"], "params": best.get("params", {}), "low": None, "high": None}
-    return {**told, "value": best["value"], "test_loss": best.get("test_loss"), "seeds": []}
+    tested = best.get("test_loss")
+    return {**told, "value": best["value"], "test_loss": tested, "mean_test_loss": tested, "seeds": []}
 
 
 def verdict(summary: Mapping[str, Any]) -> str:

@@ -96,6 +96,7 @@ class ExportedModel:
         With scaling minmax they lie within the training rows' range. The first rows of many are those of few.
 
         Raises:
+            DataError: `count` or `seed` is no whole number from 0 on.
             ExportError: the export has no density, for an earlier version made it.
         """
         return np.concatenate([np.empty((0, *self.shape)), *self.samples(count, seed)])
@@ -104,11 +105,11 @@ class ExportedModel:
         """The rows of `sample`, some thousands at a time.
 
         Raises:
-            ExportError: as for `sample`.
+            DataError, ExportError: as for `sample`.
         """
         if self._density is None:
             raise ExportError(f"{self._folder / DENSITY}: expected a file of an export, got {AGAIN}.")
-        for codes in self._density.samples(count, seed):
+        for codes in self._density.samples(_whole("count", count), _whole("seed", seed)):
             scaled = self._engine.network.decode(codes)
             yield self._preprocessor.inverse(scaled.clip(0, 1) if self._preprocessor.scaling == "minmax" else scaled)
 
@@ -124,6 +125,17 @@ class ExportedModel:
         if not len(raw):
             raise DataError("data: there must be at least one row, got none.")
         return raw
+
+
+def _whole(name: str, value: int) -> int:
+    """The value, which numpy may have made.
+
+    Raises:
+        DataError: it is no whole number from 0 on.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise DataError(f"{name}: must be a whole number from 0 on, got {value!r}.")
+    return int(value)
 
 
 def load_model(folder: str | Path) -> ExportedModel:
