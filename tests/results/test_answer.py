@@ -178,4 +178,4 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     from tuner.results.pictures import image_files
 
     squeezed = pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels
-    return next(content for name, content in image_files(squeezed, "k", "o", 0).items() if name.endswith(".png"))
+    return next(content for name, content in image_files(squeezed, "k", "s", ["o"], 0).items() if name.endswith(".png"))

@@ -168,6 +168,4 @@ def _pictures(study: _Study) -> Iterator[tuple[str, bytes]]:
             pixels = beside(invert(part), invert(model.rebuilt(part)))
             at = round((record.ended_at or record.asked_at) * 1000)
             owners = [f"trial-{number}"] + ["study"] * (number == study.best.number)
-            for owner in owners:
-                for name, content in image_files(pixels, key, f"{study.record.key}/{owner}", at).items():
-                    yield f"{owner}/{name}", content
+            yield from image_files(pixels, key, study.record.key, owners, at).items()

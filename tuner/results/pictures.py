@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,28 +55,31 @@ def beside(raw: Values, rebuilt: Values) -> Pixels:
     return canvas[:-_GAP, :-_GAP].squeeze(-1) if channels == 1 else canvas[:-_GAP, :-_GAP]
 
 
-def image_files(pixels: Pixels, key: str, owner: str, milliseconds: int) -> dict[str, bytes]:
-    """The files that `mlflow.log_image(key=key, step=0)` leaves: name to content, the same names for the same owner.
+def image_files(pixels: Pixels, key: str, study: str, owners: Sequence[str], milliseconds: int) -> dict[str, bytes]:
+    """The files that `mlflow.log_image(key=key, step=0)` leaves: path to content, the same paths for the same owner.
 
     Args:
         pixels: the image.
         key: what MLflow shows it under.
-        owner: whose it is, in words that name it everywhere.
+        study: the study's key.
+        owners: the runs in it that get it, each a folder.
         milliseconds: its time.
     """
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image, WebPImagePlugin  # noqa: F401, PLC0415 - by name, or Pillow looks through all its formats
 
     image = Image.fromarray(pixels)
-    name = f"images/{key}+step+0+timestamp+{milliseconds}+{uuid.uuid5(_PLACES, f'{owner}/{key}')}"
     scale = _THUMBNAIL / max(image.size)
     small = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
-    return {f"{name}.png": encoded(image, "PNG"), f"{name}+compressed.webp": encoded(small, "WEBP")}
+    files = {".png": encoded(image, "PNG"), "+compressed.webp": encoded(small, "WEBP", method=0)}
+    start = f"images/{key}+step+0+timestamp+{milliseconds}"
+    names = {owner: f"{owner}/{start}+{uuid.uuid5(_PLACES, f'{study}/{owner}/{key}')}" for owner in owners}
+    return {f"{name}{end}": content for name in names.values() for end, content in files.items()}
 
 
-def encoded(image: Image, form: str) -> bytes:
+def encoded(image: Image, form: str, **options: int) -> bytes:
     """An image as a file's content."""
     content = io.BytesIO()
-    image.save(content, form)
+    image.save(content, form, **options)
     return content.getvalue()
 
 

@@ -35,7 +35,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
     Args:
         study: as `optuna_study` rebuilds it.
     """
-    ranked = sorted((trial for trial in study.trials if trial.params and _counts(trial)), key=_rank)
+    ranked = sorted((trial for trial in study.get_trials(deepcopy=False) if trial.params and _counts(trial)), key=_rank)
     names = {name for trial in ranked for name in trial.params}
     if len(ranked) < LEAST_TRIALS or len(names) < 2:
         return {}
