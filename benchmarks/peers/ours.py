@@ -40,18 +40,21 @@ def run(job: Job, variant: str) -> dict[str, Any]:
 def _work(job: Job, records: Any) -> dict[str, Any]:
     """What has to be done: `flop` and `moved`.
 
-    Arithmetic of the layers' products, forward and backward, where nobody asks for the rows' own gradient; and for each
-    trial the bytes of its parameters, gradients and moments, with those that one-pass AdamW has to move.
+    Arithmetic of the layers' products, forward and backward, where nobody asks for the rows' own gradient, and forward
+    over the validation rows after every epoch; and for each trial the bytes of its parameters, gradients and moments,
+    with those that one-pass AdamW has to move.
     """
     import numpy as np
 
     from tuner.spec.architecture import layer_sizes, parameter_count
 
-    rows, features = np.load(f"{job.folder}/train-{job.seed}.npy", mmap_mode="r").shape
+    shapes = [np.load(f"{job.folder}/{part}-{job.seed}.npy", mmap_mode="r").shape for part in ("train", "validation")]
+    (rows, features), (held_out, _) = shapes
     products, moved = 0.0, []
     for trial in records:
         sizes = layer_sizes(features, trial.point)
-        products += (6 * sum(a * b for a, b in pairwise(sizes)) - 2 * sizes[0] * sizes[1]) * rows * trial.epochs
+        weights = sum(a * b for a, b in pairwise(sizes))
+        products += ((6 * weights - 2 * sizes[0] * sizes[1]) * rows + 2 * weights * held_out) * trial.epochs
         count, steps = parameter_count(sizes), -(-rows // trial.point.batch_size) * trial.epochs
         moved.append((16 * count, 28 * count * steps))
     return {"flop": products, "moved": moved}
