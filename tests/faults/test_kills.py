@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from disturbed import TUNER, disagreements, is_worker, left_behind, run_tuner, start_tuner, table
+from disturbed import LONG, TUNER, disagreements, is_worker, left_behind, run_tuner, start_tuner, table
 from studies import fresh_folder, tiny
 
 import tuner
@@ -75,23 +75,30 @@ def killed(folder: Path, chance: random.Random, kills: dict[str, int]) -> bool:
             return True
 
 
+STOPS = 10  # in a study: a hundred workers in a row that finish nothing end it, with a sentence
+
+
+@pytest.mark.parametrize("number", range(10 if LONG else 1))
 def test_a_stopped_worker_costs_time_alone(
+    number: int,
     workspace: Path,
     undisturbed: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
-    scale: Callable[[int, int], int],
+    chance: random.Random,
+    tell: Callable[[str], None],
 ) -> None:
     """SIGSTOP beyond the limit, then SIGCONT: its segment is trained again by another, and no trial is accused."""
     monkeypatch.setattr("tuner.execution.workers.LEAST_PATIENCE", 0.5)
     monkeypatch.setattr("tuner.execution.workers.LATE_UNMEASURED", 50.0)
     monkeypatch.setattr("tuner.execution.processes.START_SECONDS", 5.0)
-    wanted, spec = scale(10, 100), {**LONGER, "name": "tiny"}
+    spec = {**LONGER, "name": "tiny"}
     stopped: list[int] = []
 
     def stop_one(progress: Progress) -> None:
+        if progress.phase != "training" or len(stopped) == STOPS or chance.random() < 0.3:
+            return
         for worker in psutil.Process().children():
-            training = progress.phase == "training" and is_worker(worker)
-            if training and len(stopped) < wanted and worker.pid not in stopped:
+            if is_worker(worker) and worker.pid not in stopped:
                 worker.send_signal(signal.SIGSTOP)
                 stopped.append(worker.pid)
                 return
@@ -100,7 +107,7 @@ def test_a_stopped_worker_costs_time_alone(
     for pid in stopped:
         if psutil.pid_exists(pid):
             os.kill(pid, signal.SIGCONT)
-    assert len(stopped) == wanted
+    assert len(stopped) == STOPS
     assert table(workspace) == undisturbed(LONGER)
     ledger = Ledger.open("sqlite:///tuner.db")
     record = ledger.study("tiny")
@@ -109,6 +116,7 @@ def test_a_stopped_worker_costs_time_alone(
     ledger.close()
     assert events
     assert not any(body["own"] for body in events)
+    tell(f"study {number + 1}: {STOPS} workers stopped, nobody accused, the undisturbed table")
 
 
 def run_events(folder: Path) -> list[float]:
