@@ -84,9 +84,10 @@ class Peak:
 
         return float(np.interp(math.log(size), [math.log(known) for known in self.rates], list(self.rates.values())))
 
-    def floor(self, run: dict[str, Any]) -> float:
-        """Seconds that a study's products and its optimizer's passes take at least."""
-        return run["flop"] / self.flops + sum(moved / self.rate(size) for size, moved in run["moved"])
+    def share(self, run: dict[str, Any], flops: float) -> float:
+        """Of the time that the training took, what its products, at that rate, and its optimizer's passes have to."""
+        passes = sum(moved / self.rate(size) for size, moved in run["moved"])
+        return float((run["flop"] / flops + passes) / run["busy"])
 
     def told(self) -> str:
         rates = ", ".join(f"{rate / 1e9:.0f} ({size >> 10} KiB)" for size, rate in self.rates.items())
@@ -182,8 +183,10 @@ def _ratios(results: Runs, rivals: list[str], peer: str) -> str:
 
 
 def _roofline(runs: list[dict[str, Any]], best: Peak) -> str:
-    shares = [best.floor(run) / run["busy"] for run in runs if "busy" in run]
-    return f"{statistics.median(shares):.2f}" if shares else ""
+    """Of what the core can do; in brackets of what it does with a library's products, which ours can be above."""
+    ours = [run for run in runs if "busy" in run]
+    shares = (statistics.median(best.share(run, flops) for run in ours) for flops in (best.flops, best.product) if ours)
+    return "{:.2f} ({:.2f})".format(*shares) if ours else ""
 
 
 def measure(workload: str, chosen: list[str], rounds: int, store: Path) -> Runs:
