@@ -56,7 +56,7 @@ def ending(study: Study, command: str) -> str:
     """What a run ends with: how it ended, the answer, and what to type next."""
     total = study.spec.search.trials
     done = sum(count for state, count in study.counts.items() if state != TrialState.RUNNING)
-    over = early(study.summary) or "its one trial is done" if total == 1 else f"all {total} trials are done"
+    over = early(study.summary) or ("its one trial is done" if total == 1 else f"all {total} trials are done")
     first = {
         "nothing-left": f"{study.name}: {over}; nothing is left to do."
         f" To go on: {command} --set search.trials={2 * total}",
