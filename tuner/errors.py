@@ -7,6 +7,7 @@
     │   ├── DeviceError           2   the device that the declaration asks for
     │   └── StudyError            2   no such study, or it cannot be continued like this
     ├── LedgerError               1   the durable record cannot be opened, read or written
+    ├── StorageError              1   the tuner's own folder cannot be written
     ├── TrackingError             1   MLflow cannot be reached or refuses
     ├── WorkerError               1   a worker died more often than it is retried
     └── ExportError               1   a folder cannot be written or is no export
@@ -95,6 +96,10 @@ class StudyError(InputError):
 
 class LedgerError(TunerError):
     """The ledger cannot be opened, read or written."""
+
+
+class StorageError(TunerError):
+    """The folder for prepared data cannot be written; there may be room or rights another time."""
 
 
 class TrackingError(TunerError):

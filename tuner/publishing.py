@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tuner.errors import StudyError, TrackingError
+from tuner.errors import StorageError, StudyError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, unknown_study
 from tuner.places import FOLDER, database_url
@@ -66,7 +66,7 @@ def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
     try:
         if before:
             publish_once(ledger, record.id, tracking_uri(), answer=answer)
-    except (TrackingError, StudyError) as problem:
+    except (TrackingError, StudyError, StorageError) as problem:
         error = str(problem)
     waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)
     reasons = tuple(

@@ -10,7 +10,7 @@ import pytest
 from answers import NAME, made_up_answer
 from mlflow import MlflowClient
 
-from tuner.errors import DataError, TrackingError
+from tuner.errors import DataError, StorageError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
 from tuner.tracking.publisher import publish_once
@@ -100,13 +100,16 @@ def test_files_that_cannot_be_made_are_set_aside_with_the_reason(
     assert MlflowClient(store).get_run(ledger.run_id(study.id, None)).info.status == "FINISHED"
 
 
-def test_a_full_disk_lets_the_files_wait(store: str, ledger: Ledger, study: StudyRecord, folder: Path) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", ".tuner"), StorageError("No space left")])
+def test_a_full_disk_lets_the_files_wait(
+    error: Exception, store: str, ledger: Ledger, study: StudyRecord, folder: Path
+) -> None:
     """What may be possible another time is not given up, and keeps nothing else from being published."""
 
     def full(_: StudyRecord) -> Path:
-        raise OSError(28, "No space left on device", ".tuner/answers")
+        raise error
 
-    with pytest.raises(TrackingError, match="No space left on device"):
+    with pytest.raises((TrackingError, StorageError), match="No space left"):
         publish_once(ledger, study.id, store, answer=full)
     assert [row.kind for row in ledger.waiting(study.id, 10)] == ["answer"]
     assert publish_once(ledger, study.id, store, answer=lambda _: folder).waiting == 0

@@ -19,7 +19,7 @@ from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import Dataset, load
 from tuner.data.rows import LabelFile, sha256_of
 from tuner.data.split import Split, split_rows
-from tuner.errors import DataError
+from tuner.errors import DataError, StorageError
 from tuner.spec.distributions import IntDistribution
 from tuner.spec.study import DataSpec, StudySpec
 
@@ -108,6 +108,7 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
 
     Raises:
         DataError: the data cannot be used as declared.
+        StorageError: the folder cannot be written.
     """
     examined = examine(spec, base)
     data, split, fitted = examined.data, examined.split, examined.preprocessor
@@ -165,7 +166,8 @@ def _written(path: Path, make: Callable[[], Array]) -> str:
         digest = sha256_of(path)
         _replace(note, lambda file: file.write(digest.encode()))
     except OSError as error:
-        raise DataError(f"{path.parent}: the prepared data must be written here, got: {error.strerror}.") from None
+        why = error.strerror or error
+        raise StorageError(f"{path.parent}: the prepared data must be written here, got: {why}.") from None
     return digest
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
+from tuner.errors import StorageError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import OutboxRow, StudyRecord, TrialRecord
 from tuner.ledger.table import trials_csv
@@ -164,7 +165,7 @@ class Mirror:
         """Files that are made now, or were before; where they cannot be made, that is the reason to go on without."""
         try:
             folder = self._answer(self._study)
-        except OSError:
+        except (OSError, StorageError):
             raise  # there may be room or rights another time
         except Exception as error:
             outcome.rejected |= dict.fromkeys((row.id for row in rows), str(error) or type(error).__name__)

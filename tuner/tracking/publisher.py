@@ -47,6 +47,7 @@ def publish_once(
 
     Raises:
         TrackingError: MLflow cannot be reached or refuses; what it had not taken waits.
+        StorageError: the data of the answer's files cannot be prepared for want of room or rights; they wait.
         StudyError: another process is publishing it.
         LedgerError: the ledger cannot be read or written.
     """
