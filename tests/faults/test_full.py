@@ -105,7 +105,7 @@ def test_every_nth_write_may_fail(
     with a sentence, and the next one, on a sound disk, ends with the undisturbed table."""
     spec = tiny(final={"top": 1, "seeds": 2})
     expected, ended = undisturbed(spec), Counter[int]()
-    for number in range(scale(3, 60)):
+    for number in range(scale(2, 60)):
         folder = fresh_folder(tmp_path / f"study-{number}", mlflow_store)
         (folder / "study.yaml").write_text(json.dumps(spec))
         every = int(2 ** chance.uniform(1, 12))
