@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from disturbed import run_tuner
 from studies import fresh_folder, tiny
 
 from tuner.spec.canonical import to_yaml
@@ -303,3 +304,10 @@ def test_a_file_where_a_folder_belongs_is_named_and_nothing_is_lost(
     finished = tuner(folder, "run", "tiny.yaml", "--workers", "1")
     assert finished.returncode == 0, finished.stderr
     assert len(tuner(folder, "trials", "tiny").stdout.splitlines()) == 14
+
+
+@pytest.mark.parametrize("command", ["list", "doctor", "sync"])
+def test_where_no_study_is_commands_say_so(command: str, workspace: Path) -> None:
+    """And how to begin one; exit code 0."""
+    ran = run_tuner(workspace, command)
+    assert (ran.returncode, ran.stdout) == (0, "no studies here yet; `tuner run FILE` begins one\n")

@@ -305,8 +305,7 @@ def sync(
     from tuner import display, publishing
 
     done = publishing.sync(name)
-    for each in done:
-        typer.echo(display.synced(each))
+    typer.echo("\n".join(map(display.synced, done)) or display.NO_STUDIES)
     if any(each.waiting for each in done):
         raise typer.Exit(1)
 
@@ -323,8 +322,7 @@ def doctor(
     from tuner import display, upkeep
 
     found = upkeep.doctor(name, mlflow=mlflow)
-    for each in found:
-        typer.echo(display.diagnosis(each), nl=False)
+    typer.echo("".join(map(display.diagnosis, found)) or f"{display.NO_STUDIES}\n", nl=False)
     if any(each.problems for each in found):
         raise typer.Exit(1)
 

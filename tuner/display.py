@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tuner.study import Study
     from tuner.upkeep import Diagnosis, Freed
 
+NO_STUDIES = "no studies here yet; `tuner run FILE` begins one"
 MOST_LOSSES = 10  # of single seeds, shown in a line
 _MEASURES = {
     "effective_dims": "effective dimensions of the code",
@@ -272,7 +273,7 @@ def command_line(file: str, overrides: Sequence[str]) -> str:
 def studies(found: Sequence[Overview]) -> str:
     """One line per study."""
     if not found:
-        return "no studies here yet; `tuner run FILE` begins one"
+        return NO_STUDIES
     width = max(len(one.name) for one in found)
     return "\n".join(
         f"{one.name:<{width}}  {one.state:<8}  {one.ended}/{one.trials} trials"

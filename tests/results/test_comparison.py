@@ -98,7 +98,7 @@ def test_studies_without_an_answer_are_compared_as_far_as_they_go() -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "word"), [([0.9, 1.1, 1.0], "not beyond"), ([1.5, 1.6, None, 1.55], "differ beyond")]
+    ("second", "word"), [([0.9, 1.1, 1.0], "they do not differ beyond"), ([1.5, 1.6, None, 1.55], "they differ beyond")]
 )
 def test_seed_noise_is_told_where_final_stages_are(second: list[float | None], word: str) -> None:
     """Means that lie within the scatter of their seeds are not told apart; lost runs are left out."""

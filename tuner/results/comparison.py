@@ -153,8 +153,8 @@ def _noise(studies: Sequence[Facts]) -> str:
         return "Not each winner was trained with several seeds: how much of the difference is chance is not known."
     chance = welch(*seeds)
     means = ", ".join(f"{facts['study']} {np.mean(losses):.4g}" for facts, losses in zip(best, seeds, strict=True))
-    beyond = "beyond" if chance < LEVEL else "not beyond"
-    return f"Mean validation losses: {means}; they differ {beyond} seed noise (Welch's test, p = {chance:.2g})."
+    differ = "differ" if chance < LEVEL else "do not differ"
+    return f"Mean validation losses: {means}; they {differ} beyond seed noise (Welch's test, p = {chance:.2g})."
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
