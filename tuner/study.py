@@ -68,6 +68,7 @@ def run(  # noqa: PLR0913 - all by name
         DeviceError: the device is not there.
         StudyError: the study cannot be continued like this, or is being run.
         LedgerError: the ledger cannot be opened or written.
+        StorageError: the folder for prepared data cannot be written.
         WorkerError: workers died again and again.
     """
     from tuner.launch import Launch

@@ -35,13 +35,10 @@ def front_json(points: Sequence[FrontPoint]) -> str:
 
 
 def write_front(points: Sequence[FrontPoint], path: Path) -> None:
-    """Write a Pareto front as CSV."""
+    """Write a Pareto front as CSV, whole or not at all."""
     if path.suffix != ".csv":
         raise ExportError(f"{path}: must end in .csv, got {path.suffix or 'no ending'}")
-    try:
-        path.write_text(front_csv(points), encoding="utf-8")
-    except OSError as error:
-        raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
+    replace_file(path, lambda new: new.write_text(front_csv(points), encoding="utf-8"))
 
 
 def write_table(study: Study, path: Path, times: bool) -> None:

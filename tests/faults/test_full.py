@@ -88,6 +88,16 @@ def failing_writes(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(made)
 
 
+def test_where_every_write_fails_nothing_is_recorded(failing_writes: str, workspace: Path) -> None:
+    """The faults reach the ledger itself: one sentence, exit code 1, and no table was made."""
+    (workspace / "study.yaml").write_text(json.dumps(tiny()))
+    faults = {"LD_PRELOAD": failing_writes, "FAIL_BELOW": str(workspace), "FAIL_EVERY": "1"}
+    failed = run_tuner(workspace, "run", "study.yaml", "--workers", "0", **faults)
+    assert failed.returncode == 1
+    assert is_disks_fault(failed.stderr.strip().splitlines()[-1]), failed.stderr
+    assert run_tuner(workspace, "list").stdout.startswith("no studies here yet")
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_every_nth_write_may_fail(
