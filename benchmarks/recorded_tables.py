@@ -3,8 +3,9 @@
     python benchmarks/recorded_tables.py record FOLDER --code OLD    with another checkout's code, for example of a tag
     python benchmarks/recorded_tables.py compare FOLDER              with this code; exit code 1 where a byte differs
 
-FOLDER gets one CSV of trials and one JSON of the final stage and test losses per study. They are the same bits on one kind
-of CPU alone, so FOLDER is not committed: record it on the machine at hand. The space files are always this checkout's.
+FOLDER gets one CSV of trials and one JSON of the final stage and test losses per study. They are the same bits on one
+kind of CPU alone, so FOLDER is not committed: record it on the machine at hand. The space files are always this
+checkout's.
 """
 
 from __future__ import annotations
