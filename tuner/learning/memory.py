@@ -115,6 +115,13 @@ def ran_out(error: BaseException | None) -> bool:
     return any(words in str(error) for words in IN_WORDS) or ran_out(error.__context__)
 
 
+def unmeasurable(device: str) -> str:
+    """Why a trial that could be trained by itself, but then not be measured, has no place here."""
+    there = free(device)
+    left = "" if there is None else f", of which {_size(there)} are free"
+    return f"can be trained, but what its code is worth needs more memory than there is{left}, on {device}"
+
+
 def reason(trial: Trial, features: int, rows: int, device: str) -> str:
     """Why a trial that ran out of memory by itself cannot be trained."""
     there = free(device)
