@@ -19,6 +19,7 @@ from studies import fresh_folder, tiny
 import tuner
 from tuner.errors import DataError
 from tuner.launch import Progress
+from tuner.learning import quality
 from tuner.results.load import load_model
 from tuner.upkeep import prune_files
 
@@ -181,3 +182,50 @@ def test_prune_files_frees_the_labels_too(workspace: Path) -> None:
     assert len(list(Path(".tuner/prepared").iterdir())) == 4
     prune_files()
     assert list(Path(".tuner/prepared").iterdir()) == []
+
+
+def test_a_cell_that_arithmetic_left_empty_says_why_in_the_record(
+    study: tuner.Study, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trials are complete, the table has the other measures' bits, each empty cell has its event, once; run again,
+    nothing is left and nothing is added."""
+    with_table(workspace)
+
+    def broken(*_: object) -> float:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(quality, "effective_dims", broken)
+    for outcome in ("finished", "nothing-left"):
+        found = tuner.run(LABELLED, workers=0)
+        assert found.outcome == outcome
+        left = [name for name in found.trials.columns if name != "measure.effective_dims"]
+        assert "measure.effective_dims" not in found.trials.columns
+        pd.testing.assert_frame_equal(found.trials[left], study.trials[left], check_exact=True)
+        events = [event for event in found.facts["events"] if event["kind"] == "unmeasured"]
+        complete = {record.number for record in found.records if record.state == "complete"}
+        assert sorted(event["trial"] for event in events) == sorted(complete)
+        assert {(e["measure"], e["reason"]) for e in events} == {
+            ("effective_dims", "ZeroDivisionError: division by zero")
+        }
+
+
+def test_a_measure_that_breaks_fails_its_trial_and_leaves_no_empty_cell(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in a measure is a trial's failure, with the reason, as any other mistake in training is."""
+    with_table(workspace)
+    real, seen = quality.auroc, list[object]()
+
+    def broken(*arguments: Any) -> float:
+        seen.append(arguments)
+        if len(seen) > 1:
+            raise TypeError("no such thing")
+        return real(*arguments)
+
+    monkeypatch.setattr(quality, "auroc", broken)
+    found = tuner.run(LABELLED, workers=0)
+    complete = [record for record in found.records if record.state == "complete"]
+    failed = [record for record in found.records if record.state == "failed"]
+    assert failed
+    assert all("met TypeError: no such thing" in record.reason for record in failed)
+    assert all(list(record.measures) == MEASURES for record in complete)

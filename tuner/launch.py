@@ -20,6 +20,7 @@ from tuner.errors import LedgerError, StudyError
 from tuner.execution.executors import usable_cores
 from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, end_executor, start_executor
+from tuner.learning import cgroups
 from tuner.learning import device as devices
 from tuner.learning.packs import step_name
 from tuner.ledger.ledger import Ledger
@@ -339,8 +340,9 @@ def _worker_count(device: str, gpus: Sequence[str]) -> int:
 
 
 def _memory() -> int:
-    """Bytes in this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes that this process may take: the machine's, or less where its control groups set a limit."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(whole, cgroups.memory_limit() or whole)
 
 
 def _prepare(spec: StudySpec, origin: Path) -> Prepared:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,8 +150,10 @@ def test_the_sample_is_drawn_from_the_studys_seed(place: Workplace) -> None:
     assert found[0]["effective_dims"] == found[1]["effective_dims"]
 
 
-def test_a_measure_that_fails_fails_no_trial(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is left out, the others and the losses are there."""
+def test_a_measure_whose_arithmetic_fails_is_left_out_with_the_reason(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others and the losses are there."""
 
     def broken(*_: object) -> float:
         raise np.linalg.LinAlgError("singular")
@@ -157,7 +161,74 @@ def test_a_measure_that_fails_fails_no_trial(place: Workplace, monkeypatch: pyte
     monkeypatch.setattr(quality, "trustworthiness", broken)
     (curve,) = run_segment(place, Segment((trial(0),), 0, EPOCHS), [()]).curves
     assert list(curve.measures) == ["effective_dims", "dead_units"]
+    assert curve.unmeasured == {"trustworthiness": "LinAlgError: singular"}
     assert curve.last == EPOCHS
+
+
+@pytest.mark.parametrize("settings", ["warn", "raise"])
+def test_codes_that_are_no_numbers_are_told_of_whatever_numpy_is_set_to(place: Workplace, settings: str) -> None:
+    """Weights beyond single precision's range: no warning, no exception, and the same reasons; what says nothing
+    about such a trial (no labels, not variational) needs none."""
+    one = trial(0, depth=0)
+    weights = np.full(Layout.of(padded_sizes(layer_sizes(64, one.point))).length, 3e38, np.float32)
+    with np.errstate(all=settings), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = measures.measure(place, one, weights)
+    assert found.values == {}
+    reason = "FloatingPointError: the codes are not all finite numbers"
+    assert found.reasons == dict.fromkeys(("effective_dims", "dead_units", "trustworthiness"), reason)
+
+
+def test_a_measure_that_fails_in_any_other_way_fails_the_segment(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be this machine's doing, or this moment's: the table must not depend on it; no state is left."""
+
+    def broken(*_: object) -> float:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(quality, "trustworthiness", broken)
+    with pytest.raises(ValueError, match="no such thing"):
+        run_segment(place, Segment((trial(0),), 0, EPOCHS), [()])
+    assert not list(Path(place.checkpoints).glob("*"))
+
+
+def test_memory_that_runs_out_for_a_moment_changes_no_measure(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pack's halves are trained and measured one after the other, to the same bits."""
+    trials = (trial(0), trial(1), trial(2))
+    expected = run_segment(place, Segment(trials, 0, EPOCHS), [()] * 3)
+    real, calls = quality.trustworthiness, list[int]()
+
+    def tight(*arguments: Any) -> float:
+        calls.append(len(calls))
+        return float(np.empty(2**58).sum()) if len(calls) == 2 else real(*arguments)
+
+    monkeypatch.setattr(quality, "trustworthiness", tight)
+    found = run_segment(place, Segment(trials, 0, EPOCHS), [()] * 3)
+    assert len(calls) == 5
+    assert found.infeasible == ()
+    assert [curve.measures for curve in found.curves] == [curve.measures for curve in expected.curves]
+    assert [curve.val_loss for curve in found.curves] == [curve.val_loss for curve in expected.curves]
+
+
+def test_a_trial_that_can_be_trained_but_not_measured_is_infeasible(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It alone, with a reason that says so; an empty cell would stay for good."""
+    real, big = quality.effective_dims, 2**58
+
+    def tight(scatter: Any) -> float:
+        return float(np.empty(big).sum()) if len(scatter) == 9 else real(scatter)
+
+    monkeypatch.setattr(quality, "effective_dims", tight)
+    trials = (trial(0), trial(1, bottleneck=9), trial(2))
+    found = run_segment(place, Segment(trials, 0, EPOCHS), [()] * 3)
+    assert [curve.number for curve in found.curves] == [0, 2]
+    ((number, reason),) = found.infeasible
+    assert number == 1
+    assert reason.startswith("can be trained, but what its code is worth needs more memory than there is")
 
 
 def test_a_damaged_file_of_labels_is_noticed(place: Workplace) -> None:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from plain import digits, trial
 
+from tuner.errors import WorkerError
+from tuner.execution import worker
 from tuner.execution.worker import Workplace, run_segment
 from tuner.learning import checkpoint, memory
 from tuner.learning.packs import compiled
@@ -104,6 +107,22 @@ def test_where_memory_runs_out_only_those_that_do_not_fit_alone_are_given_up(
     fitting = tuple(one for one in trials if one.number not in infeasible)
     expected = run_segment(place, Segment(fitting, 0, 2), [()] * len(fitting))
     assert curves == {str(curve.number): list(curve.val_loss) for curve in expected.curves}
+
+
+def test_where_the_data_do_not_fit_no_trial_is_to_blame(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends, and no trial with it; once there is memory, the same segment is trained."""
+    real, sizes = worker.training_data, [2**58, 1]
+
+    def tight(*arguments: Any) -> Any:
+        np.empty(sizes.pop(0))
+        return real(*arguments)
+
+    monkeypatch.setattr(worker, "training_data", tight)
+    with pytest.raises(
+        WorkerError, match=r"no memory for the prepared rows \(.*rows\.npy\) on cpu.*run the study again"
+    ):
+        run_segment(place, Segment((trial(0),), 0, 1), [()])
+    assert len(run_segment(place, Segment((trial(0),), 0, 1), [()]).curves) == 1
 
 
 def test_torch_says_in_its_own_way_that_there_is_no_memory() -> None:

@@ -301,3 +301,19 @@ def test_the_latest_summary_counts(ledger: Ledger, study: StudyRecord) -> None:
     ledger.record_summary(study.id, {"best": {"number": 2}})
     assert ledger.summary(study.id) == {"best": {"number": 2}}
     assert ledger.summary_at(study.id) is not None
+
+
+def test_why_a_measure_has_no_number_is_an_event_of_its_segment(
+    ledger: Ledger, study: StudyRecord, make: Make, dump: Any
+) -> None:
+    """Recorded with the losses or not at all, and once, however often the segment comes."""
+    curve = replace(make.curve(0, 0, [0.5], measures={"b": 1.0}), unmeasured={"a": "it came out as nan"})
+    for _ in range(2):
+        ledger.record_segment(study.id, *make.segment(curve))
+    (found,) = [event for event in ledger.events(study.id) if event.kind == "unmeasured"]
+    assert found.body == {"trial": 0, "measure": "a", "reason": "it came out as nan"}
+    before = dump()
+    other = replace(make.curve(1, 0, [0.7]), unmeasured={"a": "it came out as inf"})
+    with pytest.raises(LedgerError):
+        ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.6]), other))
+    assert dump() == before

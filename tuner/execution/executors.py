@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+from tuner.learning import cgroups
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and the control group's quota where there is one."""
+def usable_cores(root: Path = cgroups.ROOT) -> int:
+    """Cores that this process may use: its affinity, and its control groups' quota where there is one; at least one.
+
+    Args:
+        root: the folder that holds proc and sys.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123 - a kernel interface
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    quota = cgroups.cores(root)
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 class InlineExecutor(Executor):

@@ -11,6 +11,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
+from tuner.learning import cgroups
+
 # Signals that a process earns by what it does; the others are sent to it.
 _EARNED: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
 _STOPPED: Final = frozenset("Tt")
@@ -51,10 +53,19 @@ def silence(pid: int | None, seconds: float) -> WorkerFaultError:
     return WorkerFaultError(f"gave no sign of life for {seconds:.0f} s", own=True)
 
 
-def oom_kills() -> int:
-    """Processes that Linux ended for want of memory since it started; 0 where nobody counts."""
+def oom_kills(root: Path = cgroups.ROOT) -> int:
+    """Processes that Linux ended for want of memory so far; 0 where nobody counts.
+
+    Those of this process' own control group, to which its workers belong; of the whole machine where the group does
+    not count: another container's ends say nothing about ours.
+
+    Args:
+        root: the folder that holds proc and sys.
+    """
+    if (own := cgroups.oom_kills(root)) is not None:
+        return own
     try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+        lines = (root / "proc/vmstat").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final, final
 
@@ -41,8 +41,24 @@ class Ground:
     labels: SplitLabels | None
 
 
-def measure(place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> dict[str, float]:
-    """Every measure of `MEASURES` that can be had; one that fails or is no finite number is left out.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found of one trial.
+
+    Attributes:
+        values: finite numbers by the measures' names.
+        reasons: why a measure that applies to the trial has no number, by its name.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def measure(place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> Measured:
+    """Every measure of `MEASURES` that applies to the trial.
+
+    Arithmetic that fails gives the same on every machine, so it may leave a measure out, with the reason. Any other
+    error would leave it out on one machine or at one moment alone, and is raised.
 
     Args:
         place: what the study's segments share.
@@ -52,9 +68,21 @@ def measure(place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> d
     Raises:
         DataError: the prepared rows or the labels cannot be read.
     """
-    subject = Subject(_ground(place.rows, place.counts, place.seed, place.labels), place, trial, weights_P)
-    found = {name: _tried(measure_of, subject) for name, measure_of in MEASURES.items()}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    values, reasons = {}, dict[str, str]()
+    # What numpy says of overflow depends on the caller's settings: the numbers must not.
+    with np.errstate(all="ignore"):
+        subject = Subject(_ground(place.rows, place.counts, place.seed, place.labels), place, trial, weights_P)
+        for name, measure_of in MEASURES.items():
+            try:
+                value = measure_of(subject)
+            except (ArithmeticError, np.linalg.LinAlgError) as error:
+                reasons[name] = f"{type(error).__name__}: {error}"
+                continue
+            if value is not None and math.isfinite(value):
+                values[name] = value
+            elif value is not None:
+                reasons[name] = f"it came out as {value}"
+    return Measured(values, reasons)
 
 
 @lru_cache(maxsize=2)
@@ -63,14 +91,6 @@ def _ground(path: str, counts: tuple[int, int, int], seed: int, labels: LabelFil
     sample_n = np.sort(generator(seed, "quality").permutation(counts[1])[:SAMPLE])
     ranks_nn = quality.neighbour_ranks(rows.validation[sample_n])
     return Ground(rows, sample_n, ranks_nn, None if labels is None else open_labels(labels, counts))
-
-
-def _tried(measure_of: Callable[[Subject], float], subject: Subject) -> float:
-    """A measure is no reason to fail a trial."""
-    try:
-        return measure_of(subject)
-    except Exception:
-        return math.nan
 
 
 @final
@@ -105,55 +125,76 @@ class Subject:
         return self.encode(self.ground.rows.validation)
 
     @cached_property
+    def finite(self) -> Encoded:
+        """The same, for what is computed from the codes.
+
+        Raises:
+            FloatingPointError: some code is no finite number: comparisons with it would give numbers that mean nothing.
+        """
+        return _finite(self.validation)
+
+    @cached_property
     def middle(self) -> NDArray[np.float64]:
         """The validation codes' mean, (C,)."""
-        middle: NDArray[np.float64] = self.validation.codes.mean(axis=0, dtype=np.float64)
+        middle: NDArray[np.float64] = self.finite.codes.mean(axis=0, dtype=np.float64)
         return middle
 
     @cached_property
     def scatter(self) -> NDArray[np.float64]:
         """The validation codes' covariance, (C, C), times their count."""
         moments = quality.Moments.about(self.middle)
-        moments.add(self.validation.codes)
+        moments.add(self.finite.codes)
         return moments.scatter()
 
 
-def _trustworthiness(subject: Subject) -> float:
-    return quality.trustworthiness(subject.ground.ranks_nn, subject.validation.codes[subject.ground.sample_n])
+def _finite(encoded: Encoded) -> Encoded:
+    if not np.isfinite(encoded.codes).all():
+        raise FloatingPointError("the codes are not all finite numbers")
+    return encoded
 
 
-def _probe_accuracy(subject: Subject) -> float:
+def _trustworthiness(subject: Subject) -> float | None:
+    ranks_nn = subject.ground.ranks_nn
+    if len(ranks_nn) < quality.FEWEST_ROWS:
+        return None
+    return quality.trustworthiness(ranks_nn, subject.finite.codes[subject.ground.sample_n])
+
+
+def _probe_accuracy(subject: Subject) -> float | None:
     """The share of validation rows whose label a linear classifier tells from the code; fitted on all training rows."""
     labels, train = subject.ground.labels, subject.ground.rows.train
     if labels is None:
-        return math.nan
+        return None
     probe = quality.Probe(subject.middle, labels.classes)
     for start in range(0, len(train), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        probe.add(subject.encode(train[part]).codes, labels.train[part])
+        probe.add(_finite(subject.encode(train[part])).codes, labels.train[part])
     fitted = probe.fit()
-    return math.nan if fitted is None else float((fitted.predict(subject.validation.codes) == labels.validation).mean())
+    return None if fitted is None else float((fitted.predict(subject.finite.codes) == labels.validation).mean())
 
 
-def _anomaly_auroc(subject: Subject) -> float:
+def _anomaly_auroc(subject: Subject) -> float | None:
     """How well the error tells the rarer of two classes, on all validation rows."""
     labels = subject.ground.labels
     if labels is None or labels.anomaly is None:
-        return math.nan
-    return quality.auroc(subject.validation.errors, labels.validation == labels.anomaly)
+        return None
+    anomalous_N = labels.validation == labels.anomaly
+    if anomalous_N.all() or not anomalous_N.any():
+        return None
+    return quality.auroc(subject.validation.errors, anomalous_N)
 
 
-def _divergence(subject: Subject) -> float:
+def _divergence(subject: Subject) -> float | None:
     """The evidence bound's second part, on all validation rows."""
-    return float(divergences(subject.validation).sum()) if subject.is_variational else math.nan
+    return float(divergences(subject.finite).sum()) if subject.is_variational else None
 
 
-def _active_units(subject: Subject) -> float:
-    return active_units(divergences(subject.validation)) if subject.is_variational else math.nan
+def _active_units(subject: Subject) -> float | None:
+    return active_units(divergences(subject.finite)) if subject.is_variational else None
 
 
-# In the order of the table's columns. A measure gives NaN where it has nothing to say about a trial.
-MEASURES: Final[dict[str, Callable[[Subject], float]]] = {
+# In the order of the table's columns. A measure gives None where it has nothing to say about a trial.
+MEASURES: Final[dict[str, Callable[[Subject], float | None]]] = {
     "effective_dims": lambda subject: quality.effective_dims(subject.scatter),
     "dead_units": lambda subject: quality.dead_units(subject.scatter),
     "trustworthiness": _trustworthiness,

@@ -7,33 +7,35 @@ its call's exception (`WorkerFaultError`), the next call gets a new worker, and 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
-import queue
 import signal
-import subprocess
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, ParamSpec, TypeVar
 
+from tuner.errors import WorkerError
 from tuner.execution import beats, faults
+from tuner.execution.calls import Call, Calls
 from tuner.execution.faults import WorkerFaultError
+from tuner.execution.spawned import Process, words_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-START_SECONDS: Final = 120.0  # how long a new process may take to import what it needs
-LATE: Final = 20.0  # a call is taken to hang after so many times its longest time between two signs of life
-_TICK: Final = 0.5
+ATTEMPTS: Final = 10  # to start a worker, after which it is out of hope; some 20 s with the pauses between them
+FIRST_PAUSE: Final = 0.05  # seconds, doubled after each attempt
+MOST_PAUSE: Final = 5.0
 _PR_SET_PDEATHSIG: Final = 1
+_HOPELESS: Final = (
+    "no worker could be started in {attempts} attempts; the last one {cause}. What is recorded stays; run the study"
+    " again to go on, once there is memory and room for processes."
+)
 # No `multiprocessing.Process`: it runs the caller's script again, and its child prints a traceback if we die early.
 _MAIN: Final = """
 import json, sys
@@ -43,31 +45,35 @@ work(int(sys.argv[2]), int(sys.argv[3]))
 """
 
 
-@dataclass(slots=True)
-class _Call:
-    """A call on its way. `patience`: seconds that it may take to its first sign of life, and always after it."""
-
-    future: Future[Any]
-    work: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-    patience: float
-
-
 class WorkerProcesses(Executor):
     """Worker processes, spawned at once and kept until `kill`; one that dies is replaced.
+
+    A worker that cannot be started tries again with growing pauses, while the others go on. Where none of them can be
+    started in several attempts, what waits ends with `WorkerError`.
 
     Args:
         workers: how many.
         warm_up: called first in the workers, so that heavy imports happen while the first cohort is asked for.
         gpus: names as in CUDA_VISIBLE_DEVICES; each worker sees one of them alone, in turn. None: all see what this
             process sees.
+
+    Raises:
+        WorkerError: the system gives no threads to look after the workers.
     """
 
     def __init__(self, workers: int, warm_up: Callable[[], object], gpus: Sequence[str] = ()) -> None:
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._calls = Calls()
         dealt = [gpus[number % len(gpus)] if gpus else "" for number in range(workers)]
-        self._workers = [_Worker(warm_up, gpu, self._calls) for gpu in dealt]
-        for worker in self._workers:
-            worker.start()
+        self._workers = [_Worker(warm_up, gpu, self._calls, self._is_hopeless) for gpu in dealt]
+        try:
+            for worker in self._workers:
+                worker.start()
+        except (RuntimeError, MemoryError) as error:
+            self.kill()
+            raise WorkerError(
+                f"{workers} workers need a thread each in this process, but the system refused one"
+                f" ({words_of(error)}); free memory or process slots, or run the study with fewer workers."
+            ) from error
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call `fn` in a worker, however long it takes."""
@@ -76,145 +82,128 @@ class WorkerProcesses(Executor):
     def submit_patiently(self, patience: float, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call `fn` in a worker; after `patience` seconds without a sign of life its worker is ended.
 
-        Its future raises what `fn` raised, or `WorkerFaultError`.
+        Its future raises what `fn` raised, or `WorkerFaultError`, or `WorkerError` where no worker can be started.
         """
         future: Future[T] = Future()
-        self._calls.put(_Call(future, (fn, args, kwargs), patience))
+        self._calls.put(Call(future, (fn, args, kwargs), patience))
         return future
 
     def kill(self) -> None:
         """End every worker now; what they were doing, and what waits, is cancelled."""
         for worker in self._workers:
             worker.end()
-        while not self._calls.empty():
-            call = self._calls.get()
-            if call is not None:
-                call.future.cancel()
-        for _ in self._workers:
-            self._calls.put(None)
+        self._calls.close()
         for worker in self._workers:
-            worker.join()
+            if worker.ident is not None:  # it was started
+                worker.join()
+
+    def _is_hopeless(self) -> bool:
+        return all(worker.failures >= ATTEMPTS for worker in self._workers)
 
 
 class _Worker(threading.Thread):
-    """Looks after one process: hands it calls, waits for answers or signs of life, starts another when it is dead."""
+    """Looks after one process: hands it calls, waits for answers or signs of life, starts another when it is dead.
 
-    def __init__(self, warm_up: Callable[[], object], gpu: str, calls: queue.SimpleQueue[_Call | None]) -> None:
+    A call is taken only once there is a process to do it. Nothing that goes wrong here may end this thread or leave a
+    call open: the driver would wait for ever.
+
+    Attributes:
+        failures: starts that failed in a row.
+    """
+
+    def __init__(self, warm_up: Callable[[], object], gpu: str, calls: Calls, is_hopeless: Callable[[], bool]) -> None:
         super().__init__(name="tuner-worker", daemon=True)
-        self._warm_up, self._gpu, self._calls = warm_up, gpu, calls
+        self._warm_up, self._gpu, self._calls, self._is_hopeless = warm_up, gpu, calls, is_hopeless
         self._ending = threading.Event()
-        self._spawning = threading.Lock()
-        self._spawn()
-
-    def _spawn(self) -> None:
-        self._connection, theirs = Pipe()
-        life, mine = os.pipe()
-        self._life: int | None = mine  # closed by the system when this process is gone
-        words = [sys.executable, "-c", _MAIN, json.dumps(sys.path), str(theirs.fileno()), str(life)]
-        with self._spawning, _sigint_held_back():
-            self._process = subprocess.Popen(words, pass_fds=(theirs.fileno(), life), stdin=subprocess.DEVNULL)
-            if self._ending.is_set():
-                self._process.kill()
-        theirs.close()
-        os.close(life)
-        self._ready = False
-        with suppress(OSError):  # whoever waits for its answer learns that it is dead
-            self._connection.send((self._warm_up, self._gpu))
+        self._starting = threading.Lock()
+        self._process: Process | None = None
+        self._idle: Process | None = None  # the same, where it waits for a call
+        self._has_told = False  # a call of the starts that failed
+        self.failures = 0
 
     def end(self) -> None:
         """End the process; called from another thread."""
-        with self._spawning:
-            self._ending.set()
-            self._process.kill()
+        self._ending.set()
+        with self._starting:
+            if self._process is not None:
+                self._process.kill()
 
     def run(self) -> None:
-        """One call after the other, until there is none."""
-        while (call := self._calls.get()) is not None:
-            if self._ending.is_set():
-                call.future.cancel()
-            elif call.future.set_running_or_notify_cancel():
-                self._do(call)
+        """One call after the other, until the line is closed."""
+        # A new process inherits this thread's mask: Ctrl-C is blocked in it until it can ignore it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        while not self._ending.is_set():
+            try:
+                self._go_on()
+            except Exception:  # the system refused even the little that waiting takes; no call is in hand here
+                self._ending.wait(MOST_PAUSE)
         self._bury()
 
-    def _do(self, call: _Call) -> None:
-        before = faults.oom_kills()
+    def _go_on(self) -> None:
+        if self._idle is None:
+            self._start()
+        elif (call := self._calls.take()) is not None:
+            process, self._idle = self._idle, None
+            if process.is_dead():  # it died while it had nothing to do, and is replaced without a word
+                self._calls.put(call, first=True)
+            elif call.begin():
+                self._do(call, process)
+            else:
+                self._idle = process
+
+    def _do(self, call: Call, process: Process) -> None:
+        """Every way out of here ends the call."""
+        before = 0
         try:
-            self._await_ready()
-            with self._guarded(START_SECONDS):
-                self._connection.send(call.work)
-            done, value = self._answer(call.patience)
-        except WorkerFaultError as fault:
-            self._fail(call, fault)
-        except (EOFError, OSError):
-            self._fail(call, faults.death(self._process.wait(), faults.oom_kills() - before))
-        except Exception as error:  # the work, or an error that it raised, cannot be sent or read
-            self._fail(call, WorkerFaultError(f"could not be understood: {type(error).__name__}: {error}", own=True))
-        else:
-            call.future.set_result(value) if done else call.future.set_exception(value)
+            before = faults.oom_kills()
+            process.send(call.work)
+            done, value = process.answer(call.patience)
+            self._idle = process
+        except BaseException as error:
+            done, value = False, self._fault(process, error, before)
+        call.future.set_result(value) if done else call.future.set_exception(value)
 
-    def _fail(self, call: _Call, fault: WorkerFaultError) -> None:
-        """Bury the dead before anybody hears of it, so that no process is left when the call is over."""
+    def _fault(self, process: Process, error: BaseException, before: int) -> WorkerFaultError:
+        """Why a call has no answer; its process is buried before anybody hears of it, so that none is left then."""
+        try:
+            fault = process.explained(error, before)
+            self._bury()
+        except Exception as more:
+            return WorkerFaultError(f"could not be looked after: {words_of(more)}", own=False)
+        return fault
+
+    def _start(self) -> None:
+        """Have a process that waits for calls; where there is none to be had, a pause, longer every time."""
         self._bury()
-        if not self._ending.is_set():
-            self._spawn()
-        call.future.set_exception(fault)
+        try:
+            with self._starting:
+                if self._ending.is_set():
+                    return
+                process = self._process = Process(_MAIN)
+            process.await_ready((self._warm_up, self._gpu))
+        except Exception as error:
+            self._bury()
+            self.failures += 1
+            self._tell(f"could not start: {words_of(error)}")
+            self._ending.wait(min(FIRST_PAUSE * 2 ** min(self.failures, 10), MOST_PAUSE))
+        else:
+            self._idle, self.failures, self._has_told = process, 0, False
+
+    def _tell(self, cause: str) -> None:
+        """One call hears of a worker that cannot be started, so that it is recorded; all, where none can be started."""
+        if self._ending.is_set():
+            return
+        if self._is_hopeless():
+            for call in self._calls.take_now():
+                call.fail(WorkerError(_HOPELESS.format(attempts=ATTEMPTS, cause=cause)))
+        elif not self._has_told:
+            for call in self._calls.take_now(1):
+                call.fail(WorkerFaultError(cause, own=False))
+                self._has_told = True
 
     def _bury(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-        if self._life is not None:
-            os.close(self._life)
-            self._life = None
-
-    def _await_ready(self) -> None:
-        """A process that died while it had nothing to do is replaced without a word."""
-        if self._ready and self._connection.poll():
-            self._bury()
-            self._spawn()
-        if not self._ready:
-            try:
-                failure, _ = self._receive(START_SECONDS)
-            except (EOFError, OSError):
-                failure = (False, f"exit code {self._process.wait()}")
-            if failure is not None:
-                raise WorkerFaultError(f"could not start: {failure[1]}", own=False)
-            self._ready = True
-
-    def _answer(self, patience: float) -> tuple[bool, Any]:
-        """Whether the call succeeded, and its value or error."""
-        limit = patience
-        while True:
-            message, waited = self._receive(limit)
-            if message is not None:
-                return message  # type: ignore[no-any-return]
-            limit = max(limit, LATE * waited)
-
-    def _receive(self, limit: float) -> tuple[Any, float]:
-        """The next message and the seconds that it took.
-
-        Time that this process itself stood still is not counted: a laptop may sleep, a user may press Ctrl-Z.
-        """
-        waited, there = 0.0, False
-        while not there:
-            began = time.monotonic()
-            there = self._connection.poll(_TICK)
-            waited += min(time.monotonic() - began, _TICK)
-            if waited >= limit and not there:
-                raise faults.silence(self._process.pid, waited)
-        with self._guarded(min(limit, START_SECONDS)):
-            return self._connection.recv(), waited
-
-    @contextmanager
-    def _guarded(self, seconds: float) -> Iterator[None]:
-        """A worker that is stopped in the middle of a message must not hold this thread for ever."""
-        guard = threading.Timer(seconds, self._process.kill)
-        guard.daemon = True
-        guard.start()
-        try:
-            yield
-        finally:
-            guard.cancel()
+        if self._process is not None:
+            self._process.bury()
 
 
 def work(connection_file: int, life: int) -> None:
@@ -259,7 +248,7 @@ def _start_worker(gpu: str, life: int) -> None:
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever the caller of the driver blocks
     if sys.platform == "linux":  # even while it is stopped; everywhere else it notices once it runs
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with_driver, args=(life,), daemon=True).start()
@@ -268,13 +257,3 @@ def _start_worker(gpu: str, life: int) -> None:
 def _end_with_driver(life: int) -> None:
     os.read(life, 1)
     os._exit(1)
-
-
-@contextmanager
-def _sigint_held_back() -> Iterator[None]:
-    """A process that is started meanwhile has Ctrl-C blocked until it can ignore it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.data.rows import LabelFile, open_rows
+from tuner.errors import WorkerError
 from tuner.execution import beats
-from tuner.execution.measures import measure
+from tuner.execution.measures import Measured, measure
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.packs import make_pack, reproducibly, training_data
@@ -65,6 +66,9 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequen
 
     Where none is, the trial is trained again from the start, to the same bits (law 1). Where memory runs out,
     the halves of the segment are trained one after the other; a trial that cannot be trained even alone is infeasible.
+
+    Raises:
+        WorkerError: there is no memory for the data, whichever trials are to be trained on them.
     """
     started = time.monotonic()
     data = _data(place.rows, place.counts, place.device, place.precision)
@@ -86,7 +90,10 @@ def _train_what_fits(
     except Exception as error:
         if not memory.ran_out(error):
             raise
+        trained = isinstance(error, _NoRoomToMeasureError)
     memory.release(place.device)
+    if len(trials) == 1 and trained:
+        return [], [(trials[0].number, memory.unmeasurable(place.device))]
     if len(trials) == 1:
         return [], [(trials[0].number, memory.reason(trials[0], place.features, rows, place.device))]
     half = len(trials) // 2
@@ -107,19 +114,35 @@ def _train(
         curves, states = _trained(place, segment, _starts(place, segment, checkpoints, data), data)
         top = segment.last == place.epochs
         needed = _needed(curves, states, top)
+        worked = list(zip(segment.trials, curves, states, strict=True))
+        # Before any state is written: where measuring fails, no file is left that nobody knows of.
+        found = [
+            _measured(place, trial, state) if top and not curve.diverged else Measured()
+            for trial, curve, state in worked
+        ]
         return [
             replace(
                 curve,
                 checkpoint=_write(place, trial, state) if curve.number in needed else None,
-                measures=_measured(place, trial, state) if top and not curve.diverged else {},
+                measures=measured.values,
+                unmeasured=measured.reasons,
             )
-            for trial, curve, state in zip(segment.trials, curves, states, strict=True)
+            for (trial, curve, state), measured in zip(worked, found, strict=True)
         ]
 
 
-def _measured(place: Workplace, trial: Trial, state: TrialTraining) -> dict[str, float]:
+class _NoRoomToMeasureError(MemoryError):
+    """Memory ran out when a trial was trained, and is to be measured."""
+
+
+def _measured(place: Workplace, trial: Trial, state: TrialTraining) -> Measured:
     beats.alive()
-    return measure(place, trial, state.best)
+    try:
+        return measure(place, trial, state.best)
+    except Exception as error:
+        if memory.ran_out(error):
+            raise _NoRoomToMeasureError from error
+        raise
 
 
 def warm_up() -> None:
@@ -129,7 +152,15 @@ def warm_up() -> None:
 @lru_cache(maxsize=2)
 def _data(path: str, counts: tuple[int, int, int], device: str, precision: str) -> PaddedRows | TrainingData:
     rows = open_rows(path, None, counts)
-    return training_data(rows.train, rows.validation, device, precision)
+    try:
+        return training_data(rows.train, rows.validation, device, precision)
+    except Exception as error:
+        if not memory.ran_out(error):
+            raise
+        raise WorkerError(
+            f"a worker has no memory for the prepared rows ({path}) on {device}, which all trials need."
+            " What is recorded stays; run the study again to go on, once there is memory, or with fewer workers."
+        ) from error
 
 
 def _starts(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tuner.learning import cgroups
 from tuner.learning.layout import Layout, chunk_rows, merged_layout, padded_sizes, pieces
 from tuner.spec.architecture import Architecture
 from tuner.spec.work import Trial
@@ -67,18 +68,29 @@ def hidden_units(layout: Layout) -> int:
     return sum(layout.sizes[1:-1]) - layout.sizes[len(layout.sizes) // 2]
 
 
-def free(device: str) -> int | None:
-    """Bytes that can be had on a device; None where nobody tells."""
+def free(device: str, root: Path = cgroups.ROOT) -> int | None:
+    """Bytes that can be had on a device; None where nobody tells.
+
+    Args:
+        device: a resolved device.
+        root: the folder that holds proc and sys. On the CPU a container's limit counts as well as the machine's memory.
+    """
     if device.startswith("cuda"):
         import torch  # noqa: PLC0415  (0.8 s)
 
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, used by nobody
         return int(torch.cuda.mem_get_info(device)[0]) + int(kept)
+    known = [_host("MemAvailable", root), cgroups.memory_left(root)]
+    return min((each for each in known if each is not None), default=None)
+
+
+def _host(name: str, root: Path) -> int | None:
+    """Bytes by a line of /proc/meminfo."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
     return 1024 * int(found[0]) if found else None
 
 
@@ -101,6 +113,13 @@ def ran_out(error: BaseException | None) -> bool:
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return any(words in str(error) for words in IN_WORDS) or ran_out(error.__context__)
+
+
+def unmeasurable(device: str) -> str:
+    """Why a trial that could be trained by itself, but then not be measured, has no place here."""
+    there = free(device)
+    left = "" if there is None else f", of which {_size(there)} are free"
+    return f"can be trained, but what its code is worth needs more memory than there is{left}, on {device}"
 
 
 def reason(trial: Trial, features: int, rows: int, device: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEIGHBOURS = 5
+FEWEST_ROWS = 3  # with fewer of them no row has a neighbour to be mistaken for
 DEAD_SHARE = 1e-3  # of the largest unit's variance: a deviation of 3 % of that unit's
 RIDGE = 1.0  # scikit-learn's default penalty of a RidgeClassifier
 
@@ -99,7 +100,7 @@ def trustworthiness(ranks_nn: NDArray[np.int32], codes_nC: NDArray[np.floating])
         codes_nC: their codes, in the same order.
 
     Returns:
-        NaN where there are fewer than 3 rows.
+        NaN where there are fewer than FEWEST_ROWS rows.
     """
     rows = len(ranks_nn)
     k = min(NEIGHBOURS, (rows - 1) // 2)

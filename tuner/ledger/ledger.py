@@ -116,7 +116,7 @@ class Ledger(Outbox):
 
     def record_event(self, study_id: int, kind: str, body: Mapping[str, Any]) -> None:
         """Record something that replay must know and cannot compute."""
-        row = {"study_id": study_id, "at": time.time(), "kind": kind, "body": json.dumps(dict(body))}
+        row = _event_row(study_id, kind, body, time.time())
         with self.changing(study_id, "run") as connection:
             connection.execute(insert(event), [row])
 
@@ -185,7 +185,8 @@ class Ledger(Outbox):
         """Record what a segment measured.
 
         Epochs that are recorded already must have equal losses; they keep their first time, and a segment that brings
-        nothing new leaves only its checkpoints. A trial keeps the first measures that came.
+        nothing new leaves only its checkpoints. A trial keeps the first measures that came; why one of them has no
+        number is an event, `unmeasured`.
         """
         now = time.time()
         with self.changing(study_id, "run") as connection:
@@ -193,6 +194,9 @@ class Ledger(Outbox):
             if added:
                 connection.execute(insert(segment), [_segment_row(study_id, work, result, now)])
             measurements.add_measures(connection, study_id, result.curves)
+            failed = measurements.failed_measures(result.curves, {number for number, _, _ in added})
+            if failed:
+                connection.execute(insert(event), [_event_row(study_id, "unmeasured", body, now) for body in failed])
             _set_started(connection, study_id, result, [number for number, first, _ in added if first == 0])
             outbox.add(connection, study_id, [outbox.row("curve", *span) for span in added])
 
@@ -322,6 +326,10 @@ def _trial_row(study_id: int, cohort_number: int, each: Trial, now: float) -> di
         "reason": "",
         "asked_at": now,
     }
+
+
+def _event_row(study_id: int, kind: str, body: Mapping[str, Any], now: float) -> dict[str, Any]:
+    return {"study_id": study_id, "at": now, "kind": kind, "body": json.dumps(dict(body))}
 
 
 def _segment_row(study_id: int, work: Segment, result: SegmentResult, now: float) -> dict[str, Any]:

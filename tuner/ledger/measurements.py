@@ -61,6 +61,16 @@ def add_measures(connection: Connection, study_id: int, curves: Sequence[Curve])
             connection.execute(update(trial).where(of_trial).values(measures=json.dumps(dict(curve.measures))))
 
 
+def failed_measures(curves: Sequence[Curve], numbers: Collection[int]) -> list[dict[str, Any]]:
+    """Which measures' arithmetic failed, and why, as bodies of events; of these trials alone."""
+    return [
+        {"trial": curve.number, "measure": name, "reason": reason}
+        for curve in curves
+        if curve.number in numbers
+        for name, reason in curve.unmeasured.items()
+    ]
+
+
 def read_curves(connection: Connection, study_id: int, numbers: Collection[int] | None = None) -> dict[int, Curve]:
     """Each trial's epochs from the first one on, with its newest checkpoint; trials without an epoch are left out."""
     chunks = [None] if numbers is None else _chunks(sorted(numbers))

@@ -64,6 +64,7 @@ class Curve:
         diverged: the last epoch's loss is not finite, and the trial ended there.
         checkpoint: the state after the last epoch; None for a trial that diverged.
         measures: what a trial that came to the study's last epoch is worth beside its loss, by name; finite numbers.
+        unmeasured: why a measure that applies to the trial has no number, by name: its arithmetic failed.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Curve:
     diverged: bool
     checkpoint: Checkpoint | None
     measures: Mapping[str, float] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def last(self) -> int:
