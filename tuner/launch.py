@@ -31,7 +31,7 @@ from tuner.results.front import chosen_trial, front_points
 from tuner.results.pictures import is_image
 from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs, final_epochs
-from tuner.spec.canonical import changed_keys
+from tuner.spec.continuing import fixed_changes
 from tuner.spec.objectives import is_front
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
@@ -46,8 +46,6 @@ Phase = Literal["preparing data", "training", "confirming", "scoring", "publishi
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
 RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
-# keys that may change when a study goes on
-CONTINUABLE = ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +175,7 @@ class Launch:
         self._ledger.record_event(study.id, "run", body)
 
     def _check_continuation(self, known: StudyRecord) -> None:
-        before = known.spec
-        changes = [c for c in changed_keys(before, self._spec) if not c.key.startswith(CONTINUABLE)]
+        changes = fixed_changes(known.spec, self._spec)
         if changes:
             listed = "; ".join(f"{c.key} was {c.old} and is now {c.new}" for c in changes)
             raise StudyError(
