@@ -248,7 +248,7 @@ class Launch:
             str(folder),  # not absolute: a study that goes on in a copy of its folder must leave the original alone
             self._spec.search.epochs,
             self._spec.precision,
-            self._spec.search.seed,
+            self._spec.split_seed,
             p.labels,
         )
 

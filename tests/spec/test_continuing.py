@@ -46,6 +46,13 @@ def test_the_final_stage_is_a_block() -> None:
     assert may_change("final.seeds")
 
 
+def test_the_splits_seed_may_be_written_out() -> None:
+    """What it is by default changes no row; any other seed does."""
+    same, other = (spec().model_copy(update={"data": spec().data.model_copy(update={"seed": seed})}) for seed in (0, 1))
+    assert fixed_changes(spec(), same) == fixed_changes(same, spec()) == []
+    assert [change.key for change in fixed_changes(spec(), other)] == ["data.seed"]
+
+
 def test_changes_that_a_study_cannot_take_are_named() -> None:
     """Those that it can are left out."""
     changes = fixed_changes(spec(), spec(trials=9, timeout="1h", sampler="random"))

@@ -60,10 +60,10 @@ class Prepared:
 def fingerprint(data: Dataset, spec: DataSpec) -> str:
     """SHA-256 over the rows, their names and shape, and the data block; without the source, for files may move.
 
-    Labels are in it where they are declared alone, so that other studies keep the fingerprint they had before there
-    were any.
+    The split's seed is not in it, so that it is the same with any search.seed. Labels are in it where they are declared
+    alone, so that other studies keep the fingerprint they had before there were any.
     """
-    block = spec.model_dump(mode="json", exclude={"source"} if data.labels else {"source", "label"})
+    block = spec.model_dump(mode="json", exclude={"source", "seed"} if data.labels else {"source", "seed", "label"})
     about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": block}
     if data.labels is not None:
         about["classes"] = data.labels.classes
@@ -90,7 +90,7 @@ def examine(spec: StudySpec, base: Path) -> Examined:
         DataError: as for `prepare`.
     """
     data = load(spec.data, base)
-    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.search.seed)
+    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
     _check_batch_size(spec, len(split.train), data.where)
     _check_loss(spec, data)
     train, clip = data.values[split.train], spec.loss == "bce"
@@ -121,8 +121,8 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
 
 
 def prepared_path(folder: Path, mark: str, spec: StudySpec) -> Path:
-    """Where the prepared data of a declaration lies: named by the data's fingerprint, the seed and the scaling."""
-    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.search.seed}/{spec.loss == 'bce'}".encode()).hexdigest()[:32]
+    """Where the prepared data of a declaration lies: named by the data's fingerprint, the split's seed and the loss."""
+    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.split_seed}/{spec.loss == 'bce'}".encode()).hexdigest()[:32]
     return (folder / "prepared" / f"{key}.npy").absolute()
 
 

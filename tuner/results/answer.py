@@ -151,7 +151,7 @@ def _tables(study: _Study) -> Iterator[tuple[str, bytes]]:
     model = study.models[study.best.number]
     errors = Errors.of(model, rows)
     count = study.prepared.train + study.prepared.validation + study.prepared.test
-    numbers = split_rows(count, data.validation, data.test, study.record.spec.search.seed).validation
+    numbers = split_rows(count, data.validation, data.test, study.record.spec.split_seed).validation
     yield "study/worst_rows.json", worst_rows(model, rows, errors, numbers.tolist(), fitted)
     if not is_image(fitted.shape):
         yield "study/feature_errors.json", feature_errors(errors, fitted.names)

@@ -37,7 +37,7 @@ def study_facts(record: Record, summary: Mapping[str, Any]) -> Facts:
         summary: the study's answer, as `Study.summary` gives it.
 
     Returns:
-        `study`, `state`, `loss`, `seed`, `fingerprint`, `rules`, `created_at`, `changed_at`, `versions`,
+        `study`, `state`, `loss`, `seed`, `split_seed`, `fingerprint`, `rules`, `created_at`, `changed_at`, `versions`,
         `source`, `declaration` (YAML), `search`, `data`, `searched`, `trials` (dictionaries, the best first), `curves`
         (number to validation losses), `segments`, `events`, `summary`. `Study.facts` adds `rungs` and `importance`, a
         report `model`.
@@ -48,6 +48,7 @@ def study_facts(record: Record, summary: Mapping[str, Any]) -> Facts:
         "state": study.state,
         "loss": spec.loss,
         "seed": spec.search.seed,
+        "split_seed": spec.split_seed,
         "fingerprint": study.fingerprint,
         "rules": study.rules,
         "created_at": study.created_at,

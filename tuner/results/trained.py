@@ -81,5 +81,5 @@ def trained(
     trial = Trial(record.number, record.point, record.seed)
     weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
     network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)
-    places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.search.seed).validation
+    places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.split_seed).validation
     return Trained(prepared, rows, places, network, device)

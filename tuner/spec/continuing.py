@@ -21,4 +21,6 @@ def may_change(key: str) -> bool:
 
 def fixed_changes(old: StudySpec, new: StudySpec) -> list[Change]:
     """The changes that a study which goes on cannot take."""
-    return [change for change in changed_keys(old, new) if not may_change(change.key)]
+    changes = [change for change in changed_keys(old, new) if not may_change(change.key)]
+    same_split = old.split_seed == new.split_seed  # the default may be written out, and left out again
+    return [change for change in changes if change.key != "data.seed" or not same_split]
