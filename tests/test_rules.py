@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from studies import tiny
 
 import tuner
+from tuner.errors import StudyError
 
 KEPT = Path(__file__).parent / "fixtures" / "version_0"
 PARAMS = ["number", "state", "epochs", "reason"]
@@ -50,3 +54,14 @@ def test_a_report_says_that_a_new_study_has_other_rules(workspace: Path) -> None
     new = tuner.run(tiny(search={"trials": 1, "epochs": 1}), workers=0)
     said = [study.report("page.html").read_text() for study in (tuner.Study.open("half"), new)]
     assert ["begun by rules 1, a new one has rules 2" in page for page in said] == [True, False]
+
+
+def test_a_study_with_rules_that_are_not_known_yet_is_refused(workspace: Path) -> None:
+    """A newer version began it: this one would make another table of it."""
+    declared = tiny(search={"trials": 1, "epochs": 1})
+    tuner.run(declared, workers=0)
+    with closing(sqlite3.connect("tuner.db")) as connection:
+        connection.execute("UPDATE tuner_study SET rules = 99")
+        connection.commit()
+    with pytest.raises(StudyError, match="study tiny: was begun by rules 99, but this version of the tuner knows"):
+        tuner.run(declared, workers=0)

@@ -33,6 +33,7 @@ from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs, final_epochs
 from tuner.spec.continuing import fixed_changes
 from tuner.spec.objectives import is_front
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 from tuner.tracking.publisher import Publisher
@@ -108,7 +109,7 @@ class Launch:
             self._show("preparing data")
             self._executor = start_executor(self._workers, self._gpus)
             held.callback(end_executor, self._executor)
-            self._prepared = _prepare(self._spec, self._origin)
+            self._prepared = _prepare(self._spec, self._origin, NEWEST if known is None else known.rules)
             self._study = self._continued(known) if known is not None else self._created(held)
             self._note_run()
             return self._run()
@@ -175,6 +176,11 @@ class Launch:
         self._ledger.record_event(study.id, "run", body)
 
     def _check_continuation(self, known: StudyRecord) -> None:
+        if known.rules > NEWEST:
+            raise StudyError(
+                f"study {known.name}: was begun by rules {known.rules}, but this version of the tuner knows those up to"
+                f" {NEWEST}; use the version that began it, or a newer one."
+            )
         changes = fixed_changes(known.spec, self._spec)
         if changes:
             listed = "; ".join(f"{c.key} was {c.old} and is now {c.new}" for c in changes)
@@ -340,10 +346,10 @@ def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _prepare(spec: StudySpec, origin: Path) -> Prepared:
+def _prepare(spec: StudySpec, origin: Path, rules: int) -> Prepared:
     from tuner.data.prepare import prepare  # (pandas, while workers start)
 
-    return prepare(spec, origin.parent, FOLDER)
+    return prepare(spec, origin.parent, FOLDER, rules)
 
 
 def _versions() -> dict[str, str]:

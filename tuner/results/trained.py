@@ -50,7 +50,7 @@ def prepared_again(study: StudyRecord, folder: Path) -> Prepared:
         StudyError: it has changed.
         DataError: it cannot be used any more.
     """
-    prepared = prepare(study.spec, Path(study.source).parent, folder)
+    prepared = prepare(study.spec, Path(study.source).parent, folder, study.rules)
     if prepared.fingerprint != study.fingerprint:
         raise StudyError(f"study {study.name}: the data in {study.spec.data.source} has changed since the study began.")
     return prepared
