@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from tuner.search.loop import Round, Search
 from tuner.search.rungs import cohort_size
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd
 
@@ -54,10 +55,10 @@ def curve(trial: Trial, last: int, loss: Callable[[Trial, int], float]) -> Curve
 
 
 def play(
-    declared: StudySpec, loss: Callable[[Trial, int], float] = valley
+    declared: StudySpec, loss: Callable[[Trial, int], float] = valley, rules: int = NEWEST
 ) -> tuple[dict[int, Trial], dict[int, TrialEnd]]:
     """Run a whole search, one cohort at a time."""
-    search, trials, ends, rounds = Search(declared), {}, {}, deque[Round]()
+    search, trials, ends, rounds = Search(declared, rules=rules), {}, {}, deque[Round]()
     cohort = 0
     while search.trials_asked < declared.search.trials or rounds:
         if not rounds:

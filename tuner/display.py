@@ -297,7 +297,11 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
         ("study", spec.name),
         ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
         *_label(data),
-        ("split", f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test"),
+        (
+            "split",
+            f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test,"
+            f" drawn by seed {spec.split_seed}",
+        ),
         *((f"searched: {name}", _range(value) + _when(name, spec.space)) for name, value in searched.items()),
         *((f"fixed: {name}", f"{fixed[name]}{_when(name, spec.space)}") for name in shown if name in fixed),
         ("loss", spec.loss),

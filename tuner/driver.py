@@ -158,7 +158,7 @@ class Driver:
     def _search(self) -> Search:
         from tuner.search.loop import Search  # (Optuna, while the workers start)
 
-        return Search(self._spec, self._first, self._features)
+        return Search(self._spec, self._first, self._features, self._study.rules)
 
     def _finished(self) -> Outcome:
         if self._asked_cohorts < len(self._cohorts):

@@ -32,8 +32,9 @@ from tuner.results.front import chosen_trial, front_points
 from tuner.results.pictures import is_image
 from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs, final_epochs
-from tuner.spec.canonical import changed_keys
+from tuner.spec.continuing import fixed_changes
 from tuner.spec.objectives import is_front
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 from tuner.tracking.publisher import Publisher
@@ -47,8 +48,6 @@ Phase = Literal["preparing data", "training", "confirming", "scoring", "publishi
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
 RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
-# keys that may change when a study goes on
-CONTINUABLE = ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class Launch:
             self._show("preparing data")
             self._executor = start_executor(self._workers, self._gpus)
             held.callback(end_executor, self._executor)
-            self._prepared = _prepare(self._spec, self._origin)
+            self._prepared = _prepare(self._spec, self._origin, NEWEST if known is None else known.rules)
             self._study = self._continued(known) if known is not None else self._created(held)
             self._note_run()
             return self._run()
@@ -178,8 +177,12 @@ class Launch:
         self._ledger.record_event(study.id, "run", body)
 
     def _check_continuation(self, known: StudyRecord) -> None:
-        before = known.spec
-        changes = [c for c in changed_keys(before, self._spec) if not c.key.startswith(CONTINUABLE)]
+        if known.rules > NEWEST:
+            raise StudyError(
+                f"study {known.name}: was begun by rules {known.rules}, but this version of the tuner knows those up to"
+                f" {NEWEST}; use the version that began it, or a newer one."
+            )
+        changes = fixed_changes(known.spec, self._spec)
         if changes:
             listed = "; ".join(f"{c.key} was {c.old} and is now {c.new}" for c in changes)
             raise StudyError(
@@ -252,7 +255,7 @@ class Launch:
             str(folder),  # not absolute: a study that goes on in a copy of its folder must leave the original alone
             self._spec.search.epochs,
             self._spec.precision,
-            self._spec.search.seed,
+            self._spec.split_seed,
             p.labels,
         )
 
@@ -345,10 +348,10 @@ def _memory() -> int:
     return min(whole, cgroups.memory_limit() or whole)
 
 
-def _prepare(spec: StudySpec, origin: Path) -> Prepared:
+def _prepare(spec: StudySpec, origin: Path, rules: int) -> Prepared:
     from tuner.data.prepare import prepare  # (pandas, while workers start)
 
-    return prepare(spec, origin.parent, FOLDER)
+    return prepare(spec, origin.parent, FOLDER, rules)
 
 
 def _versions() -> dict[str, str]:

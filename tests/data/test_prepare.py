@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.data.prepare import Prepared, fingerprint, prepare
+from tuner.data.labels import Labels
+from tuner.data.prepare import Prepared, fingerprint, prepare, prepared_path
 from tuner.data.readers import Dataset, load
 from tuner.data.rows import open_rows
 from tuner.data.split import split_rows
@@ -51,6 +52,16 @@ def test_the_split_is_drawn_from_the_seed() -> None:
     assert (split_rows(100, 0.2, 0.1, 0).test != split_rows(100, 0.2, 0.1, 1).test).any()
     with pytest.raises(DataError, match="2 rows must leave some to train on, but 2 are held out"):
         split_rows(2, 0.2, 0.1, 0)
+
+
+def test_the_split_has_a_seed_of_its_own(tmp_path: Path) -> None:
+    """By default it is the search's; with another one the rows stay where they are, whatever the search's is."""
+    data = {"source": "sklearn:iris", "seed": 5}
+    fixed = [prepare(spec(data, seed=seed), tmp_path, tmp_path) for seed in (5, 6)]
+    default = prepare(spec(seed=5), tmp_path, tmp_path)
+    assert fixed[0].path == fixed[1].path == default.path
+    assert fixed[0].sha256 == default.sha256
+    assert prepare(spec({**data, "seed": 6}, seed=5), tmp_path, tmp_path).sha256 != default.sha256
 
 
 def test_scaling_is_fitted_on_training_rows_alone(tmp_path: Path) -> None:
@@ -113,6 +124,20 @@ def test_the_fingerprint_is_stable_and_sensitive() -> None:
     ]
     assert len({known, *changed}) == 4
     assert fingerprint(data, DataSpec(source="moved/x.npy")) == known
+
+
+def test_a_key_that_is_left_out_changes_no_fingerprint_and_no_file() -> None:
+    """Values of the version of 2026-11-26, which had fewer keys; the split's seed is in the file's name alone."""
+    rows, names = np.arange(12.0).reshape(4, 3), ("a", "b", "c")
+    block = {"source": "x.csv", "columns": names, "scaling": "standard", "validation": 0.3, "test": 0.2}
+    known = "2d885859f18b94fee5b093f75df6d142dc76685213010978ed055d85be118117"
+    for seed in (None, 4):
+        assert fingerprint(Dataset(rows, names, (3,), "x"), DataSpec(**block, seed=seed)) == known
+    labels = Labels.of("kind", np.array([1, 0, 1, 2]), "row", 1)
+    labelled = fingerprint(Dataset(rows, names, (3,), "x", labels), DataSpec(source="x.csv", label="kind"))
+    assert labelled == "7d9f9f25708cc8de116afa36a3284f9dcaab10daacea1a6a8284f5efd681600a"
+    for declared in (spec({"source": "x.csv"}, seed=7), spec({"source": "x.csv", "seed": 7}, seed=8)):
+        assert prepared_path(Path("/f"), "ab", declared).name == "3e822f6beb18c95930667ca848ef7109.npy"
 
 
 @pytest.mark.parametrize(

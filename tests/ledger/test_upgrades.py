@@ -14,10 +14,13 @@ from sqlalchemy import create_engine, text
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord
 from tuner.ledger.schema import SCHEMA_VERSION
+from tuner.spec.rules import NEWEST
 
+WITHOUT_RULES = "ALTER TABLE tuner_study DROP COLUMN rules"
 AGED = {
-    1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures"),
-    2: ("ALTER TABLE tuner_trial DROP COLUMN measures",),
+    1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES),
+    2: ("ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES),
+    3: (WITHOUT_RULES,),
 }
 
 
@@ -42,6 +45,17 @@ def test_an_older_ledger_is_brought_up_step_by_step(
     last = Ledger.open(url)
     assert last.trials(study.id)[1].measures == {"trustworthiness": 0.1 + 0.2, "dead_units": 3}
     last.close()
+
+
+def test_a_study_keeps_the_rules_that_it_was_begun_with(url: str, study: StudyRecord, tmp_path: Path) -> None:
+    """Rules 1 where the ledger has no number yet; a study that is begun now has the newest, in the same ledger."""
+    assert study.rules == NEWEST
+    with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
+        connection.executescript(";".join([*AGED[3], "UPDATE tuner_schema SET version = 3"]))
+    again = Ledger.open(url)
+    again.create_study("{}", "n.yaml", "f" * 64, "new", {})
+    assert {one.name: one.rules for one in again.studies()} == {"s": 1, "new": NEWEST}
+    again.close()
 
 
 def test_several_processes_may_open_an_older_ledger_at_once(postgres: Callable[[], str], make) -> None:

@@ -148,11 +148,37 @@ def test_data_that_is_gone_is_the_reason_that_is_told(images: tuner.Study) -> No
 
 
 @pytest.mark.parametrize(
-    ("shape", "is_one"), [((8, 8), True), ((8, 8, 3), True), ((8,), False), ((8, 8, 2), False), ((2000, 8), False)]
+    ("shape", "is_one"),
+    [
+        ((8, 8), True),
+        ((8, 8, 1), True),
+        ((8, 8, 3), True),
+        ((8, 8, 4), True),
+        ((4, 512), True),
+        ((8,), False),
+        ((8, 8, 2), False),
+        ((3, 8), False),
+        ((8, 8, 8, 3), False),
+        ((2000, 8), False),
+    ],
 )
 def test_rows_that_can_be_looked_at(shape: tuple[int, ...], is_one: bool) -> None:
-    """Gray, colours with or without transparency, of a size that a screen has."""
+    """Gray, colours with or without transparency, of a size that a screen has and an eye can see."""
     assert is_image(shape) == is_one
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (4, 4, 4), (2, 6)])
+def test_report_and_mlflow_agree_on_what_an_image_is(shape: tuple[int, ...], workspace: Path) -> None:
+    """Where rows are images both show pictures of them and no table of features, otherwise the other way round."""
+    np.save("rows.npy", np.random.default_rng(5).random((60, *shape)))
+    study = tuner.run(tiny(data={"source": "rows.npy"}, search={"trials": 2, "epochs": 1}), workers=0)
+    written = files(answer_of())
+    page = study.report("report.html").read_text()
+    expected = is_image(shape)
+    assert any(name.startswith("study/images/") for name in written) == expected
+    assert ("study/feature_errors.json" in written) == (not expected)
+    assert ("data:image/png" in page) == expected
+    assert ("Features with the largest errors" in page) == (not expected)
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 1), (3, 5, 3), (3, 5, 4)])

@@ -27,6 +27,32 @@ def test_the_same_spec_gives_the_same_trials(sampler: str, pruner: str) -> None:
     assert sorted(first[1]) == list(range(30))
 
 
+@pytest.mark.parametrize("pruner", ["halving", "hyperband", "median", "none"])
+def test_the_name_of_a_study_changes_nothing(pruner: str) -> None:
+    """Law 2: whoever gives the same declaration another name gets the same trials, pruned at the same epochs."""
+    declared = spec(sampler="tpe", pruner=pruner)
+    assert play(declared) == play(declared.model_copy(update={"name": "another-name"}))
+
+
+def test_hyperband_draws_brackets_from_the_seed() -> None:
+    """Where every trial has the same losses, another seed prunes other trials."""
+
+    def epochs(seed: int) -> list[int]:
+        _, ends = play(spec(sampler="random", pruner="hyperband", seed=seed), lambda trial, _: trial.number % 7)
+        return [ends[number].epochs for number in sorted(ends)]
+
+    assert epochs(1) != epochs(2)
+
+
+def test_a_study_with_rules_1_is_pruned_as_it_was() -> None:
+    """Epochs that hyperband gave these 30 trials before a study recorded its rules: by the study's name."""
+    declared = spec(sampler="random", pruner="hyperband")
+    _, ends = play(declared, rules=1)
+    before = [27, 27, 1, 27, 3, 1, 1, 27, 3, 1, 1, 1, 1, 1, 3, 1, 27, 27, 3, 3, 3, 27, 3, 27, 3, 1, 1, 27, 3, 9]
+    assert [ends[number].epochs for number in sorted(ends)] == before
+    assert play(declared.model_copy(update={"name": "another-name"}), rules=1)[1] != ends
+
+
 def test_another_seed_gives_other_trials() -> None:
     """The sampler's randomness comes from the study's seed."""
     assert play(spec(sampler="random"))[0] != play(spec(sampler="random", seed=1))[0]

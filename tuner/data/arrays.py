@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.labels import Labels
+from tuner.data.precision import refuse_merged
 from tuner.errors import DataError
+from tuner.spec.rules import FIRST
 from tuner.spec.study import DataSpec
 
 
@@ -39,20 +41,20 @@ _BROKEN = (
 )
 
 
-def read_npy(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers share one signature
+def read_npy(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001 - the readers share one signature
     """A whole .npy file."""
     open_npy(path)
     try:
-        return as_rows(np.load(path, allow_pickle=False))
+        return _told_apart(np.load(path, allow_pickle=False), rules)
     except _BROKEN as error:
         raise _broken(error) from None
 
 
-def read_npz(path: Path, spec: DataSpec) -> Read:
+def read_npz(path: Path, spec: DataSpec, rules: int) -> Read:
     """One array of an .npz file: `data.array`, or the only one beside `data.label`."""
     with _opened(path) as archive:
         names = list(archive.files)
-        read = as_rows(archive[_chosen([name for name in names if name != spec.label], spec.array)])
+        read = _told_apart(archive[_chosen([name for name in names if name != spec.label], spec.array)], rules)
         return read if spec.label is None else read._replace(labels=_labels(archive, spec.label, len(read.values)))
 
 
@@ -116,6 +118,16 @@ def _labels(archive: Mapping[str, NDArray[np.generic]], name: str, rows: int) ->
     if values.shape != (rows,):
         raise DataError(f"data.label: {name} must hold one value for each of {rows} rows, got shape {values.shape}.")
     return Labels.of(name, values, "row", 1)
+
+
+def _told_apart(array: NDArray[np.generic], rules: int) -> Read:
+    """An array as rows, if its numbers are still different ones then."""
+    read = as_rows(array)
+    if rules > FIRST and array.dtype.itemsize >= 8 and array.dtype != np.float64:
+        plain = array.reshape(len(array), -1)
+        advice = "leave the column out, or store it less its smallest number"
+        refuse_merged(read.values, read.names, lambda place: len(np.unique(plain[:, place])), advice)
+    return read
 
 
 def as_rows(array: NDArray[np.generic]) -> Read:

@@ -112,11 +112,11 @@ def _csv_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
     """Kept columns are text, as they stand in the file: 007 stays 007."""
     import pandas as pd  # noqa: PLC0415 - a quarter of a second, and only tables need it
 
-    from tuner.data.tables import broken, csv_header  # noqa: PLC0415
+    from tuner.data.tables import broken, csv_header, marked  # noqa: PLC0415
 
     delimiter, header = csv_header(path)
     _check_columns(header, wanted)
-    text = {name: _marked for name in wanted.keep if name not in wanted.names}
+    text = {name: marked for name in wanted.keep if name not in wanted.names}
     used = list(dict.fromkeys((*wanted.names, *wanted.keep)))
     first = 0
     try:
@@ -140,11 +140,6 @@ def _csv_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
                 first += len(table)
     except (pd.errors.ParserWarning, ValueError) as error:  # the parser's errors are of the latter kind
         raise broken("CSV table", error) from None
-
-
-def _marked(cell: str) -> str:
-    """A cell that pandas takes for no missing value, also where it is empty or NA."""
-    return f"={cell}"
 
 
 def _kept(table: pd.DataFrame, wanted: Wanted) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _GZIP = b"\x1f\x8b"
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers share one signature
+def read_idx(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001 - the readers share one signature
     """A whole IDX file of two or more dimensions; the first one counts the rows."""
     return as_rows(load_idx(path))
 

@@ -15,7 +15,7 @@ from tuner.spec.study import DataSpec
 ENDINGS = (".png", ".jpg", ".jpeg")
 
 
-def read_images(path: Path, spec: DataSpec) -> Read:  # noqa: ARG001 - the readers share one signature
+def read_images(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001 - the readers share one signature
     """All images of a folder, by name: (H, W) where all are grey, else (H, W, 3); other files are passed over.
 
     Palettes become colours; transparency is dropped; 16-bit grey keeps its values.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -44,11 +46,26 @@ class Labels:
             raise DataError(f"data.label: {name} must hold text or numbers, got {values.dtype}.")
         refuse_missing(name, _missing(values), unit, first)
         distinct, codes = np.unique(values, return_inverse=True)
-        if not 2 <= len(distinct) <= MOST_CLASSES:
-            raise DataError(
-                f"data.label: {name} must have 2 to {MOST_CLASSES:,} different values, got {len(distinct):,}."
-            )
+        _check_count(name, len(distinct))
         return cls(name, tuple(map(_named, distinct.tolist())), codes.astype(np.int32).reshape(-1))
+
+    @classmethod
+    def written(cls, name: str, classes: Sequence[str], places: NDArray[np.intp]) -> Self:
+        """From text that is kept as it is, also where it is a number's.
+
+        Args:
+            name: for messages.
+            classes: K texts, in any order.
+            places: (N,), each row's place in `classes`.
+
+        Raises:
+            DataError: they are too many or too few to tell rows apart.
+        """
+        _check_count(name, len(classes))
+        order = _order(classes)
+        ranks = np.empty(len(order), np.int32)
+        ranks[order] = np.arange(len(order))
+        return cls(name, tuple(classes[place] for place in order), ranks[places])
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -81,6 +98,26 @@ def _missing(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     if values.dtype.kind == "f":
         return ~np.isfinite(values.astype(np.float64))
     return np.asarray(values == "") if values.dtype.kind == "U" else np.zeros(len(values), np.bool_)
+
+
+def _check_count(name: str, count: int) -> None:
+    if not 2 <= count <= MOST_CLASSES:
+        raise DataError(f"data.label: {name} must have 2 to {MOST_CLASSES:,} different values, got {count:,}.")
+
+
+def _order(classes: Sequence[str]) -> list[int]:
+    """Places in the order of numbers where all are, else in that of the alphabet."""
+    numbers = [_number(text) for text in classes]
+    if all(map(math.isfinite, numbers)):
+        return sorted(range(len(classes)), key=lambda place: (numbers[place], classes[place]))
+    return sorted(range(len(classes)), key=lambda place: classes[place])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _named(value: object) -> str:

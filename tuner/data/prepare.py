@@ -15,12 +15,14 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
-from tuner.data.readers import Dataset, load
+from tuner.data.readers import Dataset, load, told
 from tuner.data.rows import LabelFile, sha256_of
 from tuner.data.split import Split, split_rows
 from tuner.errors import DataError, StorageError
 from tuner.spec.distributions import IntDistribution
+from tuner.spec.rules import FIRST, NEWEST
 from tuner.spec.study import DataSpec, StudySpec
 
 T = TypeVar("T")
@@ -60,10 +62,10 @@ class Prepared:
 def fingerprint(data: Dataset, spec: DataSpec) -> str:
     """SHA-256 over the rows, their names and shape, and the data block; without the source, for files may move.
 
-    Labels are in it where they are declared alone, so that other studies keep the fingerprint they had before there
-    were any.
+    The split's seed is not in it, so that it is the same with any search.seed. Labels are in it where they are declared
+    alone, so that other studies keep the fingerprint they had before there were any.
     """
-    block = spec.model_dump(mode="json", exclude={"source"} if data.labels else {"source", "label"})
+    block = spec.model_dump(mode="json", exclude={"source", "seed"} if data.labels else {"source", "seed", "label"})
     about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": block}
     if data.labels is not None:
         about["classes"] = data.labels.classes
@@ -83,34 +85,39 @@ class Examined:
     preprocessor: Preprocessor
 
 
-def examine(spec: StudySpec, base: Path) -> Examined:
+def examine(spec: StudySpec, base: Path, rules: int = NEWEST) -> Examined:
     """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
 
     Raises:
         DataError: as for `prepare`.
     """
-    data = load(spec.data, base)
-    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.search.seed)
+    data = load(spec.data, base, rules)
+    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
     _check_batch_size(spec, len(split.train), data.where)
     _check_loss(spec, data)
     train, clip = data.values[split.train], spec.loss == "bce"
     fit = partial(Preprocessor.fit, train, data.shape, data.names, spec.data.scaling, clip)
-    return Examined(data, split, _named(data, fit))
+    fitted = _named(data, fit)
+    if rules > FIRST:
+        with told(data.where):
+            refuse_flattened(train, fitted)
+    return Examined(data, split, fitted)
 
 
-def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
+def prepare(spec: StudySpec, base: Path, folder: Path, rules: int = NEWEST) -> Prepared:
     """Load, check, split, scale, and write the one file that workers map.
 
     Args:
         spec: the declaration.
         base: the folder that a path in it is relative to.
         folder: where `prepared/` stands.
+        rules: the study's number of rules.
 
     Raises:
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    examined = examine(spec, base)
+    examined = examine(spec, base, rules)
     data, split, fitted = examined.data, examined.split, examined.preprocessor
     mark = fingerprint(data, spec.data)
     path = prepared_path(folder, mark, spec)
@@ -121,8 +128,8 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
 
 
 def prepared_path(folder: Path, mark: str, spec: StudySpec) -> Path:
-    """Where the prepared data of a declaration lies: named by the data's fingerprint, the seed and the scaling."""
-    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.search.seed}/{spec.loss == 'bce'}".encode()).hexdigest()[:32]
+    """Where the prepared data of a declaration lies: named by the data's fingerprint, the split's seed and the loss."""
+    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.split_seed}/{spec.loss == 'bce'}".encode()).hexdigest()[:32]
     return (folder / "prepared" / f"{key}.npy").absolute()
 
 

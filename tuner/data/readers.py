@@ -19,6 +19,7 @@ from tuner.data.idx import read_idx
 from tuner.data.images import read_images
 from tuner.data.labels import Labels
 from tuner.errors import DataError
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import DataSpec
 
 BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
@@ -43,19 +44,19 @@ class Dataset:
     labels: Labels | None = None
 
 
-def _csv(path: Path, spec: DataSpec) -> Read:
+def _csv(path: Path, spec: DataSpec, rules: int) -> Read:
     from tuner.data.tables import read_csv  # noqa: PLC0415 - pandas takes a quarter of a second, and only tables need it
 
-    return read_csv(path, spec)
+    return read_csv(path, spec, rules)
 
 
-def _parquet(path: Path, spec: DataSpec) -> Read:
+def _parquet(path: Path, spec: DataSpec, rules: int) -> Read:
     from tuner.data.tables import read_parquet  # noqa: PLC0415
 
-    return read_parquet(path, spec)
+    return read_parquet(path, spec, rules)
 
 
-_READERS: dict[str, Callable[[Path, DataSpec], Read]] = {
+_READERS: dict[str, Callable[[Path, DataSpec, int], Read]] = {
     ".csv": _csv,
     ".parquet": _parquet,
     ".npy": read_npy,
@@ -65,12 +66,13 @@ _READERS: dict[str, Callable[[Path, DataSpec], Read]] = {
 _ARRAYS = (".npy", ".npz", ".idx")
 
 
-def load(spec: DataSpec, base: Path) -> Dataset:
+def load(spec: DataSpec, base: Path, rules: int = NEWEST) -> Dataset:
     """The rows that a declaration's data block names.
 
     Args:
         spec: the block.
         base: the folder that a path in it is relative to.
+        rules: the study's number of rules.
 
     Raises:
         DataError: the rows cannot be had, or are not finite numbers; the sentence names file, column and row.
@@ -82,7 +84,7 @@ def load(spec: DataSpec, base: Path) -> Dataset:
     with told(where):
         path = base / _expanded(where)
         read = _reader(path, where, spec)
-        values, names, shape, labels = read(path, spec)
+        values, names, shape, labels = read(path, spec, rules)
     return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where, labels))
 
 
@@ -112,7 +114,7 @@ def _expanded(source: str) -> Path:
         raise DataError("must begin with the home folder of a user of this machine where it begins with ~.") from None
 
 
-def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec], Read]:
+def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec, int], Read]:
     try:
         mode = path.stat().st_mode
     except OSError as error:

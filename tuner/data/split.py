@@ -23,13 +23,13 @@ class Split:
 
 
 def split_rows(rows: int, validation: float, test: float, seed: int) -> Split:
-    """Split by chance, drawn from the study's seed by name.
+    """Split by chance, drawn from a seed by name.
 
     Args:
         rows: rows in all.
         validation: share of the rows, rounded; at least one row.
         test: likewise.
-        seed: the study's.
+        seed: the split's own.
 
     Raises:
         DataError: no row is left to train on.

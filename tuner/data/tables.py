@@ -14,17 +14,22 @@ from numpy.typing import NDArray
 
 from tuner.data.arrays import Read
 from tuner.data.labels import Labels, refuse_missing
+from tuner.data.precision import distinct_numbers, refuse_merged
 from tuner.errors import DataError
+from tuner.spec.rules import FIRST
 from tuner.spec.study import DataSpec
 
 DELIMITERS = ",;\t|"
 LONGEST_HEADER = 10_000_000
+ROWS_AT_ONCE = 65_536
+ADVICE = "leave the column out with `exclude: [{name}]`, or write it less its smallest number"
 
 
-def read_csv(path: Path, spec: DataSpec) -> Read:
+def read_csv(path: Path, spec: DataSpec, rules: int) -> Read:
     """A CSV file with a header; comma, semicolon, tab or bar between the cells, whichever the header has most of."""
     delimiter, header = csv_header(path)
     chosen = _choose(header, spec)
+    as_text = {} if spec.label is None or rules == FIRST else {spec.label: marked}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -35,6 +40,7 @@ def read_csv(path: Path, spec: DataSpec) -> Read:
                 encoding="utf-8-sig",
                 low_memory=False,
                 skip_blank_lines=False,
+                converters=as_text,
             )
     except (
         pd.errors.ParserError,
@@ -44,10 +50,33 @@ def read_csv(path: Path, spec: DataSpec) -> Read:
         ValueError,
     ) as error:
         raise broken("CSV table", error) from None
-    return _read(table, chosen, spec, "line", 2)
+    read = _numbers(table[chosen], "line", 2)
+    if rules > FIRST:
+        refuse_merged(read.values, read.names, lambda place: _distinct(path, delimiter, chosen[place]), ADVICE)
+    if spec.label is None:
+        return read
+    found = table[spec.label]
+    return read._replace(labels=_written(found, spec.label) if as_text else _labels(found, spec.label, "line", 2))
 
 
-def read_parquet(path: Path, spec: DataSpec) -> Read:
+def marked(cell: str) -> str:
+    """A cell that pandas takes for no missing value, also where it is empty or NA."""
+    return f"={cell}"
+
+
+def _distinct(path: Path, delimiter: str, name: str) -> int:
+    """How many different numbers a column of a CSV file has as it is written; only the different ones are kept."""
+    cells: set[str] = set()
+    with pd.read_csv(
+        path, sep=delimiter, usecols=[name], index_col=False, encoding="utf-8-sig", converters={name: cells.add},
+        chunksize=ROWS_AT_ONCE,
+    ) as tables:  # fmt: skip
+        for _ in tables:
+            pass
+    return distinct_numbers(cells)
+
+
+def read_parquet(path: Path, spec: DataSpec, rules: int) -> Read:
     """A Parquet file."""
     import pyarrow as pa  # noqa: PLC0415 - half a second, and only this source needs it
     from pyarrow import parquet  # noqa: PLC0415
@@ -58,12 +87,10 @@ def read_parquet(path: Path, spec: DataSpec) -> Read:
             table = file.read([*chosen, *([spec.label] if spec.label else [])]).to_pandas()
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise broken("Parquet table", error) from None
-    return _read(table, chosen, spec, "row", 1)
-
-
-def _read(table: pd.DataFrame, chosen: list[str], spec: DataSpec, unit: str, first: int) -> Read:
-    read = _numbers(table[chosen], unit, first)
-    return read if spec.label is None else read._replace(labels=_labels(table[spec.label], spec.label, unit, first))
+    read = _numbers(table[chosen], "row", 1)
+    if rules > FIRST:
+        refuse_merged(read.values, read.names, lambda place: distinct_numbers(table[chosen[place]].unique()), ADVICE)
+    return read if spec.label is None else read._replace(labels=_labels(table[spec.label], spec.label, "row", 1))
 
 
 def csv_header(path: Path) -> tuple[str, list[str]]:
@@ -156,6 +183,14 @@ def numbers(column: pd.Series, unit: str, first: int, hint: str = ".") -> NDArra
         return pd.to_numeric(text).to_numpy(dtype=np.float64)
     place = int(odd.argmax())
     raise DataError(f"column {name}, {unit} {place + first}: must be a number, got {text.iloc[place][:40]!r}{hint}")
+
+
+def _written(column: pd.Series, name: str) -> Labels:
+    """A CSV file's labels as they are written there; an empty cell is missing, and one that a line ends before."""
+    cells = column.map(lambda cell: cell[1:] if isinstance(cell, str) else "")
+    refuse_missing(name, (cells == "").to_numpy(), "line", 2)
+    codes, classes = pd.factorize(cells)
+    return Labels.written(name, classes.tolist(), codes)
 
 
 def _labels(column: pd.Series, name: str, unit: str, first: int) -> Labels:

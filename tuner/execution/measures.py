@@ -30,7 +30,7 @@ class Ground:
 
     Attributes:
         rows: the prepared splits.
-        sample_n: numbers of the validation rows whose neighbours are looked at, drawn from the study's seed.
+        sample_n: numbers of the validation rows whose neighbours are looked at, drawn from the split's seed.
         ranks_nn: their `neighbour_ranks` in the data.
         labels: where they are declared.
     """

@@ -40,7 +40,7 @@ class Workplace:
         checkpoints: folder of the states.
         epochs: of a trial that is never pruned.
         precision: of the products.
-        seed: the study's.
+        seed: draws the rows that codes are measured on: the split's.
         labels: what the rows are known to be, where that is declared.
     """
 

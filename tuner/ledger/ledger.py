@@ -19,6 +19,7 @@ from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord
 from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
 from tuner.ledger.upgrades import ensure_schema
 from tuner.spec.architecture import Hyperparameters
+from tuner.spec.rules import NEWEST
 from tuner.spec.space import SearchSpace
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
 
@@ -58,7 +59,7 @@ class Ledger(Outbox):
     def create_study(
         self, spec_json: str, source: str, fingerprint: str, name: str, versions: Mapping[str, str]
     ) -> StudyRecord:
-        """Record a new study, running; its name must be new."""
+        """Record a new study, running, by the newest rules; its name must be new."""
         now = time.time()
         row = {
             "key": uuid.uuid4().hex,
@@ -70,6 +71,7 @@ class Ledger(Outbox):
             "created_at": now,
             "changed_at": now,
             "versions": json.dumps(dict(versions)),
+            "rules": NEWEST,
         }
         with self._database.writing() as connection:
             if connection.execute(select(study.c.id).where(study.c.name == name)).first():
@@ -356,6 +358,7 @@ def _study(row: Row[Any]) -> StudyRecord:
         created_at=row.created_at,
         changed_at=row.changed_at,
         versions=json.loads(row.versions),
+        rules=row.rules,
     )
 
 

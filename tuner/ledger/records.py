@@ -35,6 +35,7 @@ class StudyRecord:
         created_at: Unix time in seconds.
         changed_at: when the state last changed.
         versions: name to version of what it was created with.
+        rules: the number of the rules that it was begun with (`tuner.spec.rules`).
     """
 
     id: int
@@ -47,6 +48,7 @@ class StudyRecord:
     created_at: float
     changed_at: float
     versions: dict[str, str]
+    rules: int
 
     @property
     def spec(self) -> StudySpec:

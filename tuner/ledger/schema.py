@@ -1,7 +1,7 @@
 """The ledger's tables.
 
     tuner_schema 1 row      version
-    tuner_study             the declaration, the state, the summary, where MLflow shows it
+    tuner_study             the declaration, the rules, the state, the summary, where MLflow shows it
       ├── tuner_cohort      number, position; cohort -1 holds the final stage's runs
       ├── tuner_trial       point, seed, state, measures and, once ended, how; final runs from number 10**9 on
       │     ├── tuner_measurement   losses of one epoch
@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 THE_STUDY = -1
 FINAL_COHORT = -1
 THE_VIEW = -2
@@ -90,6 +90,7 @@ study = Table(
     Column("summary_at", Double),
     Column("tracking_store", Text),
     Column("experiment_id", Text),
+    Column("rules", Integer, nullable=False, server_default="1"),
     sqlite_autoincrement=True,
 )
 

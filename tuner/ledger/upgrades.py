@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Table, func, insert, inspect, select, text, u
 
 from tuner.errors import LedgerError
 from tuner.ledger.database import Database
-from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, trial
+from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, study, trial
+from tuner.spec.rules import FIRST
 
 
 def ensure_schema(database: Database) -> None:
@@ -56,8 +57,13 @@ def _add_measures(connection: Connection) -> None:
     _add_column(connection, trial, "measures", "TEXT")
 
 
+def _add_rules(connection: Connection) -> None:
+    """Every study that is there already was begun before rules had a number."""
+    _add_column(connection, study, "rules", f"INTEGER NOT NULL DEFAULT {FIRST}")
+
+
 def _add_column(connection: Connection, table: Table, name: str, kind: str) -> None:
-    """Add a column that may be NULL; one that is there already, since a step before made the whole table, stays."""
+    """Add a column that may be NULL or has a default; a step before that made the whole table has made it already."""
     if name not in {column["name"] for column in inspect(connection).get_columns(table.name)}:
         connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}"))
 
@@ -66,4 +72,5 @@ def _add_column(connection: Connection, table: Table, name: str, kind: str) -> N
 _STEPS: Final[dict[int, Callable[[Connection], None]]] = {
     1: _add_tables,  # tuner_lease
     2: _add_measures,
+    3: _add_rules,
 }

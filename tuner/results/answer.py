@@ -3,7 +3,7 @@
     .tuner/answers/KEY/WHEN/
       study/                of the study's run
         worst_rows.json       the validation rows that the best trial reconstructs worst
-        feature_errors.json   a table's features, the worst first
+        feature_errors.json   where rows are no images: the features, the worst first
         images/...            where rows are images: the best trial's
         figures/...           history, importance, slices and the rest, as a report has them
       trial-N/              of a trial's run
@@ -151,9 +151,9 @@ def _tables(study: _Study) -> Iterator[tuple[str, bytes]]:
     model = study.models[study.best.number]
     errors = Errors.of(model, rows)
     count = study.prepared.train + study.prepared.validation + study.prepared.test
-    numbers = split_rows(count, data.validation, data.test, study.record.spec.search.seed).validation
+    numbers = split_rows(count, data.validation, data.test, study.record.spec.split_seed).validation
     yield "study/worst_rows.json", worst_rows(model, rows, errors, numbers.tolist(), fitted)
-    if len(fitted.shape) == 1:
+    if not is_image(fitted.shape):
         yield "study/feature_errors.json", feature_errors(errors, fitted.names)
 
 

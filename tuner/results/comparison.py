@@ -85,13 +85,13 @@ def _parameters(studies: Sequence[Facts]) -> dict[str, list[Any]]:
 _SAME: dict[str, Callable[[Facts], Any]] = {
     "loss": lambda facts: facts["loss"],
     "the winner's bottleneck": lambda facts: (_of_answer("params")(facts) or {}).get("bottleneck"),
-    "search.seed, by which the rows are split": lambda facts: facts["seed"],
+    "the seed that draws the split (data.seed, by default search.seed)": lambda facts: facts["split_seed"],
 }
 
 
 def _differences(studies: Sequence[Facts]) -> Iterator[str]:
     """Why the losses cannot be compared, a sentence each."""
-    keys = dict.fromkeys(key for facts in studies for key in facts["data"] if key != "source")
+    keys = dict.fromkeys(key for facts in studies for key in facts["data"] if key not in ("source", "seed"))
     blocks = {f"data.{key}": [facts["data"].get(key) for facts in studies] for key in keys}
     others = {name: [value(facts) for facts in studies] for name, value in _SAME.items()}
     for name, values in {**others, **blocks}.items():

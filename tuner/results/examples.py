@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
+from tuner.results.pictures import is_image
 from tuner.results.trained import Trained
 
 GROUP = 5  # rows each of the best, the typical and the worst
@@ -31,7 +32,7 @@ def examples(trained: Trained) -> dict[str, Any]:
 
     Returns:
         `rows` and `looked_at` (numbers), `errors` (quantiles of the rows' losses), `groups` (best, typical and worst
-        rows: `row`, `error` and, of images, `original` and `rebuilt` as data URIs), `features` (of tables, the worst
+        rows: `row`, `error` and, of images, `original` and `rebuilt` as data URIs), `features` (of all else, the worst
         first: `name`, `error` and `spread`, mean squared), `feature_count`, `codes` (`x`, `y`, `error`, `row` each),
         `explained` (the shares of the code's variance that x and y show), `code` (its length).
     """
@@ -40,7 +41,7 @@ def examples(trained: Trained) -> dict[str, Any]:
     looked_at = rows.validation[:MOST_ROWS]
     losses, rebuilt = network.losses(looked_at), network.reconstruct(looked_at)
     quantiles = {name: float(np.quantile(losses, q)) for name, q in (("low", 0.05), ("median", 0.5), ("high", 0.95))}
-    is_picture = _is_picture(preprocessor.shape)
+    is_picture = is_image(preprocessor.shape)
     return {
         "rows": len(rows.validation),
         "looked_at": len(looked_at),
@@ -50,11 +51,6 @@ def examples(trained: Trained) -> dict[str, Any]:
         "feature_count": len(preprocessor.names),
         **_codes(network.encode(looked_at), losses, places),
     }
-
-
-def _is_picture(shape: tuple[int, ...]) -> bool:
-    grey, coloured = len(shape) == 2, len(shape) == 3 and shape[2] in (1, 3)
-    return (grey or coloured) and min(shape[:2]) >= 4
 
 
 class _Pictures:

@@ -37,9 +37,10 @@ def study_facts(record: Record, summary: Mapping[str, Any]) -> Facts:
         summary: the study's answer, as `Study.summary` gives it.
 
     Returns:
-        `study`, `state`, `loss`, `seed`, `fingerprint`, `created_at`, `changed_at`, `versions`, `source`, `declaration`
-        (YAML), `search`, `data`, `searched`, `trials` (dictionaries, the best first), `curves` (number to validation
-        losses), `segments`, `events`, `summary`. `Study.facts` adds `rungs` and `importance`, a report `model`.
+        `study`, `state`, `loss`, `seed`, `split_seed`, `fingerprint`, `rules`, `created_at`, `changed_at`, `versions`,
+        `source`, `declaration` (YAML), `search`, `data`, `searched`, `trials` (dictionaries, the best first), `curves`
+        (number to validation losses), `segments`, `events`, `summary`. `Study.facts` adds `rungs` and `importance`, a
+        report `model`.
     """
     spec, study = record.study.spec, record.study
     return {
@@ -47,7 +48,9 @@ def study_facts(record: Record, summary: Mapping[str, Any]) -> Facts:
         "state": study.state,
         "loss": spec.loss,
         "seed": spec.search.seed,
+        "split_seed": spec.split_seed,
         "fingerprint": study.fingerprint,
+        "rules": study.rules,
         "created_at": study.created_at,
         "changed_at": study.changed_at,
         "versions": dict(study.versions),

@@ -20,7 +20,7 @@ COLUMNS, BANDS = 6, 3
 MOST = COLUMNS * BANDS  # rows in a picture
 _TILE = 48  # pixels that a row's longer side has at least
 _GAP = 4
-_LARGEST = 512  # pixels of a side; what is larger is hardly an image
+_SMALLEST, _LARGEST = 4, 512  # pixels of a side; what is smaller or larger is hardly an image
 _THUMBNAIL = 256  # MLflow's own size
 _PLACES = uuid.UUID("b6c1d7de-2f1c-5a80-9a1a-6d7d3c1c5d0e")
 
@@ -30,7 +30,8 @@ Pixels = NDArray[np.uint8]
 
 def is_image(shape: tuple[int, ...]) -> bool:
     """Whether rows of this shape can be looked at: gray (H, W), or (H, W, C) with 1, 3 or 4 channels."""
-    return len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,), (4,)) and max(shape[:2]) <= _LARGEST
+    channels = len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,), (4,))
+    return channels and min(shape[:2]) >= _SMALLEST and max(shape[:2]) <= _LARGEST
 
 
 def beside(raw: Values, rebuilt: Values) -> Pixels:

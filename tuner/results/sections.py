@@ -14,6 +14,7 @@ from tuner.results.figures import BEST, MOST_DOTS, most_important
 from tuner.results.markup import Html, element, join, shown, table, whole
 from tuner.results.svg import Chart, axis_of, colour, key
 from tuner.results.timeline import gaps, spent
+from tuner.spec.rules import DIFFERENCE, NEWEST
 
 Figures = Mapping[str, Html]
 MOST_REASONS = 20
@@ -345,12 +346,18 @@ def declaration(facts: Facts, _: Figures) -> Section:
     body = [
         element("h3", "How to reproduce it"),
         *again,
+        *_older_rules(facts["rules"]),
         element("h3", "Declaration"),
         element("pre", element("code", whole(facts["declaration"]))),
         element("h3", "Seed and versions"),
         pairs(about),
     ]
     return Section("declaration", "Declaration and versions", join(body))
+
+
+def _older_rules(rules: int) -> list[Html]:
+    words = f"This study was begun by rules {rules}, a new one has rules {NEWEST}: {DIFFERENCE}."
+    return [_note(words)] if rules < NEWEST else []
 
 
 def moment(at: float) -> str:

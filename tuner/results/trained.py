@@ -50,7 +50,7 @@ def prepared_again(study: StudyRecord, folder: Path) -> Prepared:
         StudyError: it has changed.
         DataError: it cannot be used any more.
     """
-    prepared = prepare(study.spec, Path(study.source).parent, folder)
+    prepared = prepare(study.spec, Path(study.source).parent, folder, study.rules)
     if prepared.fingerprint != study.fingerprint:
         raise StudyError(f"study {study.name}: the data in {study.spec.data.source} has changed since the study began.")
     return prepared
@@ -81,5 +81,5 @@ def trained(
     trial = Trial(record.number, record.point, record.seed)
     weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
     network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)
-    places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.search.seed).validation
+    places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.split_seed).validation
     return Trained(prepared, rows, places, network, device)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tuner.data.preprocess import Preprocessor
 from tuner.learning.scoring import reconstruct
 from tuner.results.baselines import LOSSES, ROWS_AT_ONCE
+from tuner.results.pictures import is_image
 from tuner.spec.architecture import Hyperparameters
 
 Matrix = NDArray[np.float32]
@@ -72,16 +73,16 @@ def worst_rows(model: Model, rows: Matrix, errors: Errors, numbers: Sequence[int
         rows: scaled validation rows (N, F).
         errors: of these rows.
         numbers: each row's number in the data, (N,), counted from 0; the table counts from 1, as messages do.
-        fitted: names the features; of each row of a table, the worst one is shown in the data's own units.
+        fitted: names the features; of rows that are no images, each one's worst is shown in the data's own units.
     """
     places = errors.worst(MOST_ROWS)
     found = [(int(numbers[place]) + 1, float(errors.of_rows[place])) for place in places]
-    if len(fitted.shape) > 1:
+    if is_image(fitted.shape):
         return table(("row", "error"), found)
     chosen = np.asarray(rows[places])
     guess = model.rebuilt(chosen)
     worst = model.losses(chosen, guess).argmax(1)
-    raw, rebuilt = fitted.inverse(chosen), fitted.inverse(guess)
+    raw, rebuilt = (fitted.inverse(values).reshape(len(places), -1) for values in (chosen, guess))
     at = range(len(places))
     details = [(fitted.names[worst[i]], _short(raw[i, worst[i]]), _short(rebuilt[i, worst[i]])) for i in at]
     columns = ("row", "error", "worst feature", "its value", "its reconstruction")

@@ -23,6 +23,7 @@ from tuner.search.rungs import ETA, halve, halve_front, rungs, smallest_rung
 from tuner.search.samplers import make_sampler
 from tuner.spec.distributions import Scalar
 from tuner.spec.objectives import is_front, size
+from tuner.spec.rules import FIRST, NEWEST
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState, derive_seed
@@ -56,16 +57,19 @@ class Search:
         spec: the study's declaration.
         first: points that are asked for before the sampler proposes any; each has a value for every hyperparameter.
         features: of a row; needed where the number of parameters is an objective.
+        rules: the study's number of rules.
     """
 
-    def __init__(self, spec: StudySpec, first: Sequence[Mapping[str, Any]] = (), features: int = 0) -> None:
+    def __init__(
+        self, spec: StudySpec, first: Sequence[Mapping[str, Any]] = (), features: int = 0, rules: int = NEWEST
+    ) -> None:
         self._spec, self._features = spec, features
         self._rungs = rungs(spec.search)
         self._propose = proposals(spec)
         with quiet_optuna():
             self._history = BoundedHistory()
             self._study = optuna.create_study(
-                study_name=spec.name,
+                study_name=_drawn_by(spec, rules),
                 storage=self._history,
                 sampler=make_sampler(spec),
                 pruner=_pruner(spec),
@@ -211,6 +215,11 @@ def _given_up(number: int, curve: Curve | None, state: TrialState, why: str) -> 
 def _diverged(curve: Curve) -> TrialEnd:
     what = "validation" if math.isfinite(curve.train_loss[-1]) else "training"
     return _end(curve, TrialState.DIVERGED, f"the {what} loss was not finite in epoch {curve.last}")
+
+
+def _drawn_by(spec: StudySpec, rules: int) -> str:
+    """Optuna's name of the study: HyperbandPruner draws a trial's bracket from a checksum of it and the number."""
+    return spec.name if rules == FIRST else f"seed-{spec.search.seed}"
 
 
 def _pruner(spec: StudySpec) -> BasePruner:

@@ -32,9 +32,14 @@ def to_yaml(spec: StudySpec) -> str:
     return yaml.dump(declared, Dumper=_Dumper, sort_keys=False, width=110)
 
 
+def to_keys(spec: StudySpec) -> dict[str, Any]:
+    """A declaration's values by dotted key; a hyperparameter counts as one key."""
+    return dict(_leaves(spec.model_dump(mode="json")))
+
+
 def changed_keys(old: StudySpec, new: StudySpec) -> list[Change]:
-    """The dotted keys in which two declarations differ; a hyperparameter counts as one key."""
-    before, after = (dict(_leaves(spec.model_dump(mode="json"))) for spec in (old, new))
+    """The dotted keys in which two declarations differ."""
+    before, after = to_keys(old), to_keys(new)
     keys = dict.fromkeys([*before, *after])
     return [Change(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]
 

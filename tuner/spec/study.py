@@ -82,6 +82,7 @@ class DataSpec(Frozen):
     scaling: Scaling = Field("minmax", description="Fitted on the training split alone.")
     validation: float = Field(0.2, gt=0, lt=1, description="Share of the rows that trials are compared on.")
     test: float = Field(0.1, gt=0, lt=1, description="Share of the rows that only the winner is scored on, once.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Draws the split; by default search.seed does.")
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Self:
@@ -173,6 +174,11 @@ class StudySpec(Frozen):
     def final_stage(self) -> FinalSpec | None:
         """How the winner is made sure of; None where that is switched off."""
         return None if self.final == "none" else self.final
+
+    @property
+    def split_seed(self) -> int:
+        """Draws the rows of each split, and those that codes are measured on."""
+        return self.search.seed if self.data.seed is None else self.data.seed
 
     @model_validator(mode="after")
     def _loss_fits_scaling(self) -> Self:

@@ -1,0 +1,26 @@
+"""What of a declaration may change when its study goes on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tuner.spec.canonical import Change, changed_keys
+from tuner.spec.study import StudySpec
+
+# Whole keys, and blocks with all their keys. Any other key makes another table of trials, or another meaning of it.
+_KEYS: Final = frozenset(
+    ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final")
+)
+_BLOCKS: Final = frozenset(("final",))
+
+
+def may_change(key: str) -> bool:
+    """Whether the value of a dotted key may change."""
+    return key in _KEYS or key.rpartition(".")[0] in _BLOCKS
+
+
+def fixed_changes(old: StudySpec, new: StudySpec) -> list[Change]:
+    """The changes that a study which goes on cannot take."""
+    changes = [change for change in changed_keys(old, new) if not may_change(change.key)]
+    same_split = old.split_seed == new.split_seed  # the default may be written out, and left out again
+    return [change for change in changes if change.key != "data.seed" or not same_split]

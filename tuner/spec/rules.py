@@ -1,0 +1,19 @@
+"""The rules that a study is run by where its declaration leaves them open; a study records the number of its own.
+
+New rules hold for studies that begin under them: an older study goes on by those that it was begun with.
+
+    1   studies of ledgers that hold no number
+    2   hyperband draws a trial's bracket from the seed instead of the study's name; labels in a CSV file are kept as
+        they are written; a column that floats cannot tell apart is refused
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST: Final = 1
+NEWEST: Final = 2
+# Where a study that begins by the newest rules may differ from one with the same declaration and older rules.
+DIFFERENCE: Final = (
+    "with search.pruner hyperband other trials end early, and with data.label in a CSV file there may be other classes"
+)
