@@ -18,7 +18,7 @@ import pytest
 from calls import fail_to_start, report_and_wait
 
 from tuner.errors import WorkerError
-from tuner.execution import processes
+from tuner.execution import processes, spawned
 from tuner.execution.calls import Call, Calls
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.processes import WorkerProcesses
@@ -153,6 +153,24 @@ def test_no_exception_in_a_workers_thread_leaves_its_call_open(
         assert workers.submit(divmod, 7, 2).result(ANSWER_SECONDS) == (3, 1)
 
 
+def test_a_worker_that_is_stopped_in_the_middle_of_a_message_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped by SIGSTOP before it reads a call of many megabytes: it ends, nobody is accused, the next one works."""
+    with started(1) as workers:
+        pid = workers.submit(os.getpid).result(ANSWER_SECONDS)
+        process = workers._workers[0]._process
+        assert process is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(spawned, "START_SECONDS", 1.0)
+            spawned._bound(process._connection)
+            os.kill(pid, signal.SIGSTOP)
+            fault = workers.submit(len, bytes(50_000_000)).exception(ANSWER_SECONDS)
+        assert isinstance(fault, WorkerFaultError)
+        assert not fault.own
+        assert "was stopped" in fault.cause
+        assert not psutil.pid_exists(pid)
+        assert workers.submit(divmod, 7, 2).result(ANSWER_SECONDS) == (3, 1)
+
+
 def test_a_worker_that_leaves_by_sys_exit_does_not_end_the_driver() -> None:
     """SystemExit in a call is that call's fault, and not raised where its result is asked for."""
     with started(1) as workers:
@@ -185,7 +203,7 @@ def test_many_workers_with_many_calls_can_be_killed_at_once(tmp_path: Path, monk
     idle.write_text("#!/bin/sh\nexec sleep 1000\n")
     idle.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(idle))
-    for _ in range(5):
+    for _ in range(2):
         workers = WorkerProcesses(64, os.getpid)
         calls = [workers.submit(os.getpid) for _ in range(1000)]
         killing = threading.Thread(target=workers.kill, daemon=True)

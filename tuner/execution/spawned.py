@@ -70,7 +70,7 @@ class Process:
         """Whether a process that has nothing to do is gone: then its connection ends."""
         try:
             return self._connection.poll()
-        except OSError:
+        except Exception:  # a call is in the caller's hand, and must not be lost
             return True
 
     def answer(self, patience: float) -> tuple[bool, Any]:
@@ -106,7 +106,8 @@ class Process:
         if isinstance(error, EOFError | OSError):
             return WorkerFaultError(f"could not be reached: {words_of(error)}", own=False)
         # The work, or an error that it raised, cannot be sent or read, unless this process has no memory for it.
-        return WorkerFaultError(f"could not be understood: {words_of(error)}", own=not isinstance(error, MemoryError))
+        cause = f"could not be understood: {type(error).__name__}: {error}"
+        return WorkerFaultError(cause, own=not isinstance(error, MemoryError))
 
     def _receive(self, limit: float) -> tuple[Any, float]:
         """The next message and the seconds that it took.
