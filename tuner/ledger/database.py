@@ -17,6 +17,7 @@ from tuner.errors import LedgerError
 
 BUSY_SECONDS = 30.0
 ROOM_TO_READ = 65_536  # bytes
+POSTGRES: Final = "postgresql+psycopg"
 
 # The start of SQLite's own name of an error, and what to tell the user.
 _SQLITE_FAULTS: Final = {
@@ -44,7 +45,7 @@ class Database:
         try:
             self._reader = create_engine(self._url)
         except (SQLAlchemyError, ImportError) as error:
-            raise LedgerError(f"{self.where}: no driver for {self._url.drivername}: {_first_line(error)}") from None
+            raise LedgerError(_no_driver(self._url, self.where, error)) from None
         self._writer = self._reader.execution_options(tuner_writes=True)
         if self._reader.dialect.name == "sqlite":
             event.listen(self._reader, "connect", self._set_pragmas)
@@ -132,9 +133,23 @@ def is_missing(url: str) -> bool:
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
+        return _with_our_driver(make_url(url))
     except (ArgumentError, ValueError):
         raise LedgerError("the ledger's url must look like sqlite:///tuner.db or postgresql://host/name") from None
+
+
+def _with_our_driver(url: URL) -> URL:
+    """Postgres as its own programs write it means psycopg 3; SQLAlchemy knows one of these names, for psycopg2."""
+    return url.set(drivername=POSTGRES) if url.drivername in ("postgres", "postgresql") else url
+
+
+def _no_driver(url: URL, where: str, error: Exception) -> str:
+    if url.drivername == POSTGRES:
+        return (
+            f"{where}: a ledger on Postgres needs psycopg 3, but it cannot be imported ({_first_line(error)});"
+            " install it with: pip install 'psycopg[binary]'"
+        )
+    return f"{where}: no driver for {url.drivername}: {_first_line(error)}"
 
 
 def _shown(url: URL) -> str:

@@ -28,6 +28,8 @@ class Ledger(Outbox):
     """The durable record. Safe to share between threads and to open from several processes, not across a fork.
 
     Every method raises LedgerError, one sentence, where the database refuses; then nothing of that call is recorded.
+    What changes a study needs its lease (`lease`), of the purpose `run` here and `publish` in `Outbox`; only
+    `create_study`, `mark_published` and `set_aside` need none.
     """
 
     @classmethod
@@ -71,7 +73,7 @@ class Ledger(Outbox):
             "changed_at": now,
             "versions": json.dumps(dict(versions)),
         }
-        with self._database.writing() as connection:
+        with self.changing_without_lease() as connection:
             if connection.execute(select(study.c.id).where(study.c.name == name)).first():
                 raise LedgerError(f"{self.where}: a study must have a new name, but there is one named {name!r}")
             connection.execute(insert(study), [row])
@@ -234,7 +236,7 @@ class Ledger(Outbox):
         """Record what came of the study; a later summary takes its place."""
         values = {"summary": json.dumps(dict(summary)), "summary_at": time.time()}
         with self.changing(study_id, "run") as connection:
-            _update_study(connection, study_id, values, self.where)
+            _update_study(connection, study_id, values)
             outbox.add(connection, study_id, [outbox.row("summary"), outbox.row("answer")])
 
     def summary(self, study_id: int) -> dict[str, Any] | None:
@@ -253,13 +255,12 @@ class Ledger(Outbox):
         same = and_(study.c.id == study_id, *(study.c[name] == value for name, value in values.items()))
         with self.changing(study_id, "run") as connection:
             if connection.execute(select(study.c.id).where(same)).first() is None:
-                _update_study(connection, study_id, {**values, **stamps}, self.where)
+                _update_study(connection, study_id, {**values, **stamps})
                 outbox.add(connection, study_id, [outbox.row("study")])
 
 
-def _update_study(connection: Connection, study_id: int, values: Mapping[str, Any], where: str) -> None:
-    if connection.execute(update(study).where(study.c.id == study_id).values(**values)).rowcount != 1:
-        raise LedgerError(f"{where}: a study must be recorded before it changes, but study {study_id} is unknown")
+def _update_study(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
+    connection.execute(update(study).where(study.c.id == study_id).values(**values))
 
 
 def _check_new_cohort(connection: Connection, study_id: int, record: CohortRecord, where: str) -> None:
