@@ -110,7 +110,8 @@ class _Worker(threading.Thread):
         self._connection, theirs = Pipe()
         life, mine = os.pipe()
         self._life: int | None = mine  # closed by the system when this process is gone
-        words = [sys.executable, "-c", _MAIN, json.dumps(sys.path), str(theirs.fileno()), str(life)]
+        places = json.dumps([os.fsdecode(place) for place in sys.path])  # a caller may have put a Path there
+        words = [sys.executable, "-c", _MAIN, places, str(theirs.fileno()), str(life)]
         with self._spawning, _sigint_held_back():
             self._process = subprocess.Popen(words, pass_fds=(theirs.fileno(), life), stdin=subprocess.DEVNULL)
             if self._ending.is_set():
