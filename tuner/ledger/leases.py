@@ -66,6 +66,12 @@ class Leases:
             row = _row(connection, study_id, purpose)
             return _words(row) if row is not None and _is_held(connection, row) else None
 
+    def fence(self, study_id: int, purpose: Purpose) -> int:
+        """How often a study was held for that purpose; 0 where it never was."""
+        with self._database.reading() as connection:
+            row = _row(connection, study_id, purpose)
+            return 0 if row is None else int(row.fence)
+
     @contextmanager
     def changing(self, study_id: int, purpose: Purpose) -> Iterator[Connection]:
         """A transaction of the study's owner: it changes what a run, or a publisher, has recorded.

@@ -7,13 +7,14 @@ import math
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self, final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
-from tuner.ledger.database import BUSY_SECONDS, Database, is_missing
+from tuner.ledger.database import BUSY_SECONDS, Database, cannot_be_written, is_missing
 from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord, search_space
 from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
@@ -40,18 +41,26 @@ class Ledger(Outbox):
             url: sqlite:///tuner.db, or a Postgres database's.
             busy_seconds: how long to wait for another process's lock.
         """
-        database = Database(url, busy_seconds)
+        return cls._opened(Database(url, busy_seconds))
+
+    @classmethod
+    def look(cls, url: str) -> Self:
+        """Open it to read, which needs no right to write.
+
+        Where there is none yet, it is one without studies, and no file is left behind.
+        """
+        if cannot_be_written(url):
+            return cls._opened(Database(url, BUSY_SECONDS, read_only=True))
+        return cls.open("sqlite://" if is_missing(url) else url)
+
+    @classmethod
+    def _opened(cls, database: Database) -> Self:
         try:
             ensure_schema(database)
         except BaseException:
             database.close()
             raise
         return cls(database)
-
-    @classmethod
-    def look(cls, url: str) -> Self:
-        """Open it to read: where there is none yet, one without studies, and no file is left behind."""
-        return cls.open("sqlite://" if is_missing(url) else url)
 
     def close(self) -> None:
         """Close every connection."""
@@ -218,6 +227,10 @@ class Ledger(Outbox):
         """How many epochs are recorded of each trial, and the last one."""
         with self._database.reading() as connection:
             return measurements.spans(connection, study_id)
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """All that this thread reads within the context is of one moment, whatever others write meanwhile."""
+        return self._database.snapshot()
 
     def faults(self) -> list[str]:
         """What the database finds wrong with itself; empty where it is whole, or where it does not look."""
