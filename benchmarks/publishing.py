@@ -32,23 +32,21 @@ SPEC = {
 }
 
 
-def recorded(ledger: Ledger, trials: int, epochs: int) -> int:
-    """The id of a study whose trials all ended after so many epochs."""
-    study = ledger.create_study(spec_from_mapping(SPEC).model_dump_json(), "x.yaml", "0" * 64, "publishing", {})
-    ledger.record_event(study.id, "run", {"features": 64, "device": "cpu"})
+def record(ledger: Ledger, study_id: int, trials: int, epochs: int) -> None:
+    """Let all trials of a study end after so many epochs."""
+    ledger.record_event(study_id, "run", {"features": 64, "device": "cpu"})
     losses, now = tuple(1 / epoch for epoch in range(1, epochs + 1)), time.time()
     for first in range(0, trials, COHORT):
         point = Hyperparameters(1e-3, 64, 2, 128, "relu", 8, 0.0, 0.0)
         numbers = range(first, min(first + COHORT, trials))
         asked = [Trial(number, point, number) for number in numbers]
         curves = tuple(Curve(number, 0, losses, losses, (now,) * epochs, False, None) for number in numbers)
-        ledger.record_cohort(study.id, CohortRecord(first // COHORT, first // COHORT), asked)
-        ledger.record_segment(study.id, Segment(tuple(asked), 0, epochs), SegmentResult(curves, 1.0, "nobody"))
+        ledger.record_cohort(study_id, CohortRecord(first // COHORT, first // COHORT), asked)
+        ledger.record_segment(study_id, Segment(tuple(asked), 0, epochs), SegmentResult(curves, 1.0, "nobody"))
         state = TrialState.COMPLETE
-        ledger.record_ends(study.id, [TrialEnd(n, state, losses[-1], epochs, epochs, "") for n in numbers])
-    ledger.record_summary(study.id, {"best": {"number": 0, "value": losses[-1]}, "seconds": 1.0})
-    ledger.set_state(study.id, "finished")
-    return study.id
+        ledger.record_ends(study_id, [TrialEnd(n, state, losses[-1], epochs, epochs, "") for n in numbers])
+    ledger.record_summary(study_id, {"best": {"number": 0, "value": losses[-1]}, "seconds": 1.0})
+    ledger.set_state(study_id, "finished")
 
 
 def main() -> None:
@@ -61,7 +59,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as held:
         os.chdir(folder)
         ledger = Ledger.open("sqlite:///tuner.db")
-        study_id = recorded(ledger, words.trials, words.epochs)
+        study_id = ledger.create_study(
+            spec_from_mapping(SPEC).model_dump_json(), "x.yaml", "0" * 64, "publishing", {}
+        ).id
+        with ledger.lease(study_id, "run"):
+            record(ledger, study_id, words.trials, words.epochs)
         uri = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
         ensure_store(uri)
         uri = held.enter_context(serve(uri)).url if words.server else uri

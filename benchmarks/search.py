@@ -95,11 +95,12 @@ def measure(trials: int, spent: dict[str, float]) -> tuple[float, float]:
     )
     ledger = Ledger.open("sqlite:///tuner.db")
     study = ledger.create_study(spec.model_dump_json(), "x.yaml", "0" * 64, "search", {})
-    ledger.record_event(study.id, "budget", {"position": 0, "trials": trials})
-    spent.clear()
-    started = time.perf_counter()
-    Driver(study, spec, ledger, MadeUpWorkers(), lambda _: None, threading.Event()).run()
-    searched = time.perf_counter() - started
+    with ledger.lease(study.id, "run"):
+        ledger.record_event(study.id, "budget", {"position": 0, "trials": trials})
+        spent.clear()
+        started = time.perf_counter()
+        Driver(study, spec, ledger, MadeUpWorkers(), lambda _: None, threading.Event()).run()
+        searched = time.perf_counter() - started
     uri = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     ensure_store(uri)
     started = time.perf_counter()

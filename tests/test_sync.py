@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -115,3 +117,17 @@ def test_doctor_and_prune_files_at_the_command_line(unpublished: Path) -> None:
     assert "MB would be freed" in freed.stdout
     assert "MB freed" in run_tuner(unpublished, "prune-files").stdout
     assert run_tuner(unpublished, "prune-files").stdout == "Nothing is there that is not needed.\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_user_without_a_name_and_a_home_can_publish(unpublished: Path) -> None:
+    """As in a container that is started with a number for a user; MLflow's import alone asks for a home folder."""
+    shutil.chown(unpublished, 54321)
+    (unpublished / "mlflow.db").unlink()  # making the store imports MLflow
+    # The rights to read and write what the tests' own user may: Python and the tuner are installed there.
+    rights = [f"--{kind}-caps=+dac_read_search,+dac_override" for kind in ("inh", "ambient")]
+    nameless = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", *rights]
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
+    ran = subprocess.run([*nameless, *TUNER, "sync"], env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "0 waiting" in ran.stdout

@@ -314,14 +314,15 @@ def sync(
 def doctor(
     name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Of this study alone.")] = None,
     mlflow: Annotated[bool, typer.Option(help="Compare with MLflow as well.")] = True,
+    deep: Annotated[bool, typer.Option("--deep", help="Also what takes more than a minute.")] = False,
 ) -> None:
-    """Check the record against itself and against MLflow.
+    """Check the record against itself, its data and search, and against MLflow.
 
     Nothing is changed. Exit code 1 where something differs. Example: tuner doctor digits
     """
     from tuner import display, upkeep
 
-    found = upkeep.doctor(name, mlflow=mlflow)
+    found = upkeep.doctor(name, mlflow=mlflow, deep=deep)
     typer.echo("".join(map(display.diagnosis, found)) or f"{display.NO_STUDIES}\n", nl=False)
     if any(each.problems for each in found):
         raise typer.Exit(1)

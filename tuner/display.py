@@ -210,6 +210,7 @@ def diagnosis(found: Diagnosis) -> str:
     lines = [f"{found.name}: {verdict}"]
     lines += [f"  {problem}" for problem in found.problems]
     lines += [f"  {line}" for line in _unpublished(found.name, found.waiting, found.aside)]
+    lines += [f"  not checked: {'; '.join(found.unchecked)}"] if found.unchecked else []
     return "\n".join(lines) + "\n"
 
 

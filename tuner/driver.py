@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from tuner.errors import LedgerError, StudyError, TunerError, WorkerError
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.retries import Retries
-from tuner.ledger.ledger import Ledger
+from tuner.ledger.record import RunRecord
 from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord, best_trial
 from tuner.search.patience import Budget, Flatness, stopped_early
 from tuner.search.rungs import cohort_size
@@ -76,7 +76,7 @@ class Driver:
         self,
         study: StudyRecord,
         spec: StudySpec,
-        ledger: Ledger,
+        ledger: RunRecord,
         workers: Workers,
         on_change: Callable[[Tally], None],
         stop: threading.Event,
@@ -193,6 +193,10 @@ class Driver:
         if self._asked_cohorts < len(self._cohorts):
             record = self._cohorts[self._asked_cohorts]
             return record.size if record.position == self._position else 0
+        return self._wanted()
+
+    def _wanted(self) -> int:
+        """Trials that the search asks for at this position; 0 where it waits, or has all it is to have."""
         if len(self._rounds) >= self._spec.search.in_flight or self._is_flat():
             return 0
         return max(0, min(cohort_size(self._spec.search), self._budget().trials - self._search.trials_asked))
@@ -302,7 +306,7 @@ class Driver:
 
     def _extend(self, curve: Curve) -> None:
         known = self._curves.get(curve.number)
-        self._curves[curve.number] = curve if known is None else _joined(known, curve)
+        self._curves[curve.number] = curve if known is None else known.joined(curve)
         self._epochs += len(curve.val_loss)
         if curve.checkpoint is not None:
             self._keep(curve.number, (curve.checkpoint, *self._kept.get(curve.number, ())))
@@ -326,7 +330,7 @@ class Driver:
 
     def _tell(self, told: Round) -> None:
         known = [trial.number for trial in told.trials if trial.number in self._curves]
-        curves = {number: _until(self._curves[number], told.last) for number in known}
+        curves = {number: self._curves[number].until(told.last) for number in known}
         decision = self._search.tell(told, curves, self._given_up_by(told))
         fresh = [end for end in decision.ends if end.number not in self._ended]
         if fresh:
@@ -368,28 +372,6 @@ class Driver:
 def _remove(checkpoints: Iterable[Checkpoint]) -> None:
     for checkpoint in checkpoints:
         Path(checkpoint.path).unlink(missing_ok=True)
-
-
-def _joined(known: Curve, new: Curve) -> Curve:
-    return Curve(
-        known.number,
-        known.first,
-        known.train_loss + new.train_loss,
-        known.val_loss + new.val_loss,
-        known.at + new.at,
-        new.diverged,
-        new.checkpoint,
-    )
-
-
-def _until(curve: Curve, epoch: int) -> Curve:
-    """The curve as it stood after that epoch."""
-    if curve.last <= epoch:
-        return curve
-    kept = epoch - curve.first
-    return replace(
-        curve, train_loss=curve.train_loss[:kept], val_loss=curve.val_loss[:kept], at=curve.at[:kept], diverged=False
-    )
 
 
 def _other_versions(study: StudyRecord, record: TrialRecord, trial: Trial) -> str:

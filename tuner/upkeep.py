@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.checks import NEVER_CHECKED, examine_study
 from tuner.data.prepare import label_path, prepared_path
 from tuner.errors import LedgerError, StudyError, TrackingError
-from tuner.ledger.checks import contradictions
+from tuner.ledger.checks import Evidence
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, best_trial
 from tuner.places import FOLDER, database_url
 from tuner.tracking.audit import differences
+from tuner.tracking.losses import loss_differences
 from tuner.tracking.store import tracking_uri
 
 
@@ -23,6 +25,7 @@ class Diagnosis:
     Attributes:
         name: the study.
         problems: what differs, a sentence each; none where all agrees.
+        unchecked: what was not checked, and why.
         waiting: records that are not in MLflow yet.
         aside: records that MLflow will never take.
     """
@@ -31,15 +34,21 @@ class Diagnosis:
     problems: tuple[str, ...]
     waiting: int = 0
     aside: int = 0
+    unchecked: tuple[str, ...] = ()
 
 
-def doctor(name: str | None = None, database: str | None = None, mlflow: bool = True) -> list[Diagnosis]:
-    """Check the ledger against itself and against MLflow; nothing is changed.
+def doctor(
+    name: str | None = None, database: str | None = None, mlflow: bool = True, deep: bool = False
+) -> list[Diagnosis]:
+    """Check the ledger against itself, against the data, states and search it came from, and against MLflow.
+
+    Nothing is changed.
 
     Args:
         name: of this study alone.
         database: the ledger's URL.
         mlflow: whether to ask MLflow as well.
+        deep: also what takes more than about a minute.
 
     Raises:
         StudyError: there is no study of that name.
@@ -48,7 +57,7 @@ def doctor(name: str | None = None, database: str | None = None, mlflow: bool = 
     ledger = Ledger.look(database_url(database))
     try:
         found = [Diagnosis(None, tuple(ledger.faults()))]
-        return found + [_diagnosed(ledger, record, mlflow) for record in _chosen(ledger, name)]
+        return found + [_diagnosed(ledger, record, mlflow, deep) for record in _chosen(ledger, name)]
     finally:
         ledger.close()
 
@@ -60,17 +69,22 @@ def _chosen(ledger: Ledger, name: str | None) -> list[StudyRecord]:
     return chosen
 
 
-def _diagnosed(ledger: Ledger, record: StudyRecord, mlflow: bool) -> Diagnosis:
+def _diagnosed(ledger: Ledger, record: StudyRecord, mlflow: bool, deep: bool) -> Diagnosis:
     try:
-        problems = list(contradictions(ledger, record))
+        evidence = Evidence.of(ledger, record)
+        problems, unchecked = examine_study(evidence, deep)
     except LedgerError as error:
         return Diagnosis(record.name, (str(error),))
     if mlflow:
         try:
             problems += differences(ledger, record, tracking_uri())
+            problems += loss_differences(evidence, tracking_uri())
         except TrackingError as error:
             problems.append(f"the ledger alone was checked, for {error}")
-    return Diagnosis(record.name, tuple(problems), ledger.waiting_count(record.id), len(ledger.aside(record.id)))
+    lost = "the losses of epochs, which training alone gives again"
+    unchecked.append(f"{lost}, against MLflow" if not mlflow else f"{lost} (MLflow's were compared)")
+    waiting, aside = ledger.waiting_count(record.id), len(ledger.aside(record.id))
+    return Diagnosis(record.name, tuple(problems), waiting, aside, (*unchecked, *NEVER_CHECKED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import io
 import os
 import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +28,20 @@ def read(folder: Path, name: str, content: bytes | str | None = None, **block: o
     if content is not None:
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     return load(DataSpec.model_validate({"source": name, **block}), folder)
+
+
+def test_a_name_that_the_locale_cannot_write_says_so(tmp_path: Path) -> None:
+    """Under LC_ALL=C without Python's UTF-8 mode a file that is there cannot be named: the sentence says why."""
+    (tmp_path / "donn\u00e9es.csv").write_text(TABLE)
+    look = "import sys; from tuner.data.readers import load; from tuner.spec.study import DataSpec\n"
+    look += "try: load(DataSpec(source='donn\\xe9es.csv'), __import__('pathlib').Path(sys.argv[1]))\n"
+    look += "except Exception as error: print(type(error).__name__, ascii(str(error)))"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", look, str(tmp_path)]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("DataError")
+    assert "a name that file names cannot have in this locale (encoding ascii" in said
+    assert "set LC_ALL=C.UTF-8, or rename the file" in said
 
 
 def npy(array: object) -> bytes:

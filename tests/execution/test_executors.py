@@ -33,6 +33,17 @@ def test_workers_are_other_processes_and_end_with_kill() -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
+@pytest.mark.parametrize("place", [Path("/somewhere"), b"/somewhere"])
+def test_workers_look_for_modules_where_their_driver_does(monkeypatch: pytest.MonkeyPatch, place: object) -> None:
+    """Also where the caller has put something into `sys.path` that names a folder and is no text."""
+    monkeypatch.setattr(sys, "path", [*sys.path, place])
+    workers = WorkerProcesses(1, os.getpid)
+    try:
+        assert workers.submit(eval, "__import__('sys').path[-1]").result(60) == "/somewhere"
+    finally:
+        workers.kill()
+
+
 def test_workers_do_not_outlive_a_killed_driver(tmp_path) -> None:
     """kill -9 of the process that started them ends idle workers by themselves."""
     script = tmp_path / "driver.py"

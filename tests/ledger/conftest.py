@@ -52,6 +52,14 @@ def make() -> Maker:
     return Maker()
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A ledger's url."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'tuner.db'}"
+    return str(request.getfixturevalue("postgres")())
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'tuner.db'}"
@@ -65,19 +73,20 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def study(ledger: Ledger, make: Maker) -> StudyRecord:
-    """A study with a cohort of four running trials."""
+def study(ledger: Ledger, make: Maker) -> Iterator[StudyRecord]:
+    """A study with a cohort of four running trials; the ledger holds both of its leases."""
     study = ledger.create_study('{"name": "s"}', "s.yaml", "f" * 64, "s", {"torch": "2.13.0"})
-    ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(number) for number in range(4)])
-    return study
+    with ledger.lease(study.id, "run"), ledger.lease(study.id, "publish"):
+        ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(number) for number in range(4)])
+        yield study
 
 
 @pytest.fixture
 def dump(tmp_path: Path) -> Callable[[], str]:
-    """Everything in the database, as SQL."""
+    """Everything in the database but the leases, as SQL."""
 
     def read() -> str:
         with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
-            return "\n".join(connection.iterdump())
+            return "\n".join(line for line in connection.iterdump() if "tuner_lease" not in line)
 
     return read

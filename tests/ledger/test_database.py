@@ -51,6 +51,9 @@ def test_a_crash_at_any_statement_leaves_nothing_half_written(
     ledger.close()
     saved = tmp_path / "saved.db"
     shutil.copy(tmp_path / "tuner.db", saved)
+    with closing(sqlite3.connect(saved)) as connection:
+        connection.execute("DELETE FROM tuner_lease")  # in the copy nobody holds the study
+        connection.commit()
     untouched, points, deaths = dump(), 0, True
     while deaths:
         for suffix in ("-wal", "-shm"):
@@ -63,8 +66,10 @@ def test_a_crash_at_any_statement_leaves_nothing_half_written(
 
 
 def _record(url: str, study_id: int, make: Make) -> None:
-    Ledger.open(url).record_segment(study_id, *make.segment(make.curve(0, 1, [0.4, 0.3])))
-    os._exit(0)
+    ledger = Ledger.open(url)
+    with ledger.lease(study_id, "run"):
+        ledger.record_segment(study_id, *make.segment(make.curve(0, 1, [0.4, 0.3])))
+        os._exit(0)
 
 
 def _dies_at(point: int, act: Callable[[], None]) -> bool:
@@ -117,9 +122,10 @@ WRITER = """
 import sys
 from tuner.ledger.ledger import Ledger
 ledger = Ledger.open(sys.argv[1])
-study = ledger.study("s") or ledger.studies()[0]
-for number in range(100):
-    ledger.record_event(study.id, sys.argv[2], {"number": number})
+study = ledger.create_study("{}", "", "", sys.argv[2], {})
+with ledger.lease(study.id, "run"):
+    for number in range(100):
+        ledger.record_event(study.id, "run", {"number": number})
 ledger.close()
 """
 
@@ -131,13 +137,13 @@ Ledger.open(sys.argv[1]).close()
 """
 
 
-def test_processes_write_to_one_ledger(url: str, ledger: Ledger, study: StudyRecord) -> None:
-    """Two processes that write at the same time lose nothing."""
+def test_processes_write_to_one_ledger(url: str, ledger: Ledger) -> None:
+    """Two processes that write at the same time, each to its own study, lose nothing."""
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, name]) for name in ("a", "b")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
-    events = ledger.events(study.id)
-    for name in ("a", "b"):
-        assert [each.body["number"] for each in events if each.kind == name] == list(range(100))
+    for study in ledger.studies():
+        assert [each.body["number"] for each in ledger.events(study.id)] == list(range(100))
+    assert sorted(study.name for study in ledger.studies()) == ["a", "b"]
 
 
 def test_processes_that_open_a_fresh_ledger_together_all_succeed(url: str) -> None:
@@ -157,15 +163,15 @@ def test_a_locked_ledger_says_so_and_is_unharmed(url: str, ledger: Ledger, study
     with closing(sqlite3.connect(tmp_path / "tuner.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerError, match=r"tuner\.db: the ledger cannot be written: another process has held it"):
-            impatient.set_state(study.id, "stopped")
-        assert impatient.study_by_id(study.id).state == "running"
-    impatient.set_state(study.id, "stopped")
+            impatient.create_study("{}", "", "", "other", {})
+        assert impatient.studies() == [study]
+    other = impatient.create_study("{}", "", "", "other", {})
     impatient.close()
-    assert ledger.study_by_id(study.id).state == "stopped"
+    assert ledger.studies() == [study, other]
 
 
 def test_a_full_disk_loses_nothing_and_the_study_goes_on_after_room_is_made(
-    url: str, ledger: Ledger, study: StudyRecord, make: Make, dump: Callable[[], str]
+    ledger: Ledger, study: StudyRecord, make: Make, dump: Callable[[], str]
 ) -> None:
     """What does not fit is not recorded at all, the message says what to do, and the same call works later."""
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5])))
@@ -179,15 +185,13 @@ def test_a_full_disk_loses_nothing_and_the_study_goes_on_after_room_is_made(
 
     event.listen(Engine, "begin", fill)
     try:
-        reopened = Ledger.open(url)
         big = make.segment(make.curve(0, 1, [1 / epoch for epoch in range(1, 2000)]))
         with pytest.raises(LedgerError, match="the disk is full; what is recorded is safe, make room"):
-            reopened.record_segment(study.id, *big)
+            ledger.record_segment(study.id, *big)
         assert dump() == before
         full[0] = False
-        reopened.record_segment(study.id, *big)
-        assert reopened.curves(study.id)[0].last == 2000
-        reopened.close()
+        ledger.record_segment(study.id, *big)
+        assert ledger.curves(study.id)[0].last == 2000
     finally:
         event.remove(Engine, "begin", fill)
 
@@ -250,12 +254,35 @@ def test_a_ledger_that_cannot_be_opened_is_one_sentence_without_a_password(
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgres_may_be_named_without_its_driver(postgres: Callable[[], str], scheme: str) -> None:
+    """As Postgres's own programs and hosting providers write it; it means psycopg 3."""
+    url = postgres()
+    opened = Ledger.open(url.replace("postgresql+psycopg", scheme))
+    study = opened.create_study("{}", "s.yaml", "f" * 64, "s", {})
+    opened.close()
+    again = Ledger.look(url)
+    assert again.studies() == [study]
+    again.close()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_a_missing_driver_of_postgres_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """One sentence, without the password."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as Python itself marks a module that cannot be imported
+    with pytest.raises(LedgerError, match=r"psycopg 3.*pip install 'psycopg\[binary\]'$") as caught:
+        Ledger.open(f"{scheme}://u:hunter2@h/x")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_read_only_ledger_can_be_read_and_says_why_it_cannot_be_written(study: StudyRecord, tmp_path: Path) -> None:
     """Looking at a study needs no permission to write."""
     reader = Ledger.open(f"sqlite:///file:{tmp_path / 'tuner.db'}?mode=ro&uri=true")
     assert reader.study("s") == study
     with pytest.raises(LedgerError, match="it must be writable, but the file or its folder is read-only"):
-        reader.set_state(study.id, "stopped")
+        reader.create_study("{}", "", "", "other", {})
     reader.close()
 
 

@@ -34,14 +34,6 @@ with ledger.lease(int(sys.argv[2]), "run"):
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A ledger's url."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'tuner.db'}"
-    return request.getfixturevalue("postgres")()
-
-
 @pytest.fixture
 def ledger(shared: str) -> Iterator[Ledger]:
     opened = Ledger.open(shared)

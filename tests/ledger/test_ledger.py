@@ -26,11 +26,12 @@ def test_a_study_comes_back_as_it_was_recorded_after_the_ledger_is_reopened(url:
     """A closed ledger forgets nothing."""
     first = Ledger.open(url)
     study = first.create_study('{"a": 1.5}', "dir/x.yaml", "ab" * 32, "x", {"torch": "2", "optuna": "5"})
-    first.record_cohort(study.id, CohortRecord(0, 7), [make.trial(number) for number in range(3)])
-    first.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.25]), make.curve(1, 0, [0.5, 0.75])))
-    first.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.5, 1, 2, "pruned at rung 0")])
-    first.record_event(study.id, "timeout", {"after": 1.25})
-    first.record_summary(study.id, {"best": {"value": 0.1 + 0.2}})
+    with first.lease(study.id, "run"):
+        first.record_cohort(study.id, CohortRecord(0, 7), [make.trial(number) for number in range(3)])
+        first.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.25]), make.curve(1, 0, [0.5, 0.75])))
+        first.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.5, 1, 2, "pruned at rung 0")])
+        first.record_event(study.id, "timeout", {"after": 1.25})
+        first.record_summary(study.id, {"best": {"value": 0.1 + 0.2}})
     before = _everything(first, study.id)
     first.close()
     second = Ledger.open(url)
@@ -253,8 +254,8 @@ def test_a_name_belongs_to_one_study(ledger: Ledger, study: StudyRecord) -> None
     with pytest.raises(LedgerError, match="there is one named 's'"):
         ledger.create_study("{}", "", "", "s", {})
     assert ledger.study("other") is None
-    with pytest.raises(LedgerError, match="study 99 is unknown"):
-        ledger.set_state(99, "stopped")
+    with pytest.raises(LedgerError, match="study 99 is unknown"), ledger.lease(99, "run"):
+        pass
     with pytest.raises(LedgerError, match="study 99 is unknown"):
         ledger.study_by_id(99)
     assert ledger.study_by_id(study.id) == study
@@ -263,8 +264,9 @@ def test_a_name_belongs_to_one_study(ledger: Ledger, study: StudyRecord) -> None
 def test_studies_do_not_see_each_other(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """The same trial numbers in two studies are two trials."""
     other = ledger.create_study("{}", "o.yaml", "e" * 64, "other", {})
-    ledger.record_cohort(other.id, CohortRecord(0, 0), [make.trial(0)])
-    ledger.record_segment(other.id, *make.segment(make.curve(0, 0, [0.75])))
+    with ledger.lease(other.id, "run"):
+        ledger.record_cohort(other.id, CohortRecord(0, 0), [make.trial(0)])
+        ledger.record_segment(other.id, *make.segment(make.curve(0, 0, [0.75])))
     assert ledger.curves(study.id) == {}
     assert len(ledger.trials(other.id)) == 1
     assert other.key != study.key

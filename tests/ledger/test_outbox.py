@@ -139,7 +139,8 @@ def test_more_rows_than_a_statement_has_variables_can_be_marked(ledger: Ledger, 
     assert ledger.waiting_count(study.id) == 0
 
 
-def test_a_failure_of_the_database_is_a_ledger_error(ledger: Ledger) -> None:
+def test_a_failure_of_the_database_is_a_ledger_error(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """What the database refuses is one sentence."""
-    with pytest.raises(LedgerError, match=r"the ledger cannot be written: FOREIGN KEY constraint failed$"):
-        ledger.set_run_id(99, None, "x")
+    ledger.record_finals(study.id, [make.trial(10**9)])
+    with pytest.raises(LedgerError, match=r"the ledger cannot be written: UNIQUE constraint failed: tuner_trial"):
+        ledger.record_finals(study.id, [make.trial(10**9)])

@@ -26,10 +26,13 @@ AGED = {
 
 @pytest.mark.parametrize("version", AGED)
 def test_an_older_ledger_is_brought_up_step_by_step(
-    version: int, url: str, ledger: Ledger, study: StudyRecord, make, tmp_path: Path
+    version: int, url: str, ledger: Ledger, make, tmp_path: Path
 ) -> None:
     """Its trials stay as they are, nothing is measured of them, and new ones can be recorded with measures."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [3.0, 2.0])))
+    study = ledger.create_study("{}", "s.yaml", "f" * 64, "s", {})
+    with ledger.lease(study.id, "run"):
+        ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(0), make.trial(1)])
+        ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [3.0, 2.0])))
     before = ledger.trials(study.id)
     ledger.close()
     with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
@@ -63,7 +66,8 @@ def test_several_processes_may_open_an_older_ledger_at_once(postgres: Callable[[
     url = postgres()
     first = Ledger.open(url)
     study = first.create_study("{}", "s.yaml", "f" * 64, "s", {})
-    first.record_cohort(study.id, CohortRecord(0, 0), [make.trial(0)])
+    with first.lease(study.id, "run"):
+        first.record_cohort(study.id, CohortRecord(0, 0), [make.trial(0)])
     first.close()
     with create_engine(url).begin() as connection:
         for statement in (*AGED[1], "UPDATE tuner_schema SET version = 1"):

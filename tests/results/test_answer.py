@@ -109,7 +109,8 @@ def republish() -> None:
 
     ledger = Ledger.open("sqlite:///tuner.db")
     record = ledger.studies()[0]
-    ledger.publish_anew(record.id, ledger.tracking_store(record.id) or "")
+    with ledger.lease(record.id, "publish"):
+        ledger.publish_anew(record.id, ledger.tracking_store(record.id) or "")
     ledger.close()
     (done,) = sync()
     assert (done.waiting, done.aside, done.error) == (0, (), None)
@@ -138,7 +139,8 @@ def test_data_that_is_gone_is_the_reason_that_is_told(images: tuner.Study) -> No
     shutil.rmtree(".tuner")
     Path("rows.npy").unlink()
     ledger = Ledger.open("sqlite:///tuner.db")
-    ledger.publish_anew(1, ledger.tracking_store(1) or "")
+    with ledger.lease(1, "publish"):
+        ledger.publish_anew(1, ledger.tracking_store(1) or "")
     ledger.close()
     (done,) = sync()
     assert done.waiting == 0

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from owning import owning
 
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord
@@ -65,31 +66,34 @@ class Story:
         """Three trials have come through their first rung, the fourth waits."""
         text = self.declaration(name).model_dump_json()
         study = ledger.create_study(text, "spaces/x.yaml", FINGERPRINT, name, {"torch": "2.13.0"})
-        ledger.record_cohort(study.id, CohortRecord(0, 0), [self.trial(number) for number in range(4)])
         curves = (
             self.curve(COMPLETE, 0, [0.5, 0.4]),
             self.curve(PRUNED, 0, [0.7, 0.6]),
             self.curve(DIVERGED, 0, [9.0, math.inf]),
         )
-        ledger.record_segment(study.id, *self.segment(*curves))
+        with owning(ledger, study.id):
+            ledger.record_cohort(study.id, CohortRecord(0, 0), [self.trial(number) for number in range(4)])
+            ledger.record_segment(study.id, *self.segment(*curves))
         return study
 
     def finish(self, ledger: Ledger, study_id: int) -> None:
         """The first trial goes on to its last rung, and all three end."""
-        ledger.record_segment(study_id, *self.segment(self.curve(COMPLETE, 2, [0.25, 0.3])))
         ends = [
             TrialEnd(COMPLETE, TrialState.COMPLETE, 0.25, 3, 4, ""),
             TrialEnd(PRUNED, TrialState.PRUNED, 0.6, 2, 2, "pruned after epoch 2"),
             TrialEnd(DIVERGED, TrialState.DIVERGED, 9.0, 1, 2, "the validation loss is infinite after epoch 2"),
         ]
-        ledger.record_ends(study_id, ends)
+        with owning(ledger, study_id):
+            ledger.record_segment(study_id, *self.segment(self.curve(COMPLETE, 2, [0.25, 0.3])))
+            ledger.record_ends(study_id, ends)
         self.conclude(ledger, study_id, COMPLETE, 0.25)
 
     def conclude(self, ledger: Ledger, study_id: int, number: int, value: float) -> None:
         """A summary with this trial as the best one."""
         best = {"number": number, "value": value, "params": self.trial(number).point.as_dict(), "test_loss": value + 1}
-        ledger.record_summary(study_id, {"best": best, "baselines": {"mean": 0.9, "pca": 0.3}, "seconds": 1.5})
-        ledger.set_state(study_id, "finished")
+        with owning(ledger, study_id):
+            ledger.record_summary(study_id, {"best": best, "baselines": {"mean": 0.9, "pca": 0.3}, "seconds": 1.5})
+            ledger.set_state(study_id, "finished")
 
 
 @pytest.fixture(autouse=True)
@@ -111,11 +115,15 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def study(ledger: Ledger, story: Story, request: pytest.FixtureRequest) -> StudyRecord:
-    """A finished study of which nothing is published, named after the test: the server is shared."""
+def study(ledger: Ledger, story: Story, request: pytest.FixtureRequest) -> Iterator[StudyRecord]:
+    """A finished study of which nothing is published, named after the test: the server is shared.
+
+    The ledger goes on holding it as a run does.
+    """
     study = story.begin(ledger, re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-99:].strip("-"))
-    story.finish(ledger, study.id)
-    return ledger.study_by_id(study.id)
+    with owning(ledger, study.id):
+        story.finish(ledger, study.id)
+        yield ledger.study_by_id(study.id)
 
 
 @pytest.fixture(scope="session")

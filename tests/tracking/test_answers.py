@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from answers import NAME, made_up_answer
 from mlflow import MlflowClient
+from owning import owning
 
 from tuner.errors import DataError, StorageError, TrackingError
 from tuner.ledger.ledger import Ledger
@@ -43,7 +44,8 @@ def test_files_are_published_under_their_names_and_mlflow_finds_them(
     uri = str(getattr(given, "url", given))
     for _ in range(2):
         assert publish_once(ledger, study.id, uri, answer=lambda _: folder).waiting == 0
-        ledger.publish_anew(study.id, ledger.tracking_store(study.id) or "")
+        with owning(ledger, study.id, "publish"):
+            ledger.publish_anew(study.id, ledger.tracking_store(study.id) or "")
     publish_once(ledger, study.id, uri, answer=lambda _: folder)
     client, runs = MlflowClient(uri), ledger.run_ids(study.id, [None, 0, 1])
     own, best = (listed(client, runs[number]) for number in (None, 0))
@@ -127,7 +129,8 @@ def test_the_machine_stands_on_the_study(store: str, ledger: Ledger, story: Any)
     """Device, step, workers, cores and memory as tags, the number of parameters on every trial that ended."""
     study = story.begin(ledger, "machine")
     body = {"device": "cpu", "step": "avx2", "workers": 2, "cores": 4, "memory": "8.0 GB", "features": 20}
-    ledger.record_event(study.id, "run", body)
+    with owning(ledger, study.id):
+        ledger.record_event(study.id, "run", body)
     story.finish(ledger, study.id)
     publish_once(ledger, study.id, store)
     client = MlflowClient(store)

@@ -12,6 +12,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
+from owning import owning
 
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
@@ -151,7 +152,8 @@ def test_publishing_again_changes_nothing(uri: str, ledger: Ledger, study: Study
     """Everything may be published twice, even by someone who knows nothing of the first time."""
     publish_once(ledger, study.id, uri)
     before = View(uri, study).everything()
-    ledger.publish_anew(study.id, ledger.tracking_store(study.id) or "")
+    with owning(ledger, study.id, "publish"):
+        ledger.publish_anew(study.id, ledger.tracking_store(study.id) or "")
     assert publish_once(ledger, study.id, uri).count > 0
     assert View(uri, study).everything() == before
     assert publish_once(ledger, study.id, uri) == Published(0, 0, 0)
@@ -264,7 +266,8 @@ def test_runs_that_mlflow_forgot_are_published_anew(uri: str, ledger: Ledger, st
     """What the ledger remembers of MLflow is not believed: the study is found by its key, or made again."""
     publish_once(ledger, study.id, uri)
     before = View(uri, study).everything()
-    ledger.set_run_id(study.id, None, "0" * 32)
+    with owning(ledger, study.id, "publish"):
+        ledger.set_run_id(study.id, None, "0" * 32)
     ledger.set_state(study.id, "stopped")
     ledger.set_state(study.id, "finished")
     changed = round(ledger.study_by_id(study.id).changed_at * 1000)

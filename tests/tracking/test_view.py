@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from answers import made_up_answer, view_state
 from mlflow import MlflowClient
+from owning import owning
 
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
@@ -113,8 +114,9 @@ def test_a_browser_draws_every_chart(server: Any, ledger: Ledger, story: Any, tm
     study = story.begin(ledger, "drawn")
     spec = study.spec.model_dump()
     wider = {**spec, "space": {**spec["space"], "width": {"type": "int", "low": 8, "high": 64}}}
-    ledger.update_spec(study.id, StudySpec.model_validate(wider).model_dump_json(), "x.yaml")
-    ledger.record_event(study.id, "run", {"features": 20, "images": True})
+    with owning(ledger, study.id):
+        ledger.update_spec(study.id, StudySpec.model_validate(wider).model_dump_json(), "x.yaml")
+        ledger.record_event(study.id, "run", {"features": 20, "images": True})
     story.finish(ledger, study.id)
     folder = made_up_answer(tmp_path / "answer")
     publish_once(ledger, study.id, server.url, answer=lambda _: folder)

@@ -119,6 +119,11 @@ def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec,
         mode = path.stat().st_mode
     except OSError as error:
         raise DataError(f"must be a file or folder beside the space file, got: {error.strerror} ({path}).") from None
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"has a name that file names cannot have in this locale (encoding {error.encoding}, see LC_ALL);"
+            " set LC_ALL=C.UTF-8, or rename the file."
+        ) from None
     except ValueError:
         raise DataError(f"must be a file's name, got {where!r}.") from None
     if stat.S_ISDIR(mode):

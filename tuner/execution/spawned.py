@@ -43,7 +43,8 @@ class Process:
             ours.callback(os.close, mine)
             theirs.callback(os.close, life)
             _bound(self._connection)
-            words = [sys.executable, "-c", code, json.dumps(sys.path), str(end.fileno()), str(life)]
+            places = json.dumps([os.fsdecode(place) for place in sys.path])  # a caller may have put a Path there
+            words = [sys.executable, "-c", code, places, str(end.fileno()), str(life)]
             self._process = subprocess.Popen(words, pass_fds=(end.fileno(), life), stdin=subprocess.DEVNULL)
             self._files = ours.pop_all()
 

@@ -1,42 +1,148 @@
-"""Whether the ledger agrees with itself; nothing is changed."""
+"""Whether the ledger agrees with itself; nothing is changed.
+
+Each check is a small function from what is recorded of a study to what does not fit, a sentence each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
 
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.measurements import Best, best_of
-from tuner.ledger.records import StudyRecord, TrialRecord
-from tuner.spec.final import final_run, index_of, trial_of, words_of
-from tuner.spec.work import Curve, Trial, TrialState
+from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, TrialRecord
+from tuner.spec.final import final_run, index_of, is_final, trial_of, words_of
+from tuner.spec.work import Checkpoint, Curve, Trial, TrialState
 
 _WITH_REASON = {TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE}
+_GIVEN_UP = {"infeasible": TrialState.INFEASIBLE, "failed": TrialState.FAILED}
+_STATES = ("running", "stopped", "finished")
+# What replay and reports read of each kind of event; other kinds are notes.
+_BODIES: Final[dict[str, dict[str, type]]] = {
+    "budget": {"position": int, "trials": int},
+    "warm_start": {"origin": str, "points": list, "left_out": int},
+    "run": {"device": str, "features": int},
+    "flat": {"position": int},
+    "infeasible": {"trial": int, "reason": str},
+    "failed": {"trial": int, "reason": str},
+    "worker": {"trials": list, "first": int, "last": int, "cause": str},
+    "test": {"trial": int, "runs": list},
+}
 
 
-def contradictions(ledger: Ledger, study: StudyRecord) -> Iterator[str]:
-    """What does not fit together in a study's record, a sentence each."""
-    trials, curves = ledger.trials(study.id), ledger.curves(study.id)
-    ledger.events(study.id)  # raises where one cannot be read, as the others do
-    yield from _of_numbers(ledger, study, trials)
-    spans = ledger.epoch_spans(study.id)
-    finals = ledger.finals(study.id)
-    for trial in [*trials, *finals]:
-        for problem in _of_trial(trial, curves.get(trial.number), spans.get(trial.number, (0, 0))):
-            yield f"{words_of(trial.number)}: {problem}"
-    yield from _of_segments(ledger, study, [*trials, *finals])
-    yield from _of_finals(study, trials, finals)
-    yield from _of_state(ledger, study, trials)
+@dataclass(frozen=True)
+class Evidence:
+    """All that is recorded of a study, read at one moment.
+
+    Attributes:
+        study: its record.
+        trials: its search's trials.
+        finals: the final stage's runs.
+        curves: every trial's and run's epochs, by number.
+        spans: how many epochs each has, and the last one's number.
+        cohorts: by number.
+        segments: in the order in which they were recorded.
+        events: likewise.
+        checkpoints: each trial's newest.
+        summary: what came of the study.
+        runs: MLflow's runs by trial, the study's under None.
+        unpublished: what waits for MLflow, or was set aside: trials, and None for the study.
+        store: which MLflow the runs are of; None where nothing was published yet.
+        fences: how often the study was held, by purpose.
+    """
+
+    study: StudyRecord
+    trials: list[TrialRecord]
+    finals: list[TrialRecord]
+    curves: dict[int, Curve]
+    spans: dict[int, tuple[int, int]]
+    cohorts: list[CohortRecord]
+    segments: list[SegmentRecord]
+    events: list[Event]
+    checkpoints: dict[int, Checkpoint]
+    summary: dict[str, Any] | None
+    runs: Mapping[int | None, str]
+    unpublished: set[int | None]
+    store: str | None
+    fences: Mapping[str, int]
+
+    @classmethod
+    def of(cls, ledger: Ledger, study: StudyRecord) -> Evidence:
+        """Read it.
+
+        Raises:
+            LedgerError: something of it cannot be read.
+        """
+        with ledger.snapshot():
+            trials, finals = ledger.trials(study.id), ledger.finals(study.id)
+            newest = ledger.checkpoints(study.id, 1)
+            waiting = ledger.waiting(study.id, ledger.waiting_count(study.id)) + ledger.aside(study.id)
+            return cls(
+                study=ledger.study_by_id(study.id),
+                trials=trials,
+                finals=finals,
+                curves=ledger.curves(study.id),
+                spans=ledger.epoch_spans(study.id),
+                cohorts=ledger.cohorts(study.id),
+                segments=ledger.segments(study.id),
+                events=ledger.events(study.id),
+                checkpoints={number: of_trial[0] for number, of_trial in newest.items()},
+                summary=ledger.summary(study.id),
+                runs=ledger.run_ids(study.id, [None, *(trial.number for trial in [*trials, *finals])]),
+                unpublished={row.trial for row in waiting},
+                store=ledger.tracking_store(study.id),
+                fences={"run": ledger.fence(study.id, "run"), "publish": ledger.fence(study.id, "publish")},
+            )
+
+    @cached_property
+    def all_trials(self) -> list[TrialRecord]:
+        """The search's trials and the final stage's runs."""
+        return [*self.trials, *self.finals]
+
+    def of_kind(self, kind: str) -> list[Event]:
+        """The events of a kind."""
+        return [event for event in self.events if event.kind == kind]
+
+    @property
+    def newer_runs(self) -> list[Event]:
+        """The runs by a version that holds leases and measures codes: older ones did not note what the rows are."""
+        return [event for event in self.of_kind("run") if "images" in event.body]
+
+    @property
+    def features(self) -> int:
+        """Of a row; 0 where no run is recorded."""
+        return next((int(event.body["features"]) for event in reversed(self.events) if event.kind == "run"), 0)
 
 
-def _of_numbers(ledger: Ledger, study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:
+Check = Callable[[Evidence], Iterator[str]]
+
+
+def _of_study(evidence: Evidence) -> Iterator[str]:
+    if evidence.study.state not in _STATES:
+        yield f"its state must be one of {', '.join(_STATES)}, but it is {evidence.study.state!r}"
+    if not re.fullmatch("[0-9a-f]{64}", evidence.study.fingerprint):
+        yield f"its fingerprint must be 64 hexadecimal digits, but it is {evidence.study.fingerprint!r}"
+
+
+def _of_numbers(evidence: Evidence) -> Iterator[str]:
+    trials, cohorts = evidence.trials, evidence.cohorts
     if [trial.number for trial in trials] != list(range(len(trials))):
         yield "the trials' numbers must count up from 0, but some are missing"
-    cohorts = ledger.cohorts(study.id)
     if [cohort.number for cohort in cohorts] != list(range(len(cohorts))):
         yield "the cohorts' numbers must count up from 0, but some are missing"
     positions = [cohort.position for cohort in cohorts]
     if positions != sorted(positions):
         yield "the cohorts must have been asked for in order, but their positions fall"
+
+
+def _of_trials(evidence: Evidence) -> Iterator[str]:
+    for trial in evidence.all_trials:
+        number = trial.number
+        for problem in _of_trial(trial, evidence.curves.get(number), evidence.spans.get(number, (0, 0))):
+            yield f"{words_of(number)}: {problem}"
 
 
 def _of_trial(trial: TrialRecord, curve: Curve | None, span: tuple[int, int]) -> Iterator[str]:
@@ -57,21 +163,98 @@ def _of_trial(trial: TrialRecord, curve: Curve | None, span: tuple[int, int]) ->
         yield f"it is {trial.state}, but not when"
 
 
-def _of_segments(ledger: Ledger, study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:
-    reached = {trial.number: trial for trial in trials}
-    for segment in ledger.segments(study.id):
+def _of_segments(evidence: Evidence) -> Iterator[str]:
+    known = {trial.number: trial for trial in evidence.all_trials}
+    trained: dict[int, set[int]] = {number: set() for number in known}
+    for segment in evidence.segments:
         for number in segment.trials:
-            trial = reached.get(number)
+            trial = known.get(number)
             if trial is None:
                 yield f"a segment trained {words_of(number)}, which is unknown"
-            elif trial.epochs < segment.last and trial.state in (TrialState.RUNNING, TrialState.COMPLETE):
+                continue
+            trained[number] |= set(range(segment.first + 1, segment.last + 1))
+            if trial.epochs < segment.last and trial.state in (TrialState.RUNNING, TrialState.COMPLETE):
                 yield f"a segment trained {words_of(number)} to epoch {segment.last}, but {trial.epochs} are recorded"
+    for number, (_, last) in evidence.spans.items():
+        missing = set(range(1, last + 1)) - trained.get(number, set())
+        if missing:
+            yield f"{words_of(number)}: epoch {min(missing)} is recorded, but no segment that trained it"
 
 
-def _of_finals(study: StudyRecord, trials: list[TrialRecord], finals: list[TrialRecord]) -> Iterator[str]:
+def _of_checkpoints(evidence: Evidence) -> Iterator[str]:
+    """The files may be gone, the rows not."""
+    for number in sorted(_with_state(evidence)):
+        newest, last = evidence.checkpoints.get(number), evidence.curves[number].last
+        if newest is None or newest.epoch != last:
+            yield f"{words_of(number)}: the state after epoch {last} must be recorded, but it is not"
+    for number, newest in evidence.checkpoints.items():
+        if not re.fullmatch("[0-9a-f]{64}", newest.sha256):
+            yield f"{words_of(number)}: its state's digest must be 64 hexadecimal digits, but it is {newest.sha256!r}"
+
+
+def _with_state(evidence: Evidence) -> set[int]:
+    """Whose last state was written: what could go on, every final run, and the best of each segment to the end."""
+    epochs = evidence.study.spec.search.epochs
+    living = {number: curve for number, curve in evidence.curves.items() if not curve.diverged}
+    found = {number for number, curve in living.items() if curve.last < epochs or is_final(number)}
+    for segment in evidence.segments:
+        ranked = [(best_of(living[number].val_loss).value, number) for number in segment.trials if number in living]
+        if segment.last == epochs and ranked:
+            found.add(min(ranked)[1])
+    return found
+
+
+def _of_measures(evidence: Evidence) -> Iterator[str]:
+    """What a complete trial's code is worth is measured with its last epoch; older versions did not measure it."""
+    first = min((event.at for event in evidence.newer_runs), default=float("inf"))
+    for trial in evidence.all_trials:
+        if trial.state is TrialState.COMPLETE and not trial.measures and (trial.started_at or 0.0) > first:
+            yield f"{words_of(trial.number)}: it is complete, but nothing is recorded of what its code is worth"
+
+
+def _of_events(evidence: Evidence) -> Iterator[str]:
+    for event in evidence.events:
+        for name, kind in _BODIES.get(event.kind, {}).items():
+            came = event.body.get(name)
+            if not isinstance(came, kind):
+                yield f"event {event.seq} ({event.kind}): {name} must be {kind.__name__}, but is {came!r}"
+    if evidence.trials and not any(event.body.get("position") == 0 for event in evidence.of_kind("budget")):
+        yield "it has trials, but the event with its first budget is missing"
+    if evidence.trials and not evidence.of_kind("run"):
+        yield "it has trials, but no event says that it was run"
+    if len({event.body.get("features") for event in evidence.of_kind("run")}) > 1:
+        yield "all its runs must have had the same number of features, but their events differ"
+    given_up = {event.body.get("trial"): _GIVEN_UP[event.kind] for event in evidence.events if event.kind in _GIVEN_UP}
+    for trial in evidence.all_trials:
+        if trial.state in _GIVEN_UP.values() and given_up.get(trial.number) is not trial.state:
+            yield f"{words_of(trial.number)}: it is {trial.state}, but no event says so"
+
+
+def _of_leases(evidence: Evidence) -> Iterator[str]:
+    """Every run holds the study once, and whoever publishes does; older versions did not."""
+    runs = len(evidence.newer_runs)
+    if evidence.fences["run"] < runs:
+        yield f"it was run at least {runs} times, but its lease was taken {evidence.fences['run']} times"
+    if runs and evidence.store is not None and not evidence.fences["publish"]:
+        yield "it was published, but its lease for that was never taken"
+
+
+def _of_runs(evidence: Evidence) -> Iterator[str]:
+    """What MLflow took has a run there, whose id is remembered."""
+    if evidence.store is None:
+        return
+    for trial in evidence.all_trials:
+        is_shown = trial.started_at is not None or trial.state is not TrialState.RUNNING
+        if is_shown and trial.number not in evidence.unpublished and trial.number not in evidence.runs:
+            yield f"{words_of(trial.number)}: it was published, but the id of its run in MLflow is missing"
+    if None not in evidence.unpublished and None not in evidence.runs:
+        yield "it was published, but the id of its run in MLflow is missing"
+
+
+def _of_finals(evidence: Evidence) -> Iterator[str]:
     """Whose runs they must be follows from the search's trials; that they have its seeds is law 1."""
-    known = {trial.number: trial for trial in trials}
-    for run in finals:
+    study, known = evidence.study, {trial.number: trial for trial in evidence.trials}
+    for run in evidence.finals:
         of, index = known.get(trial_of(run.number)), index_of(run.number)
         if of is None or of.state is not TrialState.COMPLETE:
             yield f"{words_of(run.number)}: it must train a complete trial's configuration, but there is none"
@@ -81,12 +264,28 @@ def _of_finals(study: StudyRecord, trials: list[TrialRecord], finals: list[Trial
             yield f"{words_of(run.number)}: the study is finished, but it is running"
 
 
-def _of_state(ledger: Ledger, study: StudyRecord, trials: list[TrialRecord]) -> Iterator[str]:
+def _of_state(evidence: Evidence) -> Iterator[str]:
     """A finished study has spent its budget, unless want of improvement ended the last one."""
+    study, trials = evidence.study, evidence.trials
     if study.state != "finished":
         return
     budget = study.spec.search.trials
     running = sum(trial.state is TrialState.RUNNING for trial in trials)
-    ended = [event.kind for event in ledger.events(study.id) if event.kind in ("budget", "flat")][-1:]
+    ended = [event.kind for event in evidence.events if event.kind in ("budget", "flat")][-1:]
     if running or (len(trials) != budget and ended != ["flat"]):
         yield f"it is finished with a budget of {budget} trials, but has {len(trials)}, {running} of them running"
+
+
+CHECKS: Final[dict[str, Check]] = {
+    "study": _of_study,
+    "numbers": _of_numbers,
+    "trials": _of_trials,
+    "segments": _of_segments,
+    "checkpoints": _of_checkpoints,
+    "measures": _of_measures,
+    "events": _of_events,
+    "leases": _of_leases,
+    "MLflow's runs": _of_runs,
+    "final stage": _of_finals,
+    "state": _of_state,
+}

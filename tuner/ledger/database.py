@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, final
 
-from sqlalchemy import URL, Connection, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tuner.errors import LedgerError
+from tuner.ledger.readonly import has_unreadable_log, is_writable, read_only_uri
+from tuner.ledger.schema import NEVER_REMOVED
 
 BUSY_SECONDS = 30.0
 ROOM_TO_READ = 65_536  # bytes
+POSTGRES: Final = "postgresql+psycopg"
 
 # The start of SQLite's own name of an error, and what to tell the user.
 _SQLITE_FAULTS: Final = {
@@ -35,26 +39,50 @@ _SQLITE_FAULTS: Final = {
 
 @final
 class Database:
-    """Connections to one ledger; safe to share between threads, not across a fork."""
+    """Connections to one ledger; safe to share between threads, not across a fork.
 
-    def __init__(self, url: str, busy_seconds: float) -> None:
+    Args:
+        url: SQLAlchemy's.
+        busy_seconds: how long to wait for another process's lock.
+        read_only: of an SQLite file that cannot be written; it is only read.
+    """
+
+    def __init__(self, url: str, busy_seconds: float, read_only: bool = False) -> None:
         self._url = _parse(url)
         self.where = _shown(self._url)
+        self.is_read_only = read_only
         self._busy_seconds = busy_seconds
+        self._snapshots = threading.local()
         try:
-            self._reader = create_engine(self._url)
+            self._use(create_engine(_to_read(self._url) if read_only else self._url))
         except (SQLAlchemyError, ImportError) as error:
-            raise LedgerError(f"{self.where}: no driver for {self._url.drivername}: {_first_line(error)}") from None
-        self._writer = self._reader.execution_options(tuner_writes=True)
-        if self._reader.dialect.name == "sqlite":
-            event.listen(self._reader, "connect", self._set_pragmas)
-            event.listen(self._reader, "begin", _begin_sqlite)
+            raise LedgerError(_no_driver(self._url, self.where, error)) from None
+
+    def _use(self, engine: Engine) -> None:
+        self._reader = engine
+        self._writer = engine.execution_options(tuner_writes=True)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", self._set_pragmas)
+            event.listen(engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def changed_copy(self) -> Iterator[None]:
+        """Go on with a copy of a read-only file in memory, which is changed within the context and not after it."""
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        with self._sentences("read"), self._reader.connect() as connection:
+            original = connection.connection.dbapi_connection
+            assert isinstance(original, sqlite3.Connection)
+            original.backup(copy)
+        self._reader.dispose()
+        self._use(create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool))
+        yield
+        copy.execute("PRAGMA query_only = ON")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One transaction that sees one state of the ledger; a row that cannot be read is the ledger's fault."""
         try:
-            with self._sentences("read"), self._reader.begin() as connection:
+            with self._sentences("read"), self._begun() as connection:
                 yield connection
         except (ValueError, TypeError, KeyError) as error:
             raise LedgerError(
@@ -63,20 +91,47 @@ class Database:
             ) from None
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that this thread reads meanwhile is of one moment, whatever others write."""
+        with self._sentences("read"), self._reader.connect() as connection:
+            if self._reader.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            self._snapshots.connection = connection
+            try:
+                with connection.begin():
+                    yield
+            finally:
+                del self._snapshots.connection
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        held: Connection | None = getattr(self._snapshots, "connection", None)
+        if held is not None:
+            yield held
+            return
+        with self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction that is recorded whole, on the disk when the block ends, or not at all."""
         with self._sentences("written"), self._writer.begin() as connection:
             yield connection
 
     def faults(self) -> list[str]:
-        """What SQLite's own checks find: damaged pages, rows that point at nothing; Postgres looks after itself."""
+        """What SQLite's own checks find: damaged pages, rows that point at nothing, and rows that were removed.
+
+        Postgres looks after its pages itself, and does not tell a removed row from one that was never recorded.
+        """
         if self._reader.dialect.name != "sqlite":
             return []
         with self.reading() as connection:
             lines = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
             loose = {str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")}
+            lost = list(_removed_rows(connection))
         found = [line for line in lines if line != "ok"]
-        return [f"{self.where}: {line}" for line in [*found, *(f"a row of {name} points at nothing" for name in loose)]]
+        found += [f"a row of {name} points at nothing" for name in sorted(loose)]
+        return [f"{self.where}: {line}" for line in [*found, *lost]]
 
     def close(self) -> None:
         """Close every connection."""
@@ -85,6 +140,8 @@ class Database:
     def _set_pragmas(self, connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
+        if self.is_read_only:
+            return
         _retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"), self._busy_seconds)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -117,24 +174,76 @@ class Database:
         return text.replace(str(password), "***") if password else text
 
 
+def _removed_rows(connection: Connection) -> Iterator[str]:
+    """SQLite remembers the highest number that it gave to a row of these tables, and no number is left out."""
+    rows = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
+    given = {str(row[0]): int(row[1]) for row in rows}
+    for table in NEVER_REMOVED:
+        count = connection.execute(select(func.count()).select_from(table)).scalar_one()
+        if count != given.get(table.name, 0):
+            yield f"{given.get(table.name, 0)} rows of {table.name} were recorded, but {count} are there"
+
+
+def cannot_be_written(url: str) -> bool:
+    """Whether it names an SQLite file that is there and that this user may not write.
+
+    Raises:
+        LedgerError: it is no url, or not even all that is recorded can be read.
+    """
+    path = _file(_parse(url))
+    if path is None or not path.exists():
+        return False
+    if has_unreadable_log(path):
+        raise LedgerError(
+            f"{path}: its newest records are in {path.name}-wal, which SQLite cannot read without the right to write"
+            " here; copy both files to another folder and look at the copy."
+        )
+    return not is_writable(path)
+
+
 def is_missing(url: str) -> bool:
     """Whether it names an SQLite file that is not there, in a folder that is: what only looks must not make it.
 
     Raises:
         LedgerError: it is no url.
     """
-    parsed = _parse(url)
-    name = parsed.database or ":memory:"
-    if parsed.get_backend_name() != "sqlite" or name == ":memory:" or name.startswith("file:"):
-        return False
-    return Path(name).absolute().parent.is_dir() and not Path(name).exists()
+    path = _file(_parse(url))
+    return path is not None and path.absolute().parent.is_dir() and not path.exists()
+
+
+def _file(url: URL) -> Path | None:
+    """The file that an SQLite url names by its path; None for any other url."""
+    name = url.database or ":memory:"
+    if url.get_backend_name() != "sqlite" or name == ":memory:" or name.startswith("file:"):
+        return None
+    return Path(name)
+
+
+def _to_read(url: URL) -> URL:
+    """The url that opens a file by SQLite's own kind of uri, which says that it is to be read."""
+    name, _, query = read_only_uri(Path(url.database or "")).partition("?")
+    return url.set(database=name, query={**dict(part.split("=") for part in query.split("&")), "uri": "true"})
 
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
+        return _with_our_driver(make_url(url))
     except (ArgumentError, ValueError):
         raise LedgerError("the ledger's url must look like sqlite:///tuner.db or postgresql://host/name") from None
+
+
+def _with_our_driver(url: URL) -> URL:
+    """Postgres as its own programs write it means psycopg 3; SQLAlchemy knows one of these names, for psycopg2."""
+    return url.set(drivername=POSTGRES) if url.drivername in ("postgres", "postgresql") else url
+
+
+def _no_driver(url: URL, where: str, error: Exception) -> str:
+    if url.drivername == POSTGRES:
+        return (
+            f"{where}: a ledger on Postgres needs psycopg 3, but it cannot be imported ({_first_line(error)});"
+            " install it with: pip install 'psycopg[binary]'"
+        )
+    return f"{where}: no driver for {url.drivername}: {_first_line(error)}"
 
 
 def _shown(url: URL) -> str:

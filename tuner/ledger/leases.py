@@ -66,29 +66,53 @@ class Leases:
             row = _row(connection, study_id, purpose)
             return _words(row) if row is not None and _is_held(connection, row) else None
 
+    def fence(self, study_id: int, purpose: Purpose) -> int:
+        """How often a study was held for that purpose; 0 where it never was."""
+        with self._database.reading() as connection:
+            row = _row(connection, study_id, purpose)
+            return 0 if row is None else int(row.fence)
+
     @contextmanager
     def changing(self, study_id: int, purpose: Purpose) -> Iterator[Connection]:
-        """A transaction of the owner's; where this object holds no lease, of anybody's.
+        """A transaction of the study's owner: it changes what a run, or a publisher, has recorded.
 
         Raises:
-            LedgerError: the lease was lost to another owner; nothing is recorded.
+            LedgerError: this object holds no such lease, or lost it to another owner; nothing is recorded.
+        """
+        fence = self._fences.get((study_id, purpose))
+        if fence is None:
+            raise LedgerError(
+                f"{self._database.where}: study {study_id} is changed only by whoever {_DOES[purpose]} it, but this"
+                f" ledger object does not hold its lease; take it with `lease({study_id}, {purpose!r})` first."
+            )
+        with self._database.writing() as connection:
+            row = _row(connection, study_id, purpose, lock=True)
+            if row is None or row.fence != fence:
+                by = "nobody" if row is None or row.owner is None else _words(row)
+                raise LedgerError(
+                    f"{self._database.where}: what is recorded must come from the study's owner, but this process"
+                    f" was not seen for too long and {by} took its place; what it had recorded stays."
+                )
+            yield connection
+
+    @contextmanager
+    def changing_without_lease(self) -> Iterator[Connection]:
+        """A transaction that needs no lease, for it changes nothing that a run or a publisher builds on.
+
+        A new study has no owner yet, and a mark that MLflow took a row, or never will, is true whoever makes it.
         """
         with self._database.writing() as connection:
-            fence = self._fences.get((study_id, purpose))
-            if fence is not None:
-                row = _row(connection, study_id, purpose, lock=True)
-                if row is None or row.fence != fence:
-                    by = "nobody" if row is None or row.owner is None else _words(row)
-                    raise LedgerError(
-                        f"{self._database.where}: what is recorded must come from the study's owner, but this process"
-                        f" was not seen for too long and {by} took its place; what it had recorded stays."
-                    )
             yield connection
 
     def _take(self, study_id: int, purpose: Purpose, owner: Owner) -> int:
         with self._database.writing() as connection:
             # The study's row is locked first: on Postgres two may come to take a lease that was never held.
-            name = connection.execute(select(study.c.name).where(study.c.id == study_id).with_for_update()).scalar_one()
+            name = connection.execute(select(study.c.name).where(study.c.id == study_id).with_for_update()).scalar()
+            if name is None:
+                raise LedgerError(
+                    f"{self._database.where}: a study must be recorded before it is held, but study {study_id}"
+                    " is unknown"
+                )
             row = _row(connection, study_id, purpose)
             if row is not None and _is_held(connection, row):
                 raise StudyError(f"study {name}: {_words(row)}; nothing was changed.")

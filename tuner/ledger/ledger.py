@@ -7,13 +7,14 @@ import math
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self, final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
-from tuner.ledger.database import BUSY_SECONDS, Database, is_missing
+from tuner.ledger.database import BUSY_SECONDS, Database, cannot_be_written, is_missing
 from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord, search_space
 from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
@@ -29,6 +30,8 @@ class Ledger(Outbox):
     """The durable record. Safe to share between threads and to open from several processes, not across a fork.
 
     Every method raises LedgerError, one sentence, where the database refuses; then nothing of that call is recorded.
+    What changes a study needs its lease (`lease`), of the purpose `run` here and `publish` in `Outbox`; only
+    `create_study`, `mark_published` and `set_aside` need none.
     """
 
     @classmethod
@@ -39,18 +42,26 @@ class Ledger(Outbox):
             url: sqlite:///tuner.db, or a Postgres database's.
             busy_seconds: how long to wait for another process's lock.
         """
-        database = Database(url, busy_seconds)
+        return cls._opened(Database(url, busy_seconds))
+
+    @classmethod
+    def look(cls, url: str) -> Self:
+        """Open it to read, which needs no right to write.
+
+        Where there is none yet, it is one without studies, and no file is left behind.
+        """
+        if cannot_be_written(url):
+            return cls._opened(Database(url, BUSY_SECONDS, read_only=True))
+        return cls.open("sqlite://" if is_missing(url) else url)
+
+    @classmethod
+    def _opened(cls, database: Database) -> Self:
         try:
             ensure_schema(database)
         except BaseException:
             database.close()
             raise
         return cls(database)
-
-    @classmethod
-    def look(cls, url: str) -> Self:
-        """Open it to read: where there is none yet, one without studies, and no file is left behind."""
-        return cls.open("sqlite://" if is_missing(url) else url)
 
     def close(self) -> None:
         """Close every connection."""
@@ -73,7 +84,7 @@ class Ledger(Outbox):
             "versions": json.dumps(dict(versions)),
             "rules": NEWEST,
         }
-        with self._database.writing() as connection:
+        with self.changing_without_lease() as connection:
             if connection.execute(select(study.c.id).where(study.c.name == name)).first():
                 raise LedgerError(f"{self.where}: a study must have a new name, but there is one named {name!r}")
             connection.execute(insert(study), [row])
@@ -223,6 +234,10 @@ class Ledger(Outbox):
         with self._database.reading() as connection:
             return measurements.spans(connection, study_id)
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """All that this thread reads within the context is of one moment, whatever others write meanwhile."""
+        return self._database.snapshot()
+
     def faults(self) -> list[str]:
         """What the database finds wrong with itself; empty where it is whole, or where it does not look."""
         return self._database.faults()
@@ -240,7 +255,7 @@ class Ledger(Outbox):
         """Record what came of the study; a later summary takes its place."""
         values = {"summary": json.dumps(dict(summary)), "summary_at": time.time()}
         with self.changing(study_id, "run") as connection:
-            _update_study(connection, study_id, values, self.where)
+            _update_study(connection, study_id, values)
             outbox.add(connection, study_id, [outbox.row("summary"), outbox.row("answer")])
 
     def summary(self, study_id: int) -> dict[str, Any] | None:
@@ -259,13 +274,12 @@ class Ledger(Outbox):
         same = and_(study.c.id == study_id, *(study.c[name] == value for name, value in values.items()))
         with self.changing(study_id, "run") as connection:
             if connection.execute(select(study.c.id).where(same)).first() is None:
-                _update_study(connection, study_id, {**values, **stamps}, self.where)
+                _update_study(connection, study_id, {**values, **stamps})
                 outbox.add(connection, study_id, [outbox.row("study")])
 
 
-def _update_study(connection: Connection, study_id: int, values: Mapping[str, Any], where: str) -> None:
-    if connection.execute(update(study).where(study.c.id == study_id).values(**values)).rowcount != 1:
-        raise LedgerError(f"{where}: a study must be recorded before it changes, but study {study_id} is unknown")
+def _update_study(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
+    connection.execute(update(study).where(study.c.id == study_id).values(**values))
 
 
 def _check_new_cohort(connection: Connection, study_id: int, record: CohortRecord, where: str) -> None:

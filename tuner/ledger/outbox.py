@@ -59,13 +59,13 @@ class Outbox(Leases):
 
     def mark_published(self, ids: Sequence[int]) -> None:
         """Forget rows that MLflow shows."""
-        with self._database.writing() as connection:
+        with self.changing_without_lease() as connection:
             for start in range(0, len(ids), _MOST_IDS):
                 connection.execute(delete(outbox).where(outbox.c.id.in_(ids[start : start + _MOST_IDS])))
 
     def set_aside(self, row_id: int, reason: str) -> None:
         """Keep a row that MLflow will never take out of the others' way, with the reason."""
-        with self._database.writing() as connection:
+        with self.changing_without_lease() as connection:
             connection.execute(update(outbox).where(outbox.c.id == row_id).values(reason=reason))
 
     def aside(self, study_id: int) -> list[OutboxRow]:

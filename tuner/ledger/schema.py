@@ -212,3 +212,6 @@ lease = Table(
     Column("seen_at", Double, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# Numbered without a gap by SQLite; nothing of the tuner's removes a row of these.
+NEVER_REMOVED = (study, event, segment, checkpoint)

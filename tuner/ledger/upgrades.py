@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from sqlalchemy import Connection, Table, func, insert, inspect, select, text, update
@@ -14,7 +15,7 @@ from tuner.spec.rules import FIRST
 
 
 def ensure_schema(database: Database) -> None:
-    """Make the tables, or upgrade them in place, step by step and in one transaction.
+    """Make the tables, or upgrade them in place, step by step and in one transaction; of what is read-only a copy.
 
     Raises:
         LedgerError: the tables are of a version that this one does not know.
@@ -29,7 +30,7 @@ def ensure_schema(database: Database) -> None:
     with database.reading() as connection:
         version = connection.execute(select(func.max(schema.c.version))).scalar()
     if version in _STEPS:
-        with database.writing() as connection:
+        with database.changed_copy() if database.is_read_only else nullcontext(), database.writing() as connection:
             version = _upgraded(connection)
     if version != SCHEMA_VERSION:
         raise LedgerError(

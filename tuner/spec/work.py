@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tuner.spec.architecture import Hyperparameters
@@ -81,6 +81,26 @@ class Curve:
     def last(self) -> int:
         """Epochs trained when the curve ends."""
         return self.first + len(self.val_loss)
+
+    def joined(self, new: Curve) -> Curve:
+        """This curve and the one that goes on from it."""
+        return Curve(
+            self.number,
+            self.first,
+            self.train_loss + new.train_loss,
+            self.val_loss + new.val_loss,
+            self.at + new.at,
+            new.diverged,
+            new.checkpoint,
+        )
+
+    def until(self, epoch: int) -> Curve:
+        """The curve as it stood after that epoch."""
+        if self.last <= epoch:
+            return self
+        kept = epoch - self.first
+        train_loss, val_loss = self.train_loss[:kept], self.val_loss[:kept]
+        return replace(self, train_loss=train_loss, val_loss=val_loss, at=self.at[:kept], diverged=False)
 
 
 @dataclass(frozen=True, slots=True)

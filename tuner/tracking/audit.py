@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
+from tuner.ledger.readonly import read_only_uri
 from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.spec.final import words_of
 from tuner.spec.work import TrialState
@@ -74,7 +75,7 @@ def _seen(uri: str, experiment: str, study: StudyRecord) -> dict[str, list[SeenR
 
 def _seen_directly(uri: str, experiment: str) -> dict[str, list[SeenRun]]:
     path = sqlite_path(uri)
-    with closing(sqlite3.connect(f"{path.as_uri() if path else uri}?mode=ro", uri=True)) as store:
+    with closing(sqlite3.connect(read_only_uri(path) if path else uri, uri=True)) as store:
         of = "JOIN runs r USING (run_uuid) WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active'"
         params: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for run, name, value in store.execute(f"SELECT run_uuid, p.key, p.value FROM params p {of}", [experiment]):

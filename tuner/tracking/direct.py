@@ -13,13 +13,14 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tuner.errors import TrackingError
+from tuner.ledger.readonly import read_only_uri
 from tuner.tracking.entries import GONE, INVALID, KEY, Dataset, Metric, StoreError
 from tuner.tracking.store import in_the_bin, sqlite_path
 
@@ -46,7 +47,7 @@ def is_known(uri: str) -> bool:
     if path is None or not path.is_file():
         return False
     try:
-        with _connected(path) as connection:
+        with closing(sqlite3.connect(read_only_uri(path), timeout=_BUSY_SECONDS, uri=True)) as connection:
             return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
     except sqlite3.Error:
         return False

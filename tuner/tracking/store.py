@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from tuner.errors import TrackingError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+NO_HOME = "/nonexistent"  # as Debian's users without a home have it: nothing is read from there, nor written
 _LOCK_SECONDS = 120.0
 _REASON_LENGTH = 300
 
@@ -44,6 +45,10 @@ def quieten() -> None:
     """Keep MLflow off the terminal and its HTTP calls short; to be called before MLflow is imported."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    try:
+        Path.home()
+    except RuntimeError:  # a container's user without HOME and without a name: importing MLflow asks for a home folder
+        os.environ["HOME"] = NO_HOME
 
 
 def is_server(uri: str) -> bool:
