@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from sqlalchemy import URL, Connection, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tuner.errors import LedgerError
+from tuner.masks import without_secrets
 
 BUSY_SECONDS = 30.0
 ROOM_TO_READ = 65_536  # bytes
@@ -41,6 +43,8 @@ class Database:
         self._url = _parse(url)
         self.where = _shown(self._url)
         self._busy_seconds = busy_seconds
+        self._use = threading.Condition()
+        self._users, self._is_closed = 0, False
         try:
             self._reader = create_engine(self._url)
         except (SQLAlchemyError, ImportError) as error:
@@ -54,7 +58,7 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """One transaction that sees one state of the ledger; a row that cannot be read is the ledger's fault."""
         try:
-            with self._sentences("read"), self._reader.begin() as connection:
+            with self._used(), self._sentences("read"), self._reader.begin() as connection:
                 yield connection
         except (ValueError, TypeError, KeyError) as error:
             raise LedgerError(
@@ -65,7 +69,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction that is recorded whole, on the disk when the block ends, or not at all."""
-        with self._sentences("written"), self._writer.begin() as connection:
+        with self._used(), self._sentences("written"), self._writer.begin() as connection:
             yield connection
 
     def faults(self) -> list[str]:
@@ -79,8 +83,25 @@ class Database:
         return [f"{self.where}: {line}" for line in [*found, *(f"a row of {name} points at nothing" for name in loose)]]
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, once the transactions of other threads have ended; whoever comes later is refused."""
+        with self._use:
+            self._is_closed = True
+            self._use.wait_for(lambda: self._users == 0, self._busy_seconds)
         self._reader.dispose()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """An engine would open the file again: a thread that was left behind must not touch a closed ledger."""
+        with self._use:
+            if self._is_closed:
+                raise LedgerError(f"{self.where}: the ledger must be open to be read or written, but it was closed")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._use:
+                self._users -= 1
+                self._use.notify_all()
 
     def _set_pragmas(self, connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None
@@ -113,8 +134,7 @@ class Database:
             return False
 
     def _without_password(self, text: str) -> str:
-        password = self._url.password
-        return text.replace(str(password), "***") if password else text
+        return without_secrets(text, self._url.render_as_string(hide_password=False))
 
 
 def is_missing(url: str) -> bool:
