@@ -18,6 +18,7 @@ import tuner
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.publishing import sync
+from tuner.upkeep import doctor
 
 DEAD = "http://127.0.0.1:9"
 
@@ -92,7 +93,34 @@ def test_a_row_that_mlflow_never_takes_is_set_aside_and_told(unpublished: Path) 
     (done,) = sync()
     assert (done.published, done.waiting, len(done.aside)) == (1, 0, 1)
     assert done.aside[0].startswith("trial of trial 3: ")
-    assert "`tuner sync tiny` says why" in run_tuner(unpublished, "show", "tiny").stdout
+    shown = run_tuner(unpublished, "show", "tiny").stdout
+    assert "`tuner sync tiny` says why" in shown
+    assert f"  {done.aside[0]}\n" in shown
+
+
+def test_a_run_says_why_mlflow_refused(workspace: Path) -> None:
+    """On the terminal and as JSON, as `sync` does."""
+    (workspace / "study.yaml").write_text(json.dumps(tiny(search={"trials": 2, "epochs": 1})))
+    ran = run_tuner(workspace, "run", "study.yaml", "--workers", "0", MLFLOW_TRACKING_URI=DEAD)
+    assert f"  {DEAD}: MLflow must take what is recorded, but it cannot be reached or refuses: " in ran.stdout
+    again = run_tuner(workspace, "run", "study.yaml", "--workers", "0", "--json", MLFLOW_TRACKING_URI=DEAD)
+    assert json.loads(again.stdout)["mlflow"]["error"].startswith(DEAD)
+
+
+def test_a_folder_that_was_moved_is_followed(unpublished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`doctor` names where the files lie; `sync` corrects it though nothing waits, and counts what it published."""
+    sync()
+    moved = unpublished.with_name(f"{unpublished.name} moved%20to?")
+    unpublished.rename(moved)
+    monkeypatch.chdir(moved)
+    (problem,) = [problem for found in doctor() for problem in found.problems]
+    assert f"{unpublished}/mlartifacts" in problem
+    (done,) = sync()
+    assert (done.published > 0, done.waiting, done.error) == (True, 0, None)
+    assert [found.problems for found in doctor()] == [(), ()]
+    tuner.run(tiny(search={"trials": 14}), workers=0)
+    assert [found.problems for found in doctor()] == [(), ()]
+    assert not unpublished.exists()
 
 
 def test_an_unknown_study_is_refused(unpublished: Path) -> None:

@@ -36,6 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Pa
 def copied(finished: Path, workspace: Path) -> Path:
     """The current folder, a copy of it."""
     shutil.copytree(finished, workspace, dirs_exist_ok=True)
+    assert [done.error for done in sync()] == [None]  # MLflow's files are here now
     return workspace
 
 

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 EXAMPLE_ROWS = 3  # of one row, MLflow would take the number of rows for fixed
 
 
-def register(name: str, database: str | None = None) -> Registered:
+def register(name: str, database: str | None = None, force: bool = False) -> Registered:
     """Register the model that `tuner export` writes with MLflow, under the study's name, as its champion.
 
     Args:
         name: the study.
         database: the ledger's URL.
+        force: also where MLflow's model of that name is another study's.
 
     Raises:
-        StudyError: there is no such study, no trial of it is complete yet, or MLflow does not show it yet.
+        StudyError: there is no such study, no trial of it is complete yet, MLflow does not show it yet, or its model
+            of that name is another study's.
         DataError: the data is needed again and is gone or has changed.
         LedgerError: the ledger cannot be opened or read.
         TrackingError: MLflow cannot be reached or refuses.
@@ -42,4 +44,5 @@ def register(name: str, database: str | None = None) -> Registered:
     card = model.card
     tags = {"tuner.study": name, "tuner.trial": str(card.trial)}
     rows = study.raw_rows(EXAMPLE_ROWS)
-    return register(Champion(name, run_id, model.module(), rows, card.files[MODEL], tags), tracking_uri())
+    champion = Champion(name, run_id, study.key, model.module(), rows, card.files[MODEL], tags)
+    return register(champion, tracking_uri(), force)

@@ -255,14 +255,17 @@ def compare(
 
 
 @app.command()
-def register(name: StudyName) -> None:
+def register(
+    name: StudyName,
+    force: Annotated[bool, typer.Option("--force", help="Also where MLflow's model is another study's.")] = False,
+) -> None:
     """Register the best model with MLflow, as the champion of the study's name.
 
     It takes raw rows and gives their reconstructions. Example: tuner register digits
     """
     from tuner import champion
 
-    made = champion.register(name)
+    made = champion.register(name, force=force)
     state = "" if made.is_new else ", as it was"
     typer.echo(f"{made.name}: version {made.version} is the champion{state}")
     typer.echo(f'use it: import mlflow; mlflow.pyfunc.load_model("{made.uri}").predict(rows)')

@@ -232,6 +232,7 @@ def _unpublished(name: str, waiting: int, aside: int) -> list[str]:
 def _next(study: Study, answer: dict[str, Any]) -> list[str]:
     mlflow = answer["mlflow"]
     lines = _unpublished(study.name, mlflow["waiting"], mlflow["aside"])
+    lines += [f"  {why}" for why in [*mlflow["reasons"], *filter(None, [mlflow["error"]])]]
     if mlflow["url"]:
         lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
     steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]

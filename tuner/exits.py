@@ -49,6 +49,7 @@ def _interrupt(number: int, _: FrameType | None) -> NoReturn:
 
 def _fail(error: Exception) -> NoReturn:
     from tuner.errors import SpecError, TunerError
+    from tuner.masks import without_secrets
 
     if os.environ.get("TUNER_DEBUG"):
         raise error
@@ -60,8 +61,10 @@ def _fail(error: Exception) -> NoReturn:
         name, why = os.fsdecode(error.filename), error.strerror
         _end(1, f"{name}: must be readable and writable, got: {why}. What is recorded stays.")
     with contextlib.suppress(OSError):
-        Path(CRASH_LOG).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    _end(70, f"internal error: {type(error).__name__}: {error}. This is a mistake of the tuner; details: {CRASH_LOG}")
+        whole = without_secrets("".join(traceback.format_exception(error)))
+        Path(CRASH_LOG).write_text(whole, encoding="utf-8")
+    said = without_secrets(str(error))
+    _end(70, f"internal error: {type(error).__name__}: {said}. This is a mistake of the tuner; details: {CRASH_LOG}")
 
 
 def _end(code: int, message: str = "") -> NoReturn:

@@ -85,6 +85,7 @@ class Launch:
         self._progress = progress or (lambda _: None)
         self._started = time.monotonic()
         self._speed = _Speed()
+        self.publishing_error: str | None = None  # why MLflow does not show all of it when the run has ended
         self._tally = Tally({}, None, 0)
         self._device = devices.resolve(spec.device)
         devices.check_precision(spec.precision, self._device)
@@ -124,7 +125,8 @@ class Launch:
                 self._conclude(outcome)
         finally:
             self._show("publishing")
-            self._publisher.close(PUBLISH_SECONDS)
+            waiting = self._publisher.close(PUBLISH_SECONDS)
+            self.publishing_error = self._publisher.error if waiting else None
         return outcome
 
     def _warm_start(self, known: StudyRecord | None) -> WarmStart | None:

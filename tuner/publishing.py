@@ -10,8 +10,7 @@ from tuner.errors import StorageError, StudyError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, unknown_study
 from tuner.places import FOLDER, database_url
-from tuner.spec.final import words_of
-from tuner.tracking.store import tracking_uri
+from tuner.tracking.store import identity, tracking_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +61,13 @@ def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
         again = partial(prepared_again, study, FOLDER)
         return answer_of(ledger, study, resolve(study.spec.device), again)
 
-    before, known, error = ledger.waiting_count(record.id), len(ledger.aside(record.id)), None
+    taken: list[int] = []
+    uri, error = tracking_uri(), None
     try:
-        if before:
-            publish_once(ledger, record.id, tracking_uri(), answer=answer)
+        # Where MLflow is another one or its store was moved, what the old one has is published anew.
+        if ledger.waiting_count(record.id) or ledger.tracking_store(record.id) not in (None, identity(uri)):
+            publish_once(ledger, record.id, uri, answer=answer, took=taken.append)
     except (TrackingError, StudyError, StorageError) as problem:
         error = str(problem)
     waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)
-    reasons = tuple(
-        f"{row.kind}{'' if row.trial is None else f' of {words_of(row.trial)}'}: {row.reason}" for row in aside
-    )
-    return Synced(record.name, max(0, before - waiting - len(aside) + known), waiting, reasons, error)
+    return Synced(record.name, sum(taken), waiting, tuple(row.why for row in aside), error)

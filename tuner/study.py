@@ -17,15 +17,14 @@ from tuner.errors import StudyError, TunerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
-from tuner.places import DASHBOARD, FOLDER, database_url
+from tuner.places import FOLDER, database_url
 from tuner.results.front import FrontPoint, chosen_trial, front_points, front_rows
 from tuner.search.patience import stopped_early
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
-from tuner.tracking.links import study_url
-from tuner.tracking.store import is_server, shown, tracking_uri
+from tuner.tracking.links import whereabouts
 from tuner.warm import WarmStart
 
 if TYPE_CHECKING:
@@ -76,10 +75,13 @@ def run(  # noqa: PLR0913 - all by name
     spec, origin = declared(source, overrides)
     ledger = Ledger.open(database_url(database))
     try:
-        outcome = Launch(spec, origin, ledger, workers, progress, stop or threading.Event()).run(warm_start)
+        launch = Launch(spec, origin, ledger, workers, progress, stop or threading.Event())
+        outcome = launch.run(warm_start)
     finally:
         ledger.close()
-    return Study.open(spec.name, database, outcome)
+    study = Study.open(spec.name, database, outcome)
+    study._mlflow["error"] = launch.publishing_error
+    return study
 
 
 class Study:
@@ -87,6 +89,7 @@ class Study:
 
     Attributes:
         name: its name.
+        key: 32 hexadecimal digits that tell it from every other study.
         outcome: how the run ended that this comes from; None for a study that was opened.
         spec: its declaration as it is now.
         state: running, stopped or finished.
@@ -94,7 +97,7 @@ class Study:
     """
 
     def __init__(self, ledger: Ledger, record: StudyRecord, outcome: Outcome | None) -> None:
-        self.name, self.outcome = record.name, outcome
+        self.name, self.key, self.outcome = record.name, record.key, outcome
         self.spec = record.spec
         self.state = ledger.standing(record)
         self._record = record
@@ -105,7 +108,7 @@ class Study:
         self._segments, self._events = ledger.segments(record.id), (events := ledger.events(record.id))
         self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
         self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
-        self._mlflow = _mlflow(ledger, record.id)
+        self._mlflow = whereabouts(ledger, record.id)
 
     @classmethod
     def open(cls, name: str, database: str | None = None, outcome: Outcome | None = None) -> Study:
@@ -377,20 +380,3 @@ class Study:
             return {"baselines": beside["test"], "validation_baselines": beside["validation"]}
         losses = {name: summary[name] for name in ("best", "final", "baselines", "validation_baselines")}
         return losses if exported.index is None else {**losses, "best": {"test_loss": summary["final"]["test_loss"]}}
-
-
-def _mlflow(ledger: Ledger, study_id: int) -> dict[str, Any]:
-    """Where MLflow shows a study: its ids are None until something of it is published."""
-    uri = tracking_uri()
-    experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
-    view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
-    return {
-        "tracking_uri": shown(uri),
-        "experiment_id": experiment,
-        "run_id": run_id,
-        "view": view,
-        "url": study_url(base, experiment, run_id, view) if experiment and run_id else None,
-        "local": not is_server(uri),
-        "waiting": ledger.waiting_count(study_id),
-        "aside": len(ledger.aside(study_id)),
-    }

@@ -8,13 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
@@ -53,7 +57,7 @@ def test_a_bare_mlflow_ui_in_the_same_folder_shows_runs_and_artifacts(
     process = subprocess.Popen(command, env=clean, start_new_session=True, stdout=-3, stderr=-3)
     try:
         base, run = f"http://127.0.0.1:{port}", ledger.run_id(study.id, None)
-        while not dashboard._is_healthy(base):
+        while dashboard._health(base) is None:
             assert process.poll() is None
             time.sleep(0.1)
         shown = json.loads(_get(f"{base}/ajax-api/2.0/mlflow/runs/get?run_id={run}"))
@@ -71,7 +75,54 @@ def test_a_taken_port_is_refused_or_passed_over(server: Dashboard, store: str, m
     with pytest.raises(TrackingError, match=f"port must be free, but 127.0.0.1:{taken} is in use"):
         dashboard.serve(store, taken)
     monkeypatch.setattr(dashboard, "DEFAULT_PORT", taken)
-    assert dashboard._free_port() > taken
+    assert next(dashboard._free_ports()) > taken
+
+
+def test_two_that_start_at_once_get_a_page_each(
+    make_store: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find the same port free at the same moment: each answers with its own store, on a port of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(dashboard, "DEFAULT_PORT", probe.getsockname()[1])
+    stores = [make_store(name) for name in ("one", "other")]
+    for name, store in zip(("one", "other"), stores, strict=True):
+        MlflowClient(store).create_experiment(name)
+    both, is_free = threading.Barrier(2), dashboard._is_free
+    looked = threading.local()
+
+    def together(port: int) -> bool:
+        found = is_free(port)
+        if not getattr(looked, "once", False):
+            looked.once = True
+            both.wait(60)
+        return found
+
+    monkeypatch.setattr(dashboard, "_is_free", together)
+    with ThreadPoolExecutor(2) as pool:
+        pages = list(pool.map(dashboard.serve, stores))
+    try:
+        assert len({page.url for page in pages}) == 2
+        for name, page in zip(("one", "other"), pages, strict=True):
+            assert MlflowClient(page.url).get_experiment_by_name(name) is not None, "a page of its own store"
+    finally:
+        for page in pages:
+            page.stop()
+
+
+def test_a_proxy_is_not_asked_for_this_machine(
+    store: str, ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a proxy in the environment that nobody answers at, the page is there and MLflow's client reaches it; the
+    user's own exceptions stay."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "intern.example.org")
+    assert dashboard.environment(store, os.environ)["no_proxy"] == "intern.example.org,127.0.0.1,localhost,::1"
+    with dashboard.serve(store) as page:
+        assert publish_once(ledger, study.id, page.url).waiting == 0
+    assert dashboard.environment(store, {"no_proxy": "*", "http_proxy": "x"})["no_proxy"] == "*"
+    assert "no_proxy" not in dashboard.environment(store, {})
 
 
 def test_a_server_s_own_page_is_the_dashboard() -> None:
@@ -93,7 +144,7 @@ def test_a_server_that_does_not_start_is_one_sentence_without_secrets(tmp_path: 
 def test_secrets_are_not_on_the_command_line() -> None:
     """Anyone on the machine can read a command line; the store's uri goes through the environment."""
     uri = "postgresql://user:hunter2@host/name"
-    assert "hunter2" not in " ".join(dashboard.command("127.0.0.1", 5000))
+    assert "hunter2" not in " ".join(dashboard.command("127.0.0.1", 5000, "mark"))
     environment = dashboard.environment(uri, {"PATH": "/bin"})
     assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
@@ -109,4 +160,4 @@ def test_stopping_leaves_no_process(store: str) -> None:
     page.stop()
     with pytest.raises(ProcessLookupError):
         os.killpg(group, 0)
-    assert not dashboard._is_healthy(page.url)
+    assert dashboard._health(page.url) is None

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from tuner.errors import TrackingError
+from tuner.errors import LedgerError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
+from tuner.tracking.audit import differences
 from tuner.tracking.publisher import Publisher, publish_once
 from tuner.tracking.store import ensure_store
 
@@ -120,6 +125,7 @@ def test_a_broken_store_is_an_error_of_the_publisher_alone(ledger: Ledger, study
 PUBLISH = """
 import sys
 from tuner.ledger.ledger import Ledger
+from tuner.tracking.audit import differences
 from tuner.tracking.publisher import Publisher
 ledger = Ledger.open(sys.argv[1])
 publisher = Publisher(ledger, ledger.studies()[0].id, sys.argv[2])
@@ -178,3 +184,147 @@ def test_a_store_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TrackingError, match=r"MLflow's store cannot be made: Not a directory"):
         ensure_store(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
+
+
+@pytest.mark.parametrize(
+    "address", ["user:hunter2@127.0.0.1:9/name", "user:hunter2@/name?host=/nowhere"], ids=["port", "socket"]
+)
+def test_an_unreachable_database_is_said_at_once(address: str, ledger: Ledger, study: StudyRecord) -> None:
+    """MLflow itself would try for more than a minute; all waits, and the password is not in the sentence."""
+    uri, waiting = f"postgresql+psycopg://{address}", ledger.waiting_count()
+    publisher = Publisher(ledger, study.id, uri)
+    start = time.monotonic()
+    publisher.start()
+    assert publisher.close(60.0) == waiting > 0
+    assert time.monotonic() - start < 40.0
+    assert publisher.error is not None
+    assert "cannot be reached or refuses" in publisher.error
+    assert "hunter2" not in publisher.error
+
+
+WARNED = """
+import sys, warnings
+import tuner.tracking.direct as direct
+from tuner.ledger.ledger import Ledger
+from tuner.tracking.publisher import publish_once
+if sys.argv[3] == "client":
+    direct.REVISION = "another"
+ledger, before = Ledger.open(sys.argv[1]), list(warnings.filters)
+print(publish_once(ledger, ledger.studies()[0].id, sys.argv[2]).waiting, warnings.filters == before)
+"""
+
+
+@pytest.mark.parametrize("way", ["direct", "client"])
+def test_warnings_that_are_errors_do_not_keep_a_study_from_mlflow(way: str, tmp_path: Path, story: Story) -> None:
+    """As under pytest's `-W error`: a fresh store is made and written, though MLflow's tables use deprecated names."""
+    url = f"sqlite:///{tmp_path / 'tuner.db'}"
+    ledger = Ledger.open(url)
+    story.finish(ledger, story.begin(ledger, "warned").id)
+    ledger.close()
+    command = [sys.executable, "-W", "error", "-c", WARNED, url, f"sqlite:///{tmp_path / 'mlflow.db'}", way]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert found.stdout.split()[:1] == ["0"], found.stderr
+    assert way == "client" or found.stdout.split()[1] == "True"
+
+
+class Recorder:
+    """A server that answers when it is let go, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = self.answers = 0
+        self.arrived, self.let_go = threading.Event(), threading.Event()
+        self.echo = ""
+
+
+@pytest.fixture
+def recorder() -> Iterator[tuple[Recorder, str]]:
+    state = Recorder()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.asked += 1
+            state.arrived.set()
+            state.let_go.wait(60)
+            state.echo = self.headers.get("Authorization", "")
+            code = "PERMISSION_DENIED" if state.echo else "RESOURCE_DOES_NOT_EXIST"
+            body = json.dumps({"error_code": code, "message": f"got {state.echo}"}).encode()
+            self.send_response(404 if not state.echo else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield state, f"127.0.0.1:{listener.server_port}"
+    state.let_go.set()
+    listener.shutdown()
+    listener.server_close()
+    thread.join()
+
+
+def test_an_abandoned_publisher_makes_no_other_call_and_leaves_a_closed_ledger_alone(
+    recorder: tuple[Recorder, str], tmp_path: Path, story: Story
+) -> None:
+    """The server answers after the run has ended and its ledger was closed: the thread ends with that answer."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'own.db'}")
+    study = story.begin(ledger, "left")
+    server, address = recorder
+    publisher = Publisher(ledger, study.id, f"http://{address}")
+    publisher.start()
+    assert server.arrived.wait(60)
+    assert publisher.close(0.1) > 0
+    assert publisher.error is not None and "did not do so within 0.1 s" in publisher.error
+    ledger.close()
+    for file in tmp_path.glob("own.db*"):
+        file.unlink()
+    server.let_go.set()
+    publisher._thread.join(60)
+    assert not publisher._thread.is_alive()
+    assert server.asked == 1
+    assert list(tmp_path.glob("own.db*")) == []
+    assert "did not do so" in publisher.error, "not what the thread met later"
+    with pytest.raises(LedgerError, match="it was closed"):
+        ledger.waiting_count()
+
+
+def test_an_authorization_header_that_a_server_echoes_is_not_shown(
+    recorder: tuple[Recorder, str], ledger: Ledger, study: StudyRecord
+) -> None:
+    """Neither by what publishes nor by what compares, in any form."""
+    server, address = recorder
+    server.let_go.set()
+    ledger.set_experiment_id(study.id, "1")
+    for act in (publish_once, lambda *words: list(differences(*words))):
+        subject = study.id if act is publish_once else study
+        with pytest.raises(TrackingError) as caught:
+            act(ledger, subject, f"http://alice:hunter2@{address}")  # type: ignore[operator]
+        assert server.echo == "Basic YWxpY2U6aHVudGVyMg=="
+        assert "***" in str(caught.value)
+        assert not {"hunter2", "YWxpY2U6aHVudGVyMg"} & set(re.findall(r"\w+", str(caught.value)))
+
+
+def test_what_mlflow_took_before_a_failure_is_counted(
+    store: str, ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle is what no longer waits."""
+    from tuner.tracking import direct, publisher
+
+    monkeypatch.setattr(publisher, "_ROWS_AT_A_TIME", 2)
+    whole, taken, create, calls = ledger.waiting_count(study.id), [0], direct.DirectRuns._create, [0]
+
+    def failing(self: direct.DirectRuns, *words: Any) -> str:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise OSError(28, "No space left on device")
+        return create(self, *words)
+
+    monkeypatch.setattr(direct.DirectRuns, "_create", failing)
+    with pytest.raises(TrackingError, match="No space left"):
+        publish_once(ledger, study.id, store, took=taken.append)
+    assert 0 < sum(taken) == whole - ledger.waiting_count(study.id)

@@ -252,6 +252,26 @@ def test_two_studies_of_one_name_share_the_experiment_and_keep_their_runs_apart(
     assert view.count == 2 * 4
 
 
+def test_a_ledger_begun_anew_leaves_one_best_trial(uri: str, tmp_path: Path, story: Story) -> None:
+    """Who looks for `tags.best = 'true'` finds the study that is there, not the one whose ledger was deleted; another
+    person's study of that name, in another ledger, keeps its own."""
+    name, runs = f"anew-{tmp_path.name[-40:]}", []
+    for folder in ("ours", "theirs", "ours"):
+        (tmp_path / f"{folder}.db").unlink(missing_ok=True)
+        ledger = Ledger.open(f"sqlite:///{tmp_path / folder}.db")
+        study = story.begin(ledger, name)
+        story.finish(ledger, study.id)
+        ledger.record_summary(study.id, {**(ledger.summary(study.id) or {}), "scored": {"runs": [0], "trial": 0}})
+        publish_once(ledger, study.id, uri)
+        runs.append(ledger.run_ids(study.id, [None, 0]))
+        ledger.close()
+    client, experiment = MlflowClient(uri), View(uri, study).experiment_id
+    for tag in ("best", "`tuner.winner`"):
+        found = client.search_runs([experiment], f"tags.{tag} = 'true'")
+        assert {run.info.run_id for run in found} == {runs[1][0], runs[2][0]}, tag
+    assert client.get_run(runs[0][None]).data.tags["tuner.superseded_by"] == study.key
+
+
 def test_another_mlflow_gets_the_whole_study(
     make_store: Callable[[str], str], ledger: Ledger, study: StudyRecord
 ) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tuner.errors import LedgerError
 from tuner.ledger.readonly import has_unreadable_log, is_writable, read_only_uri
 from tuner.ledger.schema import NEVER_REMOVED
+from tuner.masks import without_secrets
 
 BUSY_SECONDS = 30.0
 ROOM_TO_READ = 65_536  # bytes
@@ -53,6 +54,8 @@ class Database:
         self.is_read_only = read_only
         self._busy_seconds = busy_seconds
         self._snapshots = threading.local()
+        self._idle = threading.Condition()
+        self._users, self._is_closed = 0, False
         try:
             self._use(create_engine(_to_read(self._url) if read_only else self._url))
         except (SQLAlchemyError, ImportError) as error:
@@ -82,7 +85,7 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """One transaction that sees one state of the ledger; a row that cannot be read is the ledger's fault."""
         try:
-            with self._sentences("read"), self._begun() as connection:
+            with self._used(), self._sentences("read"), self._begun() as connection:
                 yield connection
         except (ValueError, TypeError, KeyError) as error:
             raise LedgerError(
@@ -93,7 +96,7 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """All that this thread reads meanwhile is of one moment, whatever others write."""
-        with self._sentences("read"), self._reader.connect() as connection:
+        with self._used(), self._sentences("read"), self._reader.connect() as connection:
             if self._reader.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             self._snapshots.connection = connection
@@ -115,7 +118,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction that is recorded whole, on the disk when the block ends, or not at all."""
-        with self._sentences("written"), self._writer.begin() as connection:
+        with self._used(), self._sentences("written"), self._writer.begin() as connection:
             yield connection
 
     def faults(self) -> list[str]:
@@ -134,8 +137,25 @@ class Database:
         return [f"{self.where}: {line}" for line in [*found, *lost]]
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, once the transactions of other threads have ended; whoever comes later is refused."""
+        with self._idle:
+            self._is_closed = True
+            self._idle.wait_for(lambda: self._users == 0, self._busy_seconds)
         self._reader.dispose()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """An engine would open the file again: a thread that was left behind must not touch a closed ledger."""
+        with self._idle:
+            if self._is_closed:
+                raise LedgerError(f"{self.where}: the ledger must be open to be read or written, but it was closed")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._users -= 1
+                self._idle.notify_all()
 
     def _set_pragmas(self, connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None
@@ -170,8 +190,7 @@ class Database:
             return False
 
     def _without_password(self, text: str) -> str:
-        password = self._url.password
-        return text.replace(str(password), "***") if password else text
+        return without_secrets(text, self._url.render_as_string(hide_password=False))
 
 
 def _removed_rows(connection: Connection) -> Iterator[str]:

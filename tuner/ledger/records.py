@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tuner.errors import LedgerError
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.distributions import Scalar
+from tuner.spec.final import words_of
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
@@ -164,6 +165,11 @@ class OutboxRow:
     first: int | None
     last: int | None
     reason: str | None = None
+
+    @property
+    def why(self) -> str:
+        """What MLflow will never take, and the reason."""
+        return f"{self.kind}{'' if self.trial is None else f' of {words_of(self.trial)}'}: {self.reason}"
 
 
 @lru_cache(maxsize=8)

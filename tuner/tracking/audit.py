@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from tuner.errors import TrackingError
@@ -15,6 +15,7 @@ from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.spec.final import words_of
 from tuner.spec.work import TrialState
 from tuner.tracking import content
+from tuner.tracking.artifacts import local_folder, misplaced
 from tuner.tracking.direct import is_known
 from tuner.tracking.entries import KEY
 from tuner.tracking.store import absolute, quieten, sentence, sqlite_path
@@ -46,8 +47,11 @@ def differences(ledger: Ledger, study: StudyRecord, uri: str) -> Iterator[str]:
             continue
         for problem in _of_trial(trial, seen.get(content.key(study, trial.number), [])):
             yield f"{words_of(trial.number)}: {problem}"
-    if None not in waiting and len(seen.get(content.key(study, None), [])) != 1:
-        yield f"MLflow must show the study as one run, but has {len(seen.get(content.key(study, None), []))}"
+    runs = seen.get(content.key(study, None), [])
+    if None not in waiting and len(runs) != 1:
+        yield f"MLflow must show the study as one run, but has {len(runs)}"
+    elif experiment and None not in waiting | aside:
+        yield from _of_files(ledger, study, uri, experiment)
 
 
 def _of_trial(trial: TrialRecord, runs: list[SeenRun]) -> Iterator[str]:
@@ -64,18 +68,57 @@ def _of_trial(trial: TrialRecord, runs: list[SeenRun]) -> Iterator[str]:
         yield "its parameters in MLflow are others"
 
 
-def _seen(uri: str, experiment: str, study: StudyRecord) -> dict[str, list[SeenRun]]:
-    """The runs of a study, deleted ones left out, by their key."""
-    quieten()
+def _of_files(ledger: Ledger, study: StudyRecord, uri: str, experiment: str) -> Iterator[str]:
+    """Whether the files of the study's run lie where MLflow looks for them, and that is beside its store."""
+    run_id = ledger.run_id(study.id, None)
+    with _sentences(uri):
+        elsewhere = misplaced(uri, experiment)
+        found = _files(uri, run_id) if run_id and elsewhere is None else None
+    if elsewhere is not None:
+        yield f"MLflow's files must lie beside its store, but it has them in {elsewhere}; `tuner sync` corrects that"
+    expected = ["config.yaml", *(["trials.csv"] if ledger.summary(study.id) else [])]
+    missing = [name for name in expected if found is not None and name not in found]
+    if missing:
+        yield f"the study's run in MLflow must have the files {' and '.join(expected)}, but {missing[0]} is missing"
+
+
+def _files(uri: str, run_id: str) -> set[str]:
+    """The names of what lies on top of a run's artifacts."""
+    if is_known(uri):
+        with _read(uri) as store:
+            found = store.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id]).fetchone()
+        folder = local_folder(found[0]) if found else None
+        if folder is not None:
+            return {path.name for path in folder.glob("*")}
+    from tuner.tracking.client import mlflow_client  # noqa: PLC0415  (MLflow, 1.3 s)
+
+    return {each.path for each in mlflow_client(absolute(uri)).list_artifacts(run_id)}
+
+
+@contextmanager
+def _sentences(uri: str) -> Iterator[None]:
     try:
-        return _seen_directly(uri, experiment) if is_known(uri) else _seen_by_client(uri, experiment, study)
+        yield
     except Exception as error:  # what MLflow's stores and transports raise
         raise TrackingError(sentence(uri, error)) from None
 
 
-def _seen_directly(uri: str, experiment: str) -> dict[str, list[SeenRun]]:
+@contextmanager
+def _read(uri: str) -> Iterator[sqlite3.Connection]:
     path = sqlite_path(uri)
     with closing(sqlite3.connect(read_only_uri(path) if path else uri, uri=True)) as store:
+        yield store
+
+
+def _seen(uri: str, experiment: str, study: StudyRecord) -> dict[str, list[SeenRun]]:
+    """The runs of a study, deleted ones left out, by their key."""
+    quieten()
+    with _sentences(uri):
+        return _seen_directly(uri, experiment) if is_known(uri) else _seen_by_client(uri, experiment, study)
+
+
+def _seen_directly(uri: str, experiment: str) -> dict[str, list[SeenRun]]:
+    with _read(uri) as store:
         of = "JOIN runs r USING (run_uuid) WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active'"
         params: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for run, name, value in store.execute(f"SELECT run_uuid, p.key, p.value FROM params p {of}", [experiment]):
@@ -90,9 +133,9 @@ def _seen_directly(uri: str, experiment: str) -> dict[str, list[SeenRun]]:
 
 
 def _seen_by_client(uri: str, experiment: str, study: StudyRecord) -> dict[str, list[SeenRun]]:
-    from mlflow import MlflowClient  # noqa: PLC0415  (1.3 s)
+    from tuner.tracking.client import mlflow_client  # noqa: PLC0415  (MLflow, 1.3 s)
 
-    client, token = MlflowClient(absolute(uri)), None
+    client, token = mlflow_client(absolute(uri)), None
     found: defaultdict[str, list[SeenRun]] = defaultdict(list)
     while True:
         page = client.search_runs([experiment], max_results=_PAGE, page_token=token)

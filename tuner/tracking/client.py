@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import final
@@ -12,25 +13,68 @@ from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput, Experiment, InputTag, Param, RunTag, ViewType
 from mlflow.entities import Metric as MlflowMetric
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import create_sqlalchemy_engine
 
 from tuner.errors import TrackingError
-from tuner.tracking.entries import EXISTS, KEY, Dataset, Metric, pieces
-from tuner.tracking.store import in_the_bin
+from tuner.tracking.entries import EXISTS, KEY, Dataset, Metric, StoppedError, never, pieces
+from tuner.tracking.store import check_reachable, in_the_bin, is_server, sqlite_path
 
 # A batch may hold 1,000 entities, 100 parameters and 100 tags among them.
 _METRICS_PER_BATCH = 800
 
 
-@final
-class ClientExperiments:
-    """One MLflow.
+def mlflow_client(uri: str) -> MlflowClient:
+    """MLflow's client, or at once what keeps it from its database: MLflow would try for more than a minute.
+
+    What its tables warn of when they are first used would be the end of it where the caller has warnings as errors.
 
     Args:
         uri: of a server, or of a store with its whole path.
     """
+    check_reachable(uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not is_server(uri) and sqlite_path(uri) is None:
+            engine = create_sqlalchemy_engine(uri)
+            with engine.connect():
+                engine.dispose()
+        client = MlflowClient(uri)
+    if not is_server(uri):
+        _forget_places()
+    return client
 
-    def __init__(self, uri: str) -> None:
-        self._client = MlflowClient(uri)
+
+def _forget_places() -> None:
+    """MLflow remembers by a run's id where its files lie, also after the store was moved or when a copy is opened."""
+    from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  (private, and only a cache)
+
+    getattr(utils, "_artifact_repos_cache", {}).clear()
+
+
+class _Stoppable:
+    """Calls of MLflow, before each of which the one who asks for them may say stop."""
+
+    def __init__(self, client: MlflowClient, stop: Callable[[], bool]) -> None:
+        self._mlflow, self._stop = client, stop
+
+    @property
+    def _client(self) -> MlflowClient:
+        if self._stop():
+            raise StoppedError
+        return self._mlflow
+
+
+@final
+class ClientExperiments(_Stoppable):
+    """One MLflow.
+
+    Args:
+        uri: of a server, or of a store with its whole path.
+        stop: asked before each call; StoppedError is raised where it is true.
+    """
+
+    def __init__(self, uri: str, stop: Callable[[], bool] = never) -> None:
+        super().__init__(mlflow_client(uri), stop)
 
     def ensure(self, name: str, artifacts: str | None) -> str:
         """The id of the experiment of that name, made where there is none.
@@ -59,7 +103,7 @@ class ClientExperiments:
 
     def runs(self, experiment_id: str) -> ClientRuns:
         """The runs of that experiment."""
-        return ClientRuns(self._client, experiment_id)
+        return ClientRuns(self._client, experiment_id, self._stop)
 
     def set_tag(self, experiment_id: str, name: str, value: str) -> None:
         """Set a tag of that experiment."""
@@ -73,11 +117,11 @@ class ClientExperiments:
 
 
 @final
-class ClientRuns:
+class ClientRuns(_Stoppable):
     """The runs of one experiment, each made once, whatever replies are lost on the way."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
-        self._client = client
+    def __init__(self, client: MlflowClient, experiment_id: str, stop: Callable[[], bool] = never) -> None:
+        super().__init__(client, stop)
         self._experiment_id = experiment_id
 
     @contextmanager
@@ -101,9 +145,9 @@ class ClientRuns:
         run = self._client.create_run(self._experiment_id, start_time=started_at, tags=dict(tags), run_name=name)
         return str(run.info.run_id)
 
-    def tagged(self, parent_run_id: str, name: str, value: str) -> list[str]:
-        """The ids of a parent's runs that carry a tag, the oldest first."""
-        return self._search(f"tags.mlflow.parentRunId = '{parent_run_id}' and tags.`{name}` = '{value}'")
+    def tagged(self, tags: Mapping[str, str]) -> list[str]:
+        """The ids of the runs that carry all of these tags, the oldest first."""
+        return self._search(" and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items()))
 
     def log(
         self,

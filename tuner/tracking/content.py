@@ -6,8 +6,10 @@ Losses that are not finite are published as NaN: MLflow would store infinity as 
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import math
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -32,6 +34,8 @@ IMAGE_KEY: Final = "reconstructions"
 WORST_KEY: Final = "worst_rows"
 _SYSTEM: Final = ("device", "step", "workers", "cores", "memory", "features")
 _DIGEST_LENGTH = 36
+_PLACE_LENGTH = 16
+PLACE_TAG: Final = "tuner.ledger"
 _TAG_LENGTH = 5000
 
 
@@ -50,17 +54,31 @@ def run_name(study: StudyRecord, number: int | None) -> str:
     return study.name if number is None else name_of(number)
 
 
+def place(where: str) -> str:
+    """What tells a ledger from those elsewhere, without naming user, machine or folder.
+
+    Names are unique in a ledger and nothing removes a study from one: two studies of one name that come from the same
+    place come from a ledger that was deleted, and from the one that was begun there anew.
+
+    Args:
+        where: the ledger's file, or its address without secrets.
+    """
+    address = where if "://" in where else f"{socket.gethostname()}:{Path(where).absolute()}"
+    return hashlib.sha256(f"{_user()}@{address}".encode()).hexdigest()[:_PLACE_LENGTH]
+
+
 def last_run(events: Sequence[Event]) -> dict[str, Any]:
     """Where the study was last trained, and on how many features; empty for one that was only written down."""
     return next((event.body for event in reversed(events) if event.kind == "run"), {})
 
 
-def study_tags(study: StudyRecord, run: Mapping[str, Any]) -> dict[str, str]:
+def study_tags(study: StudyRecord, run: Mapping[str, Any], place: str) -> dict[str, str]:
     """Everything about a study that may change when it is continued: MLflow's parameters cannot.
 
     Args:
         study: as it is now.
         run: from `last_run`.
+        place: from `place`.
     """
     spec = json.loads(study.spec_json)
     declared = {f"tuner.{name}": _text(value) for name, value in spec.get("search", {}).items() if value is not None}
@@ -71,6 +89,7 @@ def study_tags(study: StudyRecord, run: Mapping[str, Any]) -> dict[str, str]:
             **{f"tuner.version.{name}": version for name, version in study.versions.items()},
             **{f"tuner.{name}": _text(run[name]) for name in _SYSTEM if name in run},
             "tuner.key": key(study, None),
+            PLACE_TAG: place,
             "tuner.state": study.state,
             "tuner.loss": _text(spec.get("loss", "")),
             "tuner.fingerprint": study.fingerprint,

@@ -9,32 +9,55 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
-from typing import IO, final
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import IO, Final, final
+from urllib.parse import urlsplit
 
 from tuner.errors import TrackingError
-from tuner.tracking.store import artifact_root, ensure_store, is_server, shown, without_secrets
+from tuner.tracking.artifacts import open_store
+from tuner.tracking.store import (
+    artifact_root,
+    check_reachable,
+    ensure_store,
+    is_server,
+    past_proxy,
+    sentence,
+    shown,
+    without_secrets,
+)
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 _PORTS_TO_TRY = 50
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 10.0
+_MARK: Final = "x-tuner-page"
 
 
-def command(host: str, port: int) -> list[str]:
-    """The server's command line; the store's uri goes through `environment`, since it may hold a password."""
-    return [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+def command(host: str, port: int, mark: str) -> list[str]:
+    """The server's command line; the store's uri goes through `environment`, since it may hold a password.
+
+    Args:
+        host: on which it listens.
+        port: likewise.
+        mark: every reply carries it in a header: what answers on the port is this server and no other one.
+    """
+    words = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    return [*words, "--uvicorn-opts", f"--header {_MARK}:{mark}"]
 
 
 def environment(uri: str, base: Mapping[str, str]) -> dict[str, str]:
     """The server's environment: no job execution (1.4 GB of memory and an open job API), no telemetry."""
     artifacts = {} if (root := artifact_root(uri)) is None else {"MLFLOW_ARTIFACTS_DESTINATION": root}
+    inherited = {name: value for name, value in base.items() if name != "PYTHONWARNINGS"}  # `error` would end it
     return {
-        **base,
+        **inherited,
         **artifacts,
+        **past_proxy(base),
         "MLFLOW_BACKEND_STORE_URI": uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -83,12 +106,41 @@ def serve(uri: str, port: int | None = None, seconds: float = 60.0) -> Dashboard
     if is_server(uri):
         return Dashboard(shown(uri), None)
     ensure_store(uri)
-    chosen = _free_port() if port is None else port
-    if not _is_free(chosen):
-        raise TrackingError(f"the dashboard's port must be free, but {HOST}:{chosen} is in use; choose another --port")
+    _check_database(uri)
+    with suppress(TrackingError):  # a store that can only be read is shown as it is
+        open_store(uri)
+    if port is not None:
+        return _started(uri, port, seconds)
+    for chosen in _free_ports():
+        with suppress(_TakenError):
+            return _started(uri, chosen, seconds)
+    raise TrackingError(
+        f"the dashboard needs a free port, but {DEFAULT_PORT} and the {_PORTS_TO_TRY - 1} after it are in use"
+    )
+
+
+class _TakenError(TrackingError):
+    """Another process has the port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"the dashboard's port must be free, but {HOST}:{port} is in use; choose another --port")
+
+
+def _check_database(uri: str) -> None:
+    try:
+        check_reachable(uri)
+    except OSError as error:
+        raise TrackingError(sentence(uri, error)) from None
+
+
+def _started(uri: str, port: int, seconds: float) -> Dashboard:
+    """A server of our own on that port: two that start at the same moment both find it free, and one gets it."""
+    if not _is_free(port):
+        raise _TakenError(port)
+    mark = uuid.uuid4().hex
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command(HOST, chosen),
+            command(HOST, port, mark),
             env=environment(uri, os.environ),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -96,35 +148,58 @@ def serve(uri: str, port: int | None = None, seconds: float = 60.0) -> Dashboard
             start_new_session=True,
         )
         try:
-            _await_health(process, f"http://{HOST}:{chosen}", seconds, uri, log)
+            _await_health(_Starting(process, port, mark, uri, log), seconds)
         except BaseException:
             _end(process)
             raise
-    return Dashboard(f"http://{HOST}:{chosen}", process)
+    return Dashboard(f"http://{HOST}:{port}", process)
 
 
-def _await_health(process: subprocess.Popen[bytes], url: str, seconds: float, uri: str, log: IO[bytes]) -> None:
-    deadline = time.monotonic() + seconds
-    while not _is_healthy(url):
-        if process.poll() is not None:
-            raise TrackingError(f"MLflow's server must start at {url}, but it ended: {_last_line(log, uri)}")
+@dataclass(frozen=True, slots=True)
+class _Starting:
+    """A server that was started, and where it writes."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    mark: str
+    uri: str
+    log: IO[bytes]
+
+
+def _await_health(server: _Starting, seconds: float) -> None:
+    deadline, url = time.monotonic() + seconds, f"http://{HOST}:{server.port}"
+    while (marked := _health(url)) != server.mark:
+        if marked is not None:
+            raise _TakenError(server.port)
+        if server.process.poll() is not None:
+            if not _is_free(server.port):
+                raise _TakenError(server.port)
+            raise TrackingError(f"MLflow's server must start at {url}, but it ended: {_last_line(server)}")
         if time.monotonic() > deadline:
             raise TrackingError(f"MLflow's server must start at {url}, but did not answer within {seconds:g} s")
         time.sleep(_POLL_SECONDS)
 
 
-def _is_healthy(url: str) -> bool:
+def _health(url: str) -> str | None:
+    """The mark of the server that answers there, empty where it has none; None where nobody is well.
+
+    Not by `urllib.request`, which would ask a proxy of the environment for what is on this machine.
+    """
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=1)
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=1) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        connection.request("GET", "/health")
+        reply = connection.getresponse()
+        return reply.getheader(_MARK, "") if reply.status == 200 else None
+    except (HTTPException, OSError):
+        return None
+    finally:
+        connection.close()
 
 
-def _last_line(log: IO[bytes], uri: str) -> str:
-    log.seek(0)
-    lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
-    return without_secrets(lines[-1], uri)[:300]
+def _last_line(server: _Starting) -> str:
+    server.log.seek(0)
+    lines = server.log.read().decode(errors="replace").strip().splitlines() or ["no message"]
+    return without_secrets(lines[-1], server.uri)[:300]
 
 
 def _is_free(port: int) -> bool:
@@ -137,13 +212,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TO_TRY):
-        if _is_free(port):
-            return port
-    raise TrackingError(
-        f"the dashboard needs a free port, but {DEFAULT_PORT} and the {_PORTS_TO_TRY - 1} after it are in use"
-    )
+def _free_ports() -> Iterator[int]:
+    return filter(_is_free, range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TO_TRY))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -16,11 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, final
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tuner.errors import TrackingError
 from tuner.ledger.readonly import read_only_uri
+from tuner.tracking.artifacts import local_folder
 from tuner.tracking.entries import GONE, INVALID, KEY, Dataset, Metric, StoreError
 from tuner.tracking.store import in_the_bin, sqlite_path
 
@@ -207,14 +206,13 @@ class DirectRuns:
         self._set_tags(run_id, {**tags, "mlflow.runName": name})
         return run_id
 
-    def tagged(self, parent_run_id: str, name: str, value: str) -> list[str]:
-        """The ids of a parent's runs that carry a tag, the oldest first."""
+    def tagged(self, tags: Mapping[str, str]) -> list[str]:
+        """The ids of the runs that carry all of these tags, the oldest first."""
+        has = " AND EXISTS (SELECT 1 FROM tags t WHERE t.run_uuid = r.run_uuid AND t.key = ? AND t.value = ?)"
         rows = self._sql.execute(
-            "SELECT r.run_uuid FROM runs r"
-            " JOIN tags p ON p.run_uuid = r.run_uuid AND p.key = 'mlflow.parentRunId' AND p.value = ?"
-            " JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = ? AND t.value = ?"
-            " WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' ORDER BY r.start_time",
-            (parent_run_id, name, value, self._experiment_id),
+            "SELECT r.run_uuid FROM runs r WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active'"
+            f"{has * len(tags)} ORDER BY r.start_time",
+            (self._experiment_id, *(word for pair in tags.items() for word in pair)),
         )
         return [run_id for (run_id,) in rows.fetchall()]
 
@@ -306,13 +304,12 @@ class DirectRuns:
 
     def _folder(self, run_id: str) -> Path | None:
         """Where a run's artifacts lie; None where they are no files."""
-        place = urlsplit(self._artifact_uri(run_id))
-        return Path(url2pathname(place.path)) if place.scheme in {"", "file"} else None
+        return local_folder(self._artifact_uri(run_id))
 
     def _client(self) -> Any:
-        from mlflow import MlflowClient  # noqa: PLC0415  (1.3 s)
+        from tuner.tracking.client import mlflow_client  # noqa: PLC0415  (MLflow, 1.3 s)
 
-        return MlflowClient(self._uri)
+        return mlflow_client(self._uri)
 
     def set_status(self, run_id: str, status: str, ended_at: int) -> None:
         """Let a run stand at `status`, ended at that time unless it goes on."""

@@ -43,8 +43,8 @@ class Runs(Protocol):
     def ensure(self, name: str, tags: Mapping[str, str], started_at: int) -> str:
         """The id of the run with this key among its tags, made where there is none."""
 
-    def tagged(self, parent_run_id: str, name: str, value: str) -> list[str]:
-        """The ids of a parent's runs that carry a tag, the oldest first."""
+    def tagged(self, tags: Mapping[str, str]) -> list[str]:
+        """The ids of the runs that carry all of these tags, the oldest first."""
 
     def log(
         self,
@@ -89,6 +89,15 @@ Answer = Callable[[StudyRecord], Path | None]  # a folder: `study/` of the study
 
 def without_files(_: StudyRecord) -> None:
     """An answer of which there is nothing to look at."""
+
+
+def never() -> bool:
+    """Nobody says stop."""
+    return False
+
+
+class StoppedError(Exception):
+    """The one who asked for a publication said stop; what was not published waits."""
 
 
 def pieces(metrics: Sequence[Metric], size: int) -> Iterator[Sequence[Metric]]:

@@ -1,8 +1,17 @@
-"""Addresses of pages in MLflow's web interface."""
+"""Where MLflow shows a study: addresses of pages in its web interface."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
+
+from tuner.places import DASHBOARD
+from tuner.tracking.store import is_server, shown, tracking_uri
+
+if TYPE_CHECKING:
+    from tuner.ledger.ledger import Ledger
+
+_MOST_REASONS: Final = 3
 
 
 def study_url(base_url: str, experiment_id: str, parent_run_id: str, view_key: str | None = None) -> str:
@@ -27,3 +36,25 @@ def study_url(base_url: str, experiment_id: str, parent_run_id: str, view_key: s
 def _shared(view_key: str) -> dict[str, str]:
     """Opened with the menu for training: MLflow's own choice is the one for language models."""
     return {"viewStateShareKey": view_key, "workflowType": "machine_learning"}
+
+
+def whereabouts(ledger: Ledger, study_id: int) -> dict[str, Any]:
+    """Where MLflow shows a study, and what it does not show.
+
+    Its ids are None until something of it is published; `error`, why something waits, is known to the end of a run.
+    """
+    uri = tracking_uri()
+    experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
+    view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
+    return {
+        "tracking_uri": shown(uri),
+        "experiment_id": experiment,
+        "run_id": run_id,
+        "view": view,
+        "url": study_url(base, experiment, run_id, view) if experiment and run_id else None,
+        "local": not is_server(uri),
+        "waiting": ledger.waiting_count(study_id),
+        "aside": len(aside := ledger.aside(study_id)),
+        "reasons": list(dict.fromkeys(row.why for row in aside))[:_MOST_REASONS],
+        "error": None,
+    }

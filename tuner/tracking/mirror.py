@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
-from tuner.errors import StorageError
+from tuner.errors import LedgerError, StorageError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import OutboxRow, StudyRecord, TrialRecord
 from tuner.ledger.table import trials_csv
@@ -17,11 +17,12 @@ from tuner.spec.canonical import to_yaml
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking import content
 from tuner.tracking.direct import DirectExperiments, is_known
-from tuner.tracking.entries import Answer, Experiments, Metric, is_rejection, without_files
+from tuner.tracking.entries import Answer, Experiments, Metric, is_rejection, never, without_files
 from tuner.tracking.store import absolute, analyze, artifact_root, reason
 from tuner.tracking.view import saved_view, view_key
 
 BEST_TAG = "best"  # of the search's trials
+_PARENT_TAG = "mlflow.parentRunId"
 WINNER_TAG = "tuner.winner"  # the run that is exported and was scored on the test split
 
 
@@ -37,25 +38,34 @@ class Outcome:
 class Mirror:
     """A study's runs in one MLflow."""
 
-    def __init__(self, ledger: Ledger, study: StudyRecord, uri: str, answer: Answer = without_files) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        study: StudyRecord,
+        uri: str,
+        answer: Answer = without_files,
+        stop: Callable[[], bool] = never,
+    ) -> None:
         self._ledger = ledger
+        self._stop = stop
         self._study = study
         self._uri = uri
         self._answer = answer
+        self._place = content.place(ledger.where)
         self._last_run = content.last_run(ledger.events(study.id))
-        self._experiments = _experiments(absolute(uri))
+        self._experiments = _experiments(absolute(uri), stop)
         self._experiment_id, self._parent = self._parent_run()
         self._runs = self._experiments.runs(self._experiment_id)
         self._fresh: dict[int | None, str] = {}
         begun = [event.body["points"] for event in ledger.events(study.id) if event.kind == "warm_start"]
         self._warm = sum(map(len, begun))  # the first trials: their points came from elsewhere
 
-    def publish(self, rows: Sequence[OutboxRow], stop: Callable[[], bool]) -> Outcome:
+    def publish(self, rows: Sequence[OutboxRow], outcome: Outcome) -> None:
         """Bring rows to MLflow, all of a trial's in as few calls as possible, until `stop`.
 
-        A failure of MLflow as a whole is raised when the rows that came before it are marked.
+        What became of them is added to `outcome`. A failure of MLflow as a whole is raised when the rows that came
+        before it are marked.
         """
-        outcome = Outcome()
         groups = _by_trial(rows)
         of_study = groups.pop(None, [])
         answers = [row for row in of_study if row.kind == "answer"]
@@ -63,29 +73,24 @@ class Mirror:
         if any(row.kind == "study" for row in of_study):
             self._install_view()
         try:
-            self._publish_all(groups, of_study, outcome, stop)
-            if answers and not stop():
+            self._publish_all(groups, of_study, outcome)
+            if answers and not self._stop():
                 self._publish_answer(answers, outcome)
         finally:
             self._ledger.set_run_ids(self._study.id, self._fresh)
             self._ledger.mark_published(outcome.published)
             for row_id, reason in outcome.rejected.items():
                 self._ledger.set_aside(row_id, reason)
-        return outcome
 
     def _publish_all(
-        self,
-        groups: Mapping[int | None, list[OutboxRow]],
-        of_study: list[OutboxRow],
-        outcome: Outcome,
-        stop: Callable[[], bool],
+        self, groups: Mapping[int | None, list[OutboxRow]], of_study: list[OutboxRow], outcome: Outcome
     ) -> None:
         """In one transaction, where MLflow has such a thing; its end may fail as well, for want of room."""
         all_or_nothing = False
         try:
             with self._runs.transaction() as all_or_nothing:
-                self._publish_trials(groups, outcome, stop)
-                if of_study and not stop():
+                self._publish_trials(groups, outcome)
+                if of_study and not self._stop():
                     self._attempt(of_study, outcome, partial(self._publish_study, of_study))
         except BaseException:
             if all_or_nothing:
@@ -95,14 +100,12 @@ class Mirror:
         if any(row.kind == "summary" for row in of_study):
             analyze(self._uri)
 
-    def _publish_trials(
-        self, groups: Mapping[int | None, list[OutboxRow]], outcome: Outcome, stop: Callable[[], bool]
-    ) -> None:
+    def _publish_trials(self, groups: Mapping[int | None, list[OutboxRow]], outcome: Outcome) -> None:
         numbers = [number for number in groups if number is not None]
         known = self._ledger.run_ids(self._study.id, numbers)
         curves = self._ledger.curves(self._study.id, numbers)
         for record in self._ledger.trials(self._study.id, numbers):
-            if stop():
+            if self._stop():
                 return
             trial = _Trial(record, curves.get(record.number), groups[record.number], known.get(record.number))
             self._attempt(trial.rows, outcome, partial(self._publish_trial, trial))
@@ -145,7 +148,8 @@ class Mirror:
         kinds = {row.kind for row in rows}
         if "study" in kinds:
             spec = self._study.spec
-            self._runs.log(self._parent, tags=content.study_tags(self._study, self._last_run))
+            self._runs.log(self._parent, tags=self._study_tags())
+            self._supersede()
             self._runs.log_dataset(self._parent, content.dataset(self._study))
             self._runs.log_text(self._parent, to_yaml(spec), "config.yaml")
         if "summary" in kinds:
@@ -165,10 +169,10 @@ class Mirror:
         """Files that are made now, or were before; where they cannot be made, that is the reason to go on without."""
         try:
             folder = self._answer(self._study)
-        except (OSError, StorageError):
+        except (OSError, StorageError, LedgerError):
             raise  # there may be room or rights another time
         except Exception as error:
-            outcome.rejected |= dict.fromkeys((row.id for row in rows), str(error) or type(error).__name__)
+            outcome.rejected |= dict.fromkeys((row.id for row in rows), reason(self._uri, error))
             return
         done = Outcome()
         with self._runs.transaction():
@@ -193,11 +197,23 @@ class Mirror:
     def _mark(self, tag: str, number: int | None) -> None:
         """A study that went on may have a new best trial, and another winner."""
         best = None if number is None else self._run_of(f"trial-{number}")
-        for run_id in self._runs.tagged(self._parent, tag, "true"):
-            if run_id != best:
-                self._runs.log(run_id, tags={tag: "false"})
+        self._unmark(tag, self._parent, best)
         if best is not None:
             self._runs.log(best, tags={tag: "true"})
+
+    def _unmark(self, tag: str, parent: str, best: str | None = None) -> None:
+        for run_id in self._runs.tagged({_PARENT_TAG: parent, tag: "true"}):
+            if run_id != best:
+                self._runs.log(run_id, tags={tag: "false"})
+
+    def _supersede(self) -> None:
+        """A study of this name whose ledger was deleted has no best trial beside this study's any more."""
+        same = {"tuner.study": self._study.name, content.PLACE_TAG: self._place}
+        for run_id in self._runs.tagged(same):
+            if run_id != self._parent:
+                self._unmark(BEST_TAG, run_id)
+                self._unmark(WINNER_TAG, run_id)
+                self._runs.log(run_id, tags={"tuner.superseded_by": self._study.key})
 
     def _install_view(self) -> None:
         """Arrange MLflow's charts for this study: worth an attempt, and never a failure."""
@@ -219,11 +235,14 @@ class Mirror:
             return experiments.of_run(known), known
         experiment_id = experiments.ensure(self._study.name, artifact_root(self._uri))
         started_at = content.milliseconds(self._study.created_at)
-        tags = content.study_tags(self._study, self._last_run)
+        tags = self._study_tags()
         run_id = experiments.runs(experiment_id).ensure(content.run_name(self._study, None), tags, started_at)
         self._ledger.set_experiment_id(self._study.id, experiment_id)
         self._ledger.set_run_id(self._study.id, None, run_id)
         return experiment_id, run_id
+
+    def _study_tags(self) -> dict[str, str]:
+        return content.study_tags(self._study, self._last_run, self._place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +270,12 @@ class _Trial:
         return losses + (content.end_metrics(self.record, features) if self.ended else [])
 
 
-def _experiments(uri: str) -> Experiments:
+def _experiments(uri: str, stop: Callable[[], bool]) -> Experiments:
     if is_known(uri):
         return DirectExperiments(uri)
     from tuner.tracking.client import ClientExperiments  # noqa: PLC0415  (MLflow, 1.3 s)
 
-    return ClientExperiments(uri)
+    return ClientExperiments(uri, stop)
 
 
 def _by_trial(rows: Sequence[OutboxRow]) -> dict[int | None, list[OutboxRow]]:

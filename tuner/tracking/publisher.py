@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from tuner.errors import TrackingError, TunerError
-from tuner.tracking.entries import Answer, is_gone, without_files
-from tuner.tracking.store import ensure_store, identity, quieten, sentence
+from tuner.tracking.artifacts import open_store
+from tuner.tracking.entries import Answer, StoppedError, is_gone, never, without_files
+from tuner.tracking.store import identity, quieten, sentence, unanswered
 
 if TYPE_CHECKING:
     from tuner.ledger.ledger import Ledger
@@ -37,10 +38,19 @@ def publish_once(
     ledger: Ledger,
     study_id: int,
     uri: str,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = never,
     answer: Answer = without_files,
+    took: Callable[[int], object] = int,
 ) -> Published:
-    """Publish all that waits, once, until `stop` says so; `answer` gives the files of the study's answer.
+    """Publish all that waits, once, until `stop` says so.
+
+    Args:
+        ledger: of the study.
+        study_id: of the study.
+        uri: MLflow's.
+        stop: asked before each call of a server, and between two trials elsewhere.
+        answer: gives the files of the study's answer.
+        took: called with each number of rows that MLflow took, also before a failure.
 
     Where the ledger's memory is of another MLflow, or of one whose store was removed, the whole study is published
     anew: every run is found by its key if it is there.
@@ -52,26 +62,46 @@ def publish_once(
         LedgerError: the ledger cannot be read or written.
     """
     quieten()
-    ensure_store(uri)
+    open_store(uri)
     with ledger.lease(study_id, "publish"):
         _remember_store(ledger, study_id, identity(uri))
+        counts: list[int] = []
+
+        def tell(count: int) -> None:
+            counts.append(count)
+            took(count)
+
         try:
-            count = _drain_anew_if_gone(ledger, study_id, uri, stop, answer)
+            _drain_anew_if_gone(_Task(ledger, study_id, uri, stop, answer, tell))
+        except StoppedError:
+            pass  # what was not published waits
         except TunerError:
             raise
         except Exception as error:  # MLflow lets through what its stores and transports raise.
             raise TrackingError(sentence(uri, error)) from None
-        return Published(count, ledger.waiting_count(study_id), len(ledger.aside(study_id)))
+        return Published(sum(counts), ledger.waiting_count(study_id), len(ledger.aside(study_id)))
 
 
-def _drain_anew_if_gone(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool], answer: Answer) -> int:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One study to be published: see `publish_once`."""
+
+    ledger: Ledger
+    study_id: int
+    uri: str
+    stop: Callable[[], bool]
+    answer: Answer
+    took: Callable[[int], object]
+
+
+def _drain_anew_if_gone(task: _Task) -> None:
     try:
-        return _drain(ledger, study_id, uri, stop, answer)
+        _drain(task)
     except Exception as error:
         if not is_gone(error):
             raise
-        ledger.publish_anew(study_id, identity(uri))
-        return _drain(ledger, study_id, uri, stop, answer)
+        task.ledger.publish_anew(task.study_id, identity(task.uri))
+        _drain(task)
 
 
 def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:
@@ -82,14 +112,17 @@ def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:
         ledger.publish_anew(study_id, store)
 
 
-def _drain(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool], answer: Answer) -> int:
-    from tuner.tracking.mirror import Mirror  # noqa: PLC0415
+def _drain(task: _Task) -> None:
+    from tuner.tracking.mirror import Mirror, Outcome  # noqa: PLC0415
 
-    count = 0
-    while not stop() and (rows := ledger.waiting(study_id, _ROWS_AT_A_TIME)):
-        mirror = Mirror(ledger, ledger.study_by_id(study_id), uri, answer)
-        count += len(mirror.publish(rows, stop).published)
-    return count
+    ledger, study_id = task.ledger, task.study_id
+    while not task.stop() and (rows := ledger.waiting(study_id, _ROWS_AT_A_TIME)):
+        mirror = Mirror(ledger, ledger.study_by_id(study_id), task.uri, task.answer, task.stop)
+        outcome = Outcome()
+        try:
+            mirror.publish(rows, outcome)
+        finally:
+            task.took(len(outcome.published))
 
 
 @final
@@ -104,6 +137,7 @@ class Publisher:
         self._news = threading.Event()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
+        self._telling = threading.Lock()
         self._failures = 0
         self._thread = threading.Thread(target=self._work, name="tuner-publisher", daemon=True)
         self.error: str | None = None
@@ -120,7 +154,8 @@ class Publisher:
     def close(self, seconds: float) -> int:
         """Publish the rest and stop, within so many seconds.
 
-        Where MLflow failed already before, it gets one more attempt and no more.
+        Where MLflow failed already before, it gets one more attempt and no more. Where it does not answer, the thread
+        is left to the call that it is in: it makes no other one, and finds the ledger closed if that was closed.
 
         Returns:
             How many rows wait; `error` says why.
@@ -128,8 +163,12 @@ class Publisher:
         self._closing.set()
         self._news.set()
         self._thread.join(seconds)
-        self._abandoned.set()
-        return self._ledger.waiting_count(self._study_id)
+        with self._telling:
+            self._abandoned.set()
+        waiting = self._ledger.waiting_count(self._study_id)
+        if waiting and self._thread.is_alive() and self.error is None:
+            self.error = unanswered(self._uri, seconds)
+        return waiting
 
     def _work(self) -> None:
         while not self._abandoned.is_set():
@@ -144,11 +183,16 @@ class Publisher:
         try:
             publish_once(self._ledger, self._study_id, self._uri, self._abandoned.is_set, self._answer)
         except Exception as error:
-            self._failures += 1
-            self.error = str(error) if isinstance(error, TunerError) else sentence(self._uri, error)
+            self._tell(str(error) if isinstance(error, TunerError) else sentence(self._uri, error))
         else:
-            self._failures = 0
-            self.error = None
+            self._tell(None)
+
+    def _tell(self, error: str | None) -> None:
+        """How an attempt ended; of one that nobody waited for, nothing: its ledger may be closed."""
+        with self._telling:
+            if not self._abandoned.is_set():
+                self._failures = self._failures + 1 if error else 0
+                self.error = error
 
     def _rest(self) -> None:
         """After a failure, back off; else let some news gather, so that a trial takes few calls, and wait for it."""

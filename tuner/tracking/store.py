@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import socket
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
 from contextlib import closing
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
+from tuner import masks
 from tuner.errors import TrackingError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 NO_HOME = "/nonexistent"  # as Debian's users without a home have it: nothing is read from there, nor written
+_MAKE: Final = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore(*sys.argv[2:]).engine.dispose()
+"""
 _LOCK_SECONDS = 120.0
+_CONNECT_SECONDS = 5.0
+_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REASON_LENGTH = 300
 
 # MLflow's own variables, set where the user set none and before MLflow is imported: a call to a dead server must fail
@@ -38,17 +57,48 @@ def tracking_uri() -> str:
 def absolute(uri: str) -> str:
     """A SQLite store's uri with its whole path: MLflow keeps stores by uri, wherever the process is by then."""
     path = sqlite_path(uri)
-    return uri if path is None else f"{uri.partition(':///')[0]}:///{path}"
+    return uri if path is None else sqlite_uri(path)
+
+
+def sqlite_uri(path: Path) -> str:
+    """What MLflow takes for the store in that file, whatever characters its folder's name has.
+
+    Where something is quoted, the uri names the driver: of the short form MLflow makes a folder of the quoted name.
+    """
+    name = str(path)
+    if not {"%", "?"} & set(name):
+        return f"sqlite:///{name}"
+    if _is_unquoted():
+        return "sqlite+pysqlite:///" + name.replace("%", "%25").replace("?", "%3F")
+    return f"sqlite+pysqlite:///file:{quote(name)}?uri=true" if "?" in name else f"sqlite:///{name}"
 
 
 def quieten() -> None:
-    """Keep MLflow off the terminal and its HTTP calls short; to be called before MLflow is imported."""
+    """Keep MLflow off the terminal, its HTTP calls short and those of this machine past a proxy.
+
+    To be called before MLflow is imported.
+    """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
         Path.home()
     except RuntimeError:  # a container's user without HOME and without a name: importing MLflow asks for a home folder
         os.environ["HOME"] = NO_HOME
+    os.environ.update(past_proxy(os.environ))
+
+
+def past_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """What lets every library ask this machine itself; nothing where the environment names no proxy.
+
+    A proxy that is asked for 127.0.0.1 answers about its own machine, or not at all.
+    """
+    if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
+        return {}
+    named = [host.strip() for host in (environment.get("no_proxy") or environment.get("NO_PROXY") or "").split(",")]
+    if "*" in named:  # past the proxy whatever it is
+        return {}
+    hosts = ",".join(dict.fromkeys([*filter(None, named), *_LOOPBACK]))
+    return {"no_proxy": hosts, "NO_PROXY": hosts}  # the small letters count where both are there
 
 
 def is_server(uri: str) -> bool:
@@ -56,12 +106,35 @@ def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in {"http", "https"}
 
 
+def check_reachable(uri: str) -> None:
+    """Connect to a database's host and port, once and not for long; nothing is done for a server, a file or a socket.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    parts = urlsplit(uri)
+    port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+    if not is_server(uri) and parts.hostname and port:
+        socket.create_connection((parts.hostname, port), _CONNECT_SECONDS).close()
+
+
 def sqlite_path(uri: str) -> Path | None:
     """The absolute path of a SQLite store's file; None for anything else."""
     scheme, _, rest = uri.partition(":///")
     if scheme.partition("+")[0] != "sqlite" or not rest:
         return None
-    return Path(unquote(rest.partition("?")[0])).absolute()
+    name = rest.partition("?")[0]
+    if "%" in name and _is_unquoted():
+        name = unquote(name)
+    if name.startswith("file:"):
+        name = unquote(name.removeprefix("file:"))
+    return Path(name).absolute()
+
+
+@cache
+def _is_unquoted() -> bool:
+    """Whether SQLAlchemy takes `%20` in a database's name for a space, as it does from 2.1 on."""
+    return tuple(map(int, re.findall(r"\d+", version("sqlalchemy"))[:2])) >= (2, 1)
 
 
 def artifact_root(uri: str) -> str | None:
@@ -100,6 +173,11 @@ def sentence(uri: str, error: BaseException) -> str:
     return f"{shown(uri)}: MLflow must take what is recorded, but it cannot be reached or refuses: {reason(uri, error)}"
 
 
+def unanswered(uri: str, seconds: float) -> str:
+    """The sentence about an MLflow that was waited for in vain."""
+    return f"{shown(uri)}: MLflow must take what is recorded, but it did not do so within {seconds:g} s"
+
+
 def reason(uri: str, error: BaseException) -> str:
     """The first line of what MLflow said, without secrets."""
     line = (str(error).splitlines() or [""])[0] or type(error).__name__
@@ -108,9 +186,7 @@ def reason(uri: str, error: BaseException) -> str:
 
 def without_secrets(text: str, uri: str) -> str:
     """A text without anything in it that the uri or the environment keeps secret."""
-    for secret in _secrets(uri):
-        text = text.replace(secret, "***")
-    return text
+    return masks.without_secrets(text, uri)
 
 
 def ensure_store(uri: str) -> None:
@@ -161,30 +237,23 @@ def _has_tables(path: Path) -> bool:
 
 
 def _make(path: Path, artifacts: str) -> None:
-    quieten()
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  (1.7 s)
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+    """In a process of its own: what MLflow and its libraries set, warn of and import is not the caller's.
 
+    Where warnings are errors, as in many test suites, a deprecated call in MLflow's tables would be the end of it.
+    """
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
+    words = [sys.executable, "-W", "ignore", "-c", _MAKE, json.dumps([*map(os.fsdecode, sys.path)])]
+    words += [sqlite_uri(fresh), artifacts]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    pipes: Any = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
     try:
-        SqlAlchemyStore(f"sqlite:///{fresh}", artifacts).engine.dispose()
-    except MlflowException as error:
-        raise TrackingError(f"{path}: MLflow's store cannot be made: {error}") from None
+        made = subprocess.run(words, env={**_QUIET, **environment}, timeout=_LOCK_SECONDS, check=False, **pipes)
+    except subprocess.TimeoutExpired:
+        raise TrackingError(f"{path}: MLflow's store must be made within {_LOCK_SECONDS:g} s, but was not") from None
+    if made.returncode:
+        said = (made.stderr.strip().splitlines() or [f"the process ended with {made.returncode}"])[-1]
+        raise TrackingError(f"{path}: MLflow's store cannot be made: {without_secrets(said, '')[:_REASON_LENGTH]}")
     with closing(sqlite3.connect(fresh)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")  # A page may be read while the publisher writes.
     fresh.replace(path)
-
-
-def _secrets(uri: str) -> list[str]:
-    """The longest first, so that none is left in part."""
-    parts = urlsplit(uri)
-    user_info = parts.netloc.rpartition("@")[0]
-    found = {
-        user_info,
-        parts.password or "",
-        unquote(parts.password or ""),
-        parts.query,
-        *(os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")),
-    }
-    return sorted(found - {""}, key=len, reverse=True)

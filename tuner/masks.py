@@ -1,0 +1,105 @@
+"""Passwords and tokens, taken out of texts in every form in which a server or a library may repeat them."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+MASK: Final = "***"
+_OF_MLFLOW: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_SECRET_NAME: Final = re.compile(r"(PASSWORD|PASSWD|_PWD|TOKEN|SECRET\w*|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE)
+_LEAST_GUESSED: Final = 6  # a shorter value of a variable that only sounds secret may be a plain word
+_LEAST_CORE: Final = 4  # characters of base64: fewer would be found in any text
+_PLAIN_OF_QUERY: Final = {"host", "port", "dbname", "user", "uri", "mode", "timeout", "connect_timeout", "sslmode"}
+# `Authorization: anything`, and a scheme's name before what is no plain word: a digit, a `=`, a capital within.
+_HEADERS: Final = (
+    re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?)(?:\w+\s+)?[^\s'\",;]+"),
+    re.compile(r"((?i:basic|bearer|negotiate)(?:\s+|%20|[+]))(?=\S*(?:[0-9=]|[a-z][A-Z]))[\w+/~.%=-]{6,}"),
+)
+_BASE64: Final = "[A-Za-z0-9+/_-]"
+
+
+def without_secrets(text: str, *urls: str) -> str:
+    """A text without anything that the urls, the environment or MLflow's file of credentials keep secret.
+
+    A secret is found as it is, percent-encoded in whole or in part, and within base64; what stands in an
+    `Authorization` header of the usual kinds is taken out whether it is known or not.
+
+    Args:
+        text: what is to be shown or stored.
+        urls: whose user, password and query are secret as well.
+    """
+    for secret in sorted(_secrets(urls), key=len, reverse=True):  # the longest first, so that none is left in part
+        for core in _cores(secret.encode(errors="surrogateescape")):
+            if core in text:  # looked for first: the pattern alone would take long in a long text
+                text = re.sub(f"{_BASE64}*{re.escape(core)}{_BASE64}*={{0,2}}", MASK, text)
+        text = re.sub("".join(map(_one_character, secret)), MASK, text)
+    for header in _HEADERS:
+        text = header.sub(rf"\1{MASK}", text)
+    return text
+
+
+def _one_character(character: str) -> str:
+    """The character as it is, or percent-encoded."""
+    encoded = "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogateescape"))
+    return f"(?:{re.escape(character)}|(?i:{encoded}){'|[+]' * (character == ' ')})"
+
+
+def _cores(secret: bytes) -> Iterator[str]:
+    """What base64 of any text with the secret in it contains, whatever stands before and after the secret.
+
+    Base64 turns 3 bytes into 4 characters, so it depends on where among three the secret begins; characters that other
+    bytes have a part in are left out.
+    """
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + secret + b"\0\0").decode()
+        core = whole[-(-8 * before // 6) : 8 * (before + len(secret)) // 6]
+        if len(core) >= _LEAST_CORE:
+            yield core
+            yield core.translate(str.maketrans("+/", "-_"))
+
+
+def _secrets(urls: tuple[str, ...]) -> set[str]:
+    found = {os.environ.get(name, "") for name in _OF_MLFLOW}
+    for name, value in os.environ.items():
+        if _SECRET_NAME.search(name) and len(value) >= _LEAST_GUESSED:
+            found.add(value)
+        elif "://" in value and "@" in value:
+            found |= _of_url(value)
+    for url in urls:
+        found |= _of_url(url) | _of_query(url)
+    return (found | _of_credentials()) - {""}
+
+
+def _of_url(url: str) -> set[str]:
+    """The password, with and without its user; a user of a server who has none is a token."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no url after all
+        return set()
+    user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
+    words = {f"{user}:{password}", password} if colon else {user} if parts.scheme in {"http", "https"} else set()
+    return words | {unquote(word) for word in words}
+
+
+def _of_query(url: str) -> set[str]:
+    query = url.partition("?")[2].partition("#")[0]
+    pairs = [pair.partition("=")[::2] for pair in query.split("&")]
+    values = {value for name, value in pairs if len(value) >= _LEAST_GUESSED and name not in _PLAIN_OF_QUERY}
+    return values | {unquote(value) for value in values}
+
+
+def _of_credentials() -> set[str]:
+    """The password that MLflow reads from the user's own file."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(Path.home() / ".mlflow" / "credentials", encoding="utf-8")
+        return {parser.get("mlflow", "mlflow_tracking_password", fallback="")}
+    except (OSError, RuntimeError, UnicodeError, configparser.Error):  # RuntimeError: there is no home
+        return set()
