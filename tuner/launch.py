@@ -24,19 +24,18 @@ from tuner.learning import device as devices
 from tuner.learning.packs import step_name
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
-from tuner.places import FOLDER
 from tuner.results import final
 from tuner.results.conclusion import Scorer, free_final_states
 from tuner.results.front import chosen_trial, front_points
 from tuner.results.pictures import is_image
 from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs, final_epochs
+from tuner.settings import Workspace
 from tuner.spec.canonical import changed_keys
 from tuner.spec.objectives import is_front
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 from tuner.tracking.publisher import Publisher
-from tuner.tracking.store import tracking_uri
 from tuner.warm import EVENT, WarmStart, check_same, has_begun, warm_start
 
 if TYPE_CHECKING:
@@ -74,14 +73,15 @@ class Launch:
 
     def __init__(
         self,
-        spec: StudySpec,
-        origin: Path,
+        declared: tuple[StudySpec, Path],
+        workspace: Workspace,
         ledger: Ledger,
         workers: int | None,
         progress: Callable[[Progress], None] | None,
         stop: threading.Event,
     ) -> None:
-        self._spec, self._origin, self._ledger, self._stop = spec, origin, ledger, stop
+        self._spec, self._origin = spec, _ = declared
+        self._workspace, self._ledger, self._stop = workspace, ledger, stop
         self._progress = progress or (lambda _: None)
         self._started = time.monotonic()
         self._speed = _Speed()
@@ -110,13 +110,13 @@ class Launch:
             self._show("preparing data")
             self._executor = start_executor(self._workers, self._gpus)
             held.callback(end_executor, self._executor)
-            self._prepared = _prepare(self._spec, self._origin)
+            self._prepared = _prepare(self._spec, self._origin, self._workspace)
             self._study = self._continued(known) if known is not None else self._created(held)
             self._note_run()
             return self._run()
 
     def _run(self) -> Outcome:
-        self._publisher = Publisher(self._ledger, self._study.id, tracking_uri(), self._answer)
+        self._publisher = Publisher(self._ledger, self._study.id, self._workspace.tracking, self._answer)
         self._publisher.start()
         try:
             outcome = self._train()
@@ -133,7 +133,7 @@ class Launch:
             return None
         events = [] if known is None else self._ledger.events(known.id)
         if known is None or not has_begun(events):
-            return warm_start(self._ledger, self._spec, self._warm_from)
+            return warm_start(self._ledger, self._spec, self._warm_from, self._workspace.folder)
         check_same(known, events, self._warm_from)
         return None
 
@@ -241,14 +241,14 @@ class Launch:
 
     def _place(self) -> Workplace:
         p = self._prepared
-        folder = FOLDER / "checkpoints" / self._study.key
+        folder = self._workspace.work / "checkpoints" / self._study.key
         return Workplace(
             p.path,
             (p.train, p.validation, p.test),
             p.features,
             self._spec.loss,
             self._device,
-            str(folder),  # not absolute: a study that goes on in a copy of its folder must leave the original alone
+            str(folder),  # the ledger records it relative to the workspace's folder
             self._spec.search.epochs,
             self._spec.precision,
             self._spec.search.seed,
@@ -282,7 +282,7 @@ class Launch:
         return summary
 
     def _answer(self, study: StudyRecord) -> Path:
-        return answer_of(self._ledger, study, self._device, lambda: self._prepared)
+        return answer_of(self._ledger, study, self._workspace.work, self._device, lambda: self._prepared)
 
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally
@@ -343,10 +343,10 @@ def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _prepare(spec: StudySpec, origin: Path) -> Prepared:
+def _prepare(spec: StudySpec, origin: Path, workspace: Workspace) -> Prepared:
     from tuner.data.prepare import prepare  # (pandas, while workers start)
 
-    return prepare(spec, origin.parent, FOLDER)
+    return prepare(spec, origin.parent, workspace.work)
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tuner.errors import StorageError, StudyError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, unknown_study
-from tuner.places import FOLDER, database_url
+from tuner.settings import Workspace
 from tuner.spec.final import words_of
 from tuner.tracking.store import tracking_uri
 
@@ -42,30 +42,31 @@ def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    ledger = Ledger.look(database_url(database))
+    workspace = Workspace.here(database, tracking_uri())
+    ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         known = ledger.studies()
         if name is not None and name not in [record.name for record in known]:
             raise StudyError(unknown_study(name, [record.name for record in known]))
-        return [_sync(ledger, record) for record in known if name in (None, record.name)]
+        return [_sync(ledger, record, workspace) for record in known if name in (None, record.name)]
     finally:
         ledger.close()
 
 
-def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
+def _sync(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Synced:
     from tuner.answers import answer_of
     from tuner.learning.device import resolve
     from tuner.results.trained import prepared_again
     from tuner.tracking.publisher import publish_once
 
     def answer(study: StudyRecord) -> Path:
-        again = partial(prepared_again, study, FOLDER)
-        return answer_of(ledger, study, resolve(study.spec.device), again)
+        again = partial(prepared_again, study, workspace.work)
+        return answer_of(ledger, study, workspace.work, resolve(study.spec.device), again)
 
     before, known, error = ledger.waiting_count(record.id), len(ledger.aside(record.id)), None
     try:
         if before:
-            publish_once(ledger, record.id, tracking_uri(), answer=answer)
+            publish_once(ledger, record.id, workspace.tracking, answer=answer)
     except (TrackingError, StudyError, StorageError) as problem:
         error = str(problem)
     waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)

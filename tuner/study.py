@@ -17,15 +17,15 @@ from tuner.errors import StudyError, TunerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
-from tuner.places import DASHBOARD, FOLDER, database_url
 from tuner.results.front import FrontPoint, chosen_trial, front_points, front_rows
 from tuner.search.patience import stopped_early
+from tuner.settings import Workspace
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
-from tuner.tracking.links import study_url
-from tuner.tracking.store import is_server, shown, tracking_uri
+from tuner.tracking.links import study_links
+from tuner.tracking.store import tracking_uri
 from tuner.warm import WarmStart
 
 if TYPE_CHECKING:
@@ -73,13 +73,15 @@ def run(  # noqa: PLR0913 - all by name
     """
     from tuner.launch import Launch
 
+    workspace = Workspace.here(database, tracking_uri())
     spec, origin = declared(source, overrides)
-    ledger = Ledger.open(database_url(database))
+    ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
-        outcome = Launch(spec, origin, ledger, workers, progress, stop or threading.Event()).run(warm_start)
+        launch = Launch((spec, origin), workspace, ledger, workers, progress, stop or threading.Event())
+        outcome = launch.run(warm_start)
     finally:
         ledger.close()
-    return Study.open(spec.name, database, outcome)
+    return Study.at(workspace, spec.name, outcome)
 
 
 class Study:
@@ -93,8 +95,8 @@ class Study:
         records: its search's trials, by number.
     """
 
-    def __init__(self, ledger: Ledger, record: StudyRecord, outcome: Outcome | None) -> None:
-        self.name, self.outcome = record.name, outcome
+    def __init__(self, ledger: Ledger, record: StudyRecord, workspace: Workspace, outcome: Outcome | None) -> None:
+        self.name, self.outcome, self._workspace = record.name, outcome, workspace
         self.spec = record.spec
         self.state = ledger.standing(record)
         self._record = record
@@ -105,22 +107,27 @@ class Study:
         self._segments, self._events = ledger.segments(record.id), (events := ledger.events(record.id))
         self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
         self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
-        self._mlflow = _mlflow(ledger, record.id)
+        self._mlflow = study_links(ledger, record.id, workspace.tracking)
 
     @classmethod
-    def open(cls, name: str, database: str | None = None, outcome: Outcome | None = None) -> Study:
+    def open(cls, name: str, database: str | None = None) -> Study:
         """The study of that name.
 
         Raises:
             StudyError: there is none; the message names the nearest.
             LedgerError: the ledger cannot be opened or read.
         """
-        ledger = Ledger.look(database_url(database))
+        return cls.at(Workspace.here(database, tracking_uri()), name)
+
+    @classmethod
+    def at(cls, workspace: Workspace, name: str, outcome: Outcome | None = None) -> Study:
+        """The study of that name in a workspace, as `open` gives it; `outcome` is the run's that it comes from."""
+        ledger = Ledger.look(workspace.database, workspace.folder)
         try:
             record = ledger.study(name)
             if record is None:
                 raise StudyError(unknown_study(name, [study.name for study in ledger.studies()]))
-            return cls(ledger, record, outcome)
+            return cls(ledger, record, workspace, outcome)
         finally:
             ledger.close()
 
@@ -284,10 +291,11 @@ class Study:
         """
         from tuner.results.export import write_export
 
+        place = Path(path).absolute()
         chosen = self.winner if trial is None else self._complete(trial)
         best, trained = chosen.record, self._trained(chosen.record)
         return write_export(
-            Path(path),
+            place,
             spec=self.spec,
             base=self._base,
             trial=Trial(chosen.trial, best.point, best.seed),
@@ -315,7 +323,8 @@ class Study:
         """
         from tuner.results.report import write_report
 
-        return write_report({**self.facts, **self._examples()}, Path(path))
+        place = Path(path).absolute()
+        return write_report({**self.facts, **self._examples()}, place)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -338,7 +347,7 @@ class Study:
     def _trained(self, trial: TrialRecord) -> Trained:
         from tuner.results.trained import trained
 
-        return trained(self._record, self.spec, FOLDER, trial, self._curves[trial.number].checkpoint)
+        return trained(self._record, self.spec, self._workspace.work, trial, self._curves[trial.number].checkpoint)
 
     def raw_rows(self, most: int) -> NDArray[np.float64]:
         """The first training rows in the data's own units, (N, *shape).
@@ -349,7 +358,7 @@ class Study:
         from tuner.data.rows import open_rows
         from tuner.results.trained import prepared_again
 
-        prepared = prepared_again(self._record, FOLDER)
+        prepared = prepared_again(self._record, self._workspace.work)
         rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
         return prepared.preprocessor.inverse(rows.train[:most])
 
@@ -377,20 +386,3 @@ class Study:
             return {"baselines": beside["test"], "validation_baselines": beside["validation"]}
         losses = {name: summary[name] for name in ("best", "final", "baselines", "validation_baselines")}
         return losses if exported.index is None else {**losses, "best": {"test_loss": summary["final"]["test_loss"]}}
-
-
-def _mlflow(ledger: Ledger, study_id: int) -> dict[str, Any]:
-    """Where MLflow shows a study: its ids are None until something of it is published."""
-    uri = tracking_uri()
-    experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
-    view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
-    return {
-        "tracking_uri": shown(uri),
-        "experiment_id": experiment,
-        "run_id": run_id,
-        "view": view,
-        "url": study_url(base, experiment, run_id, view) if experiment and run_id else None,
-        "local": not is_server(uri),
-        "waiting": ledger.waiting_count(study_id),
-        "aside": len(ledger.aside(study_id)),
-    }

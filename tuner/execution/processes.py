@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 from tuner.execution import beats, faults
@@ -65,7 +66,8 @@ class WorkerProcesses(Executor):
     def __init__(self, workers: int, warm_up: Callable[[], object], gpus: Sequence[str] = ()) -> None:
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         dealt = [gpus[number % len(gpus)] if gpus else "" for number in range(workers)]
-        self._workers = [_Worker(warm_up, gpu, self._calls) for gpu in dealt]
+        path = json.dumps(_import_path())
+        self._workers = [_Worker(warm_up, gpu, self._calls, path) for gpu in dealt]
         for worker in self._workers:
             worker.start()
 
@@ -99,9 +101,11 @@ class WorkerProcesses(Executor):
 class _Worker(threading.Thread):
     """Looks after one process: hands it calls, waits for answers or signs of life, starts another when it is dead."""
 
-    def __init__(self, warm_up: Callable[[], object], gpu: str, calls: queue.SimpleQueue[_Call | None]) -> None:
+    def __init__(
+        self, warm_up: Callable[[], object], gpu: str, calls: queue.SimpleQueue[_Call | None], path: str
+    ) -> None:
         super().__init__(name="tuner-worker", daemon=True)
-        self._warm_up, self._gpu, self._calls = warm_up, gpu, calls
+        self._warm_up, self._gpu, self._calls, self._path = warm_up, gpu, calls, path
         self._ending = threading.Event()
         self._spawning = threading.Lock()
         self._spawn()
@@ -110,7 +114,7 @@ class _Worker(threading.Thread):
         self._connection, theirs = Pipe()
         life, mine = os.pipe()
         self._life: int | None = mine  # closed by the system when this process is gone
-        words = [sys.executable, "-c", _MAIN, json.dumps(sys.path), str(theirs.fileno()), str(life)]
+        words = [sys.executable, "-c", _MAIN, self._path, str(theirs.fileno()), str(life)]
         with self._spawning, _sigint_held_back():
             self._process = subprocess.Popen(words, pass_fds=(theirs.fileno(), life), stdin=subprocess.DEVNULL)
             if self._ending.is_set():
@@ -215,6 +219,14 @@ class _Worker(threading.Thread):
             yield
         finally:
             guard.cancel()
+
+
+def _import_path() -> list[str]:
+    """Where modules are found, with whole paths: a worker may be started again after the current folder changed.
+
+    What names no file (an import hook's placeholder) stays as it is.
+    """
+    return [str(Path(entry).absolute()) if Path(entry).exists() else str(entry) for entry in sys.path]
 
 
 def work(connection_file: int, life: int) -> None:

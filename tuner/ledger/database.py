@@ -37,9 +37,11 @@ _SQLITE_FAULTS: Final = {
 class Database:
     """Connections to one ledger; safe to share between threads, not across a fork."""
 
-    def __init__(self, url: str, busy_seconds: float) -> None:
-        self._url = _parse(url)
-        self.where = _shown(self._url)
+    def __init__(self, url: str, busy_seconds: float, folder: Path | None = None) -> None:
+        given = _parse(url)
+        self.where = _shown(given)
+        self._url = _resolved(given, folder or Path.cwd())
+        self.folder = folder
         self._busy_seconds = busy_seconds
         try:
             self._reader = create_engine(self._url)
@@ -108,7 +110,7 @@ class Database:
 
     def _disk_is_full(self) -> bool:
         try:
-            return shutil.disk_usage(Path(self.where).absolute().parent).free < ROOM_TO_READ
+            return shutil.disk_usage(Path(self._url.database or "").parent).free < ROOM_TO_READ
         except OSError:
             return False
 
@@ -117,17 +119,32 @@ class Database:
         return text.replace(str(password), "***") if password else text
 
 
-def is_missing(url: str) -> bool:
+def is_missing(url: str, folder: Path | None = None) -> bool:
     """Whether it names an SQLite file that is not there, in a folder that is: what only looks must not make it.
+
+    Args:
+        url: the ledger's.
+        folder: what a relative file is relative to; None for the current one.
 
     Raises:
         LedgerError: it is no url.
     """
     parsed = _parse(url)
-    name = parsed.database or ":memory:"
-    if parsed.get_backend_name() != "sqlite" or name == ":memory:" or name.startswith("file:"):
+    if not _is_file(parsed):
         return False
-    return Path(name).absolute().parent.is_dir() and not Path(name).exists()
+    path = (folder or Path.cwd()) / (parsed.database or "")
+    return path.parent.is_dir() and not path.exists()
+
+
+def _is_file(url: URL) -> bool:
+    """Whether it is a SQLite file named by its path; not a database in memory, nor SQLite's own form of a URI."""
+    name = url.database or ":memory:"
+    return url.get_backend_name() == "sqlite" and name != ":memory:" and not name.startswith("file:")
+
+
+def _resolved(url: URL, folder: Path) -> URL:
+    """With a SQLite file's whole path."""
+    return url.set(database=str(folder / (url.database or ""))) if _is_file(url) else url
 
 
 def _parse(url: str) -> URL:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from tuner.places import DASHBOARD
+from tuner.tracking.store import is_server, shown
+
+if TYPE_CHECKING:
+    from tuner.ledger.ledger import Ledger
 
 
 def study_url(base_url: str, experiment_id: str, parent_run_id: str, view_key: str | None = None) -> str:
@@ -22,6 +29,22 @@ def study_url(base_url: str, experiment_id: str, parent_run_id: str, view_key: s
     query = {**(flat if view_key is None else _shared(view_key)), "compareRunsMode": "CHART"}
     text = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
     return f"{base_url.rstrip('/')}/#/experiments/{quote(experiment_id, safe='')}/runs?{text}"
+
+
+def study_links(ledger: Ledger, study_id: int, uri: str) -> dict[str, Any]:
+    """Where MLflow shows a study: its ids are None until something of it is published."""
+    experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
+    view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
+    return {
+        "tracking_uri": shown(uri),
+        "experiment_id": experiment,
+        "run_id": run_id,
+        "view": view,
+        "url": study_url(base, experiment, run_id, view) if experiment and run_id else None,
+        "local": not is_server(uri),
+        "waiting": ledger.waiting_count(study_id),
+        "aside": len(ledger.aside(study_id)),
+    }
 
 
 def _shared(view_key: str) -> dict[str, str]:
