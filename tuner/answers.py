@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
-from tuner.places import FOLDER
 from tuner.spec.objectives import is_front
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ def facts_of(record: Record, summary: Mapping[str, Any]) -> dict[str, Any]:
     return study_facts(record, summary) | found
 
 
-def answer_of(ledger: Ledger, study: StudyRecord, device: str, prepare: Callable[[], Prepared]) -> Path:
-    """The study's folder of files for MLflow, made where it is not there; see `tuner.results.answer`.
+def answer_of(ledger: Ledger, study: StudyRecord, work: Path, device: str, prepare: Callable[[], Prepared]) -> Path:
+    """The study's folder of files for MLflow below `work`, made where it is not there; see `tuner.results.answer`.
 
     Raises:
         DataError: the data cannot be used.
@@ -50,7 +49,7 @@ def answer_of(ledger: Ledger, study: StudyRecord, device: str, prepare: Callable
     """
     from tuner.results.answer import answer_files
 
-    return answer_files(ledger, study, FOLDER / "answers", device, prepare, partial(_figures, ledger, study))
+    return answer_files(ledger, study, work / "answers", device, prepare, partial(_figures, ledger, study))
 
 
 def _figures(ledger: Ledger, study: StudyRecord) -> Iterator[tuple[str, bytes]]:

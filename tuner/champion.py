@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.errors import StudyError
+from tuner.settings import Workspace
 from tuner.study import Study
 from tuner.tracking.store import tracking_uri
 
@@ -35,7 +36,8 @@ def register(name: str, database: str | None = None, force: bool = False) -> Reg
     from tuner.results.load import load_model
     from tuner.tracking.registry import Champion, register
 
-    study = Study.open(name, database)
+    workspace = Workspace.here(database, tracking_uri())
+    study = Study.at(workspace, name)
     run_id = study.summary["mlflow"]["run_id"]
     if study.best and run_id is None:
         raise StudyError(f"study {name}: MLflow must show it first; `tuner sync {name}` publishes it.")
@@ -45,4 +47,4 @@ def register(name: str, database: str | None = None, force: bool = False) -> Reg
     tags = {"tuner.study": name, "tuner.trial": str(card.trial)}
     rows = study.raw_rows(EXAMPLE_ROWS)
     champion = Champion(name, run_id, study.key, model.module(), rows, card.files[MODEL], tags)
-    return register(champion, tracking_uri(), force)
+    return register(champion, workspace.tracking, force)

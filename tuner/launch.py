@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuner.answers import answer_of
 from tuner.data.rows import open_rows
 from tuner.driver import Driver, Tally
-from tuner.errors import LedgerError, StudyError
+from tuner.errors import LedgerError, StoppedError, StudyError
 from tuner.execution.executors import usable_cores
 from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, end_executor, start_executor
@@ -25,20 +25,19 @@ from tuner.learning import device as devices
 from tuner.learning.packs import step_name
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
-from tuner.places import FOLDER
 from tuner.results import final
 from tuner.results.conclusion import Scorer, free_final_states
 from tuner.results.front import chosen_trial, front_points
 from tuner.results.pictures import is_image
 from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs, final_epochs
+from tuner.settings import Workspace
 from tuner.spec.continuing import fixed_changes
 from tuner.spec.objectives import is_front
 from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 from tuner.tracking.publisher import Publisher
-from tuner.tracking.store import tracking_uri
 from tuner.warm import EVENT, WarmStart, check_same, has_begun, warm_start
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 Phase = Literal["preparing data", "training", "confirming", "scoring", "publishing"]
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
+SHOW_SECONDS = 0.2  # between two signs of progress while the winner is scored
 RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
 
 
@@ -55,7 +55,7 @@ class Progress:
     """Where a running study stands.
 
     `seconds_left` is None until there is a speed to tell it from, `confirmed` (the final stage's runs that are done, of
-    all) before the final stage.
+    all) before the final stage. `detail` says what is being done while the winner is scored.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Progress:
     waiting: int
     phase: Phase
     confirmed: tuple[int, int] | None = None
+    detail: str = ""
 
 
 class Launch:
@@ -74,16 +75,17 @@ class Launch:
 
     def __init__(
         self,
-        spec: StudySpec,
-        origin: Path,
+        declared: tuple[StudySpec, Path],
+        workspace: Workspace,
         ledger: Ledger,
         workers: int | None,
         progress: Callable[[Progress], None] | None,
         stop: threading.Event,
     ) -> None:
-        self._spec, self._origin, self._ledger, self._stop = spec, origin, ledger, stop
+        self._spec, self._origin = spec, _ = declared
+        self._workspace, self._ledger, self._stop = workspace, ledger, stop
         self._progress = progress or (lambda _: None)
-        self._started = time.monotonic()
+        self._started = self._shown_at = time.monotonic()
         self._speed = _Speed()
         self.publishing_error: str | None = None  # why MLflow does not show all of it when the run has ended
         self._tally = Tally({}, None, 0)
@@ -100,6 +102,7 @@ class Launch:
 
         Raises:
             StudyError: another process runs it, or it cannot be continued or begun so; nothing was changed.
+            StoppedError: it was stopped before it was recorded for the first time.
         """
         self._warm_from = warm_from
         with ExitStack() as held:
@@ -109,23 +112,33 @@ class Launch:
                 self._tally = _standing(self._ledger.trials(known.id))
             self._warm = self._warm_start(known)
             self._show("preparing data")
-            self._executor = start_executor(self._workers, self._gpus)
+            self._executor = start_executor(self._workers, self._gpus, self._check_stop)
             held.callback(end_executor, self._executor)
-            self._prepared = _prepare(self._spec, self._origin, NEWEST if known is None else known.rules)
+            try:
+                self._prepared = self._prepare(NEWEST if known is None else known.rules)
+            except StoppedError:
+                if known is None:
+                    raise
+                return "stopped"
             self._study = self._continued(known) if known is not None else self._created(held)
             self._note_run()
             return self._run()
 
+    def _prepare(self, rules: int) -> Prepared:
+        from tuner.data.prepare import prepare  # (pandas, while workers start)
+
+        return prepare(self._spec, self._origin.parent, self._workspace.work, rules, self._check_stop)
+
     def _run(self) -> Outcome:
-        self._publisher = Publisher(self._ledger, self._study.id, tracking_uri(), self._answer)
+        self._publisher = Publisher(self._ledger, self._study.id, self._workspace.tracking, self._answer)
         self._publisher.start()
         try:
             outcome = self._train()
             if outcome in ("finished", "nothing-left"):
-                self._conclude(outcome)
+                outcome = self._conclude(outcome)
         finally:
             self._show("publishing")
-            waiting = self._publisher.close(PUBLISH_SECONDS)
+            waiting = self._publisher.close(PUBLISH_SECONDS, self._stop)
             self.publishing_error = self._publisher.error if waiting else None
         return outcome
 
@@ -135,7 +148,7 @@ class Launch:
             return None
         events = [] if known is None else self._ledger.events(known.id)
         if known is None or not has_begun(events):
-            return warm_start(self._ledger, self._spec, self._warm_from)
+            return warm_start(self._ledger, self._spec, self._warm_from, self._workspace.folder)
         check_same(known, events, self._warm_from)
         return None
 
@@ -219,9 +232,12 @@ class Launch:
             raise
         finally:
             end_executor(self._executor)
-        if outcome != "finished":
-            self._ledger.record_event(self._study.id, outcome, {})
-            self._ledger.set_state(self._study.id, "stopped")
+        return outcome if outcome == "finished" else self._note_end(outcome)
+
+    def _note_end(self, outcome: Outcome) -> Outcome:
+        """A study that ended early is stopped, and the event says how."""
+        self._ledger.record_event(self._study.id, outcome, {})
+        self._ledger.set_state(self._study.id, "stopped")
         return outcome
 
     def _confirm(self, driver: Driver) -> Outcome:
@@ -247,32 +263,36 @@ class Launch:
 
     def _place(self) -> Workplace:
         p = self._prepared
-        folder = FOLDER / "checkpoints" / self._study.key
+        folder = self._workspace.work / "checkpoints" / self._study.key
         return Workplace(
             p.path,
             (p.train, p.validation, p.test),
             p.features,
             self._spec.loss,
             self._device,
-            str(folder),  # not absolute: a study that goes on in a copy of its folder must leave the original alone
+            str(folder),  # the ledger records it relative to the workspace's folder
             self._spec.search.epochs,
             self._spec.precision,
             self._spec.split_seed,
             p.labels,
         )
 
-    def _conclude(self, outcome: Outcome) -> None:
-        """Score the winner on the untouched test split, once, beside the baselines."""
+    def _conclude(self, outcome: Outcome) -> Outcome:
+        """Score the winner on the untouched test split, once, beside the baselines; stopped, the next run does it."""
         known, answered = self._ledger.summary(self._study.id), final.answer(*self._final_facts())
         # A run that was killed between its last trial and its summary left the study's state as it was then.
         if outcome == "finished" or not final.is_told(answered, known) or self._study.state != "finished":
             self._show("scoring")
-            summary = self._summary(answered, known)
+            try:
+                summary = self._summary(answered, known)
+            except StoppedError:
+                return self._note_end("stopped")
             seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
             self._ledger.record_summary(self._study.id, {**summary, "seconds": seconds})
             if summary["best"] is not None:
                 free_final_states(self._ledger, self._study.id, summary["scored"]["runs"][0])
         self._ledger.set_state(self._study.id, "finished")
+        return outcome
 
     def _summary(self, answered: dict[str, Any] | None, known: dict[str, Any] | None) -> dict[str, Any]:
         p, trials = self._prepared, self._ledger.trials(self._study.id)
@@ -280,7 +300,7 @@ class Launch:
         if best is None:
             return {"best": None, "final": answered}
         rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
-        scorer = Scorer(self._ledger, self._study.id, self._spec, rows, self._device)
+        scorer = Scorer(self._ledger, (self._study.id, self._spec), rows, self._device, self._tick)
         summary = scorer.summed_up(best, answered, known)
         if is_front(self._spec):
             points = front_points(self._spec, trials, p.features, {})
@@ -288,14 +308,27 @@ class Launch:
         return summary
 
     def _answer(self, study: StudyRecord) -> Path:
-        return answer_of(self._ledger, study, self._device, lambda: self._prepared)
+        return answer_of(self._ledger, study, self._workspace.work, self._device, lambda: self._prepared)
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise StoppedError(
+                f"study {self._spec.name}: stopped before anything of it was recorded; run it again to begin."
+            )
+
+    def _tick(self, what: str) -> None:
+        """A step of the scoring."""
+        self._check_stop()
+        if time.monotonic() - self._shown_at > SHOW_SECONDS:
+            self._show("scoring", what)
 
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally
         self._publisher.notify()
         self._show("training" if tally.confirmed is None else "confirming")
 
-    def _show(self, phase: Phase) -> None:
+    def _show(self, phase: Phase, detail: str = "") -> None:
+        self._shown_at = time.monotonic()
         search, tally = self._spec.search, self._tally
         rate = self._speed.of(tally.epochs)
         planned = expected_epochs(search, search.trials, len(self._spec.objective)) + final_epochs(self._spec)
@@ -313,6 +346,7 @@ class Launch:
                 self._ledger.waiting_count(self._study.id) if phase == "publishing" else 0,
                 phase,
                 tally.confirmed,
+                detail,
             )
         )
 
@@ -348,12 +382,6 @@ def _memory() -> int:
     """Bytes that this process may take: the machine's, or less where its control groups set a limit."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(whole, cgroups.memory_limit() or whole)
-
-
-def _prepare(spec: StudySpec, origin: Path, rules: int) -> Prepared:
-    from tuner.data.prepare import prepare  # (pandas, while workers start)
-
-    return prepare(spec, origin.parent, FOLDER, rules)
 
 
 def _versions() -> dict[str, str]:

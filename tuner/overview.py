@@ -9,10 +9,11 @@ from typing import Any
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
-from tuner.places import database_url
+from tuner.settings import Workspace
 from tuner.spec.work import TrialState
 from tuner.study import Study
 from tuner.tracking.links import study_url
+from tuner.tracking.store import tracking_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Overview:
 
 def studies(database: str | None = None) -> list[Overview]:
     """The studies in the ledger, oldest first."""
-    ledger = Ledger.look(database_url(database))
+    workspace = Workspace.here(database, tracking_uri())
+    ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         return [_overview(record, ledger.standing(record), ledger.trials(record.id)) for record in ledger.studies()]
     finally:

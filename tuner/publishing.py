@@ -9,7 +9,7 @@ from pathlib import Path
 from tuner.errors import StorageError, StudyError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, unknown_study
-from tuner.places import FOLDER, database_url
+from tuner.settings import Workspace
 from tuner.tracking.store import identity, tracking_uri
 
 
@@ -41,28 +41,29 @@ def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    ledger = Ledger.look(database_url(database))
+    workspace = Workspace.here(database, tracking_uri())
+    ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         known = ledger.studies()
         if name is not None and name not in [record.name for record in known]:
             raise StudyError(unknown_study(name, [record.name for record in known]))
-        return [_sync(ledger, record) for record in known if name in (None, record.name)]
+        return [_sync(ledger, record, workspace) for record in known if name in (None, record.name)]
     finally:
         ledger.close()
 
 
-def _sync(ledger: Ledger, record: StudyRecord) -> Synced:
+def _sync(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Synced:
     from tuner.answers import answer_of
     from tuner.learning.device import resolve
     from tuner.results.trained import prepared_again
     from tuner.tracking.publisher import publish_once
 
     def answer(study: StudyRecord) -> Path:
-        again = partial(prepared_again, study, FOLDER)
-        return answer_of(ledger, study, resolve(study.spec.device), again)
+        again = partial(prepared_again, study, workspace.work)
+        return answer_of(ledger, study, workspace.work, resolve(study.spec.device), again)
 
     taken: list[int] = []
-    uri, error = tracking_uri(), None
+    uri, error = workspace.tracking, None
     try:
         # Where MLflow is another one or its store was moved, what the old one has is published anew.
         if ledger.waiting_count(record.id) or ledger.tracking_store(record.id) not in (None, identity(uri)):

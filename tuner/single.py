@@ -16,6 +16,7 @@ from tuner.learning.training import Trained, train_alone
 from tuner.places import FOLDER
 from tuner.results.export import write_export
 from tuner.search.loop import best
+from tuner.settings import current_folder
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
@@ -40,6 +41,7 @@ def train(
         DataError, DeviceError: as for `run`.
         StudyError: the training diverged before its first epoch was done.
     """
+    work = current_folder() / FOLDER
     spec, origin = declared(source, overrides)
     searched = spec.space.searched()
     if searched:
@@ -50,7 +52,7 @@ def train(
             )
             for name, value in searched.items()
         )
-    prepared = prepare(spec, origin.parent, FOLDER)
+    prepared = prepare(spec, origin.parent, work)
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
@@ -94,9 +96,10 @@ class Model:
         Raises:
             ExportError: the folder exists, or cannot be written.
         """
+        place = Path(path).absolute()
         ended = TrialEnd(0, TrialState.COMPLETE, self.value, self.best_epoch, self.epochs, "")
         return write_export(
-            Path(path),
+            place,
             spec=self._spec,
             base=self._base,
             trial=self._trial,

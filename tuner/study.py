@@ -17,14 +17,15 @@ from tuner.errors import StudyError, TunerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
-from tuner.places import FOLDER, database_url
 from tuner.results.front import FrontPoint, chosen_trial, front_points, front_rows
 from tuner.search.patience import stopped_early
+from tuner.settings import Workspace
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState
-from tuner.tracking.links import whereabouts
+from tuner.tracking.links import study_links
+from tuner.tracking.store import tracking_uri
 from tuner.warm import WarmStart
 
 if TYPE_CHECKING:
@@ -72,14 +73,15 @@ def run(  # noqa: PLR0913 - all by name
     """
     from tuner.launch import Launch
 
+    workspace = Workspace.here(database, tracking_uri())
     spec, origin = declared(source, overrides)
-    ledger = Ledger.open(database_url(database))
+    ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
-        launch = Launch(spec, origin, ledger, workers, progress, stop or threading.Event())
+        launch = Launch((spec, origin), workspace, ledger, workers, progress, stop or threading.Event())
         outcome = launch.run(warm_start)
     finally:
         ledger.close()
-    study = Study.open(spec.name, database, outcome)
+    study = Study.at(workspace, spec.name, outcome)
     study._mlflow["error"] = launch.publishing_error
     return study
 
@@ -96,8 +98,8 @@ class Study:
         records: its search's trials, by number.
     """
 
-    def __init__(self, ledger: Ledger, record: StudyRecord, outcome: Outcome | None) -> None:
-        self.name, self.key, self.outcome = record.name, record.key, outcome
+    def __init__(self, ledger: Ledger, record: StudyRecord, workspace: Workspace, outcome: Outcome | None) -> None:
+        self.name, self.key, self.outcome, self._workspace = record.name, record.key, outcome, workspace
         self.spec = record.spec
         self.state = ledger.standing(record)
         self._record = record
@@ -108,22 +110,27 @@ class Study:
         self._segments, self._events = ledger.segments(record.id), (events := ledger.events(record.id))
         self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
         self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
-        self._mlflow = whereabouts(ledger, record.id)
+        self._mlflow = study_links(ledger, record.id, workspace.tracking)
 
     @classmethod
-    def open(cls, name: str, database: str | None = None, outcome: Outcome | None = None) -> Study:
+    def open(cls, name: str, database: str | None = None) -> Study:
         """The study of that name.
 
         Raises:
             StudyError: there is none; the message names the nearest.
             LedgerError: the ledger cannot be opened or read.
         """
-        ledger = Ledger.look(database_url(database))
+        return cls.at(Workspace.here(database, tracking_uri()), name)
+
+    @classmethod
+    def at(cls, workspace: Workspace, name: str, outcome: Outcome | None = None) -> Study:
+        """The study of that name in a workspace, as `open` gives it; `outcome` is the run's that it comes from."""
+        ledger = Ledger.look(workspace.database, workspace.folder)
         try:
             record = ledger.study(name)
             if record is None:
                 raise StudyError(unknown_study(name, [study.name for study in ledger.studies()]))
-            return cls(ledger, record, outcome)
+            return cls(ledger, record, workspace, outcome)
         finally:
             ledger.close()
 
@@ -176,6 +183,16 @@ class Study:
             exported = winners_runs(answered, self._finals)[0]
             return Winner(answered["winner"], answered["exported"], exported)
         return Winner(self.best.number, None, self.best)
+
+    @property
+    def awaits_score(self) -> bool:
+        """Whether all is trained, but the run was ended before the winner was scored; the next run scores it."""
+        from tuner.results.final import missing
+
+        spent = len(self.records) >= self.spec.search.trials or self._flat is not None
+        trained = spent and all(trial.state is not TrialState.RUNNING for trial in self.records)
+        left = missing(self.spec, self.records, self._finals, self._features)
+        return self.state == "stopped" and trained and not left
 
     @property
     def _chosen(self) -> TrialRecord | None:
@@ -287,10 +304,11 @@ class Study:
         """
         from tuner.results.export import write_export
 
+        place = Path(path).absolute()
         chosen = self.winner if trial is None else self._complete(trial)
         best, trained = chosen.record, self._trained(chosen.record)
         return write_export(
-            Path(path),
+            place,
             spec=self.spec,
             base=self._base,
             trial=Trial(chosen.trial, best.point, best.seed),
@@ -316,9 +334,12 @@ class Study:
         Raises:
             ExportError: the file cannot be written.
         """
-        from tuner.results.report import write_report
+        from tuner.results.folder import check_file
+        from tuner.results.report import ENDINGS, write_report
 
-        return write_report({**self.facts, **self._examples()}, Path(path))
+        place = Path(path).absolute()
+        check_file(Path(path), ENDINGS)
+        return write_report({**self.facts, **self._examples()}, place)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -341,7 +362,7 @@ class Study:
     def _trained(self, trial: TrialRecord) -> Trained:
         from tuner.results.trained import trained
 
-        return trained(self._record, self.spec, FOLDER, trial, self._curves[trial.number].checkpoint)
+        return trained(self._record, self.spec, self._workspace.work, trial, self._curves[trial.number].checkpoint)
 
     def raw_rows(self, most: int) -> NDArray[np.float64]:
         """The first training rows in the data's own units, (N, *shape).
@@ -352,7 +373,7 @@ class Study:
         from tuner.data.rows import open_rows
         from tuner.results.trained import prepared_again
 
-        prepared = prepared_again(self._record, FOLDER)
+        prepared = prepared_again(self._record, self._workspace.work)
         rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
         return prepared.preprocessor.inverse(rows.train[:most])
 

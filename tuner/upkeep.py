@@ -12,7 +12,7 @@ from tuner.errors import LedgerError, StudyError, TrackingError
 from tuner.ledger.checks import Evidence
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, best_trial
-from tuner.places import FOLDER, database_url
+from tuner.settings import Workspace
 from tuner.tracking.audit import differences
 from tuner.tracking.losses import loss_differences
 from tuner.tracking.store import tracking_uri
@@ -54,10 +54,12 @@ def doctor(
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    ledger = Ledger.look(database_url(database))
+    workspace = Workspace.here(database, tracking_uri())
+    ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         found = [Diagnosis(None, tuple(ledger.faults()))]
-        return found + [_diagnosed(ledger, record, mlflow, deep) for record in _chosen(ledger, name)]
+        tracking = workspace.tracking if mlflow else None
+        return found + [_diagnosed(ledger, record, tracking, deep) for record in _chosen(ledger, name)]
     finally:
         ledger.close()
 
@@ -69,20 +71,20 @@ def _chosen(ledger: Ledger, name: str | None) -> list[StudyRecord]:
     return chosen
 
 
-def _diagnosed(ledger: Ledger, record: StudyRecord, mlflow: bool, deep: bool) -> Diagnosis:
+def _diagnosed(ledger: Ledger, record: StudyRecord, tracking: str | None, deep: bool) -> Diagnosis:
     try:
         evidence = Evidence.of(ledger, record)
         problems, unchecked = examine_study(evidence, deep)
     except LedgerError as error:
         return Diagnosis(record.name, (str(error),))
-    if mlflow:
+    if tracking is not None:
         try:
-            problems += differences(ledger, record, tracking_uri())
-            problems += loss_differences(evidence, tracking_uri())
+            problems += differences(ledger, record, tracking)
+            problems += loss_differences(evidence, tracking)
         except TrackingError as error:
             problems.append(f"the ledger alone was checked, for {error}")
     lost = "the losses of epochs, which training alone gives again"
-    unchecked.append(f"{lost}, against MLflow" if not mlflow else f"{lost} (MLflow's were compared)")
+    unchecked.append(f"{lost}, against MLflow" if tracking is None else f"{lost} (MLflow's were compared)")
     waiting, aside = ledger.waiting_count(record.id), len(ledger.aside(record.id))
     return Diagnosis(record.name, tuple(problems), waiting, aside, (*unchecked, *NEVER_CHECKED))
 
@@ -110,35 +112,37 @@ def prune_files(dry_run: bool = False, everything: bool = False, database: str |
     Raises:
         LedgerError: the ledger cannot be opened or read.
     """
-    ledger = Ledger.look(database_url(database))
+    workspace = Workspace.here(database, tracking_uri())
+    ledger = Ledger.look(workspace.database, workspace.folder)
     try:
-        freed = [_freed(owner, files, dry_run) for owner, files in _unneeded(ledger, everything)]
+        unneeded = _unneeded(ledger, workspace.work, everything)
+        freed = [_freed(owner, files, None if dry_run else workspace.work) for owner, files in unneeded]
         return [each for each in freed if each.files]
     finally:
         ledger.close()
 
 
-def _unneeded(ledger: Ledger, everything: bool) -> Iterator[tuple[str, list[Path]]]:
+def _unneeded(ledger: Ledger, work: Path, everything: bool) -> Iterator[tuple[str, list[Path]]]:
     records = ledger.studies()
     finished = [r for r in records if r.state == "finished" and ledger.holder(r.id, "run") is None]
-    needed = {_prepared(record) for record in records if record not in finished}
+    needed = {_prepared(work, record) for record in records if record not in finished}
     for record in finished:
         kept = set() if everything else _best_checkpoints(ledger, record)
-        states = [file for file in _files(FOLDER / "checkpoints" / record.key, "*") if file.name not in kept]
-        states += _below(FOLDER / "answers" / record.key)
-        prepared = _prepared(record)
+        states = [file for file in _files(work / "checkpoints" / record.key, "*") if file.name not in kept]
+        states += _below(work / "answers" / record.key)
+        prepared = _prepared(work, record)
         yield record.name, states + ([] if prepared in needed else _with_notes(prepared))
         needed.add(prepared)
     if everything:
         known = {record.key for record in records}
-        strangers = [folder for folder in _folders(FOLDER / "checkpoints") if folder.name not in known]
-        strangers += [folder for folder in _folders(FOLDER / "answers") if folder.name not in known]
+        strangers = [folder for folder in _folders(work / "checkpoints") if folder.name not in known]
+        strangers += [folder for folder in _folders(work / "answers") if folder.name not in known]
         yield "of no study here", [file for folder in strangers for file in _below(folder)]
 
 
-def _prepared(record: StudyRecord) -> Path:
+def _prepared(work: Path, record: StudyRecord) -> Path:
     spec = record.spec
-    return prepared_path(FOLDER, record.fingerprint, spec)
+    return prepared_path(work, record.fingerprint, spec)
 
 
 def _with_notes(prepared: Path) -> list[Path]:
@@ -175,18 +179,18 @@ def _is_ours(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _freed(owner: str, files: Sequence[Path], dry_run: bool) -> Freed:
+def _freed(owner: str, files: Sequence[Path], work: Path | None) -> Freed:
     size = sum(file.stat().st_size for file in files)
-    if not dry_run:
-        _remove(files)
+    if work is not None:
+        _remove(files, work)
     return Freed(owner, len(files), size)
 
 
-def _remove(files: Iterable[Path]) -> None:
+def _remove(files: Iterable[Path], work: Path) -> None:
     """And the folders of a study that are empty then."""
     for file in files:
         file.unlink(missing_ok=True)
         for folder in file.parents:
-            if not folder.is_relative_to(FOLDER) or folder.parent == FOLDER or any(folder.iterdir()):
+            if not folder.is_relative_to(work) or folder.parent == work or any(folder.iterdir()):
                 break
             folder.rmdir()

@@ -73,13 +73,14 @@ def check_same(study: StudyRecord, events: Sequence[Event], origin: str | Path) 
     )
 
 
-def warm_start(ledger: Ledger, spec: StudySpec, origin: str | Path) -> WarmStart:
+def warm_start(ledger: Ledger, spec: StudySpec, origin: str | Path, base: Path) -> WarmStart:
     """The best distinct configurations of another study, or the one of an export, that fit a new study's space.
 
     Args:
         ledger: where the other study is.
         spec: the new study's declaration.
         origin: the other study's name, or an exported folder.
+        base: the folder that a relative one is in.
 
     Raises:
         StudyError: there is neither, nothing fits, or a grid is searched.
@@ -90,7 +91,7 @@ def warm_start(ledger: Ledger, spec: StudySpec, origin: str | Path) -> WarmStart
             f"study {spec.name}: cannot begin with other points where search.sampler is grid, which visits every"
             " point once."
         )
-    known = list(dict.fromkeys(_configurations(ledger, origin)))
+    known = list(dict.fromkeys(_configurations(ledger, origin, base)))
     reasons = [misfit(spec.space, point.as_dict()) for point in known]
     fitting = [point for point, reason in zip(known, reasons, strict=True) if reason is None]
     if not fitting:
@@ -100,9 +101,9 @@ def warm_start(ledger: Ledger, spec: StudySpec, origin: str | Path) -> WarmStart
     return WarmStart(str(origin), points, len(known) - len(fitting))
 
 
-def _configurations(ledger: Ledger, origin: str | Path) -> Iterator[Hyperparameters]:
+def _configurations(ledger: Ledger, origin: str | Path, base: Path) -> Iterator[Hyperparameters]:
     """The best first."""
-    folder = Path(origin)
+    folder = base / origin
     study = ledger.study(origin) if isinstance(origin, str) else None
     if study is not None:
         features = next((event.body["features"] for event in ledger.events(study.id) if event.kind == "run"), 0)

@@ -24,6 +24,7 @@ from tuner.errors import DataError, StorageError
 from tuner.spec.distributions import IntDistribution
 from tuner.spec.rules import FIRST, NEWEST
 from tuner.spec.study import DataSpec, StudySpec
+from tuner.waiting import abandonable, never
 
 T = TypeVar("T")
 Array = NDArray[np.float32] | NDArray[np.int32]
@@ -85,12 +86,22 @@ class Examined:
     preprocessor: Preprocessor
 
 
-def examine(spec: StudySpec, base: Path, rules: int = NEWEST) -> Examined:
+def examine(spec: StudySpec, base: Path, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
     """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
+
+    Args:
+        spec: the declaration.
+        base: the folder that a path in it is relative to.
+        rules: the study's number of rules.
+        check: called now and then; what it raises ends the work.
 
     Raises:
         DataError: as for `prepare`.
     """
+    return abandonable(lambda: _examined(spec, base, rules), check)
+
+
+def _examined(spec: StudySpec, base: Path, rules: int) -> Examined:
     data = load(spec.data, base, rules)
     split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
     _check_batch_size(spec, len(split.train), data.where)
@@ -104,7 +115,9 @@ def examine(spec: StudySpec, base: Path, rules: int = NEWEST) -> Examined:
     return Examined(data, split, fitted)
 
 
-def prepare(spec: StudySpec, base: Path, folder: Path, rules: int = NEWEST) -> Prepared:
+def prepare(
+    spec: StudySpec, base: Path, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
+) -> Prepared:
     """Load, check, split, scale, and write the one file that workers map.
 
     Args:
@@ -112,16 +125,17 @@ def prepare(spec: StudySpec, base: Path, folder: Path, rules: int = NEWEST) -> P
         base: the folder that a path in it is relative to.
         folder: where `prepared/` stands.
         rules: the study's number of rules.
+        check: called now and then; what it raises ends the work, and leaves no file half written.
 
     Raises:
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    examined = examine(spec, base, rules)
+    examined = examine(spec, base, rules, check)
     data, split, fitted = examined.data, examined.split, examined.preprocessor
-    mark = fingerprint(data, spec.data)
+    mark = abandonable(lambda: fingerprint(data, spec.data), check)
     path = prepared_path(folder, mark, spec)
-    digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted)))
+    digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted, check)))
     labels = _labels_written(path, data, split)
     counts = len(split.train), len(split.validation), len(split.test)
     return Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted, labels)
@@ -150,10 +164,11 @@ def _order(split: Split) -> NDArray[np.int64]:
     return np.concatenate([split.train, split.validation, split.test])
 
 
-def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> NDArray[np.float32]:
+def _scaled(data: Dataset, split: Split, fitted: Preprocessor, check: Callable[[], object]) -> NDArray[np.float32]:
     order = _order(split)
     rows = np.empty(data.values.shape, np.float32)
     for start in range(0, len(order), BLOCK_ROWS):
+        check()
         rows[start : start + BLOCK_ROWS] = fitted.transform(data.values[order[start : start + BLOCK_ROWS]])
     return rows
 

@@ -8,7 +8,9 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from tuner.execution import beats
 from tuner.learning import cgroups
+from tuner.waiting import never
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,13 +28,21 @@ def usable_cores(root: Path = cgroups.ROOT) -> int:
 
 
 class InlineExecutor(Executor):
-    """Runs each call in this process when it is submitted: for one trial, and for debugging."""
+    """Runs each call in this process when it is submitted: for one trial, and for debugging.
+
+    Args:
+        check: called after an epoch, a few times a second; what it raises ends the call.
+    """
+
+    def __init__(self, check: Callable[[], object] = never) -> None:
+        self._check = check
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future that is done already."""
         future: Future[T] = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            with beats.heard_by(self._check):
+                future.set_result(fn(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
         return future

@@ -17,6 +17,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 from tuner.errors import WorkerError
@@ -206,6 +207,14 @@ class _Worker(threading.Thread):
             self._process.bury()
 
 
+def _import_path() -> list[str]:
+    """Where modules are found, with whole paths: a worker may be started again after the current folder changed.
+
+    What names no file (an import hook's placeholder) stays as it is.
+    """
+    return [str(Path(entry).absolute()) if Path(entry).exists() else str(entry) for entry in sys.path]
+
+
 def work(connection_file: int, life: int) -> None:
     """What a worker process does: call after call, until the other end is closed, as it is when the driver dies.
 
@@ -248,6 +257,8 @@ def _start_worker(gpu: str, life: int) -> None:
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # a closed terminal is the driver's business as well
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever the caller of the driver blocks
     if sys.platform == "linux":  # even while it is stopped; everywhere else it notices once it runs
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -45,12 +45,15 @@ class Database:
     Args:
         url: SQLAlchemy's.
         busy_seconds: how long to wait for another process's lock.
+        folder: what a relative path in it is below; the current folder by default.
         read_only: of an SQLite file that cannot be written; it is only read.
     """
 
-    def __init__(self, url: str, busy_seconds: float, read_only: bool = False) -> None:
-        self._url = _parse(url)
-        self.where = _shown(self._url)
+    def __init__(self, url: str, busy_seconds: float, folder: Path | None = None, read_only: bool = False) -> None:
+        given = _parse(url)
+        self.where = _shown(given)
+        self._url = _resolved(given, folder or Path.cwd())
+        self.folder = folder
         self.is_read_only = read_only
         self._busy_seconds = busy_seconds
         self._snapshots = threading.local()
@@ -185,7 +188,7 @@ class Database:
 
     def _disk_is_full(self) -> bool:
         try:
-            return shutil.disk_usage(Path(self.where).absolute().parent).free < ROOM_TO_READ
+            return shutil.disk_usage(Path(self._url.database or "").parent).free < ROOM_TO_READ
         except OSError:
             return False
 
@@ -203,13 +206,17 @@ def _removed_rows(connection: Connection) -> Iterator[str]:
             yield f"{given.get(table.name, 0)} rows of {table.name} were recorded, but {count} are there"
 
 
-def cannot_be_written(url: str) -> bool:
+def cannot_be_written(url: str, folder: Path | None = None) -> bool:
     """Whether it names an SQLite file that is there and that this user may not write.
+
+    Args:
+        url: SQLAlchemy's.
+        folder: what a relative path in it is below; the current folder by default.
 
     Raises:
         LedgerError: it is no url, or not even all that is recorded can be read.
     """
-    path = _file(_parse(url))
+    path = _file(_resolved(_parse(url), folder or Path.cwd()))
     if path is None or not path.exists():
         return False
     if has_unreadable_log(path):
@@ -220,14 +227,18 @@ def cannot_be_written(url: str) -> bool:
     return not is_writable(path)
 
 
-def is_missing(url: str) -> bool:
+def is_missing(url: str, folder: Path | None = None) -> bool:
     """Whether it names an SQLite file that is not there, in a folder that is: what only looks must not make it.
+
+    Args:
+        url: the ledger's.
+        folder: what a relative file is relative to; None for the current one.
 
     Raises:
         LedgerError: it is no url.
     """
-    path = _file(_parse(url))
-    return path is not None and path.absolute().parent.is_dir() and not path.exists()
+    path = _file(_resolved(_parse(url), folder or Path.cwd()))
+    return path is not None and path.parent.is_dir() and not path.exists()
 
 
 def _file(url: URL) -> Path | None:
@@ -236,6 +247,12 @@ def _file(url: URL) -> Path | None:
     if url.get_backend_name() != "sqlite" or name == ":memory:" or name.startswith("file:"):
         return None
     return Path(name)
+
+
+def _resolved(url: URL, folder: Path) -> URL:
+    """With a SQLite file's whole path."""
+    path = _file(url)
+    return url if path is None else url.set(database=str(folder / path))
 
 
 def _to_read(url: URL) -> URL:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Self, final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
@@ -35,24 +36,27 @@ class Ledger(Outbox):
     """
 
     @classmethod
-    def open(cls, url: str, busy_seconds: float = BUSY_SECONDS) -> Self:
+    def open(cls, url: str, busy_seconds: float = BUSY_SECONDS, folder: Path | None = None) -> Self:
         """Open the ledger at an SQLAlchemy url, and make its tables where there are none.
 
         Args:
             url: sqlite:///tuner.db, or a Postgres database's.
             busy_seconds: how long to wait for another process's lock.
+            folder: absolute; what a relative file of `url` and the paths of checkpoints are relative to. Checkpoints
+                below it are recorded relative to it and read with their whole paths, so a study that goes on in a copy
+                of its folder leaves the original alone. None: the current folder, and paths as they are given.
         """
-        return cls._opened(Database(url, busy_seconds))
+        return cls._opened(Database(url, busy_seconds, folder))
 
     @classmethod
-    def look(cls, url: str) -> Self:
+    def look(cls, url: str, folder: Path | None = None) -> Self:
         """Open it to read, which needs no right to write.
 
         Where there is none yet, it is one without studies, and no file is left behind.
         """
-        if cannot_be_written(url):
-            return cls._opened(Database(url, BUSY_SECONDS, read_only=True))
-        return cls.open("sqlite://" if is_missing(url) else url)
+        if cannot_be_written(url, folder):
+            return cls._opened(Database(url, BUSY_SECONDS, folder, read_only=True))
+        return cls.open("sqlite://" if is_missing(url, folder) else url, folder=folder)
 
     @classmethod
     def _opened(cls, database: Database) -> Self:
@@ -203,7 +207,8 @@ class Ledger(Outbox):
         """
         now = time.time()
         with self.changing(study_id, "run") as connection:
-            added = measurements.add_curves(connection, study_id, result.curves, self.where)
+            curves = [measurements.below(curve, self._database.folder) for curve in result.curves]
+            added = measurements.add_curves(connection, study_id, curves, self.where)
             if added:
                 connection.execute(insert(segment), [_segment_row(study_id, work, result, now)])
             measurements.add_measures(connection, study_id, result.curves)
@@ -222,12 +227,12 @@ class Ledger(Outbox):
     def curves(self, study_id: int, numbers: Collection[int] | None = None) -> dict[int, Curve]:
         """All epochs of each trial and final run, or of those in `numbers`, with its newest checkpoint."""
         with self._database.reading() as connection:
-            return measurements.read_curves(connection, study_id, numbers)
+            return measurements.read_curves(connection, study_id, numbers, self._database.folder)
 
     def checkpoints(self, study_id: int, most: int) -> dict[int, tuple[Checkpoint, ...]]:
         """Each trial's newest checkpoints, at most so many, the newest first; their files may be gone."""
         with self._database.reading() as connection:
-            return measurements.newest_checkpoints(connection, study_id, most)
+            return measurements.newest_checkpoints(connection, study_id, most, self._database.folder)
 
     def epoch_spans(self, study_id: int) -> dict[int, tuple[int, int]]:
         """How many epochs are recorded of each trial, and the last one."""

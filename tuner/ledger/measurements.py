@@ -7,6 +7,8 @@ import math
 import struct
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
@@ -71,17 +73,33 @@ def failed_measures(curves: Sequence[Curve], numbers: Collection[int]) -> list[d
     ]
 
 
-def read_curves(connection: Connection, study_id: int, numbers: Collection[int] | None = None) -> dict[int, Curve]:
-    """Each trial's epochs from the first one on, with its newest checkpoint; trials without an epoch are left out."""
+def below(curve: Curve, folder: Path | None) -> Curve:
+    """The curve as it is recorded: its checkpoint's path relative to the folder, where it is below it."""
+    state = curve.checkpoint
+    if state is None or folder is None or not Path(state.path).is_relative_to(folder):
+        return curve
+    return replace(curve, checkpoint=replace(state, path=str(Path(state.path).relative_to(folder))))
+
+
+def read_curves(
+    connection: Connection, study_id: int, numbers: Collection[int] | None = None, folder: Path | None = None
+) -> dict[int, Curve]:
+    """Each trial's epochs from the first one on, with its newest checkpoint; trials without an epoch are left out.
+
+    A checkpoint's path that was recorded relative is below `folder`.
+    """
     chunks = [None] if numbers is None else _chunks(sorted(numbers))
-    return {number: curve for chunk in chunks for number, curve in _read_chunk(connection, study_id, chunk).items()}
+    read = (_read_chunk(connection, study_id, chunk, folder) for chunk in chunks)
+    return {number: curve for curves in read for number, curve in curves.items()}
 
 
-def newest_checkpoints(connection: Connection, study_id: int, most: int) -> dict[int, tuple[Checkpoint, ...]]:
-    """Each trial's newest checkpoints, the newest first."""
+def newest_checkpoints(
+    connection: Connection, study_id: int, most: int, folder: Path | None = None
+) -> dict[int, tuple[Checkpoint, ...]]:
+    """Each trial's newest checkpoints, the newest first, their paths as for `read_curves`."""
     files: defaultdict[int, list[Checkpoint]] = defaultdict(list)
     for row in connection.execute(_checkpoints(study_id)):
-        files[row.trial].append(Checkpoint(row.path, row.sha256, row.epoch))
+        files[row.trial].append(_checkpoint(row, folder))
     return {number: tuple(reversed(known[-most:])) for number, known in files.items()}
 
 
@@ -196,12 +214,18 @@ def _insert_checkpoints(connection: Connection, study_id: int, curves: Sequence[
         connection.execute(insert(checkpoint), rows)
 
 
-def _read_chunk(connection: Connection, study_id: int, numbers: Sequence[int] | None) -> dict[int, Curve]:
+def _checkpoint(row: Row[Any], folder: Path | None) -> Checkpoint:
+    return Checkpoint(row.path if folder is None else str(folder / row.path), row.sha256, row.epoch)
+
+
+def _read_chunk(
+    connection: Connection, study_id: int, numbers: Sequence[int] | None, folder: Path | None
+) -> dict[int, Curve]:
     epochs, files = _epochs(study_id), _checkpoints(study_id)
     if numbers is not None:
         epochs = epochs.where(measurement.c.trial.in_(numbers))
         files = files.where(checkpoint.c.trial.in_(numbers))
-    newest = {row.trial: Checkpoint(row.path, row.sha256, row.epoch) for row in connection.execute(files)}
+    newest = {row.trial: _checkpoint(row, folder) for row in connection.execute(files)}
     rows: defaultdict[int, list[Row[Any]]] = defaultdict(list)
     for row in connection.execute(epochs):
         rows[row.trial].append(row)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tuner.places import DASHBOARD
-from tuner.tracking.store import is_server, shown, tracking_uri
+from tuner.tracking.store import is_server, shown
 
 if TYPE_CHECKING:
     from tuner.ledger.ledger import Ledger
@@ -38,12 +38,11 @@ def _shared(view_key: str) -> dict[str, str]:
     return {"viewStateShareKey": view_key, "workflowType": "machine_learning"}
 
 
-def whereabouts(ledger: Ledger, study_id: int) -> dict[str, Any]:
+def study_links(ledger: Ledger, study_id: int, uri: str) -> dict[str, Any]:
     """Where MLflow shows a study, and what it does not show.
 
     Its ids are None until something of it is published; `error`, why something waits, is known to the end of a run.
     """
-    uri = tracking_uri()
     experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
     view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
     return {
