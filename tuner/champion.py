@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def register(name: str, database: str | None = None, force: bool = False) -> Reg
     Raises:
         StudyError: there is no such study, no trial of it is complete yet, MLflow does not show it yet, or its model
             of that name is another study's.
-        DataError: the data is needed again and is gone or has changed.
+        DataError: the prepared rows are gone, and so is the data.
         LedgerError: the ledger cannot be opened or read.
         TrackingError: MLflow cannot be reached or refuses.
     """
@@ -47,4 +48,4 @@ def register(name: str, database: str | None = None, force: bool = False) -> Reg
     tags = {"tuner.study": name, "tuner.trial": str(card.trial)}
     rows = study.raw_rows(EXAMPLE_ROWS)
     champion = Champion(name, run_id, study.key, model.module(), rows, card.files[MODEL], tags)
-    return register(champion, workspace.tracking, force)
+    return replace(register(champion, workspace.tracking, force), note=study.source_note)

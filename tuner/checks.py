@@ -61,7 +61,7 @@ class Case:
 
         study = self.evidence.study
         try:
-            return examine(study.spec, Path(study.source).parent)
+            return examine(study.spec, Path(study.source).parent, study.rules)
         except DataError as error:
             raise Unchecked(f"the data cannot be read: {error}") from None
 

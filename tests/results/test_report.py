@@ -249,7 +249,7 @@ def test_a_final_stage_is_shown_and_is_the_answer(iris: Told) -> None:
     told = Page(page(facts))
     assert (
         "The best trial, 3, has a validation loss of 0.0123 (the mean over 2 seeds) and a test loss of 0.0117"
-        in told.words
+        " (of the exported run, the one with the lowest validation loss)" in told.words
     )
     assert "Trial 3 wins." in told.words
     assert ["3", "0.0123", "0.0111", "0.0135", "0.0121, lost, 0.0125"] in told.cells

@@ -53,8 +53,10 @@ class Autoencoder(nn.Module):
 
     def losses(self, rows: Tensor) -> Tensor:
         """(N, F) scaled rows to the (N, F) loss of each feature."""
-        function = nn.functional.binary_cross_entropy_with_logits if self.loss == "bce" else nn.functional.mse_loss
-        return function(self(rows), rows, reduction="none")
+        output = self(rows)
+        if self.loss == "bce":
+            return cross_entropy(output, rows)
+        return nn.functional.mse_loss(output, rows, reduction="none")
 
     def posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(N, F) scaled rows to the means and the log-variances (N, C) of a variational code."""
@@ -66,6 +68,17 @@ class Autoencoder(nn.Module):
     def linears(self) -> list[nn.Linear]:
         """The linear layers from input to output."""
         return [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
+
+
+def cross_entropy(logits: Tensor, rows: Tensor) -> Tensor:
+    """The cross-entropy of each value between 0 and 1, from its logit: -y log s(x) - (1 - y) log(1 - s(x)).
+
+    It is (1 - y) x - log s(x) with log s(x) = min(x, 0) - log(1 + exp(-|x|)), finite for every finite logit. It is
+    what `binary_cross_entropy_with_logits` computes, written out because torch's exporter translates that function to
+    the logarithm of a sigmoid, which is infinite where the sigmoid is 0.
+    """
+    log_sigmoid = logits.clamp(max=0) - torch.log1p(torch.exp(-logits.abs()))
+    return (1 - rows) * logits - log_sigmoid
 
 
 def _layers(sizes: tuple[int, ...], activation: str, norm: bool) -> nn.Sequential:

@@ -43,13 +43,15 @@ class RawModel(nn.Module):
         A score is the row's training loss, averaged over its features, in scaled space; infinite for a row that is too
         far out for single precision.
         """
-        scaled = (rows - self.offset) / self.scale
-        if self.clip:
-            scaled = scaled.clamp(0, 1)
-        narrow = scaled.float()
+        narrow = self.scaled(rows)
         losses = self.model.losses(narrow).double().mean(1)
         scores = torch.where(torch.isnan(losses), torch.inf, losses)
         return self.model.encoder(narrow), self.model.reconstruct(narrow).double() * self.scale + self.offset, scores
+
+    def scaled(self, rows: Tensor) -> Tensor:
+        """Raw rows (N, F) as the network sees them, (N, F) float32."""
+        scaled = (rows - self.offset) / self.scale
+        return (scaled.clamp(0, 1) if self.clip else scaled).float()
 
 
 class RawReconstruction(nn.Module):
