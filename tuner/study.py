@@ -19,6 +19,7 @@ from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
 from tuner.places import DASHBOARD, FOLDER, database_url
 from tuner.results.front import FrontPoint, chosen_trial, front_points, front_rows
+from tuner.results.trainers import step_at, trained_on
 from tuner.search.patience import stopped_early
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
@@ -250,6 +251,7 @@ class Study:
             "baselines": compared.get("baselines"),
             "validation_baselines": compared.get("validation_baselines"),
             "seconds": known.get("seconds"),
+            "trained": trained_on(self._events),
             "mlflow": self._mlflow,
         }
 
@@ -301,6 +303,7 @@ class Study:
                 **self._losses(chosen, trained.rows),
                 "fingerprint": self._record.fingerprint,
                 "device": trained.device,
+                "step": step_at(self._events, best.ended_at),
             },
             force=force,
         )

@@ -15,7 +15,7 @@ from tuner.execution import beats
 from tuner.execution.measures import measure
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.packs import make_pack, reproducibly, training_data
+from tuner.learning.packs import compiled, make_pack, reproducibly, training_data
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import Architecture
@@ -41,6 +41,7 @@ class Workplace:
         precision: of the products.
         seed: the study's.
         labels: what the rows are known to be, where that is declared.
+        step: `compiled` or `torch`, as the driver chose, so that all workers train by the same; `auto` chooses here.
     """
 
     rows: str
@@ -53,6 +54,12 @@ class Workplace:
     precision: str
     seed: int = 0
     labels: LabelFile | None = None
+    step: str = "auto"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled step trains; see `compiled_step`."""
+        return compiled(self.device, self.step)
 
 
 def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequence[Checkpoint]]) -> SegmentResult:
@@ -67,7 +74,7 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequen
     the halves of the segment are trained one after the other; a trial that cannot be trained even alone is infeasible.
     """
     started = time.monotonic()
-    data = _data(place.rows, place.counts, place.device, place.precision)
+    data = _data(place.rows, place.counts, place.device, place.precision, place.step)
     curves, infeasible = _train_what_fits(place, segment, checkpoints, data)
     return SegmentResult(tuple(curves), time.monotonic() - started, f"process {os.getpid()}", tuple(infeasible))
 
@@ -127,9 +134,9 @@ def warm_up() -> None:
 
 
 @lru_cache(maxsize=2)
-def _data(path: str, counts: tuple[int, int, int], device: str, precision: str) -> PaddedRows | TrainingData:
+def _data(path: str, counts: tuple[int, int, int], device: str, precision: str, step: str) -> PaddedRows | TrainingData:
     rows = open_rows(path, None, counts)
-    return training_data(rows.train, rows.validation, device, precision)
+    return training_data(rows.train, rows.validation, device, precision, step)
 
 
 def _starts(

@@ -89,7 +89,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         preprocessor: fitted on its training rows.
         rows: what it was trained on and compared by, scaled.
         metrics: what is known beside: `best` (with `test_loss`), `final` (the summary's), `baselines` (of the test
-            split), `validation_baselines`, `fingerprint` and `device`; any of them may be missing.
+            split), `validation_baselines`, `fingerprint`, `device` and `step`; any of them may be missing.
         quantile: share of the validation rows that are not to count as anomalies.
         force: replace an export that stands there.
         on_step: told what is being done, for it takes seconds.
@@ -189,6 +189,7 @@ def exported_spec(spec: StudySpec, base: Path, trial: Trial, epochs: int, device
         final=spec.final,
         device=device or spec.device,
         precision=spec.precision,
+        step=spec.step,
     )
 
 
@@ -208,6 +209,7 @@ def _identity(spec: StudySpec, trial: Trial, end: TrialEnd, metrics: Mapping[str
         "params": trial.point.as_dict(),
         "fingerprint": metrics.get("fingerprint"),
         "device": metrics.get("device"),
+        "step": metrics.get("step"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
 
