@@ -66,7 +66,7 @@ def measured(trial: Trial, data: dict[str, int]) -> float:
     """Seconds of one epoch, validation included."""
     draw = np.random.default_rng(0)
     rows = [draw.random((data[name], data["features"]), dtype=np.float32) for name in ("train", "validation")]
-    prepared = training_data(rows[0], rows[1], "cpu", "fp32")
+    prepared = training_data(rows[0], rows[1], "cpu", "fp32", "auto")
     with reproducibly(prepared):
         return seconds(make_pack([trial], prepared, "mse").train_epoch, 1)
 

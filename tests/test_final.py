@@ -89,7 +89,7 @@ def test_every_run_is_that_trial_trained_alone_with_its_own_seed(copied: Path) -
     """Law 1: configuration, seed by name, and every loss of `train_alone`, bit for bit."""
     prepared = prepare(spec_from_mapping(staged()), copied, Path(".tuner"))
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
-    data = training_data(rows.train, rows.validation, "cpu", "fp32")
+    data = training_data(rows.train, rows.validation, "cpu", "fp32", "auto")
     trials = {trial.number: trial for trial in tuner.Study.open("tiny").records}
     curves = record_of(copied, lambda ledger, study: ledger.curves(study))
     assert len(finals(copied)) == 6

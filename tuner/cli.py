@@ -107,7 +107,7 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     spec, origin = declared(file, overrides or ())
     resolved = resolve(spec.device)
     check_precision(spec.precision, resolved)
-    device = describe(resolved)
+    device = describe(resolved, spec.step)
     typer.echo(display.declaration(spec, examine(spec, origin.parent), device))
 
 
@@ -285,12 +285,17 @@ def train(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the model here.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
     quantile: Quantile = 0.99,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Train it by an ordinary PyTorch loop as well, and compare the losses.")
+    ] = False,
 ) -> None:
     """Train one configuration, such as an exported one.
 
-    Nothing in it may be searched. Example: tuner train best/config.yaml
+    Nothing in it may be searched. With --plain, exit code 1 where the losses differ by more than rounding explains.
+    Example: tuner train best/config.yaml
     """
     from tuner import progress, single
+    from tuner.results.agreement import as_text
     from tuner.results.folder import check_free
 
     if output is not None:
@@ -298,10 +303,15 @@ def train(
     with progress.epochs() as show:
         model = single.train(file, overrides=overrides or (), on_epoch=show)
     typer.echo(f"validation loss {model.value!r} in epoch {model.best_epoch} of {model.epochs}")
+    agreed = model.beside_plain() if plain else None
+    if agreed is not None:
+        typer.echo(as_text(agreed, model.step))
     if output is not None:
         with progress.steps() as tell:
             written = model.export(output, force, quantile, tell)
         typer.echo(f"written to {written}")
+    if agreed is not None and not agreed.holds:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -84,6 +84,8 @@ def summary(study: Study) -> str:
     lines = [f"{study.name}: {answer['state']}; trials: {_counts(study.counts)}"]
     if answer["seconds"] is not None:
         lines[0] += f"; {duration(answer['seconds'])} in all"
+    if answer["trained"]:
+        lines.append(_trained(answer["trained"]))
     if answer["stopped_early"]:
         lines.append(f"It was {early(answer)}.")
     if study.awaits_score:
@@ -95,6 +97,13 @@ def summary(study: Study) -> str:
     else:
         lines += ["", *_table(_best(answer)), *_final(answer), *_verdict(answer)]
     return "\n".join([*lines, "", *_next(study, answer)])
+
+
+def _trained(runs: list[dict[str, str]]) -> str:
+    from tuner.results.trainers import in_words
+
+    more = ". The losses of two steps differ in the last bits" if len({one["step"] for one in runs}) > 1 else ""
+    return f"Trained on {in_words(runs)}{more}."
 
 
 def _warm(start: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, end_executor, start_executor
 from tuner.learning import cgroups
 from tuner.learning import device as devices
+from tuner.learning.native.library import found
 from tuner.learning.packs import step_name
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
@@ -29,6 +31,7 @@ from tuner.results import final
 from tuner.results.conclusion import Scorer, free_final_states
 from tuner.results.front import chosen_trial, front_points
 from tuner.results.pictures import is_image
+from tuner.results.trainers import in_words, step_in_words, trained_on
 from tuner.search.patience import Budget, stopped_early
 from tuner.search.rungs import expected_epochs, final_epochs
 from tuner.settings import Workspace
@@ -91,6 +94,7 @@ class Launch:
         self._tally = Tally({}, None, 0)
         self._device = devices.resolve(spec.device)
         devices.check_precision(spec.precision, self._device)
+        self._step = step_name(self._device, spec.step)
         self._gpus = devices.gpus(spec.device)
         self._workers = _worker_count(self._device, self._gpus) if workers is None else workers
 
@@ -121,6 +125,7 @@ class Launch:
                     raise
                 return "stopped"
             self._study = self._continued(known) if known is not None else self._created(held)
+            self._warn_of_step()
             self._note_run()
             return self._run()
 
@@ -182,7 +187,7 @@ class Launch:
             self._ledger.record_event(study.id, "budget", Budget.of(self._spec.search).body(0))
         body = {
             "device": self._device,
-            "step": step_name(self._device),
+            "step": self._step,
             "workers": self._workers,
             "cores": usable_cores(),
             "memory": f"{_memory() / 1e9:.1f} GB",
@@ -190,6 +195,17 @@ class Launch:
             "images": is_image(self._prepared.shape),
         }
         self._ledger.record_event(study.id, "run", body)
+
+    def _warn_of_step(self) -> None:
+        """Say where a build was refused, and where a study goes on by another step than before: bits differ."""
+        events, says = self._ledger.events(self._study.id), logging.getLogger("tuner").warning
+        if self._device == "cpu" and self._spec.step != "torch" and found().refused:
+            says("%s", found().why)
+        before = trained_on(events)
+        if before and self._step not in {one["step"] for one in before}:
+            so_far, now = in_words(before), step_in_words(self._step)
+            text = "%s: was trained on %s; what is left is trained by %s, whose losses differ in the last bits."
+            says(text, self._study.name, so_far, now)
 
     def _check_continuation(self, known: StudyRecord) -> None:
         if known.rules > NEWEST:
@@ -275,6 +291,7 @@ class Launch:
             self._spec.precision,
             self._spec.split_seed,
             p.labels,
+            "torch" if self._step == "torch" else "compiled",
         )
 
     def _conclude(self, outcome: Outcome) -> Outcome:

@@ -8,12 +8,13 @@ from typing import Any
 
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import Rows, open_rows
-from tuner.errors import Problem, SpecError, StudyError
+from tuner.errors import DeviceError, Problem, SpecError, StudyError
 from tuner.learning.device import check_precision, resolve
 from tuner.learning.inference import Network
-from tuner.learning.packs import training_data
+from tuner.learning.packs import step_name, training_data
 from tuner.learning.training import Trained, train_alone
 from tuner.places import FOLDER
+from tuner.results.agreement import Agreement, agreement
 from tuner.results.export import write_export
 from tuner.search.loop import best
 from tuner.settings import current_folder
@@ -58,7 +59,7 @@ def train(
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
     trial = Trial(0, spec.space.point({}), seed)
     check_precision(spec.precision, device)
-    data = training_data(rows.train, rows.validation, device, spec.precision)
+    data = training_data(rows.train, rows.validation, device, spec.precision, spec.step)
     trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
     return Model(spec, origin.parent, trial, device, (prepared, rows), trained)
 
@@ -77,12 +78,30 @@ class Model:
     ) -> None:
         self._spec, self._base, self._trial, self._device = spec, base, trial, device
         self._prepared, self._rows = data
+        self._curve = trained.curve
         self.value, self.best_epoch = best(trained.curve)
         self.epochs = trained.curve.last
         if self.best_epoch == 0:
             raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")
         sizes = layer_sizes(self._prepared.features, trial.point)
         self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights)
+
+    @property
+    def step(self) -> str:
+        """What trained it: `avx512`, `avx2` or `plain` of the compiled step, or `torch`."""
+        return step_name(self._device, self._spec.step)
+
+    def beside_plain(self) -> Agreement:
+        """Train the same configuration by an ordinary PyTorch loop, and compare every epoch's losses.
+
+        Raises:
+            DeviceError: the products are not fp32, so that the losses cannot be equal.
+        """
+        if self._spec.precision != "fp32":
+            raise DeviceError(
+                f"precision: must be fp32 where plain PyTorch trains beside it, got {self._spec.precision}."
+            )
+        return agreement(self._trial, self._rows, self._spec.loss, self._curve, self._device)
 
     def export(
         self,
@@ -113,6 +132,7 @@ class Model:
             metrics={
                 "fingerprint": self._prepared.fingerprint,
                 "device": self._device,
+                "step": self.step,
                 "threshold_on_test": True,
             },
             force=force,

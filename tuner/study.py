@@ -19,6 +19,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
 from tuner.results.front import FrontPoint, chosen_trial, front_points, front_rows
+from tuner.results.trainers import step_at, trained_on
 from tuner.search.patience import stopped_early
 from tuner.settings import Workspace
 from tuner.spec.objectives import is_front
@@ -270,6 +271,7 @@ class Study:
             "front_pca": known.get("front_pca", {}),
             **baselines,
             "seconds": known.get("seconds"),
+            "trained": trained_on(self._events),
             "mlflow": self._mlflow,
         }
 
@@ -330,6 +332,7 @@ class Study:
                 "source_note": self.source_note,
                 "fingerprint": self._record.fingerprint,
                 "device": trained.device,
+                "step": step_at(self._events, best.ended_at),
             },
             force=force,
         )

@@ -6,12 +6,16 @@ import torch
 from tuner.errors import DeviceError
 from tuner.learning.device import check_precision, describe, gpus, resolve, visible
 from tuner.learning.native.library import library
+from tuner.learning.packs import step_name
 
 
 def test_the_cpu_is_always_there() -> None:
     """`cpu` resolves to itself and says what trains on it, `auto` to something that torch can put a tensor on."""
     assert resolve("cpu") == "cpu"
-    assert describe("cpu").startswith("cpu (compiled step" if library() else "cpu (trained by torch's functions")
+    assert describe("cpu", "auto").startswith(
+        "cpu (compiled step" if library() else "cpu (trained by torch's functions"
+    )
+    assert describe("cpu", "torch") == "cpu (trained by torch's functions, for step: torch asks for them)"
     assert torch.zeros(1, device=resolve("auto")).sum().item() == 0
 
 
@@ -41,6 +45,14 @@ def test_a_precision_that_needs_a_gpu_is_one_sentence_without_it(precision: str,
         check_precision(precision, device)
     check_precision(precision, "cuda:0")
     check_precision("fp32", device)
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "mps"])
+def test_the_compiled_step_on_a_gpu_is_one_sentence(device: str) -> None:
+    """`step: compiled` says the CPU; the other two are torch there."""
+    with pytest.raises(DeviceError, match=f"step: compiled trains on the CPU alone, and this study trains on {device}"):
+        step_name(device, "compiled")
+    assert step_name(device, "auto") == step_name(device, "torch") == "torch"
 
 
 @pytest.mark.gpu

@@ -173,10 +173,12 @@ def test_the_objective_is_the_reconstruction_alone(kind: Kind, parts: dict[str, 
     plain, other = trial(0, learning_rate=1e-30), trial(0, learning_rate=1e-30, **parts)
     with reproducible():
         (expected,), (got,) = (train(kind.pack([one], kind.data(digits()), "mse"), 1) for one in (plain, other))
-    weights = network(other, 64, "mse")
+    weights = network(other, 64)
     held_out = torch.from_numpy(digits()[1])
     with torch.no_grad():
-        assert got.val_loss[0] == pytest.approx(weights.losses(held_out).double().mean().item(), rel=1e-6)
+        assert got.val_loss[0] == pytest.approx(
+            torch.nn.functional.mse_loss(weights(held_out), held_out).item(), rel=1e-6
+        )
     if other.point.kind != "variational":  # whose decoder begins with other weights
         assert got.val_loss == expected.val_loss
         assert (got.train_loss == expected.train_loss) == (other.point.dropout == 0)
@@ -205,7 +207,7 @@ def test_a_log_variance_out_of_bounds_is_the_nearest_bound(kind: Kind, far: floa
     for name, _, view in Layout.own(Architecture.of(64, one.point)).tensors(state.parameters[None]):
         if name == "log_variance.bias":
             view[0, 0, 2] = far
-    model = network(one, 64, "mse")
+    model = network(one, 64)
     assert model.log_variance is not None
     with torch.no_grad():
         model.log_variance.bias[2] = far
@@ -241,26 +243,26 @@ def test_the_kept_weights_are_a_networks(kind: Kind, case: dict[str, Any], tmp_p
     Network(shape.sizes, one.point.activation, "mse", weights).save(tmp_path / "weights")
     again = Network.load(tmp_path / "weights", shape.sizes, one.point.activation, "mse")
     assert again.mean_loss(held_out) == pytest.approx(state.best_value, rel=1e-6)
-    assert scoring.mean_loss(one.point, "mse", weights, held_out, "cpu") == pytest.approx(state.best_value, rel=1e-6)
+    assert scoring.mean_loss(one.point, "mse", weights, held_out, compiled=True) == pytest.approx(
+        state.best_value, rel=1e-6
+    )
     assert np.array_equal(again.decode(again.encode(held_out)), again.reconstruct(held_out))
     assert again.parameters == shape.parameters == sum(value.size for value in weights.values())
     assert (again.variational, again.norm) == (shape.variational, shape.norm and one.point.depth > 0)
 
 
-def encoded(one: Trial, weights: Mapping[str, Any], rows: np.ndarray) -> scoring.Encoded:
+def encoded(one: Trial, weights: Mapping[str, Any], rows: np.ndarray, compiled: bool = True) -> scoring.Encoded:
     row = checkpoint.padded_row(
         {name: np.asarray(value) for name, value in weights.items()}, Architecture.of(64, one.point)
     )
-    return scoring.encode(one.point, "mse", row, rows, "cpu")
+    return scoring.encode(one.point, "mse", row, rows, compiled)
 
 
 @pytest.mark.parametrize("path", ["compiled", "torch"])
-def test_divergences_are_those_of_torchs_distributions(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divergences_are_those_of_torchs_distributions(path: str) -> None:
     """Each unit's, averaged over the rows; the log-variance's bounds included."""
-    if path == "torch":
-        monkeypatch.setattr(scoring, "compiled", lambda device: False)
     one = trial(0, **VARIATIONAL, norm="layer", width=37, bottleneck=5)
-    model, rows = network(one, 64, "mse"), digits()[1]
+    model, rows = network(one, 64), digits()[1]
     assert model.log_variance is not None
     with torch.no_grad():
         model.log_variance.bias[1], model.log_variance.bias[2] = 45.0, -45.0
@@ -269,11 +271,11 @@ def test_divergences_are_those_of_torchs_distributions(path: str, monkeypatch: p
     prior = torch.distributions.Normal(torch.zeros(()).double(), torch.ones(()).double())
     expected = torch.distributions.kl_divergence(normal, prior).mean(0)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    each = scoring.divergences(encoded(one, weights, rows))
+    each = scoring.divergences(encoded(one, weights, rows, path == "compiled"))
     np.testing.assert_allclose(each, expected.numpy(), rtol=1e-5)
     assert scoring.active_units(each) == int((expected > 0.01).sum())
     with pytest.raises(TypeError, match="variational"):
-        scoring.divergences(encoded(trial(0), network(trial(0), 64, "mse").state_dict(), rows))
+        scoring.divergences(encoded(trial(0), network(trial(0), 64).state_dict(), rows))
 
 
 def test_masks_are_splitmix64_and_as_frequent_as_the_rate_says() -> None:

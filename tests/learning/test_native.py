@@ -1,6 +1,5 @@
 """Claims about the compiled step alone; what it shares with torch's stack is in test_pack.py."""
 
-import ctypes
 import json
 import random
 from pathlib import Path
@@ -14,7 +13,7 @@ from kinds import Kind, opened, runnable
 from plain import digits, trial
 
 from tuner.learning.activations import ACTIVATIONS
-from tuner.learning.native.library import ACTIVATIONS as NUMBERED
+from tuner.learning.native.border import ACTIVATIONS as NUMBERED
 from tuner.learning.native.library import Library, library
 from tuner.learning.native.pack import NativePack
 from tuner.learning.native.planner import plan, seconds
@@ -56,11 +55,6 @@ def test_every_shape_trains_as_the_stack_does(rows, held_out, features, batch, d
     np.testing.assert_allclose(curve.train_loss, expected.train_loss, rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(curve.val_loss, expected.val_loss, rtol=1e-5, atol=1e-8)
     assert native.states()[0].steps == stack.states()[0].steps
-
-
-def test_the_activations_are_numbered_as_the_library_numbers_them() -> None:
-    """Every activation that a study may name has its place."""
-    assert set(NUMBERED) == set(ACTIVATIONS)
 
 
 def test_a_call_writes_nothing_outside_its_room(build: Library) -> None:
@@ -121,13 +115,10 @@ def test_the_model_of_cost_tells_recorded_times_to_within_a_third() -> None:
 
 def test_the_functions_of_sixteen_values_are_as_exact_as_float32_lets_them_be(build: Library) -> None:
     """Each activation and its slope, and both losses' parts, from -60 to 60: within 1e-6 of float64."""
-    functions = ctypes.CDLL(str(build.path))
     z = torch.cat([torch.linspace(-60, 60, 4096), torch.linspace(-0.5, 0.5, 4096), torch.tensor([0.0] * 16)])
     for number, name in enumerate(NUMBERED):
-        h, slope = z.clone(), torch.empty_like(z)
-        functions.tuner_activate(
-            number, ctypes.c_int64(len(z)), ctypes.c_void_p(h.data_ptr()), ctypes.c_void_p(slope.data_ptr())
-        )
+        h = z.clone()
+        slope = torch.from_numpy(build.activate(number, h.numpy()))
         exact = z.double().requires_grad_()
         expected = ACTIVATIONS[name].module()(exact)
         expected.sum().backward()

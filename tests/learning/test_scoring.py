@@ -30,9 +30,9 @@ def test_reconstructions_are_the_plain_modules(activation: str, loss: str, chang
     weights = {name: 2 * value for name, value in plain_weights(row, shape).items()}
     rows = np.random.default_rng(0).random((300, 12), np.float32)
     network = Network(shape.sizes, activation, loss, weights)
-    rebuilt = reconstruct(point, loss, weights, rows, "cpu")
+    rebuilt = reconstruct(point, loss, weights, rows, compiled=True)
     np.testing.assert_allclose(rebuilt, network.reconstruct(rows), rtol=3e-5, atol=3e-5)
-    assert mean_loss(point, loss, weights, rows, "cpu") == pytest.approx(network.mean_loss(rows), rel=1e-5)
+    assert mean_loss(point, loss, weights, rows, compiled=True) == pytest.approx(network.mean_loss(rows), rel=1e-5)
 
 
 def test_torch_is_not_imported() -> None:

@@ -112,7 +112,7 @@ class Subject:
 
     def encode(self, rows: NDArray[np.float32]) -> Encoded:
         """The codes (N, C) and errors (N,) of some rows."""
-        return encode(self._trial.point, self._place.loss, self._weights_P, rows, self._place.device)
+        return encode(self._trial.point, self._place.loss, self._weights_P, rows, self._place.compiled)
 
     @property
     def is_variational(self) -> bool:

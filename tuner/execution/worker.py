@@ -16,7 +16,7 @@ from tuner.execution import beats
 from tuner.execution.measures import Measured, measure
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.packs import make_pack, reproducibly, training_data
+from tuner.learning.packs import compiled, make_pack, reproducibly, training_data
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import Architecture
@@ -42,6 +42,7 @@ class Workplace:
         precision: of the products.
         seed: draws the rows that codes are measured on: the split's.
         labels: what the rows are known to be, where that is declared.
+        step: `compiled` or `torch`, as the driver chose, so that all workers train by the same; `auto` chooses here.
     """
 
     rows: str
@@ -54,6 +55,12 @@ class Workplace:
     precision: str
     seed: int = 0
     labels: LabelFile | None = None
+    step: str = "auto"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled step trains; see `compiled_step`."""
+        return compiled(self.device, self.step)
 
 
 def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequence[Checkpoint]]) -> SegmentResult:
@@ -71,7 +78,7 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequen
         WorkerError: there is no memory for the data, whichever trials are to be trained on them.
     """
     started = time.monotonic()
-    data = _data(place.rows, place.counts, place.device, place.precision)
+    data = _data(place.rows, place.counts, place.device, place.precision, place.step)
     curves, infeasible = _train_what_fits(place, segment, checkpoints, data)
     return SegmentResult(tuple(curves), time.monotonic() - started, f"process {os.getpid()}", tuple(infeasible))
 
@@ -150,10 +157,10 @@ def warm_up() -> None:
 
 
 @lru_cache(maxsize=2)
-def _data(path: str, counts: tuple[int, int, int], device: str, precision: str) -> PaddedRows | TrainingData:
+def _data(path: str, counts: tuple[int, int, int], device: str, precision: str, step: str) -> PaddedRows | TrainingData:
     rows = open_rows(path, None, counts)
     try:
-        return training_data(rows.train, rows.validation, device, precision)
+        return training_data(rows.train, rows.validation, device, precision, step)
     except Exception as error:
         if not memory.ran_out(error):
             raise

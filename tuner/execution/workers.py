@@ -11,7 +11,6 @@ from tuner.execution.processes import WorkerProcesses
 from tuner.execution.worker import Workplace, run_segment, warm_up
 from tuner.learning import planner
 from tuner.learning.native import planner as native_planner
-from tuner.learning.packs import compiled
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
 from tuner.waiting import never
 
@@ -59,14 +58,14 @@ class LocalWorkers:
     def _estimate(self, trials: Sequence[Trial], epochs: int) -> float:
         """Seconds by the model of cost, which knows another machine."""
         features, (train, validation, _) = self._place.features, self._place.counts
-        if compiled(self._place.device):
+        if self._place.compiled:
             return sum(native_planner.seconds(trial, features, (train, validation), epochs) for trial in trials)
         return sum(planner.seconds([trial], features, train, epochs) for trial in trials)
 
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
         """Cut trials into packs, longest first."""
         train, validation, _ = self._place.counts
-        if compiled(self._place.device):
+        if self._place.compiled:
             return native_planner.plan(trials, self._place.features, (train, validation), epochs, self._workers)
         if self._place.device == "cpu":
             return planner.plan(trials, self._place.features, train, epochs, self._workers)

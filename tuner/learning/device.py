@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from tuner.errors import DeviceError
-from tuner.learning.packs import step_name
+from tuner.learning.native.library import found
+from tuner.learning.packs import compiled_step
 
 # What the drivers of NVIDIA's and AMD's GPUs make, the last one under Windows' Linux.
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -71,12 +72,22 @@ def check_precision(precision: str, device: str) -> None:
         raise DeviceError(f"precision: {precision} needs a CUDA device, and this study trains on {device}.")
 
 
-def describe(name: str) -> str:
-    """The device in words, for a resolved name."""
+def describe(name: str, wanted: str) -> str:
+    """The device in words, and what trains there.
+
+    Args:
+        name: a resolved device.
+        wanted: as declared under `step`.
+
+    Raises:
+        DeviceError: the compiled step is wanted, and cannot train here.
+    """
+    step = compiled_step(name, wanted)
     if name == "cpu":
-        step = step_name(name)
-        slow = "trained by torch's functions, for no C++ compiler was there when the tuner was installed"
-        return f"cpu ({slow})" if step == "torch" else f"cpu (compiled step, {step})"
+        why = "step: torch asks for them" if wanted == "torch" else found().why
+        if step is None:
+            return f"cpu (trained by torch's functions, for {why})"
+        return f"cpu (compiled step, {step.name}, {step.compiler}{f'; {why}' if why else ''})"
     if not name.startswith("cuda"):
         return name
     import torch  # noqa: PLC0415

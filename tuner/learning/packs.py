@@ -1,4 +1,4 @@
-"""Which kind of pack trains where: the compiled step on the CPU, torch's stack of tensors on anything else.
+"""Which kind of pack trains where: the compiled step on the CPU unless `step: torch`, torch's stack on anything else.
 
 Where the compiled step trains, torch is not even imported: a worker starts in a quarter of a second.
 """
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.errors import DeviceError
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
-from tuner.learning.native.library import library
+from tuner.learning.native.library import Library, found, library
 from tuner.learning.native.pack import NativePack
 from tuner.learning.rows import PaddedRows
 from tuner.spec.work import Trial
@@ -43,22 +44,62 @@ class TrainablePack(Protocol):
         """Each trial's whole state, in the order in which the trials were given."""
 
 
-def compiled(device: str) -> bool:
-    """Whether the compiled step trains on this device."""
-    return device == "cpu" and library() is not None
+def compiled_step(device: str, wanted: str) -> Library | None:
+    """The build of the compiled step that trains; None where torch's functions do.
+
+    Args:
+        device: a resolved device.
+        wanted: `auto`, `compiled` or `torch`, as declared under `step`.
+
+    Raises:
+        DeviceError: the compiled step is wanted, and cannot train here.
+    """
+    if wanted == "torch" or (wanted == "auto" and device != "cpu"):
+        return None
+    if device != "cpu":
+        raise DeviceError(
+            f"step: compiled trains on the CPU alone, and this study trains on {device}; say auto or torch."
+        )
+    builds = found()
+    if builds.step is None and wanted == "compiled":
+        raise DeviceError(
+            f"step: compiled cannot train here, for {builds.why.rstrip('.')}. Or say step: auto or torch."
+        )
+    return builds.step
 
 
-def step_name(device: str) -> str:
-    """What trains on this device, for the record: two kinds differ in the last bits of a loss."""
-    step = library() if device == "cpu" else None
+def compiled(device: str, wanted: str) -> bool:
+    """Whether the compiled step trains; see `compiled_step`."""
+    return compiled_step(device, wanted) is not None
+
+
+def runs_compiled(device: str, wanted: str) -> bool:
+    """Whether the compiled step runs weights that are trained already; where it is not there, torch does as well."""
+    return wanted != "torch" and device == "cpu" and library() is not None
+
+
+def step_name(device: str, wanted: str) -> str:
+    """What trains, for the record: two kinds differ in the last bits of a loss; see `compiled_step`."""
+    step = compiled_step(device, wanted)
     return "torch" if step is None else step.name
 
 
 def training_data(
-    train: NDArray[np.float32], validation: NDArray[np.float32], device: str, precision: str
+    train: NDArray[np.float32], validation: NDArray[np.float32], device: str, precision: str, wanted: str
 ) -> PaddedRows | TrainingData:
-    """Both splits, (N, F) and (V, F), as this device's kind of pack reads them."""
-    if compiled(device):
+    """Both splits, (N, F) and (V, F), as the kind of pack reads them that trains here.
+
+    Args:
+        train: training rows.
+        validation: validation rows.
+        device: a resolved device.
+        precision: of the products.
+        wanted: as declared under `step`.
+
+    Raises:
+        DeviceError: see `compiled_step`.
+    """
+    if compiled(device, wanted):
         return PaddedRows.of(train, validation)
     from tuner.learning.pack import TrainingData  # noqa: PLC0415  (torch, 0.8 s)
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from tuner.learning.checkpoint import padded_row, plain_weights
 from tuner.learning.draws import LOG_VARIANCES
-from tuner.learning.native.library import aligned, aligned_copy, library, model
+from tuner.learning.native.border import aligned, aligned_copy, model
+from tuner.learning.native.library import library
 from tuner.learning.native.pack import CHUNK_ROWS
-from tuner.learning.packs import compiled
 from tuner.learning.rows import padded
 from tuner.spec.architecture import Architecture, Hyperparameters
 
@@ -19,7 +19,11 @@ ACTIVE_NATS = 0.01
 
 
 def mean_loss(
-    point: Hyperparameters, loss: str, weights: dict[str, NDArray[np.float32]], rows: NDArray[np.float32], device: str
+    point: Hyperparameters,
+    loss: str,
+    weights: dict[str, NDArray[np.float32]],
+    rows: NDArray[np.float32],
+    compiled: bool,
 ) -> float:
     """The mean loss over all rows and features.
 
@@ -28,10 +32,10 @@ def mean_loss(
         loss: `mse` or `bce`.
         weights: the plain module's names to arrays.
         rows: scaled rows (N, F).
-        device: where the trial was trained.
+        compiled: by the compiled step, which must be there, or else by torch.
     """
     shape = Architecture.of(rows.shape[1], point)
-    step = library() if compiled(device) else None
+    step = library() if compiled else None
     if step is None:
         from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
 
@@ -56,7 +60,7 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    point: Hyperparameters, loss: str, row_P: NDArray[np.float32], rows: NDArray[np.float32], device: str
+    point: Hyperparameters, loss: str, row_P: NDArray[np.float32], rows: NDArray[np.float32], compiled: bool
 ) -> Encoded:
     """The rows' codes and errors.
 
@@ -65,10 +69,10 @@ def encode(
         loss: `mse` or `bce`.
         row_P: the trial's weights as they are trained, padded.
         rows: scaled rows (N, F).
-        device: where the trial was trained.
+        compiled: by the compiled step, which must be there, or else by torch.
     """
     shape = Architecture.of(rows.shape[1], point)
-    step = library() if compiled(device) else None
+    step = library() if compiled else None
     if step is None:
         from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
 
@@ -83,7 +87,11 @@ def encode(
 
 
 def reconstruct(
-    point: Hyperparameters, loss: str, weights: dict[str, NDArray[np.float32]], rows: NDArray[np.float32], device: str
+    point: Hyperparameters,
+    loss: str,
+    weights: dict[str, NDArray[np.float32]],
+    rows: NDArray[np.float32],
+    compiled: bool,
 ) -> NDArray[np.float32]:
     """Scaled rows (N, F) to their (N, F) reconstructions.
 
@@ -92,10 +100,10 @@ def reconstruct(
         loss: `mse` or `bce`.
         weights: the plain module's names to arrays.
         rows: scaled rows (N, F).
-        device: where the trial was trained.
+        compiled: by the compiled step, which must be there, or else by torch.
     """
     shape = Architecture.of(rows.shape[1], point)
-    step = library() if compiled(device) else None
+    step = library() if compiled else None
     if step is None:
         from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from tuner.data.prepare import Prepared
 from tuner.data.rows import Rows, open_rows
 from tuner.data.split import split_rows
-from tuner.learning.packs import training_data
+from tuner.learning.packs import runs_compiled, training_data
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.results.pictures import MOST, beside, image_files, is_image
@@ -131,14 +131,15 @@ def _models(ledger: Ledger, study: StudyRecord, shown: list[TrialRecord], rows: 
     """The best trial's, and those others' whose last states are there: training them again would be too much."""
     spec, best = study.spec, shown[0].number
     kept = ledger.checkpoints(study.id, 1)
-    again = partial(training_data, rows.train, rows.validation, device, spec.precision)
+    again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
+    by_compiled = runs_compiled(device, spec.step)
     models = {}
     for record in shown:
         checkpoint = next(iter(kept.get(record.number, ())), None)
         if record.number == best or _is_there(checkpoint, record.epochs):
             trial = Trial(record.number, record.point, record.seed)
             weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
-            models[record.number] = Model(record.point, spec.loss, weights, device)
+            models[record.number] = Model(record.point, spec.loss, weights, by_compiled)
     return models
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tuner.spec.distributions import Activation, Frozen, Scalar, mistake
-from tuner.spec.study import Loss
+from tuner.spec.distributions import Frozen, Scalar, mistake
+from tuner.spec.names import Activation, Loss
 
 CONFIG, MODEL, PREPROCESS, METRICS = "config.yaml", "model.safetensors", "preprocess.json", "metrics.json"
 DENSITY, ONNX, PT2, README = "density.json", "model.onnx", "model.pt2", "README.md"
@@ -104,6 +104,7 @@ class Card(Frozen, extra="ignore"):
             rows the threshold was set.
         sizes: units of every layer, input and output included.
         parameters: weights and biases in all.
+        step: what trained it: `avx512`, `avx2` or `plain` of the compiled step, or `torch`; None where nothing tells.
         files: sha256 of the other files but config.yaml, which may be edited for another training.
         anomaly: None in an export in the first form.
         source_note: what had become of the data's source when this was exported; empty where it was as it had been.
@@ -124,6 +125,7 @@ class Card(Frozen, extra="ignore"):
     loss: Loss
     fingerprint: str | None
     device: str | None
+    step: str | None = None
     versions: dict[str, str]
     created_at: str
     files: dict[str, str]

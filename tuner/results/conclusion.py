@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from tuner.data.rows import Rows
-from tuner.learning.packs import training_data
+from tuner.learning.packs import compiled, training_data
 from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
@@ -95,10 +95,10 @@ class Scorer:
         self._tick(f"{name} on the test split")
         loss, device, rows = self._spec.loss, self._device, self._rows
         checkpoint = self._ledger.curves(self._study_id, [run.number])[run.number].checkpoint
-        again = partial(training_data, rows.train, rows.validation, device, self._spec.precision)
+        again = partial(training_data, rows.train, rows.validation, device, self._spec.precision, self._spec.step)
         trial = Trial(run.number, run.point, run.seed)
         weights = winner_weights(trial, run.epochs, checkpoint, again, loss, lambda e: self._tick(f"{name}, epoch {e}"))
-        return mean_loss(run.point, loss, weights, rows.test, device)
+        return mean_loss(run.point, loss, weights, rows.test, compiled(device, self._spec.step))
 
 
 def free_final_states(ledger: Ledger, study_id: int, exported: int | None) -> None:

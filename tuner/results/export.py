@@ -86,7 +86,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         preprocessor: fitted on its training rows.
         rows: what it was trained on and compared by, scaled.
         metrics: what is known beside: `best` (with `test_loss`), `final` (the summary's), `baselines` (of the test
-            split), `validation_baselines`, `validation_loss_is`, `fingerprint`, `device`, `source_note` and
+            split), `validation_baselines`, `validation_loss_is`, `fingerprint`, `device`, `step`, `source_note` and
             `threshold_on_test` (whether the test rows may set the threshold); any of them may be missing.
         quantile: share of fresh rows that are not to count as anomalies.
         force: replace an export that stands there.
@@ -175,6 +175,7 @@ def exported_spec(spec: StudySpec, base: Path, trial: Trial, epochs: int, device
         final=spec.final,
         device=device or spec.device,
         precision=spec.precision,
+        step=spec.step,
     )
 
 
@@ -194,6 +195,7 @@ def _identity(spec: StudySpec, trial: Trial, end: TrialEnd, metrics: Mapping[str
         "params": trial.point.as_dict(),
         "fingerprint": metrics.get("fingerprint"),
         "device": metrics.get("device"),
+        "step": metrics.get("step"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 from tuner.data.preprocess import Preprocessor
 from tuner.results.card import Card
 from tuner.results.threshold import described
+from tuner.results.trainers import step_in_words
 
 MOST_NAMED = 12  # columns that a program names one by one
 
@@ -30,6 +31,7 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         layers=" - ".join(map(str, card.sizes)),
         activation=card.activation,
         parameters=card.parameters,
+        trained="" if card.step is None else f"It was trained on {card.device} by {step_in_words(card.step)}.\n",
         figures="\n".join(_figures(card)),
         rows=_rows(preprocessor),
         frame=_frame(preprocessor),
@@ -117,7 +119,7 @@ TEXT = """\
 # The best autoencoder of study {study}
 
 Trial {trial} (see metrics.json). Kind: {kind}. Layers: {layers}, activation {activation}, {parameters} parameters.
-It turns a row of {features} numbers into a code of {code}, and the code back into the row.
+{trained}It turns a row of {features} numbers into a code of {code}, and the code back into the row.
 
 {figures}
 

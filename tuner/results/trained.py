@@ -101,7 +101,7 @@ def trained(
     counts = prepared.train, prepared.validation, prepared.test
     rows = open_rows(prepared.path, prepared.sha256, counts)
     device = resolve(spec.device)
-    again = partial(training_data, rows.train, rows.validation, device, spec.precision)
+    again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
     trial = Trial(record.number, record.point, record.seed)
     weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
     network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)

@@ -27,16 +27,16 @@ MOST_FEATURES = 1000
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A trial's best epoch: `weights` are the plain module's names to arrays, `device` is where it was trained."""
+    """A trial's best epoch: `weights` are the plain module's names to arrays; the `compiled` step runs it, or torch."""
 
     point: Hyperparameters
     loss: str
     weights: dict[str, Matrix]
-    device: str
+    compiled: bool
 
     def rebuilt(self, rows: Matrix) -> Matrix:
         """Scaled rows (N, F) to their reconstructions (N, F)."""
-        return reconstruct(self.point, self.loss, self.weights, rows, self.device)
+        return reconstruct(self.point, self.loss, self.weights, rows, self.compiled)
 
     def losses(self, rows: Matrix, guess: Matrix) -> NDArray[np.float64]:
         """The (N, F) loss of each feature of rows (N, F), given their reconstructions (N, F)."""

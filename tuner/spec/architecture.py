@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from tuner.spec.distributions import Activation, Kind, Norm
+    from tuner.spec.names import Activation, Kind, Norm
 
 
 @dataclass(frozen=True, slots=True)

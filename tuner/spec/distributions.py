@@ -12,12 +12,11 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
+from tuner.spec.names import Activation, Kind, Norm
+
 Scalar = bool | int | float | str
 T = TypeVar("T")
 MOST_STEPS = 1_000_000_000  # in a range of real numbers: more cannot be told apart by Optuna's decimals
-Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
-Kind = Literal["plain", "denoising", "sparse", "variational"]
-Norm = Literal["none", "layer"]
 
 
 def mistake(message: str, *key: str) -> PydanticCustomError:

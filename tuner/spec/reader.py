@@ -210,7 +210,7 @@ def _unknown(path: Path_) -> str:
 
 _OBJECTIVE = "it changes what a trial's value means, so that trials could not be compared; give it one value"
 _NOT_SEARCHED = {
-    **dict.fromkeys(("loss", "precision", "device"), f"{_OBJECTIVE} beside space"),
+    **dict.fromkeys(("loss", "precision", "device", "step"), f"{_OBJECTIVE} beside space"),
     **dict.fromkeys(DataSpec.model_fields, f"{_OBJECTIVE} under data"),
     **dict.fromkeys(("epochs", "seed", "trial_seed"), f"{_OBJECTIVE} under search"),
 }

@@ -31,6 +31,7 @@ from tuner.spec.distributions import (
     named_values,
     values_of,
 )
+from tuner.spec.names import MOST_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Bounds:
 BOUNDS = {
     "learning_rate": Bounds(0, 100, above=True),
     "batch_size": Bounds(1, 1_048_576),
-    "depth": Bounds(0, 32),
+    "depth": Bounds(0, MOST_DEPTH),
     "width": Bounds(1, 65_536),
     "bottleneck": Bounds(1, 65_536),
     "weight_decay": Bounds(0, 100),

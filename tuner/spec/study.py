@@ -9,10 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from tuner.spec.distributions import Frozen, mistake
 from tuner.spec.final import MOST_SEEDS
+from tuner.spec.names import Loss, Step
 from tuner.spec.space import SearchSpace
 
 Scaling = Literal["minmax", "standard", "none"]
-Loss = Literal["mse", "bce"]
 Sampler = Literal["tpe", "random", "sobol", "gp", "grid"]
 ObjectiveName = Literal["val_loss", "bottleneck", "parameters"]
 Pruner = Literal["halving", "hyperband", "median", "none"]
@@ -168,6 +168,10 @@ class StudySpec(Frozen):
     device: Annotated[str, AfterValidator(_device)] = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description="Of the layers' products; tf32 and bf16 need a CUDA device. All else is fp32."
+    )
+    step: Step = Field(
+        "auto",
+        description="What trains on the CPU: the compiled step, or PyTorch's functions. auto: compiled where built.",
     )
 
     @property

@@ -1,13 +1,15 @@
 """The compiled training step: which of its builds this processor can run, and its functions.
 
 The builds are made from `step.cpp` when the project is installed, where there is a C++ compiler. They are plain shared
-libraries: calls release the interpreter's lock, and nothing of Python is seen by them.
+libraries: calls release the interpreter's lock, and nothing of Python is seen by them. A build trains only if it is
+whole, describes itself as this version does, and passes its self-test; otherwise the next one does, or PyTorch.
 """
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
+from collections.abc import Callable
+from ctypes import POINTER, byref, c_char_p, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -18,165 +20,88 @@ from numpy.typing import NDArray
 
 from tuner.errors import DeviceError
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.draws import dropped
-from tuner.learning.layout import LINE, Layout
-from tuner.spec.architecture import Architecture, Hyperparameters
+from tuner.learning.native.border import (
+    Floats,
+    Model,
+    StateFields,
+    Visit,
+    VisitFields,
+    address,
+    aligned,
+    difference,
+    state_fields,
+)
+from tuner.learning.native.elf import cut_off
 
-Floats = NDArray[np.float32]
-
-FORMAT = 4  # of `Model` and of the functions' arguments, as in step.cpp
-MOST_LAYERS = 66  # depth 32, both sides
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
-LOSSES = ("mse", "bce")
-
-
-class Model(ctypes.Structure):
-    """`Model` of step.cpp, field by field."""
-
-    _fields_ = (
-        ("layers", c_int32),
-        ("activation", c_int32),
-        ("loss", c_int32),
-        ("batch", c_int32),
-        ("features", c_int32),
-        ("variational", c_int32),
-        ("norm", c_int32),
-        ("dropped", c_int32),
-        ("learning_rate", c_float),
-        ("weight_decay", c_float),
-        ("noise", c_float),
-        ("sparsity", c_float),
-        ("beta", c_float),
-        ("sizes", c_int32 * (MOST_LAYERS + 1)),
-        ("units", c_int32 * (MOST_LAYERS + 1)),
-        ("weights", c_int64 * MOST_LAYERS),
-        ("biases", c_int64 * MOST_LAYERS),
-        ("gains", c_int64 * MOST_LAYERS),
-    )
-
-
-class Draws(ctypes.Structure):
-    """`Draws` of step.cpp, field by field."""
-
-    _fields_ = (
-        ("noise", c_void_p),
-        ("code_noise", c_void_p),
-        ("dropout", c_uint64),
-        ("position", c_int64),
-    )
-
-
-def model(features: int, point: Hyperparameters, loss: str) -> Model:
-    """A trial as the library reads it.
-
-    Args:
-        features: real features of a row.
-        point: the hyperparameters.
-        loss: `mse` or `bce`.
-    """
-    shape = Architecture.of(features, point)
-    sizes, layout = shape.sizes, Layout.own(shape)
-    made = Model(
-        layers=len(layout.places),
-        activation=ACTIVATIONS.index(point.activation),
-        loss=LOSSES.index(loss),
-        batch=point.batch_size,
-        features=features,
-        variational=shape.variational,
-        norm=shape.norm,
-        dropped=dropped(point.dropout),
-        learning_rate=point.learning_rate,
-        weight_decay=point.weight_decay,
-        noise=point.input_noise,
-        sparsity=point.code_penalty,
-        beta=point.divergence_weight,
-    )
-    made.sizes[: len(sizes)] = layout.sizes
-    made.units[: len(sizes)] = sizes
-    made.weights[: made.layers] = [place.weight for place in layout.places]
-    made.biases[: made.layers] = [place.bias for place in layout.places]
-    made.gains[: made.layers] = [place.gain or 0 for place in layout.places]
-    return made
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """The rows of an epoch, or some batches of it, and what is drawn for them.
-
-    Attributes:
-        train_NF: training rows, features padded with zeros.
-        order_N: int64, the rows' numbers in the order in which they are visited.
-        noise_NF: standard normal noise for each visited row, real features only; None for none.
-        code_noise_NC: the same on the units of a variational code.
-        dropout: the key of the epoch's masks.
-        position: rows of the epoch that were visited before.
-    """
-
-    train_NF: Floats
-    order_N: NDArray[np.int64]
-    noise_NF: Floats | None
-    code_noise_NC: Floats | None
-    dropout: int
-    position: int
-
-    def draws(self) -> Draws:
-        """As the library reads them; this object must live as long."""
-        drawn = (self.noise_NF, self.code_noise_NC)
-        return Draws(*(None if values is None else values.ctypes.data for values in drawn), self.dropout, self.position)
-
-
-def aligned(count: int) -> Floats:
-    """Uninitialised values that begin at a cache line: registers as wide as a line are then loaded at once."""
-    room = np.empty(count + LINE, np.float32)
-    first = -room.ctypes.data // room.itemsize % LINE
-    return room[first : first + count]
-
-
-def aligned_copy(values: Floats) -> Floats:
-    """A copy that begins at a cache line."""
-    copy = aligned(len(values))
-    copy[:] = values
-    return copy
+BUILDS = ("avx512", "avx2", "plain")  # the best first
+NO_BUILD = "no C++ compiler was there when the tuner was installed"
+_LONGEST_DESCRIPTION = 65_536
 
 
 class Library:
     """The functions of one build; every array is contiguous.
 
+    What could lead outside of a table or an array is checked at every call: ValueError says what, and nothing is done.
+
     Args:
         path: the shared library.
 
     Raises:
-        DeviceError: it was built from the sources of another version.
+        DeviceError: it is damaged, of another processor, or was built from the sources of another version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         functions = _loaded(path)
-        self._room, self._train, self._measure, self._encode = (
-            functions.tuner_room,
-            functions.tuner_train,
-            functions.tuner_measure,
-            functions.tuner_encode,
+        self._functions = functions
+        model, count, place = POINTER(Model), c_int64, c_void_p
+        functions.tuner_compiler.restype = functions.tuner_instructions.restype = c_char_p
+        self._activate = self._bound(functions.tuner_activate, c_int32, count, place, place)
+        self._room = self._bound(functions.tuner_room, model, count, POINTER(c_int64))
+        self._train = self._bound(
+            functions.tuner_train, model, POINTER(VisitFields), POINTER(StateFields), place, count, POINTER(c_double)
         )
-        self._room.argtypes = [POINTER(Model), c_int64]
-        self._room.restype = c_int64
-        self._train.argtypes = [
-            *(POINTER(Model), c_void_p, c_void_p, c_int64, POINTER(Draws)),
-            *(c_void_p, c_void_p, c_void_p, c_int64, c_void_p),
-        ]
-        self._measure.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, c_void_p, c_void_p]
-        self._train.restype = self._measure.restype = c_double
-        self._encode.argtypes = [POINTER(Model), c_void_p, c_int64, c_int64, *[c_void_p] * 5]
-        self._encode.restype = None
+        shared = (model, place, count, count, place, count, place, count)
+        self._measure = self._bound(functions.tuner_measure, *shared, POINTER(c_double))
+        self._encode = self._bound(functions.tuner_encode, *shared, place, place, place)
+
+    def _bound(self, function: ctypes._NamedFuncPointer, *arguments: type) -> Callable[..., None]:
+        function.argtypes, function.restype = list(arguments), c_char_p
+
+        def call(*values: object) -> None:
+            wrong = function(*values)
+            if wrong is not None:
+                raise ValueError(f"{self.path.name}: {wrong.decode()}")
+
+        return call
 
     @property
     def name(self) -> str:
         """The build's: avx512, avx2 or plain."""
         return self.path.name.partition(".")[0].strip("_")
 
+    @property
+    def compiler(self) -> str:
+        """What it was built with."""
+        return str(self._functions.tuner_compiler().decode())
+
+    @property
+    def instructions(self) -> str:
+        """The best build for this processor."""
+        return str(self._functions.tuner_instructions().decode())
+
+    def activate(self, activation: int, values_N: Floats) -> Floats:
+        """Put an activation on values (N,), N a multiple of 16, in place; returns its slopes (N,)."""
+        slopes_N = np.empty_like(values_N)
+        places = (address(values, len(values_N)) for values in (values_N, slopes_N))
+        self._activate(activation, len(values_N), *places)
+        return slopes_N
+
     def room(self, model: Model, rows: int) -> int:
         """Values of work space for batches of that many rows."""
-        return int(self._room(model, rows))
+        values = c_int64()
+        self._room(model, rows, byref(values))
+        return values.value
 
     def train(self, model: Model, visit: Visit, state: TrialTraining, work: Floats) -> float:
         """Train the visited rows' batches: parameters and moments of the state are changed in place.
@@ -184,16 +109,16 @@ class Library:
         Returns:
             The sum of every value's loss as it was when its batch was trained.
         """
-        rows = (state.parameters, state.first_moments, state.second_moments)
-        places = (row.ctypes.data for row in rows)
-        data, order, count = visit.train_NF.ctypes.data, visit.order_N.ctypes.data, len(visit.order_N)
-        return float(self._train(model, data, order, count, visit.draws(), *places, state.steps, work.ctypes.data))
+        total = c_double()
+        fields = visit.fields(model), state_fields(state)
+        self._train(model, *map(byref, fields), address(work, len(work)), len(work), byref(total))
+        return total.value
 
     def measure(self, model: Model, rows_VF: Floats, chunk: int, parameters_P: Floats, work: Floats) -> float:
         """The sum of every value's loss over the rows, `chunk` of them at a time."""
-        return float(
-            self._measure(model, rows_VF.ctypes.data, len(rows_VF), chunk, parameters_P.ctypes.data, work.ctypes.data)
-        )
+        total = c_double()
+        self._measure(model, *_shared(model, rows_VF, chunk, parameters_P, work), byref(total))
+        return total.value
 
     def encode(
         self, model: Model, rows_NF: Floats, chunk: int, parameters_P: Floats, outputs_NF: Floats | None = None
@@ -210,37 +135,104 @@ class Library:
         code, work = model.layers // 2, aligned(self.room(model, chunk))
         head_NC = np.empty((len(rows_NF), model.sizes[code] * (2 if model.variational else 1)), np.float32)
         sums_N = np.empty(len(rows_NF))
-        places = (values.ctypes.data for values in (parameters_P, work, head_NC, sums_N))
-        last = None if outputs_NF is None else outputs_NF.ctypes.data
-        self._encode(model, rows_NF.ctypes.data, len(rows_NF), chunk, *places, last)
+        last = None if outputs_NF is None else address(outputs_NF, *rows_NF.shape)
+        shared = _shared(model, rows_NF, chunk, parameters_P, work)
+        self._encode(model, *shared, head_NC.ctypes.data, sums_N.ctypes.data, last)
         return head_NC, sums_N
 
 
+def _shared(model: Model, rows_NF: Floats, chunk: int, parameters_P: Floats, work: Floats) -> tuple[int, ...]:
+    """The arguments that measuring and encoding have in common."""
+    rows, length = len(rows_NF), len(parameters_P)
+    data = address(rows_NF, rows, model.sizes[0])
+    return data, rows, chunk, address(parameters_P, length), length, address(work, len(work)), len(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The build that trains here, and those that were refused.
+
+    Attributes:
+        step: None where none can train.
+        refused: why better builds do not, a sentence each.
+    """
+
+    step: Library | None
+    refused: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """Why no build trains, or no better one; empty where the best one does."""
+        return "; ".join(self.refused) or ("" if self.step else NO_BUILD)
+
+
 @lru_cache(maxsize=1)
-def library() -> Library | None:
-    """The best build that this processor can run; None where none was made when the project was installed."""
+def found() -> Found:
+    """The best build that this processor can run and that passes its self-test."""
     plain = build_path("plain")
     if plain is None:
-        return None
-    functions = _loaded(plain)
-    functions.tuner_instructions.restype = c_char_p
-    best: bytes = functions.tuner_instructions()
-    builds = ("avx512", "avx2", "plain")
-    paths = (build_path(build) for build in builds[builds.index(best.decode()) :])
-    return next(Library(path) for path in paths if path is not None)
+        return Found(None)
+    try:
+        best = Library(plain).instructions
+    except DeviceError as error:
+        return Found(None, (str(error),))
+    refused: list[str] = []
+    for path in filter(None, map(build_path, BUILDS[BUILDS.index(best) :])):
+        try:
+            return Found(tested(path), tuple(refused))
+        except DeviceError as error:
+            refused.append(str(error))
+    return Found(None, tuple(refused))
+
+
+def library() -> Library | None:
+    """The build that trains here; None where none does."""
+    return found().step
+
+
+def tested(path: Path) -> Library:
+    """A build that has passed its self-test.
+
+    Raises:
+        DeviceError: as for `Library`, or it trains to other numbers.
+    """
+    from tuner.learning.native.selftest import wrong_numbers  # noqa: PLC0415 - it trains with this module
+
+    step = Library(path)
+    wrong = wrong_numbers(step)
+    if wrong is not None:
+        raise _refused(path, wrong)
+    return step
 
 
 def _loaded(path: Path) -> ctypes.CDLL:
-    """The library, if it is of this version: it is handed memory, so it must agree on what lies where."""
+    """The library, if it is whole and of this version: it is handed memory, so it must agree on what lies where."""
     try:
+        if cut_off(path):
+            raise _refused(path, "the file is cut off")
         functions = ctypes.CDLL(str(path))
-        functions.tuner_format.restype = c_int64
-        found: int = functions.tuner_format()
-    except (OSError, AttributeError):
-        found = 0
-    if found != FORMAT * 65536 + ctypes.sizeof(Model):
-        raise DeviceError(f"{path}: the compiled step must be of this version of the tuner; install the tuner again.")
+        described = functions.tuner_interface
+    except AttributeError:
+        raise _refused(path, "it was built from the sources of another version") from None
+    except OSError as error:
+        raise _refused(path, _why(path, error)) from None
+    described.restype, described.argtypes = c_int64, [c_void_p, c_int64]
+    text = ctypes.create_string_buffer(_LONGEST_DESCRIPTION)
+    described(text, len(text))
+    differs = difference(text.value.decode(errors="replace"))
+    if differs is not None:
+        raise _refused(path, f"it was built from the sources of another version ({differs})")
     return functions
+
+
+def _why(path: Path, error: OSError) -> str:
+    """What the loader says; glibc passes over a file of another processor, and then says that there is none."""
+    text = str(error).removeprefix(f"{path}: ")
+    return "it holds nothing for this processor" if "No such file" in text and path.is_file() else text
+
+
+def _refused(path: Path, reason: str) -> DeviceError:
+    return DeviceError(f"the compiled step {path} cannot be used, for {reason}; install the tuner again.")
 
 
 def build_path(build: str) -> Path | None:

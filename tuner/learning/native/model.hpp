@@ -7,24 +7,52 @@ namespace tuner {
 
 constexpr int MOST_LAYERS = 66;
 
-// Kept the same as `Model` in library.py; FORMAT grows there and here with every change of it or of a function's arguments.
-constexpr int64_t FORMAT = 4;
-struct Model {
-    int32_t layers, activation, loss, batch;
-    int32_t features;          // real ones
-    int32_t variational, norm; // whether the code has a log-variance, and hidden layers are normalised
-    int32_t dropped;           // of 65536 hidden values
-    float learning_rate, weight_decay, noise, sparsity, beta;
-    int32_t sizes[MOST_LAYERS + 1];  // padded
-    int32_t units[MOST_LAYERS + 1];  // real
-    int64_t weights[MOST_LAYERS], biases[MOST_LAYERS], gains[MOST_LAYERS];  // places in a row of parameters
-};
+// What a trial may name, each list once: the enumeration, the table of functions and what library.py compares follow from it.
+#define ACTIVATIONS(X) \
+    X(RELU, relu) X(LEAKY_RELU, leaky_relu) X(ELU, elu) X(SELU, selu) X(GELU, gelu) X(SILU, silu) X(TANH, tanh) X(SIGMOID, sigmoid)
+#define LOSSES(X) X(MSE, mse) X(BCE, bce)
 
-// What an epoch's training draws: as in library.py.
+#define ENUMERATOR(name, word) name,
+enum Activation { ACTIVATIONS(ENUMERATOR) ACTIVATION_COUNT };
+enum Loss { LOSSES(ENUMERATOR) LOSS_COUNT };
+#undef ENUMERATOR
+
+// The structures that cross the border, as X(type, name, length of an array): library.py has the same fields.
+#define MODEL_FIELDS(X)                                                                                             \
+    X(int32_t, layers, ) X(int32_t, activation, ) X(int32_t, loss, ) X(int32_t, batch, )                            \
+    X(int32_t, features, ) /* real ones */                                                                          \
+    X(int32_t, variational, ) X(int32_t, norm, ) /* whether the code has a log-variance; whether layers are normalised */ \
+    X(int32_t, dropped, ) /* of 65536 hidden values */                                                              \
+    X(float, learning_rate, ) X(float, weight_decay, ) X(float, noise, ) X(float, sparsity, ) X(float, beta, )      \
+    X(int32_t, sizes, [MOST_LAYERS + 1]) /* padded */                                                               \
+    X(int32_t, units, [MOST_LAYERS + 1]) /* real */                                                                 \
+    X(int64_t, weights, [MOST_LAYERS]) X(int64_t, biases, [MOST_LAYERS]) X(int64_t, gains, [MOST_LAYERS]) /* places in a row of parameters */
+// The rows of an epoch or of some of its batches, `order` being numbers of the `rows` rows of data, and what is drawn for them.
+#define VISIT_FIELDS(X)                                                                                             \
+    X(const float *, data, ) X(int64_t, rows, ) X(const int64_t *, order, ) X(int64_t, count, )                     \
+    X(const float *, noise, ) X(const float *, code_noise, ) /* for each visited row, real features and units only; null for none */ \
+    X(uint64_t, dropout, ) /* the key of the epoch's masks */                                                       \
+    X(int64_t, position, ) /* visited rows of the epoch before these */
+// A trial's row of parameters and their moments, `length` values each, and the steps behind it.
+#define STATE_FIELDS(X) X(float *, parameters, ) X(float *, first, ) X(float *, second, ) X(int64_t, length, ) X(int64_t, steps, )
+
+#define FIELD(type, name, dimension) type name dimension;
+struct Model {
+    MODEL_FIELDS(FIELD)
+};
+struct Visit {
+    VISIT_FIELDS(FIELD)
+};
+struct State {
+    STATE_FIELDS(FIELD)
+};
+#undef FIELD
+
+// What a batch's forward pass draws, as in Visit.
 struct Draws {
-    const float *noise, *code_noise;  // for each visited row, real features and units only; null for none
-    uint64_t dropout;                 // the key of the epoch's masks
-    int64_t position;                 // visited rows of the epoch before these
+    const float *noise, *code_noise;
+    uint64_t dropout;
+    int64_t position;
 };
 
 // Room for the values of a batch: every layer's output, its slopes, two gradients that take turns, and a panel; where

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from tuner.learning import draws
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
-from tuner.learning.native.library import Library, Visit, aligned, aligned_copy, model
+from tuner.learning.native.border import Visit, aligned, aligned_copy, model
+from tuner.learning.native.library import Library
 from tuner.learning.rows import PaddedRows
 from tuner.learning.start import initial_state
 from tuner.spec.work import Trial

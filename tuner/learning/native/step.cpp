@@ -6,12 +6,11 @@
 
 #include <cmath>
 
+#include "border.hpp"
 #include "parts.hpp"
 
 namespace tuner {
 
-enum Activation { RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, TANH, SIGMOID };
-enum Loss { MSE, BCE };
 // h = f(z) and its derivative.
 struct Point {
     V h, slope;
@@ -60,8 +59,9 @@ static void activate_rows(int64_t rows, int64_t size, int64_t units, float *z, f
 }
 
 typedef void (*Activate)(int64_t, int64_t, int64_t, float *, float *);
-static const Activate ACTIVATE[] = {activate_rows<RELU>, activate_rows<LEAKY_RELU>, activate_rows<ELU>,  activate_rows<SELU>,
-                                    activate_rows<GELU>, activate_rows<SILU>,       activate_rows<TANH>, activate_rows<SIGMOID>};
+#define FUNCTION(name, word) activate_rows<name>,
+static const Activate ACTIVATE[] = {ACTIVATIONS(FUNCTION)};
+#undef FUNCTION
 
 // What the layer after this one reads.
 static const float *read(const Model &m, int layer, const Room &r) {
@@ -211,10 +211,21 @@ class Flushed {
 
 using namespace tuner;
 
+// Every function that may refuse returns null, or what is wrong in words; then it has written nothing.
 extern "C" {
 
-// What library.py compares before it calls anything else: a build that was left from other sources must not train.
-int64_t tuner_format() { return FORMAT * 65536 + int64_t(sizeof(Model)); }
+// What library.py compares before it calls anything else: a build that was left from other sources must not train. Returns the
+// number of characters, and writes as many of them as there is room for.
+int64_t tuner_interface(char *to, int64_t room) { return describe(to, room); }
+
+// What made this build.
+const char *tuner_compiler() {
+#if defined(__clang__)
+    return __VERSION__;
+#else
+    return "GCC " __VERSION__;
+#endif
+}
 
 // The best build for this processor: avx512, avx2 or plain.
 const char *tuner_instructions() {
@@ -227,34 +238,49 @@ const char *tuner_instructions() {
 }
 
 // One activation on `count` values, a multiple of 16: z becomes h, and its slopes are written.
-void tuner_activate(int32_t activation, int64_t count, float *z, float *slopes) { ACTIVATE[activation](1, count, count, z, slopes); }
+const char *tuner_activate(int32_t activation, int64_t count, float *z, float *slopes) {
+    if (activation < 0 || activation >= ACTIVATION_COUNT) return "activation must be a number of the list of activations";
+    if (count < 0 || count % LANES) return "the number of values must be a multiple of the lanes";
+    ACTIVATE[activation](1, count, count, z, slopes);
+    return nullptr;
+}
 
 // Values of work space for batches of `rows` rows.
-int64_t tuner_room(const Model *m, int64_t rows) { return lay_out(*m, rows, nullptr, nullptr); }
+const char *tuner_room(const Model *m, int64_t rows, int64_t *values) {
+    if (const char *wrong = mistake(*m, INT64_MAX)) return wrong;
+    if (rows < 1) return "rows at once must be at least 1";
+    *values = lay_out(*m, rows, nullptr, nullptr);
+    return nullptr;
+}
 
-// Train an epoch, or some batches of it, over the rows in their order, the last batch as small as it is. Returns the sum
+// Train an epoch, or some batches of it, over the rows in their order, the last batch as small as it is. The total is the sum
 // of all values' losses.
-double tuner_train(const Model *m, const float *data, const int64_t *order, int64_t count, const Draws *draws, float *p, float *first, float *second,
-                   int64_t steps, float *work) {
+const char *tuner_train(const Model *m, const Visit *visit, const State *state, float *work, int64_t size, double *sum) {
+    const int64_t count = visit->count, at_once = m->batch < count ? m->batch : count;
+    if (const char *wrong = mistake(*m, state->length, count, at_once, size)) return wrong;
+    if (const char *wrong = mistake(*visit)) return wrong;
     Flushed flushed;
     Room room;
-    lay_out(*m, m->batch < count ? m->batch : count, work, &room);
+    lay_out(*m, at_once, work, &room);
+    int64_t steps = state->steps;
     double total = 0;
     for (int64_t start = 0; start < count; start += m->batch) {
         const int64_t rows = count - start < m->batch ? count - start : m->batch;
-        Draws here = *draws;
-        here.position += start;
+        Draws here{visit->noise, visit->code_noise, visit->dropout, visit->position + start};
         if (here.code_noise) here.code_noise += start * m->units[code_layer(*m)];
-        gather(*m, rows, data, order + start, here.noise ? here.noise + start * m->features : nullptr, room);
-        forward(*m, m->layers, rows, room.input, p, &here, room);
+        gather(*m, rows, visit->data, visit->order + start, here.noise ? here.noise + start * m->features : nullptr, room);
+        forward(*m, m->layers, rows, room.input, state->parameters, &here, room);
         total += losses(*m, rows, room.target, room.h[m->layers], 1.0f / (float(rows) * m->features), room.dz[0]);
-        backward(*m, rows, ++steps, p, first, second, room);
+        backward(*m, rows, ++steps, state->parameters, state->first, state->second, room);
     }
-    return total;
+    *sum = total;
+    return nullptr;
 }
 
 // The sum of all values' losses of consecutive rows, `chunk` at a time.
-double tuner_measure(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work) {
+const char *tuner_measure(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, int64_t length, float *work, int64_t size,
+                          double *sum) {
+    if (const char *wrong = mistake(*m, length, count, chunk, size)) return wrong;
     Flushed flushed;
     Room room;
     lay_out(*m, chunk, work, &room);
@@ -265,12 +291,15 @@ double tuner_measure(const Model *m, const float *data, int64_t count, int64_t c
         forward(*m, m->layers, rows, from, p, nullptr, room);
         total += losses(*m, rows, from, room.h[m->layers], 0, room.dz[0]);
     }
-    return total;
+    *sum = total;
+    return nullptr;
 }
 
 // What the encoder's last layer gives for consecutive rows, `chunk` at a time: `outputs` of the code for each, padded; the sum
 // of each row's losses; and, where it is asked for, the last layer's outputs, padded.
-void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, float *work, float *to, double *sums, float *last) {
+const char *tuner_encode(const Model *m, const float *data, int64_t count, int64_t chunk, const float *p, int64_t length, float *work, int64_t size,
+                         float *to, double *sums, float *last) {
+    if (const char *wrong = mistake(*m, length, count, chunk, size)) return wrong;
     Flushed flushed;
     Room room;
     lay_out(*m, chunk, work, &room);
@@ -284,5 +313,6 @@ void tuner_encode(const Model *m, const float *data, int64_t count, int64_t chun
         for (int64_t row = 0; row < rows; row++)
             sums[start + row] = losses(*m, 1, from + row * in, room.h[m->layers] + row * in, 0, room.dz[0]);
     }
+    return nullptr;
 }
 }

@@ -1,0 +1,208 @@
+"""What crosses the border to the compiled step: structures, and the description that both sides must give of them.
+
+The other side is `model.hpp` and `border.hpp`. A build describes itself when it is loaded, and one whose description
+is not `description()` to the letter is refused: it would be handed memory that it reads otherwise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int32, c_int64, c_uint64, c_void_p
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.draws import dropped
+from tuner.learning.layout import LINE, Layout
+from tuner.spec.architecture import Architecture, Hyperparameters
+from tuner.spec.names import MOST_DEPTH, Activation, Loss
+
+Floats = NDArray[np.float32]
+
+FORMAT = 5  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
+MOST_LAYERS = 2 * (MOST_DEPTH + 1)
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+LOSSES: tuple[str, ...] = get_args(Loss)
+
+
+class Model(ctypes.Structure):
+    """`Model` of model.hpp, field by field."""
+
+    _fields_ = (
+        ("layers", c_int32),
+        ("activation", c_int32),
+        ("loss", c_int32),
+        ("batch", c_int32),
+        ("features", c_int32),
+        ("variational", c_int32),
+        ("norm", c_int32),
+        ("dropped", c_int32),
+        ("learning_rate", c_float),
+        ("weight_decay", c_float),
+        ("noise", c_float),
+        ("sparsity", c_float),
+        ("beta", c_float),
+        ("sizes", c_int32 * (MOST_LAYERS + 1)),
+        ("units", c_int32 * (MOST_LAYERS + 1)),
+        ("weights", c_int64 * MOST_LAYERS),
+        ("biases", c_int64 * MOST_LAYERS),
+        ("gains", c_int64 * MOST_LAYERS),
+    )
+
+
+class VisitFields(ctypes.Structure):
+    """`Visit` of model.hpp, field by field."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("rows", c_int64),
+        ("order", c_void_p),
+        ("count", c_int64),
+        ("noise", c_void_p),
+        ("code_noise", c_void_p),
+        ("dropout", c_uint64),
+        ("position", c_int64),
+    )
+
+
+class StateFields(ctypes.Structure):
+    """`State` of model.hpp, field by field."""
+
+    _fields_ = (
+        ("parameters", c_void_p),
+        ("first", c_void_p),
+        ("second", c_void_p),
+        ("length", c_int64),
+        ("steps", c_int64),
+    )
+
+
+def description() -> str:
+    """What a build of this version says of itself."""
+    lines = [
+        f"format {FORMAT}",
+        f"layers {MOST_LAYERS}",
+        f"lanes {LINE}",
+        " ".join(("activations", *ACTIVATIONS)),
+        " ".join(("losses", *LOSSES)),
+    ]
+    for name, structure in (("Model", Model), ("Visit", VisitFields), ("State", StateFields)):
+        fields = [(field[0], getattr(structure, field[0])) for field in structure._fields_]
+        places = [f"{field}:{place.offset}:{place.size}" for field, place in fields]
+        lines.append(" ".join((name, str(ctypes.sizeof(structure)), *places)))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def difference(found: str) -> str | None:
+    """The first word in which a build's description is not this version's; None where there is none."""
+    if found == description():
+        return None
+    for ours, theirs in zip(description().splitlines(), found.splitlines(), strict=False):
+        wanted, got = [*ours.split(), "nothing more"], [*theirs.split(), "nothing more"]
+        for left, right in zip(wanted, got, strict=False):
+            if left != right:
+                return f"its {wanted[0]} should have {left} where it has {right}"
+    return "its description should have other lines"
+
+
+def model(features: int, point: Hyperparameters, loss: str) -> Model:
+    """A trial as the library reads it.
+
+    Args:
+        features: real features of a row.
+        point: the hyperparameters.
+        loss: `mse` or `bce`.
+    """
+    shape = Architecture.of(features, point)
+    sizes, layout = shape.sizes, Layout.own(shape)
+    made = Model(
+        layers=len(layout.places),
+        activation=ACTIVATIONS.index(point.activation),
+        loss=LOSSES.index(loss),
+        batch=point.batch_size,
+        features=features,
+        variational=shape.variational,
+        norm=shape.norm,
+        dropped=dropped(point.dropout),
+        learning_rate=point.learning_rate,
+        weight_decay=point.weight_decay,
+        noise=point.input_noise,
+        sparsity=point.code_penalty,
+        beta=point.divergence_weight,
+    )
+    made.sizes[: len(sizes)] = layout.sizes
+    made.units[: len(sizes)] = sizes
+    made.weights[: made.layers] = [place.weight for place in layout.places]
+    made.biases[: made.layers] = [place.bias for place in layout.places]
+    made.gains[: made.layers] = [place.gain or 0 for place in layout.places]
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """The rows of an epoch, or some batches of it, and what is drawn for them.
+
+    Attributes:
+        train_NF: training rows, features padded with zeros.
+        order_N: int64, the rows' numbers in the order in which they are visited.
+        noise_NF: standard normal noise for each visited row, real features only; None for none.
+        code_noise_NC: the same on the units of a variational code.
+        dropout: the key of the epoch's masks.
+        position: rows of the epoch that were visited before.
+    """
+
+    train_NF: Floats
+    order_N: NDArray[np.int64]
+    noise_NF: Floats | None
+    code_noise_NC: Floats | None
+    dropout: int
+    position: int
+
+    def fields(self, model: Model) -> VisitFields:
+        """As the library reads them; this object must live as long."""
+        count, code = len(self.order_N), model.units[model.layers // 2]
+        return VisitFields(
+            address(self.train_NF, len(self.train_NF), model.sizes[0]),
+            len(self.train_NF),
+            address(self.order_N, count, dtype=np.int64),
+            count,
+            None if self.noise_NF is None else address(self.noise_NF, count, model.features),
+            None if self.code_noise_NC is None else address(self.code_noise_NC, count, code),
+            self.dropout,
+            self.position,
+        )
+
+
+def state_fields(state: TrialTraining) -> StateFields:
+    """A trial's state as the library reads and changes it; the state must live as long."""
+    length = len(state.parameters)
+    rows = (state.parameters, state.first_moments, state.second_moments)
+    return StateFields(*(address(row, length) for row in rows), length, state.steps)
+
+
+def address(values: NDArray[np.float32 | np.int64], *shape: int, dtype: type[np.generic] = np.float32) -> int:
+    """Where an array's values lie.
+
+    Raises:
+        ValueError: it is not contiguous, or not of this shape and type.
+    """
+    if values.shape != shape or values.dtype != dtype or not values.flags.c_contiguous:
+        raise ValueError(f"must be contiguous {dtype.__name__} {shape}, got {values.dtype} {values.shape}")
+    return values.ctypes.data
+
+
+def aligned(count: int) -> Floats:
+    """Uninitialised values that begin at a cache line: registers as wide as a line are then loaded at once."""
+    room = np.empty(count + LINE, np.float32)
+    first = -room.ctypes.data // room.itemsize % LINE
+    return room[first : first + count]
+
+
+def aligned_copy(values: Floats) -> Floats:
+    """A copy that begins at a cache line."""
+    copy = aligned(len(values))
+    copy[:] = values
+    return copy

@@ -1,0 +1,249 @@
+"""The plain loop: a trial trained as anyone would write it in PyTorch, which the tuner's training is held equal to.
+
+`nn.Linear`, `nn.LayerNorm`, PyTorch's activations, autograd, `torch.optim.AdamW`, one batch after the other. It is an
+oracle, for the tests and for `tuner train --plain`, so it shares no code with what it judges: of this project it knows
+the meaning of a declaration (`tuner.spec`: layer sizes, the seed of the thing of a name) and nothing else. What follows
+from a seed is written out again: first weights, the order of rows, noise and masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tuner.spec.architecture import Hyperparameters, layer_sizes
+from tuner.spec.work import Trial, derive_seed
+
+ACTIVATIONS: Final = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+ROWS_AT_ONCE: Final = 4096  # validation rows
+
+
+def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
+    """The generator of the thing of that name."""
+    return np.random.Generator(np.random.PCG64DXSM(derive_seed(seed, *names)))
+
+
+class PlainAutoencoder(nn.Module):
+    """An encoder to a linear code and a mirrored decoder to a linear output, logits where the loss is bce.
+
+    Args:
+        point: the hyperparameters.
+        features: of a row.
+
+    Shapes: rows are (N, F), codes (N, C).
+    """
+
+    def __init__(self, point: Hyperparameters, features: int) -> None:
+        super().__init__()
+        self._point, sizes = point, layer_sizes(features, point)
+        self.encoder = self._layers(sizes[: point.depth + 2])
+        self.decoder = self._layers(sizes[point.depth + 1 :])
+        widest, code = sizes[point.depth], sizes[point.depth + 1]
+        self.log_variance = nn.Linear(widest, code) if point.kind == "variational" else None
+
+    def _layers(self, sizes: tuple[int, ...]) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(sizes[:-1]):
+            layers.append(nn.Linear(inputs, outputs))
+            layers += [nn.LayerNorm(outputs)] if self._point.norm == "layer" else []
+            layers.append(ACTIVATIONS[self._point.activation]())
+        return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows to outputs as they are used: no dropout, no noise, the mean of a variational code."""
+        outputs: Tensor = self.decoder(self.encoder(rows))
+        return outputs
+
+    def posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows to the means and log-variances of a variational code."""
+        hidden = self.encoder[:-1](rows)
+        return self._distribution(hidden)
+
+    def _distribution(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        if self.log_variance is None:
+            raise TypeError("only a variational autoencoder's code has a log-variance")
+        return self.encoder[-1](hidden), self.log_variance(hidden).clamp(-30, 20)
+
+    def trained(self, rows: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """A batch's outputs as they are trained, with dropout and a code's noise, and what is added to their loss."""
+        point, penalty = self._point, rows.new_zeros(())
+        hidden = self._dropped(list(self.encoder)[:-1], rows, draws, 0)
+        if self.log_variance is None:
+            code = self.encoder[-1](hidden)
+            if point.kind == "sparse":
+                penalty = point.sparsity * code.abs().mean()
+        else:
+            mean, log_variance = self._distribution(hidden)
+            code = mean + (log_variance / 2).exp() * draws.code_noise(mean)
+            divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()
+            penalty = point.beta * divergence / rows.shape[1]
+        return self._dropped(list(self.decoder), code, draws, point.depth + 1), penalty
+
+    def _dropped(self, modules: list[nn.Module], h: Tensor, draws: Draws, layer: int) -> Tensor:
+        """Values through some modules, with inverted dropout behind every activation; `layer` is the first one."""
+        for module in modules:
+            h = module(h)
+            if not isinstance(module, nn.Linear | nn.LayerNorm):
+                h = h * draws.factors(layer).to(h) if self._point.dropout else h
+                layer += 1
+        return h
+
+
+def network(one: Trial, features: int) -> PlainAutoencoder:
+    """The trial's module before its first epoch: nn.Linear's default distribution, layer by layer, weight before bias.
+
+    A variational code's means come before its log-variances; a normalisation's gain is 1 and its shift 0.
+    """
+    with torch.random.fork_rng(devices=[]):  # what the layers draw by themselves is replaced
+        model = PlainAutoencoder(one.point, features)
+    draw = numpy_generator(one.seed, "init")
+    layers = [module for module in model.encoder if isinstance(module, nn.Linear)]
+    layers += [model.log_variance] if model.log_variance is not None else []
+    layers += [module for module in model.decoder if isinstance(module, nn.Linear)]
+    for layer in layers:
+        bound = np.float32(1 / np.sqrt(layer.in_features))
+        for values in (layer.weight, layer.bias):
+            drawn = draw.random(tuple(values.shape), dtype=np.float32) * (2 * bound) - bound
+            values.data = torch.from_numpy(drawn)
+    return model
+
+
+def dropout_factors(one: Trial, epoch: int, rows: range, layer: int) -> Tensor:
+    """Inverted dropout's factors for those visited rows and a hidden layer's units, from splitmix64 written out.
+
+    Args:
+        one: the trial.
+        epoch: counted from 1.
+        rows: the visited rows' places in the epoch.
+        layer: its place among all layers between input and output, counted from 0.
+    """
+    sizes = layer_sizes(1, one.point)[1:-1]
+    words = [0 if place == one.point.depth else -(-size // 16) * 4 for place, size in enumerate(sizes)]
+    dropped, key = round(one.point.dropout * 65536), derive_seed(one.seed, "dropout", epoch)
+    row, unit = np.ix_(np.array(rows, np.uint64), np.arange(sizes[layer], dtype=np.uint64))
+    word = row * np.uint64(sum(words)) + np.uint64(sum(words[:layer])) + unit // np.uint64(4)
+    z = np.uint64(key) + (word + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # all modulo 2**64
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    drawn = ((z ^ (z >> np.uint64(31))) >> (np.uint64(16) * (unit % np.uint64(4)))) % np.uint64(65536)
+    return torch.from_numpy(np.where(drawn < dropped, 0, 65536 / (65536 - dropped)).astype(np.float32))
+
+
+class Draws:
+    """What an epoch draws beside the order of its rows.
+
+    Args:
+        one: the trial.
+        epoch: counted from 1.
+
+    Attributes:
+        rows: the places in the epoch of the batch's rows.
+    """
+
+    def __init__(self, one: Trial, epoch: int) -> None:
+        self._one, self._epoch, self.rows = one, epoch, range(0)
+        self._noise, self._code_noise = (numpy_generator(one.seed, name, epoch) for name in ("noise", "code noise"))
+
+    def inputs(self, target: Tensor) -> Tensor:
+        """A batch with the input noise that its kind has."""
+        deviation = self._one.point.input_noise
+        return target + deviation * _normal(self._noise, target) if deviation > 0 else target
+
+    def code_noise(self, code: Tensor) -> Tensor:
+        """Standard normal noise like a code."""
+        return _normal(self._code_noise, code)
+
+    def factors(self, layer: int) -> Tensor:
+        """Dropout's factors behind a hidden layer."""
+        return dropout_factors(self._one, self._epoch, self.rows, layer)
+
+
+def _normal(generator: np.random.Generator, like: Tensor) -> Tensor:
+    return torch.from_numpy(generator.standard_normal(tuple(like.shape), np.float32)).to(like)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainLosses:
+    """Mean losses over rows and features, epoch by epoch.
+
+    Attributes:
+        train: of the batches as they were trained.
+        validation: of all validation rows after the epoch.
+    """
+
+    train: list[float]
+    validation: list[float]
+
+    @property
+    def epochs(self) -> list[tuple[float, float]]:
+        """Each epoch's pair."""
+        return list(zip(self.train, self.validation, strict=True))
+
+
+def plain_losses(  # noqa: PLR0913 - all but the last three are what training is a function of
+    one: Trial,
+    train: NDArray[np.float32],
+    validation: NDArray[np.float32],
+    loss: str,
+    epochs: int,
+    *,
+    device: str = "cpu",
+    double: bool = False,
+    model: PlainAutoencoder | None = None,
+) -> PlainLosses:
+    """Train a trial by the plain loop.
+
+    Args:
+        one: hyperparameters and seed.
+        train: scaled training rows (N, F).
+        validation: scaled validation rows (V, F).
+        loss: `mse` or `bce`.
+        epochs: how many.
+        device: PyTorch's name of one.
+        double: compute everything in double precision; what is drawn is single precision all the same.
+        model: with other first weights than the trial's own.
+    """
+    dtype = torch.float64 if double else torch.float32
+    model = (network(one, train.shape[1]) if model is None else model).to(device, dtype)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=one.point.learning_rate, weight_decay=one.point.weight_decay)
+    criterion = nn.BCEWithLogitsLoss() if loss == "bce" else nn.MSELoss()
+    x, held_out = (torch.tensor(rows, device=device, dtype=dtype) for rows in (train, validation))
+    losses = PlainLosses([], [])
+    for epoch in range(1, epochs + 1):
+        order = torch.from_numpy(numpy_generator(one.seed, "shuffle", epoch).permutation(len(x))).to(device)
+        draws, total = Draws(one, epoch), 0.0
+        for index in torch.split(order, one.point.batch_size):
+            draws.rows = range(draws.rows.stop, draws.rows.stop + len(index))
+            target = x[index]
+            optimizer.zero_grad()
+            outputs, penalty = model.trained(draws.inputs(target), draws)
+            value = criterion(outputs, target)
+            (value + penalty).backward()
+            optimizer.step()
+            total += value.item() * len(index)
+        losses.train.append(total / len(x))
+        losses.validation.append(_mean_loss(model, held_out, criterion))
+    return losses
+
+
+def _mean_loss(model: PlainAutoencoder, rows: Tensor, criterion: nn.Module) -> float:
+    total = 0.0
+    with torch.no_grad():
+        for part in torch.split(rows, ROWS_AT_ONCE):
+            total += criterion(model(part).cpu().double(), part.cpu().double()).item() * len(part)
+    return total / len(rows)
