@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tuner.data.rows import LabelFile, open_rows
 from tuner.execution import beats
-from tuner.execution.measures import measure
+from tuner.execution.measures import forget_rows, measure
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.packs import make_pack, reproducibly, training_data
@@ -124,6 +124,12 @@ def _measured(place: Workplace, trial: Trial, state: TrialTraining) -> dict[str,
 
 def warm_up() -> None:
     """Have this module, and all that training needs, imported before the first segment."""
+
+
+def forget() -> None:
+    """Let go of the data of past segments, which keeps its file open; for a process that goes on with other things."""
+    _data.cache_clear()
+    forget_rows()
 
 
 @lru_cache(maxsize=2)

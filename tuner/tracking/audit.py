@@ -14,9 +14,10 @@ from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.spec.final import words_of
 from tuner.spec.work import TrialState
 from tuner.tracking import content
+from tuner.tracking.apart import Mlflow
 from tuner.tracking.direct import is_known
 from tuner.tracking.entries import KEY
-from tuner.tracking.store import absolute, quieten, sentence, sqlite_path
+from tuner.tracking.store import absolute, sentence, sqlite_path
 
 _PAGE = 1000
 
@@ -65,9 +66,13 @@ def _of_trial(trial: TrialRecord, runs: list[SeenRun]) -> Iterator[str]:
 
 def _seen(uri: str, experiment: str, study: StudyRecord) -> dict[str, list[SeenRun]]:
     """The runs of a study, deleted ones left out, by their key."""
-    quieten()
     try:
-        return _seen_directly(uri, experiment) if is_known(uri) else _seen_by_client(uri, experiment, study)
+        if is_known(uri):
+            return _seen_directly(uri, experiment)
+        with Mlflow(absolute(uri)) as mlflow:
+            return mlflow.call(_seen_by_client, mlflow.uri, experiment, study.key)
+    except TrackingError:
+        raise
     except Exception as error:  # what MLflow's stores and transports raise
         raise TrackingError(sentence(uri, error)) from None
 
@@ -88,18 +93,18 @@ def _seen_directly(uri: str, experiment: str) -> dict[str, list[SeenRun]]:
         return dict(found)
 
 
-def _seen_by_client(uri: str, experiment: str, study: StudyRecord) -> dict[str, list[SeenRun]]:
+def _seen_by_client(uri: str, experiment: str, key: str) -> dict[str, list[SeenRun]]:
     from mlflow import MlflowClient  # noqa: PLC0415  (1.3 s)
 
-    client, token = MlflowClient(absolute(uri)), None
+    client, token = MlflowClient(uri), None
     found: defaultdict[str, list[SeenRun]] = defaultdict(list)
     while True:
         page = client.search_runs([experiment], max_results=_PAGE, page_token=token)
         for run in page:
             name = run.data.tags.get(KEY, "")
-            if name.startswith(study.key):
+            if name.startswith(key):
                 values = len(client.get_metric_history(run.info.run_id, "val_loss"))
-                found[name].append(SeenRun(run.info.status, run.data.params, values))
+                found[name].append(SeenRun(run.info.status, dict(run.data.params), values))
         token = page.token
         if not token:
             return dict(found)

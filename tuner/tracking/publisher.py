@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from tuner.errors import TrackingError, TunerError
+from tuner.tracking.apart import Mlflow
 from tuner.tracking.entries import Answer, is_gone, without_files
-from tuner.tracking.store import ensure_store, identity, quieten, sentence
+from tuner.tracking.store import absolute, ensure_store, identity, sentence
 
 if TYPE_CHECKING:
     from tuner.ledger.ledger import Ledger
@@ -22,6 +24,7 @@ _ROWS_AT_A_TIME: Final = 500
 _PAUSE: Final = 1.0
 _FIRST_BACKOFF: Final = 0.5
 _LONGEST_BACKOFF: Final = 30.0
+_LAST_SECONDS: Final = 0.5  # a thread whose helper process is gone ends at once, unless it writes files
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,11 @@ def publish_once(
     uri: str,
     stop: Callable[[], bool] = lambda: False,
     answer: Answer = without_files,
+    mlflow: Mlflow | None = None,
 ) -> Published:
     """Publish all that waits, once, until `stop` says so; `answer` gives the files of the study's answer.
+
+    `mlflow` is kept for the next time; without it, MLflow's client is started where it is needed, and ended.
 
     Where the ledger's memory is of another MLflow, or of one whose store was removed, the whole study is published
     anew: every run is found by its key if it is there.
@@ -51,12 +57,11 @@ def publish_once(
         StudyError: another process is publishing it.
         LedgerError: the ledger cannot be read or written.
     """
-    quieten()
     ensure_store(uri)
-    with ledger.lease(study_id, "publish"):
+    with nullcontext(mlflow) if mlflow else Mlflow(absolute(uri)) as opened, ledger.lease(study_id, "publish"):
         _remember_store(ledger, study_id, identity(uri))
         try:
-            count = _drain_anew_if_gone(ledger, study_id, uri, stop, answer)
+            count = _drain_anew_if_gone(ledger, study_id, opened, stop, answer)
         except TunerError:
             raise
         except Exception as error:  # MLflow lets through what its stores and transports raise.
@@ -64,14 +69,14 @@ def publish_once(
         return Published(count, ledger.waiting_count(study_id), len(ledger.aside(study_id)))
 
 
-def _drain_anew_if_gone(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool], answer: Answer) -> int:
+def _drain_anew_if_gone(ledger: Ledger, study_id: int, mlflow: Mlflow, stop: Callable[[], bool], answer: Answer) -> int:
     try:
-        return _drain(ledger, study_id, uri, stop, answer)
+        return _drain(ledger, study_id, mlflow, stop, answer)
     except Exception as error:
         if not is_gone(error):
             raise
-        ledger.publish_anew(study_id, identity(uri))
-        return _drain(ledger, study_id, uri, stop, answer)
+        ledger.publish_anew(study_id, identity(mlflow.uri))
+        return _drain(ledger, study_id, mlflow, stop, answer)
 
 
 def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:
@@ -82,12 +87,12 @@ def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:
         ledger.publish_anew(study_id, store)
 
 
-def _drain(ledger: Ledger, study_id: int, uri: str, stop: Callable[[], bool], answer: Answer) -> int:
+def _drain(ledger: Ledger, study_id: int, mlflow: Mlflow, stop: Callable[[], bool], answer: Answer) -> int:
     from tuner.tracking.mirror import Mirror  # noqa: PLC0415
 
     count = 0
     while not stop() and (rows := ledger.waiting(study_id, _ROWS_AT_A_TIME)):
-        mirror = Mirror(ledger, ledger.study_by_id(study_id), uri, answer)
+        mirror = Mirror(ledger, ledger.study_by_id(study_id), mlflow, answer)
         count += len(mirror.publish(rows, stop).published)
     return count
 
@@ -101,6 +106,7 @@ class Publisher:
         self._answer = answer
         self._study_id = study_id
         self._uri = uri
+        self._mlflow = Mlflow(absolute(uri))
         self._news = threading.Event()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
@@ -110,7 +116,6 @@ class Publisher:
 
     def start(self) -> None:
         """Start publishing what waits."""
-        quieten()
         self._thread.start()
 
     def notify(self) -> None:
@@ -129,6 +134,8 @@ class Publisher:
         self._news.set()
         self._thread.join(seconds)
         self._abandoned.set()
+        self._mlflow.close()
+        self._thread.join(_LAST_SECONDS)
         return self._ledger.waiting_count(self._study_id)
 
     def _work(self) -> None:
@@ -142,7 +149,7 @@ class Publisher:
 
     def _attempt(self) -> None:
         try:
-            publish_once(self._ledger, self._study_id, self._uri, self._abandoned.is_set, self._answer)
+            publish_once(self._ledger, self._study_id, self._uri, self._abandoned.is_set, self._answer, self._mlflow)
         except Exception as error:
             self._failures += 1
             self.error = str(error) if isinstance(error, TunerError) else sentence(self._uri, error)

@@ -11,16 +11,17 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
-from tuner.errors import TrackingError
+from tuner.errors import HelperError, TrackingError
+from tuner.helper import Helper
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 _LOCK_SECONDS = 120.0
 _REASON_LENGTH = 300
 
-# MLflow's own variables, set where the user set none and before MLflow is imported: a call to a dead server must fail
-# within seconds (by default it blocks for minutes; trying again is the publisher's work), and nothing but the tuner
-# writes to the terminal.
-_QUIET: Final = {
+# MLflow's own variables, set in the helper processes that import it, and there where the user set none: a call to a
+# dead server must fail within seconds (by default it blocks for minutes; trying again is the publisher's work), and
+# nothing is sent to anybody but the server that the user named.
+SETTINGS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # It logs errors with their tracebacks, and raises them as well.
@@ -38,12 +39,6 @@ def absolute(uri: str) -> str:
     """A SQLite store's uri with its whole path: MLflow keeps stores by uri, wherever the process is by then."""
     path = sqlite_path(uri)
     return uri if path is None else f"{uri.partition(':///')[0]}:///{path}"
-
-
-def quieten() -> None:
-    """Keep MLflow off the terminal and its HTTP calls short; to be called before MLflow is imported."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
 
 
 def is_server(uri: str) -> bool:
@@ -156,19 +151,27 @@ def _has_tables(path: Path) -> bool:
 
 
 def _make(path: Path, artifacts: str) -> None:
-    quieten()
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  (1.7 s)
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
-
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     try:
-        SqlAlchemyStore(f"sqlite:///{fresh}", artifacts).engine.dispose()
-    except MlflowException as error:
+        with Helper(SETTINGS) as helper:
+            helper.call(_migrate, str(fresh), artifacts)
+    except HelperError as error:
         raise TrackingError(f"{path}: MLflow's store cannot be made: {error}") from None
     with closing(sqlite3.connect(fresh)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")  # A page may be read while the publisher writes.
     fresh.replace(path)
+
+
+def _migrate(path: str, artifacts: str) -> None:
+    """In a helper process: make the tables."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415  (1.7 s)
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+
+    try:
+        SqlAlchemyStore(f"sqlite:///{path}", artifacts).engine.dispose()
+    except MlflowException as error:
+        raise TrackingError(f"{path}: MLflow's store cannot be made: {error}") from None
 
 
 def _secrets(uri: str) -> list[str]:
