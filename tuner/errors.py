@@ -112,6 +112,10 @@ class WorkerError(TunerError):
     """A worker process died more often than its segment is retried."""
 
 
+class HelperError(TunerError):
+    """A helper process could not be started, or ended before it answered."""
+
+
 class ExportError(TunerError):
     """An export cannot be written, or a folder is not an export."""
 

@@ -241,7 +241,7 @@ def test_the_kept_weights_are_a_networks(kind: Kind, case: dict[str, Any], tmp_p
     weights = checkpoint.best_weights(checkpoint.write(tmp_path / "state", state, shape))
     assert weights is not None
     Network(shape.sizes, one.point.activation, "mse", weights).save(tmp_path / "weights")
-    again = Network.load(tmp_path / "weights", shape.sizes, one.point.activation, "mse")
+    again = Network.read((tmp_path / "weights").read_bytes(), "weights", shape.sizes, one.point.activation, "mse")
     assert again.mean_loss(held_out) == pytest.approx(state.best_value, rel=1e-6)
     assert scoring.mean_loss(one.point, "mse", weights, held_out, compiled=True) == pytest.approx(
         state.best_value, rel=1e-6

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tuner.tracking import store
+from tuner.tracking.apart import Mlflow
 from tuner.tracking.links import study_url
 
 
@@ -66,11 +67,14 @@ def test_a_sqlite_store_is_the_same_from_wherever_it_is_named(tmp_path: Path, mo
 
 def test_what_the_user_told_mlflow_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow is told to be quiet and quick only where the user said nothing."""
-    monkeypatch.setattr(os, "environ", {"MLFLOW_HTTP_REQUEST_TIMEOUT": "99"})
-    store.quieten()
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "99"
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    for name in store.SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "99")
+    before = dict(os.environ)
+    with Mlflow("http://host") as mlflow:
+        there = {name: mlflow.call(os.getenv, name) for name in store.SETTINGS}
+    assert there == {**store.SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT": "99"}
+    assert dict(os.environ) == before
 
 
 def test_tracking_is_imported_without_mlflow_and_sqlalchemy() -> None:

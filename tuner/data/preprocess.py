@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 VERSION = 1
 BLOCK_ROWS = 1024  # scaled at once
 Values = NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,12 +126,12 @@ class Preprocessor:
             if known["version"] != VERSION:
                 raise ValueError(f"version {known['version']!r}")
             made = cls(
-                str(known["scaling"]),
-                tuple(int(size) for size in known["shape"]),
-                tuple(str(name) for name in known["names"]),
-                np.array(known["offset"], dtype=np.float64),
-                np.array(known["scale"], dtype=np.float64),
-                bool(known["clip"]),
+                known["scaling"],
+                tuple(_all_of(int, known, "shape")),
+                tuple(_all_of(str, known, "names")),
+                numbers(known, "offset"),
+                numbers(known, "scale"),
+                known["clip"],
             )
             made._check()
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -138,6 +140,12 @@ class Preprocessor:
         return made
 
     def _check(self) -> None:
+        if self.scaling not in _FITS or not isinstance(self.clip, bool):
+            raise ValueError(f"scaling {self.scaling!r} with clip {self.clip!r}")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("names that repeat")
+        if min(self.shape, default=0) < 1:
+            raise ValueError(f"the shape {self.shape}")
         columns = math.prod(self.shape)
         if not (self.offset.shape == self.scale.shape == (columns,) and len(self.names) == columns):
             raise ValueError("names, offset, scale and shape disagree")
@@ -169,6 +177,25 @@ class Preprocessor:
                 f" missing: {', '.join(missing[:20])}."
             )
         return frame[list(self.names)]
+
+
+def numbers(known: Mapping[str, Any], key: str) -> Values:
+    """A key's numbers, in whatever nesting.
+
+    Raises:
+        ValueError: they are no numbers, or nested unevenly.
+    """
+    values = np.array(known[key])
+    if values.size and values.dtype.kind not in "iuf":
+        raise ValueError(f"{key} with something else than numbers")
+    return values.astype(np.float64)
+
+
+def _all_of(kind: type[T], known: Mapping[str, Any], key: str) -> list[T]:
+    values = known[key]
+    if not isinstance(values, list) or any(type(value) is not kind for value in values):
+        raise ValueError(f"{key} with something else than {kind.__name__}")
+    return values
 
 
 def _numbers(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,8 @@ from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import read_idx
 from tuner.data.images import read_images
 from tuner.data.labels import Labels
-from tuner.errors import DataError
+from tuner.errors import DataError, HelperError
+from tuner.helper import Helper
 from tuner.spec.rules import NEWEST
 from tuner.spec.study import DataSpec
 
@@ -163,14 +166,29 @@ def bundled(source: str, label: str | None = None) -> Dataset:
         raise DataError(f"{source}: must be one of {', '.join(f'sklearn:{one}' for one in BUNDLED)}{hint}")
     if label not in (None, "target"):
         raise DataError(f"{source}: data.label must be target, got {label}.")
-    from sklearn import datasets  # noqa: PLC0415 - a second to import, and only these sources need it
+    values, names, target = _of_sklearn(name)
+    shape = (8, 8) if name == "digits" else (values.shape[1],)
+    labels = None if label is None else Labels.of(label, target.copy(), "row", 1)
+    return Dataset(values.copy(), names, shape, source, labels)
+
+
+@lru_cache
+def _of_sklearn(name: str) -> tuple[NDArray[np.float64], tuple[str, ...], NDArray[Any]]:
+    """A bundled set's values, columns and classes."""
+    try:
+        with Helper() as helper:
+            return helper.call(_load, name)
+    except HelperError as error:
+        raise DataError(f"sklearn:{name}: cannot be read, for {error}.") from None
+
+
+def _load(name: str) -> tuple[NDArray[np.float64], tuple[str, ...], NDArray[Any]]:
+    """In a helper process: scikit-learn sets variables that every child inherits, and draws from `random`."""
+    from sklearn import datasets  # noqa: PLC0415
 
     bunch = getattr(datasets, f"load_{name}")()
-    shape = (8, 8) if name == "digits" else (bunch.data.shape[1],)
-    values, names = np.ascontiguousarray(bunch.data, dtype=np.float64), tuple(map(str, bunch.feature_names))
     target = np.asarray(bunch.target_names)[bunch.target] if "target_names" in bunch else bunch.target
-    labels = None if label is None else Labels.of(label, target, "row", 1)
-    return Dataset(values, names, shape, source, labels)
+    return np.ascontiguousarray(bunch.data, dtype=np.float64), tuple(map(str, bunch.feature_names)), target
 
 
 def _checked(data: Dataset) -> Dataset:

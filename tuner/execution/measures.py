@@ -85,6 +85,11 @@ def measure(place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> M
     return Measured(values, reasons)
 
 
+def forget_rows() -> None:
+    """Let go of the rows of past trials."""
+    _ground.cache_clear()
+
+
 @lru_cache(maxsize=2)
 def _ground(path: str, counts: tuple[int, int, int], seed: int, labels: LabelFile | None) -> Ground:
     rows = open_rows(path, None, counts)

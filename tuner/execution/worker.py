@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tuner.data.rows import LabelFile, open_rows
 from tuner.errors import WorkerError
 from tuner.execution import beats
-from tuner.execution.measures import Measured, measure
+from tuner.execution.measures import Measured, forget_rows, measure
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.packs import compiled, make_pack, reproducibly, training_data
@@ -154,6 +154,12 @@ def _measured(place: Workplace, trial: Trial, state: TrialTraining) -> Measured:
 
 def warm_up() -> None:
     """Have this module, and all that training needs, imported before the first segment."""
+
+
+def forget() -> None:
+    """Let go of the data of past segments, which keeps its file open; for a process that goes on with other things."""
+    _data.cache_clear()
+    forget_rows()
 
 
 @lru_cache(maxsize=2)

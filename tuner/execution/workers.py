@@ -8,7 +8,7 @@ from typing import Final
 
 from tuner.execution.executors import InlineExecutor
 from tuner.execution.processes import WorkerProcesses
-from tuner.execution.worker import Workplace, run_segment, warm_up
+from tuner.execution.worker import Workplace, forget, run_segment, warm_up
 from tuner.learning import planner
 from tuner.learning.native import planner as native_planner
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
@@ -87,3 +87,5 @@ def end_executor(executor: Executor) -> None:
     """End its workers at once, whatever they are doing; a second time does nothing."""
     if isinstance(executor, WorkerProcesses):
         executor.kill()
+    else:
+        forget()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import mul
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 from torch import Tensor
 
 from tuner.errors import ExportError
@@ -46,6 +48,10 @@ class Network:
         self._model = Autoencoder(sizes, activation, loss, norm=self.norm, variational=self.variational)
         self._model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self._model.eval()
+
+    def __reduce__(self) -> tuple[type[Network], tuple[Any, ...]]:
+        """For another process: the weights go as plain arrays."""
+        return Network, (self.sizes, self.activation, self.loss, self.weights())
 
     @property
     def module(self) -> Autoencoder:
@@ -100,17 +106,26 @@ class Network:
         path.write_bytes(save(self.weights()))
 
     @classmethod
-    def load(cls, path: Path, sizes: tuple[int, ...], activation: str, loss: str) -> Network:
+    def read(cls, content: bytes, where: str, sizes: tuple[int, ...], activation: str, loss: str) -> Network:
         """Read what `save` wrote.
 
+        Args:
+            content: the file's bytes.
+            where: the file's name, for messages.
+            sizes: units of every layer.
+            activation: the hidden layers' function.
+            loss: `mse` or `bce`.
+
         Raises:
-            ExportError: no file, or not these layers' weights.
+            ExportError: not these layers' weights, or such as are no finite numbers.
         """
         try:
-            return cls(sizes, activation, loss, load_file(path))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ExportError(f"{path}: expected the weights of layers {list(sizes)}, got: {reason}") from error
+            weights = load(content)
+            _check_weights(weights, sizes)
+            return cls(sizes, activation, loss, weights)
+        except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise ExportError(f"{where}: expected the weights of layers {list(sizes)}, got: {reason}") from error
 
     @staticmethod
     def _in_parts(function: Callable[[Tensor], Tensor], rows: Rows) -> Rows:
@@ -120,3 +135,15 @@ class Network:
                 for start in range(0, max(1, len(rows)), ROWS_AT_ONCE)
             ]
         return np.concatenate(parts)
+
+
+def _check_weights(weights: dict[str, Rows], sizes: tuple[int, ...]) -> None:
+    """Before room is made for layers of these sizes."""
+    least, found = sum(map(mul, sizes, sizes[1:])), sum(value.size for value in weights.values())
+    if found < least:
+        raise ValueError(f"{found} values, which must be {least} or more")
+    for name, value in weights.items():
+        if value.dtype != np.float32:
+            raise ValueError(f"{name} of type {value.dtype}, which must be float32")
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} with values that are not finite")

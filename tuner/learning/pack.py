@@ -34,6 +34,7 @@ from tuner.spec.work import Trial
 
 T = TypeVar("T")
 
+_SUBNORMAL = torch.tensor([1e-40])
 DATA_SHARE = 0.5  # of a GPU's free memory that the training rows may take
 
 
@@ -93,6 +94,7 @@ class TrainingData:
 def reproducible(precision: str = "fp32") -> Iterator[None]:
     """One thread and no subnormal numbers: the same bits in every process, and none of the thread pool's waits."""
     threads, tf32 = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32
+    flushed = not (_SUBNORMAL * 1).item()  # torch has no function that says so
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -101,7 +103,7 @@ def reproducible(precision: str = "fp32") -> Iterator[None]:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(flushed)
         torch.set_num_threads(threads)
 
 

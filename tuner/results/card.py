@@ -88,8 +88,8 @@ class Anomaly(Frozen):
     """
 
     quantile: float = Field(gt=0, le=1)
-    threshold: float | None
-    rows: int
+    threshold: float | None = Field(ge=0)
+    rows: int = Field(ge=0)
     split: Literal["validation", "test"] = "validation"
     expected: float | None = None
     checked: Checked | None = None
@@ -115,11 +115,11 @@ class Card(Frozen, extra="ignore"):
     trial: int
     seed: int
     best_epoch: int | None
-    epochs: int
+    epochs: int = Field(ge=0)
     losses: Losses
     final: Confirmed | None = None
     params: dict[str, Scalar]
-    parameters: int
+    parameters: int = Field(ge=1)
     sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=3)
     activation: Activation
     loss: Loss

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tuner.quiet import without_warnings
 from tuner.results.facts import Facts, answer
 from tuner.results.markup import cut, shown
 
@@ -173,8 +173,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
 
     if len({*first}) == len({*second}) == 1:
         return 1.0 if first[0] == second[0] else 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of losses that hardly differ, to programmers
+    with without_warnings():  # of losses that hardly differ, to programmers
         return float(ttest_ind(first, second, equal_var=False).pvalue)
 
 

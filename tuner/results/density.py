@@ -21,11 +21,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.preprocess import numbers
 from tuner.errors import DataError
 from tuner.spec.work import derive_seed
 
 FULL, DIAGONAL = 1, 2  # versions of the file: by what a component's covariances are
 FULL_UNITS = 128
+KINDS = ("mixture", "prior")
 MOST_COMPONENTS = 10
 MOST_ROWS = 10_000  # codes that a mixture is fitted to
 PATIENCE = 2  # numbers of components tried in vain before the search ends
@@ -108,8 +110,10 @@ class Density:
             known = json.loads(text)
             if known["version"] not in (FULL, DIAGONAL):
                 raise ValueError(f"version {known['version']!r}")
-            parts = [np.array(known[name], dtype=np.float64) for name in ("weights", "means", "covariances")]
-            made = cls(str(known["kind"]), *parts)
+            if known["kind"] not in KINDS:
+                raise ValueError(f"kind {known['kind']!r}")
+            parts = [numbers(known, name) for name in ("weights", "means", "covariances")]
+            made = cls(known["kind"], *parts)
             made._check(units, known["version"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
@@ -128,7 +132,12 @@ class Density:
             raise ValueError(f"weights, means and covariances must be of {units} units")
         finite = all(np.isfinite(part).all() for part in (self.weights, self.means, self.covariances))
         finite = finite and (version == FULL or not (self.covariances < 0).any())
-        if not finite or (self.weights < 0).any() or not self.weights.sum() > 0:
+        if (
+            not finite
+            or np.abs(self.means).max() > np.finfo(np.float32).max
+            or (self.weights < 0).any()
+            or not self.weights.sum() > 0
+        ):
             raise ValueError("weights, means or covariances are out of range")
 
 

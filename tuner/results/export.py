@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from tuner.data.preprocess import Preprocessor
 from tuner.data.rows import Rows
+from tuner.errors import ExportError, HelperError
+from tuner.helper import Helper
 from tuner.learning.inference import Network
 from tuner.results.card import (
     CONFIG,
@@ -122,7 +125,8 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
             _write(new / name, text)
         network.save(new / MODEL)
         told("writing model.onnx and model.pt2")
-        _write_graphs(new, network, preprocessor, rows)
+        with _helper(ONNX) as helper:
+            helper.call(_write_graphs, new, network, preprocessor, _checked(rows))
         made = datetime.now(UTC).isoformat(timespec="seconds")
         _write(new / README, readme(Card(**facts, files={}, created_at=made), preprocessor))
         files = {name: digest((new / name).read_bytes()) for name in sorted(FILES - {CONFIG, METRICS})}
@@ -134,6 +138,21 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def _helper(name: str) -> Iterator[Helper]:
+    """A process for libraries that change the one they run in: PyTorch's exporters, scikit-learn."""
+    try:
+        with Helper() as helper:
+            yield helper
+    except HelperError as error:
+        raise ExportError(f"{name}: cannot be written, for {error}.") from None
+
+
+def _checked(rows: Rows) -> Rows:
+    """Those that the graph is compared on."""
+    return Rows(rows.train[:0], rows.validation[:CHECK_ROWS], rows.test[:0])
 
 
 def _write_graphs(new: Path, network: Network, preprocessor: Preprocessor, rows: Rows) -> None:
@@ -150,7 +169,8 @@ def _density(network: Network, rows: Rows, trial: Trial, seed: int) -> Density:
     """A variational autoencoder's codes are pulled towards the prior; any other's are fitted."""
     if trial.point.kind == "variational":
         return Density.prior(network.sizes[len(network.sizes) // 2])
-    return Density.fit(network.encode(rows.train), seed)
+    with _helper(DENSITY) as helper:
+        return helper.call(Density.fit, network.encode(rows.train), seed)
 
 
 HEADER = """\

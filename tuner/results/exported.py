@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,8 @@ from pydantic import ValidationError
 from tuner.data.preprocess import Preprocessor
 from tuner.errors import DataError, ExportError, PlaceError, SpecError
 from tuner.results.card import CONFIG, DENSITY, METRICS, MODEL, ONNX, PREPROCESS, Card, digest
-from tuner.results.density import Density
+from tuner.results.density import MOST_COMPONENTS, Density
+from tuner.results.files import read_file
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import read_spec
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from tuner.learning.onnx import OnnxNetwork
 
 Parsed = TypeVar("Parsed")
+MOST_METRICS = 1_000_000  # bytes, as of a declaration
+_ROOM = 1_000_000  # for all in a file that does not grow with the model
+_NUMBER = 32  # characters of a number in JSON, with what stands around it
+_NAME = 1024  # of a column
 AGAIN = "an export of an earlier version of the tuner; export it again"
 
 
@@ -53,22 +59,27 @@ class Exported:
         """
         from tuner.learning.inference import Network  # noqa: PLC0415 - torch, 0.8 s
 
-        return Network.load(self.folder / MODEL, self.card.sizes, self.card.activation, self.card.loss)
+        path, card = self.folder / MODEL, self.card
+        network = Network.read(_content(path, card), str(path), card.sizes, card.activation, card.loss)
+        if network.parameters != card.parameters:
+            raise ExportError(
+                f"{self.folder / METRICS}: expected {network.parameters} parameters, as {MODEL} has,"
+                f" got {card.parameters}."
+            )
+        return network
 
     def onnx(self) -> OnnxNetwork:
         """The ONNX graph, run by onnxruntime.
 
         Raises:
-            ExportError: it is damaged or missing, or onnxruntime is.
+            ExportError: it is damaged or missing, or onnxruntime is, or it is no graph of this model's form.
         """
         from tuner.learning.onnx import OnnxNetwork  # noqa: PLC0415 - only who asks for it needs it
 
         path = self.folder / ONNX
         if self.card.format == 1:
             raise ExportError(f"{path}: expected a file of an export, got {AGAIN}.")
-        content = _read(path)
-        _check_digest(path, content, self.card)
-        return OnnxNetwork(content, str(path))
+        return OnnxNetwork(_content(path, self.card), str(path), (self.card.sizes[0], self.code_size))
 
 
 def read_export(folder: str | Path) -> Exported:
@@ -80,41 +91,63 @@ def read_export(folder: str | Path) -> Exported:
     folder = Path(folder)
     if not folder.is_dir():
         raise PlaceError(f"{folder}: expected a folder that `tuner export` wrote, got {_kind(folder)}.")
-    content = {name: _read(folder / name) for name in (CONFIG, METRICS, MODEL, PREPROCESS)}
-    card = _parsed(folder / METRICS, lambda: Card.model_validate_json(content[METRICS]))
-    for name in (MODEL, PREPROCESS):
-        _check_digest(folder / name, content[name], card)
-    preprocessor = _parsed(folder / PREPROCESS, lambda: Preprocessor.from_json(content[PREPROCESS].decode()))
-    if len(preprocessor.names) != card.sizes[0]:
-        raise ExportError(
-            f"{folder / PREPROCESS}: expected {card.sizes[0]} features, as in {METRICS}, got {len(preprocessor.names)}."
-        )
-    _check_config(folder / CONFIG, card)
-    return Exported(folder, card, preprocessor, _density(folder / DENSITY, card))
+    described = read_file(folder / METRICS, MOST_METRICS)
+    card = _parsed(folder / METRICS, lambda: Card.model_validate_json(described))
+    _check_config(folder / CONFIG, card)  # the sizes that bound what is read from here on
+    _content(folder / MODEL, card)
+    return Exported(folder, card, _preprocessor(folder / PREPROCESS, card), _density(folder / DENSITY, card))
+
+
+def _preprocessor(path: Path, card: Card) -> Preprocessor:
+    content = _content(path, card)
+    made = _parsed(path, lambda: Preprocessor.from_json(content.decode()))
+    if len(made.names) != card.sizes[0]:
+        raise ExportError(f"{path}: expected {card.sizes[0]} features, as in {METRICS}, got {len(made.names)}.")
+    if made.clip != (card.loss == "bce"):
+        raise ExportError(f"{path}: expected clip to be {card.loss == 'bce'}, as loss {card.loss} needs it.")
+    return made
 
 
 def _density(path: Path, card: Card) -> Density | None:
     if card.format == 1:
         return None
-    content = _read(path)
-    _check_digest(path, content, card)
+    content = _content(path, card)
     return _parsed(path, lambda: Density.from_json(content.decode(), card.sizes[len(card.sizes) // 2]))
 
 
-def _check_digest(path: Path, content: bytes, card: Card) -> None:
+def _content(path: Path, card: Card) -> bytes:
+    """A file's content, which is the exported one's.
+
+    Raises:
+        ExportError: it is another, or far too large for a model of this size.
+    """
+    content = read_file(path, _MOST[path.name](card.sizes))
     if digest(content) != card.files.get(path.name):
         raise ExportError(f"{path}: expected the file that was exported, got one with other content.")
+    return content
+
+
+def _weights(sizes: tuple[int, ...]) -> int:
+    """Bytes of the weights, generously: of a variational code twice, with a normalisation of every layer."""
+    return 8 * sum((inputs + 3) * outputs for inputs, outputs in pairwise(sizes))
+
+
+def _mixture(sizes: tuple[int, ...]) -> int:
+    """Numbers of a density of that code: weights, means and covariances."""
+    code = sizes[len(sizes) // 2]
+    return MOST_COMPONENTS * (code * code + code + 1)
+
+
+_MOST: dict[str, Callable[[tuple[int, ...]], int]] = {
+    MODEL: lambda sizes: _weights(sizes) + _ROOM,
+    ONNX: lambda sizes: 2 * _weights(sizes) + 64 * sizes[0] + _ROOM,
+    PREPROCESS: lambda sizes: (2 * _NUMBER + _NAME) * sizes[0] + _ROOM,
+    DENSITY: lambda sizes: _NUMBER * _mixture(sizes) + _ROOM,
+}
 
 
 def _kind(path: Path) -> str:
     return "a file" if path.exists() else "nothing there"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ExportError(f"{path}: expected a file of an export, got: {error.strerror}.") from error
 
 
 def _parsed(path: Path, parse: Callable[[], Parsed]) -> Parsed:

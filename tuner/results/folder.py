@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -96,16 +95,13 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A new file beside a place, which it takes when the block ends without an error; else nothing of it is left."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
-    os.close(handle)
-    mask = os.umask(0)
-    os.umask(mask)
+    new = path.with_name(f".{path.name[:100]}-{secrets.token_hex(8)}")
+    new.touch(exist_ok=False)  # with the rights that the umask leaves, which cannot be asked for without changing it
     try:
-        yield Path(name)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
+        yield new
+        new.replace(path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
 
 
 def _resolved(folder: Path) -> Path:

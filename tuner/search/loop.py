@@ -8,7 +8,6 @@ before is nothing it can see.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 
+from tuner.quiet import without_warnings
 from tuner.search.history import BOUNDED, BoundedHistory
 from tuner.search.proposals import proposals
 from tuner.search.rungs import ETA, halve, halve_front, rungs, smallest_rung
@@ -232,11 +232,10 @@ def _pruner(spec: StudySpec) -> BasePruner:
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
     """Keep Optuna's notes about each study from the user's terminal, and its verbosity as it was."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with without_warnings():
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
             yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+        finally:
+            optuna.logging.set_verbosity(verbosity)

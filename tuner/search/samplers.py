@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from optuna.distributions import FloatDistribution as OptunaFloat
 from optuna.distributions import IntDistribution as OptunaInt
 from optuna.samplers import BaseSampler
 
+from tuner.quiet import without_warnings
 from tuner.spec.distributions import Distribution, FloatDistribution, IntDistribution, grid_values
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import MOST_GRID_POINTS, StudySpec
@@ -23,8 +23,7 @@ PLACE = "point"  # in the list of the distinct points of a grid with conditions
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The searched hyperparameters as Optuna's distributions."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that `high` is no whole number of steps above `low`: none has to be
+    with without_warnings():  # that `high` is no whole number of steps above `low`: none has to be
         return {name: _distribution(value) for name, value in space.searched().items()}
 
 
@@ -79,7 +78,6 @@ SAMPLERS: dict[str, Callable[[SearchSpace, int], BaseSampler]] = {
 
 def make_sampler(spec: StudySpec) -> BaseSampler:
     """The sampler that a spec names."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with without_warnings(optuna.exceptions.ExperimentalWarning):
         seed = derive_seed(spec.search.seed, "sampler") % 2**32
         return SAMPLERS[spec.search.sampler](spec.space, seed)

@@ -15,10 +15,11 @@ from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.spec.final import words_of
 from tuner.spec.work import TrialState
 from tuner.tracking import content
+from tuner.tracking.apart import Mlflow
 from tuner.tracking.artifacts import local_folder, misplaced
 from tuner.tracking.direct import is_known
 from tuner.tracking.entries import KEY
-from tuner.tracking.store import absolute, quieten, sentence, sqlite_path
+from tuner.tracking.store import absolute, sentence, sqlite_path
 
 _PAGE = 1000
 
@@ -90,15 +91,23 @@ def _files(uri: str, run_id: str) -> set[str]:
         folder = local_folder(found[0]) if found else None
         if folder is not None:
             return {path.name for path in folder.glob("*")}
+    with Mlflow(absolute(uri)) as mlflow:
+        return mlflow.call(_files_by_client, mlflow.uri, run_id)
+
+
+def _files_by_client(uri: str, run_id: str) -> set[str]:
+    """In the helper process."""
     from tuner.tracking.client import mlflow_client  # noqa: PLC0415  (MLflow, 1.3 s)
 
-    return {each.path for each in mlflow_client(absolute(uri)).list_artifacts(run_id)}
+    return {each.path for each in mlflow_client(uri).list_artifacts(run_id)}
 
 
 @contextmanager
 def _sentences(uri: str) -> Iterator[None]:
     try:
         yield
+    except TrackingError:
+        raise
     except Exception as error:  # what MLflow's stores and transports raise
         raise TrackingError(sentence(uri, error)) from None
 
@@ -112,9 +121,11 @@ def _read(uri: str) -> Iterator[sqlite3.Connection]:
 
 def _seen(uri: str, experiment: str, study: StudyRecord) -> dict[str, list[SeenRun]]:
     """The runs of a study, deleted ones left out, by their key."""
-    quieten()
     with _sentences(uri):
-        return _seen_directly(uri, experiment) if is_known(uri) else _seen_by_client(uri, experiment, study)
+        if is_known(uri):
+            return _seen_directly(uri, experiment)
+        with Mlflow(absolute(uri)) as mlflow:
+            return mlflow.call(_seen_by_client, mlflow.uri, experiment, study.key)
 
 
 def _seen_directly(uri: str, experiment: str) -> dict[str, list[SeenRun]]:
@@ -132,18 +143,19 @@ def _seen_directly(uri: str, experiment: str) -> dict[str, list[SeenRun]]:
         return dict(found)
 
 
-def _seen_by_client(uri: str, experiment: str, study: StudyRecord) -> dict[str, list[SeenRun]]:
+def _seen_by_client(uri: str, experiment: str, key: str) -> dict[str, list[SeenRun]]:
+    """In the helper process."""
     from tuner.tracking.client import mlflow_client  # noqa: PLC0415  (MLflow, 1.3 s)
 
-    client, token = mlflow_client(absolute(uri)), None
+    client, token = mlflow_client(uri), None
     found: defaultdict[str, list[SeenRun]] = defaultdict(list)
     while True:
         page = client.search_runs([experiment], max_results=_PAGE, page_token=token)
         for run in page:
             name = run.data.tags.get(KEY, "")
-            if name.startswith(study.key):
+            if name.startswith(key):
                 values = len(client.get_metric_history(run.info.run_id, "val_loss"))
-                found[name].append(SeenRun(run.info.status, run.data.params, values))
+                found[name].append(SeenRun(run.info.status, dict(run.data.params), values))
         token = page.token
         if not token:
             return dict(found)

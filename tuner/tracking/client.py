@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import final
@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import create_sqlalchemy_engine
 
 from tuner.errors import TrackingError
-from tuner.tracking.entries import EXISTS, KEY, Dataset, Metric, StoppedError, never, pieces
+from tuner.tracking.entries import EXISTS, KEY, Dataset, Metric, pieces
 from tuner.tracking.store import check_reachable, in_the_bin, is_server, sqlite_path
 
 # A batch may hold 1,000 entities, 100 parameters and 100 tags among them.
@@ -51,30 +51,16 @@ def _forget_places() -> None:
     getattr(utils, "_artifact_repos_cache", {}).clear()
 
 
-class _Stoppable:
-    """Calls of MLflow, before each of which the one who asks for them may say stop."""
-
-    def __init__(self, client: MlflowClient, stop: Callable[[], bool]) -> None:
-        self._mlflow, self._stop = client, stop
-
-    @property
-    def _client(self) -> MlflowClient:
-        if self._stop():
-            raise StoppedError
-        return self._mlflow
-
-
 @final
-class ClientExperiments(_Stoppable):
+class ClientExperiments:
     """One MLflow.
 
     Args:
         uri: of a server, or of a store with its whole path.
-        stop: asked before each call; StoppedError is raised where it is true.
     """
 
-    def __init__(self, uri: str, stop: Callable[[], bool] = never) -> None:
-        super().__init__(mlflow_client(uri), stop)
+    def __init__(self, uri: str) -> None:
+        self._client = mlflow_client(uri)
 
     def ensure(self, name: str, artifacts: str | None) -> str:
         """The id of the experiment of that name, made where there is none.
@@ -103,7 +89,7 @@ class ClientExperiments(_Stoppable):
 
     def runs(self, experiment_id: str) -> ClientRuns:
         """The runs of that experiment."""
-        return ClientRuns(self._client, experiment_id, self._stop)
+        return ClientRuns(self._client, experiment_id)
 
     def set_tag(self, experiment_id: str, name: str, value: str) -> None:
         """Set a tag of that experiment."""
@@ -117,11 +103,11 @@ class ClientExperiments(_Stoppable):
 
 
 @final
-class ClientRuns(_Stoppable):
+class ClientRuns:
     """The runs of one experiment, each made once, whatever replies are lost on the way."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str, stop: Callable[[], bool] = never) -> None:
-        super().__init__(client, stop)
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self._client = client
         self._experiment_id = experiment_id
 
     @contextmanager

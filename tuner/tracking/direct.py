@@ -15,10 +15,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from tuner.errors import TrackingError
 from tuner.ledger.readonly import read_only_uri
+from tuner.tracking.apart import ApartRuns, Mlflow
 from tuner.tracking.artifacts import local_folder
 from tuner.tracking.entries import GONE, INVALID, KEY, Dataset, Metric, StoreError
 from tuner.tracking.store import in_the_bin, sqlite_path
@@ -66,14 +67,14 @@ class DirectExperiments:
     """The experiments of one store.
 
     Args:
-        uri: of a SQLite file that `is_known`.
+        mlflow: of a SQLite file that `is_known`; its helper process keeps artifacts that are no files.
     """
 
-    def __init__(self, uri: str) -> None:
-        path = sqlite_path(uri)
+    def __init__(self, mlflow: Mlflow) -> None:
+        path = sqlite_path(mlflow.uri)
         if path is None:
-            raise ValueError(f"{uri} must be a SQLite file's")
-        self._path, self._uri = path, uri
+            raise ValueError(f"{mlflow.uri} must be a SQLite file's")
+        self._path, self._mlflow = path, mlflow
 
     def ensure(self, name: str, artifacts: str | None) -> str:
         """The id of the experiment of that name, made where there is none.
@@ -114,7 +115,7 @@ class DirectExperiments:
 
     def runs(self, experiment_id: str) -> DirectRuns:
         """The runs of that experiment."""
-        return DirectRuns(self._path, self._uri, int(experiment_id))
+        return DirectRuns(self._path, self._mlflow, int(experiment_id))
 
     def set_tag(self, experiment_id: str, name: str, value: str) -> None:
         """Set a tag of that experiment."""
@@ -137,8 +138,9 @@ def _active(found: tuple[int, str, str]) -> str:
 class DirectRuns:
     """The runs of one experiment."""
 
-    def __init__(self, path: Path, uri: str, experiment_id: int) -> None:
-        self._path, self._uri, self._experiment_id = path, uri, experiment_id
+    def __init__(self, path: Path, mlflow: Mlflow, experiment_id: int) -> None:
+        self._path, self._experiment_id = path, experiment_id
+        self._apart = ApartRuns(mlflow, str(experiment_id))
         self._connection: sqlite3.Connection | None = None
         self._by_key: dict[str, str] | None = None
 
@@ -288,7 +290,7 @@ class DirectRuns:
         """Keep a text as an artifact; where the experiment's are not files, MLflow's client brings it there."""
         folder = self._folder(run_id)
         if folder is None:
-            self._client().log_text(run_id, text, file)
+            self._apart.log_text(run_id, text, file)
             return
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -298,18 +300,13 @@ class DirectRuns:
         """Keep all that lies in a folder as artifacts, under their own names; likewise."""
         place = self._folder(run_id)
         if place is None:
-            self._client().log_artifacts(run_id, str(folder))
+            self._apart.log_files(run_id, folder)
         else:
             shutil.copytree(folder, place, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
     def _folder(self, run_id: str) -> Path | None:
         """Where a run's artifacts lie; None where they are no files."""
         return local_folder(self._artifact_uri(run_id))
-
-    def _client(self) -> Any:
-        from tuner.tracking.client import mlflow_client  # noqa: PLC0415  (MLflow, 1.3 s)
-
-        return mlflow_client(self._uri)
 
     def set_status(self, run_id: str, status: str, ended_at: int) -> None:
         """Let a run stand at `status`, ended at that time unless it goes on."""

@@ -117,6 +117,9 @@ class StoreError(Exception):
         super().__init__(message)
         self.error_code = error_code
 
+    def __reduce__(self) -> tuple[type[StoreError], tuple[str, str]]:
+        return StoreError, (self.error_code, str(self))
+
 
 GONE = "RESOURCE_DOES_NOT_EXIST"
 EXISTS = "RESOURCE_ALREADY_EXISTS"

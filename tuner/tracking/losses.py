@@ -14,8 +14,9 @@ from tuner.ledger.checks import Evidence
 from tuner.ledger.readonly import read_only_uri
 from tuner.spec.final import words_of
 from tuner.spec.work import Curve
+from tuner.tracking.apart import Mlflow
 from tuner.tracking.direct import is_known
-from tuner.tracking.store import absolute, quieten, sentence, sqlite_path
+from tuner.tracking.store import absolute, sentence, sqlite_path
 
 _LOSSES: Final = ("train_loss", "val_loss")
 Values = Mapping[str, Mapping[int, float]]  # by key and epoch
@@ -32,9 +33,10 @@ def loss_differences(evidence: Evidence, uri: str) -> Iterator[str]:
         TrackingError: MLflow cannot be asked.
     """
     shown = {n: run for n, run in evidence.runs.items() if n is not None and n not in evidence.unpublished}
-    quieten()
     try:
-        seen = _directly(uri, shown.values()) if is_known(uri) else _by_client(uri, shown.values())
+        seen = _directly(uri, shown.values()) if is_known(uri) else _apart(uri, list(shown.values()))
+    except TrackingError:
+        raise
     except Exception as error:  # what MLflow's stores and transports raise
         raise TrackingError(sentence(uri, error)) from None
     for number, run in shown.items():
@@ -67,10 +69,16 @@ def _directly(uri: str, runs: Iterable[str]) -> dict[str, Values]:
     return found
 
 
-def _by_client(uri: str, runs: Iterable[str]) -> dict[str, Values]:
-    from mlflow import MlflowClient  # noqa: PLC0415  (1.3 s)
+def _apart(uri: str, runs: list[str]) -> dict[str, Values]:
+    with Mlflow(absolute(uri)) as mlflow:
+        return mlflow.call(_by_client, mlflow.uri, runs)
 
-    client = MlflowClient(absolute(uri))
+
+def _by_client(uri: str, runs: Iterable[str]) -> dict[str, Values]:
+    """In the helper process."""
+    from tuner.tracking.client import mlflow_client  # noqa: PLC0415  (MLflow, 1.3 s)
+
+    client = mlflow_client(uri)
     return {
         run: {key: {one.step: one.value for one in client.get_metric_history(run, key)} for key in _LOSSES}
         for run in runs

@@ -16,9 +16,10 @@ from tuner.ledger.table import trials_csv
 from tuner.spec.canonical import to_yaml
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking import content
+from tuner.tracking.apart import ApartExperiments, Mlflow
 from tuner.tracking.direct import DirectExperiments, is_known
 from tuner.tracking.entries import Answer, Experiments, Metric, is_rejection, never, without_files
-from tuner.tracking.store import absolute, analyze, artifact_root, reason
+from tuner.tracking.store import analyze, artifact_root, reason
 from tuner.tracking.view import saved_view, view_key
 
 BEST_TAG = "best"  # of the search's trials
@@ -42,18 +43,18 @@ class Mirror:
         self,
         ledger: Ledger,
         study: StudyRecord,
-        uri: str,
+        mlflow: Mlflow,
         answer: Answer = without_files,
         stop: Callable[[], bool] = never,
     ) -> None:
         self._ledger = ledger
         self._stop = stop
         self._study = study
-        self._uri = uri
+        self._uri = mlflow.uri
         self._answer = answer
         self._place = content.place(ledger.where)
         self._last_run = content.last_run(ledger.events(study.id))
-        self._experiments = _experiments(absolute(uri), stop)
+        self._experiments = _experiments(mlflow, stop)
         self._experiment_id, self._parent = self._parent_run()
         self._runs = self._experiments.runs(self._experiment_id)
         self._fresh: dict[int | None, str] = {}
@@ -270,12 +271,8 @@ class _Trial:
         return losses + (content.end_metrics(self.record, features) if self.ended else [])
 
 
-def _experiments(uri: str, stop: Callable[[], bool]) -> Experiments:
-    if is_known(uri):
-        return DirectExperiments(uri)
-    from tuner.tracking.client import ClientExperiments  # noqa: PLC0415  (MLflow, 1.3 s)
-
-    return ClientExperiments(uri, stop)
+def _experiments(mlflow: Mlflow, stop: Callable[[], bool]) -> Experiments:
+    return DirectExperiments(mlflow) if is_known(mlflow.uri) else ApartExperiments(mlflow, stop)
 
 
 def _by_trial(rows: Sequence[OutboxRow]) -> dict[int | None, list[OutboxRow]]:

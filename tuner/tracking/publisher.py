@@ -9,13 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from tuner.errors import TrackingError, TunerError
+from tuner.tracking.apart import Mlflow
 from tuner.tracking.artifacts import open_store
 from tuner.tracking.entries import Answer, StoppedError, is_gone, never, without_files
-from tuner.tracking.store import identity, quieten, sentence, unanswered
+from tuner.tracking.store import absolute, identity, sentence, unanswered
 
 if TYPE_CHECKING:
     from tuner.ledger.ledger import Ledger
@@ -26,6 +28,7 @@ _TICK: Final = 0.1
 STOP_SECONDS: Final = 5.0  # how long a call to MLflow may take to its end once the user has stopped the run
 _FIRST_BACKOFF: Final = 0.5
 _LONGEST_BACKOFF: Final = 30.0
+_LAST_SECONDS: Final = 0.5  # a thread whose helper process is gone ends at once, unless it writes files
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,15 @@ class Published:
     aside: int
 
 
-def publish_once(
+def publish_once(  # noqa: PLR0913 - the last three by name
     ledger: Ledger,
     study_id: int,
     uri: str,
     stop: Callable[[], bool] = never,
     answer: Answer = without_files,
+    *,
     took: Callable[[int], object] = int,
+    mlflow: Mlflow | None = None,
 ) -> Published:
     """Publish all that waits, once, until `stop` says so.
 
@@ -54,6 +59,7 @@ def publish_once(
         stop: asked before each call of a server, and between two trials elsewhere.
         answer: gives the files of the study's answer.
         took: called with each number of rows that MLflow took, also before a failure.
+        mlflow: kept for the next time; without it, MLflow's client is started where it is needed, and ended.
 
     Where the ledger's memory is of another MLflow, or of one whose store was removed, the whole study is published
     anew: every run is found by its key if it is there.
@@ -64,9 +70,8 @@ def publish_once(
         StudyError: another process is publishing it.
         LedgerError: the ledger cannot be read or written.
     """
-    quieten()
     open_store(uri)
-    with ledger.lease(study_id, "publish"):
+    with nullcontext(mlflow) if mlflow else Mlflow(absolute(uri)) as opened, ledger.lease(study_id, "publish"):
         _remember_store(ledger, study_id, identity(uri))
         counts: list[int] = []
 
@@ -75,7 +80,7 @@ def publish_once(
             took(count)
 
         try:
-            _drain_anew_if_gone(_Task(ledger, study_id, uri, stop, answer, tell))
+            _drain_anew_if_gone(_Task(ledger, study_id, opened, stop, answer, tell))
         except StoppedError:
             pass  # what was not published waits
         except TunerError:
@@ -91,7 +96,7 @@ class _Task:
 
     ledger: Ledger
     study_id: int
-    uri: str
+    mlflow: Mlflow
     stop: Callable[[], bool]
     answer: Answer
     took: Callable[[int], object]
@@ -103,7 +108,7 @@ def _drain_anew_if_gone(task: _Task) -> None:
     except Exception as error:
         if not is_gone(error):
             raise
-        task.ledger.publish_anew(task.study_id, identity(task.uri))
+        task.ledger.publish_anew(task.study_id, identity(task.mlflow.uri))
         _drain(task)
 
 
@@ -120,7 +125,7 @@ def _drain(task: _Task) -> None:
 
     ledger, study_id = task.ledger, task.study_id
     while not task.stop() and (rows := ledger.waiting(study_id, _ROWS_AT_A_TIME)):
-        mirror = Mirror(ledger, ledger.study_by_id(study_id), task.uri, task.answer, task.stop)
+        mirror = Mirror(ledger, ledger.study_by_id(study_id), task.mlflow, task.answer, task.stop)
         outcome = Outcome()
         try:
             mirror.publish(rows, outcome)
@@ -137,6 +142,7 @@ class Publisher:
         self._answer = answer
         self._study_id = study_id
         self._uri = uri
+        self._mlflow = Mlflow(absolute(uri))
         self._news = threading.Event()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
@@ -147,7 +153,6 @@ class Publisher:
 
     def start(self) -> None:
         """Start publishing what waits."""
-        quieten()
         self._thread.start()
 
     def notify(self) -> None:
@@ -170,10 +175,13 @@ class Publisher:
             if stop is not None and stop.is_set():
                 deadline, stop = min(deadline, time.monotonic() + STOP_SECONDS), None
             self._thread.join(_TICK)
+        is_late = self._thread.is_alive()
         with self._telling:
             self._abandoned.set()
+        self._mlflow.close()
+        self._thread.join(_LAST_SECONDS)
         waiting = self._ledger.waiting_count(self._study_id)
-        if waiting and self._thread.is_alive() and self.error is None:
+        if waiting and is_late and self.error is None:
             self.error = unanswered(self._uri, seconds)
         return waiting
 
@@ -188,7 +196,9 @@ class Publisher:
 
     def _attempt(self) -> None:
         try:
-            publish_once(self._ledger, self._study_id, self._uri, self._abandoned.is_set, self._answer)
+            publish_once(
+                self._ledger, self._study_id, self._uri, self._abandoned.is_set, self._answer, mlflow=self._mlflow
+            )
         except Exception as error:
             self._tell(str(error) if isinstance(error, TunerError) else sentence(self._uri, error))
         else:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,14 +15,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.errors import StudyError, TrackingError, TunerError
+from tuner.errors import StudyError, TrackingError
+from tuner.tracking.apart import Mlflow
 from tuner.tracking.artifacts import open_store
-from tuner.tracking.entries import KEY, is_gone
-from tuner.tracking.store import absolute, quieten, sentence
+from tuner.tracking.entries import KEY, StoreError, is_gone
+from tuner.tracking.store import absolute, sentence
 
 ALIAS: Final = "champion"
 _MARK: Final = "tuner.weights"
-_URI: Final = "MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +81,21 @@ def register(champion: Champion, uri: str, force: bool = False) -> Registered:
         StudyError: it is another's, and `force` is not said.
         TrackingError: MLflow cannot be reached or refuses.
     """
-    quieten()
     open_store(uri)
     try:
-        with _tracked_by(absolute(uri)):
-            found, is_new = _registered(champion, force)
-    except TunerError:
-        raise
-    except Exception as error:  # what MLflow's stores and transports raise
+        with Mlflow(absolute(uri)) as mlflow:
+            return mlflow.call(_register, champion, mlflow.uri, force)
+    except StoreError as error:  # what MLflow's stores and transports raise
         raise TrackingError(sentence(uri, error)) from None
+
+
+def _register(champion: Champion, uri: str, force: bool) -> Registered:
+    """In the helper process, for models are logged to the one tracking uri that MLflow knows in a process."""
+    import mlflow  # noqa: PLC0415  (1.7 s)
+
+    mlflow.set_tracking_uri(uri)
+    found, is_new = _registered(champion, force)
     return Registered(champion.name, str(found.version), f"models:/{champion.name}@{ALIAS}", is_new)
-
-
-@contextmanager
-def _tracked_by(uri: str) -> Iterator[None]:
-    """Models are logged to the one tracking uri that MLflow knows in a process: lent to us, and given back."""
-    from mlflow.tracking._tracking_service.utils import _use_tracking_uri  # noqa: PLC0415  (1.7 s)
-
-    given = os.environ.get(_URI)
-    try:
-        with _use_tracking_uri(uri):
-            yield
-    finally:
-        if given is not None:
-            os.environ[_URI] = given
 
 
 def _registered(champion: Champion, force: bool) -> tuple[Any, bool]:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
 from tuner import masks
-from tuner.errors import TrackingError
+from tuner.errors import HelperError, TrackingError
+from tuner.helper import Helper
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 NO_HOME = "/nonexistent"  # as Debian's users without a home have it: nothing is read from there, nor written
-_MAKE: Final = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-SqlAlchemyStore(*sys.argv[2:]).engine.dispose()
-"""
 _LOCK_SECONDS = 120.0
 _CONNECT_SECONDS = 5.0
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
@@ -37,10 +29,10 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REASON_LENGTH = 300
 
-# MLflow's own variables, set where the user set none and before MLflow is imported: a call to a dead server must fail
-# within seconds (by default it blocks for minutes; trying again is the publisher's work), and nothing but the tuner
-# writes to the terminal.
-_QUIET: Final = {
+# MLflow's own variables, set in the helper processes that import it, and there where the user set none: a call to a
+# dead server must fail within seconds (by default it blocks for minutes; trying again is the publisher's work), and
+# nothing is sent to anybody but the server that the user named.
+SETTINGS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # It logs errors with their tracebacks, and raises them as well.
@@ -73,18 +65,14 @@ def sqlite_uri(path: Path) -> str:
     return f"sqlite+pysqlite:///file:{quote(name)}?uri=true" if "?" in name else f"sqlite:///{name}"
 
 
-def quieten() -> None:
-    """Keep MLflow off the terminal, its HTTP calls short and those of this machine past a proxy.
-
-    To be called before MLflow is imported.
-    """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+def settings() -> dict[str, str]:
+    """The environment of a helper process that imports MLflow, where the user has set nothing of that name."""
+    found = {**SETTINGS}
     try:
         Path.home()
     except RuntimeError:  # a container's user without HOME and without a name: importing MLflow asks for a home folder
-        os.environ["HOME"] = NO_HOME
-    os.environ.update(past_proxy(os.environ))
+        found["HOME"] = NO_HOME
+    return found
 
 
 def past_proxy(environment: Mapping[str, str]) -> dict[str, str]:
@@ -243,17 +231,23 @@ def _make(path: Path, artifacts: str) -> None:
     """
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
-    words = [sys.executable, "-W", "ignore", "-c", _MAKE, json.dumps([*map(os.fsdecode, sys.path)])]
-    words += [sqlite_uri(fresh), artifacts]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
-    pipes: Any = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
     try:
-        made = subprocess.run(words, env={**_QUIET, **environment}, timeout=_LOCK_SECONDS, check=False, **pipes)
-    except subprocess.TimeoutExpired:
-        raise TrackingError(f"{path}: MLflow's store must be made within {_LOCK_SECONDS:g} s, but was not") from None
-    if made.returncode:
-        said = (made.stderr.strip().splitlines() or [f"the process ended with {made.returncode}"])[-1]
-        raise TrackingError(f"{path}: MLflow's store cannot be made: {without_secrets(said, '')[:_REASON_LENGTH]}")
+        with Helper(settings(), past_proxy(os.environ)) as helper:
+            helper.call(_migrate, sqlite_uri(fresh), artifacts)
+    except HelperError as error:
+        raise TrackingError(f"{path}: MLflow's store cannot be made: {error}") from None
+    except TrackingError as error:
+        raise TrackingError(f"{path}: MLflow's store cannot be made: {reason('', error)}") from None
     with closing(sqlite3.connect(fresh)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")  # A page may be read while the publisher writes.
     fresh.replace(path)
+
+
+def _migrate(uri: str, artifacts: str) -> None:
+    """In a helper process: make the tables."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  (1.7 s)
+
+    try:
+        SqlAlchemyStore(uri, artifacts).engine.dispose()
+    except Exception as error:  # what MLflow and SQLAlchemy raise, whose classes the caller's process does not import
+        raise TrackingError(str(error) or type(error).__name__) from None
