@@ -107,7 +107,7 @@ class SearchSpec(Frozen):
     pruner: Pruner = Field("halving", description="How weak trials are ended early.")
     trials: int = Field(ge=1, le=1_000_000, description="Trials in all, however often the study is continued.")
     epochs: int = Field(ge=1, le=1_000_000, description="Epochs of a trial that is never pruned.")
-    seed: int = Field(0, ge=0, lt=2**63, description="All randomness comes from it.")
+    seed: int = Field(0, ge=0, lt=2**63, description="All randomness comes from it; data.seed can fix the split.")
     timeout: Seconds | None = Field(None, description="Stop after this time (90s, 10m, 2h); run again to go on.")
     cohort: int | None = Field(
         None, ge=1, le=100_000, description="Trials asked for together. Default: 27 with halving or hyperband, else 16."
