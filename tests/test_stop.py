@@ -216,7 +216,12 @@ def test_ctrl_c_while_a_large_table_is_read(workspace: Path) -> None:
 def test_ctrl_c_while_wide_data_is_scored(workspace: Path) -> None:
     """Exit code 130, and the next run finishes."""
     np.save(workspace / "wide.npy", np.random.default_rng(0).normal(size=(2500, 2000)).astype(np.float32))
-    write(workspace, data={"source": "wide.npy"}, space={**ONE, "bottleneck": 1000}, search={"trials": 1, "epochs": 1})
+    write(
+        workspace,
+        data={"source": "wide.npy"},
+        space={**ONE, "depth": 0, "bottleneck": 1000},
+        search={"trials": 1, "epochs": 1},
+    )
     process = start(workspace)
     await_line(process, "scoring")
     process.send_signal(signal.SIGINT)
