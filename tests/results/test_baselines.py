@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from tuner.data.rows import Rows
-from tuner.results.baselines import EPSILON, ROWS_AT_ONCE, baselines
+from tuner.results.baselines import EPSILON, baselines
+from tuner.results.pca import ROWS_AT_ONCE
 
 Values = NDArray[np.float32]
 

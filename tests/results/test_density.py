@@ -108,6 +108,7 @@ def test_it_is_read_as_it_was_written(fitted: Density) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"version": 3},
         {"version": 2},
         {"weights": []},
         {"weights": [-1, 1, 1]},
@@ -119,5 +120,36 @@ def test_it_is_read_as_it_was_written(fitted: Density) -> None:
 def test_another_content_is_refused(changes: dict[str, object], fitted: Density) -> None:
     """Another version, other shapes, negative weights: one sentence."""
     text = json.dumps({**json.loads(fitted.to_json()), **changes})
-    with pytest.raises(DataError, match=r"density: expected version 1 of a mixture, got: "):
+    with pytest.raises(DataError, match=r"density: expected version 1 or 2 of a mixture, got: "):
         Density.from_json(text, 3)
+
+
+def test_a_long_code_has_independent_units() -> None:
+    """Beyond the stated length the mixture is diagonal: quick, small, found again, read as written, and drawn from."""
+    chance = np.random.default_rng(3)
+    units = density.FULL_UNITS + 1
+    deviations = np.where(np.arange(units) == 5, 0.0, np.linspace(0.1, 3.0, units))
+    codes = (chance.normal(size=(900, units)) * deviations + 7).astype(np.float32)
+    made = Density.fit(codes, 1)
+    assert made.covariances.shape == (len(made.weights), units)
+    drawn = draw(made, 20_000)
+    np.testing.assert_allclose(drawn.std(0), codes.std(0), rtol=0.05, atol=1e-6)
+    np.testing.assert_allclose(drawn[:, 5], 7.0)
+    again = Density.from_json(made.to_json(), units)
+    np.testing.assert_array_equal(draw(again, 50), draw(made, 50))
+    assert Density.fit(codes[:, : density.FULL_UNITS], 1).covariances.ndim == 3
+
+
+def test_a_code_of_1024_units_has_a_small_file() -> None:
+    """Of a mixture and of the prior: less than a megabyte, where full covariances take twenty a component."""
+    codes = np.random.default_rng(0).normal(size=(2000, 1024)).astype(np.float32)
+    for made in (Density.fit(codes, 0), Density.prior(1024)):
+        assert len(made.to_json()) < 1e6
+        assert draw(made, 3).shape == (3, 1024)
+
+
+def test_negative_variances_are_refused() -> None:
+    """In the file of a long code as elsewhere."""
+    text = Density.prior(density.FULL_UNITS + 1).to_json().replace('"covariances": [[1.0', '"covariances": [[-1.0')
+    with pytest.raises(DataError, match="out of range"):
+        Density.from_json(text, density.FULL_UNITS + 1)

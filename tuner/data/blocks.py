@@ -6,6 +6,7 @@ Legend: N rows of a block, F features.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,12 +179,13 @@ def _parquet_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
 
 def _check_columns(header: Sequence[str], wanted: Wanted) -> None:
     """Each column that is used must be there, once."""
+    counts = Counter(header)
     for needed, what in ((wanted.names, "the model's columns"), (wanted.keep, "the columns to keep")):
-        if missing := [name for name in needed if name not in header]:
+        if missing := [name for name in needed if name not in counts]:
             there = f"missing: {', '.join(missing[:20])}; it has {', '.join(map(str, header[:20]))}."
             raise DataError(f"must have {what}, {there}")
     used = {*wanted.names, *wanted.keep}
-    if repeated := next((name for name in header if name in used and list(header).count(name) > 1), None):
+    if repeated := next((name for name, count in counts.items() if name in used and count > 1), None):
         raise DataError(f"its header must name every column once, got {repeated} more than once.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,18 +101,19 @@ def _is_number(text: str) -> bool:
 
 def _choose(names: Sequence[str], spec: DataSpec) -> list[str]:
     """The columns that the model sees, in the file's order: the label is none of them."""
-    repeated = sorted({name for name in names if list(names).count(name) > 1}) if len(set(names)) < len(names) else []
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise DataError(f"its header must name every column once, got {repeated[0]} more than once.")
     named = ("columns", spec.columns), ("exclude", spec.exclude), ("label", spec.label and (spec.label,))
-    for key, wanted in named:
-        for name in wanted or ():
-            if name not in names:
+    there = set(names)  # tables may have many thousands of columns
+    for key, asked in named:
+        for name in asked or ():
+            if name not in there:
                 near = difflib.get_close_matches(name, names, 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names[:20])}."
                 raise DataError(f"data.{key}: there is no column {name}{hint}")
-    left_out = {*(spec.exclude or ()), spec.label}
-    chosen = [name for name in names if name in (spec.columns or names) and name not in left_out]
+    left_out, wanted = {*(spec.exclude or ()), spec.label}, set(spec.columns or names)
+    chosen = [name for name in names if name in wanted and name not in left_out]
     if not chosen:
         which = "names them all" if spec.label is None else "and data.label name them all"
         raise DataError(f"must keep at least one column, but data.exclude {which}.")

@@ -21,6 +21,7 @@ GROUP = 5  # rows each of the best, the typical and the worst
 MOST_FEATURES = 25
 MOST_CODES = 1500
 MOST_ROWS = 20_000  # that are looked at
+MOST_VALUES = 50_000_000  # of them, 0.4 GB in double precision
 SIDE = 96  # pixels of a thumbnail at most
 
 Values = NDArray[np.float64]
@@ -37,7 +38,7 @@ def examples(trained: Trained) -> dict[str, Any]:
     """
     network, rows, places = trained.network, trained.rows, trained.places
     preprocessor = trained.prepared.preprocessor
-    looked_at = rows.validation[:MOST_ROWS]
+    looked_at = rows.validation[: max(1, min(MOST_ROWS, MOST_VALUES // rows.validation.shape[1]))]
     losses, rebuilt = network.losses(looked_at), network.reconstruct(looked_at)
     quantiles = {name: float(np.quantile(losses, q)) for name, q in (("low", 0.05), ("median", 0.5), ("high", 0.95))}
     is_picture = _is_picture(preprocessor.shape)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
 from tuner.learning.scoring import reconstruct
-from tuner.results.baselines import LOSSES, ROWS_AT_ONCE
+from tuner.results.baselines import LOSSES
+from tuner.results.pca import rows_at_once
 from tuner.spec.architecture import Hyperparameters
 
 Matrix = NDArray[np.float32]
@@ -52,8 +53,9 @@ class Errors:
     def of(cls, model: Model, rows: Matrix) -> Errors:
         """Of scaled rows (N, F), some at a time."""
         of_rows, sums = [], np.zeros(rows.shape[1])
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            part = np.asarray(rows[start : start + ROWS_AT_ONCE])
+        count = rows_at_once(rows.shape[1])
+        for start in range(0, len(rows), count):
+            part = np.asarray(rows[start : start + count])
             errors = model.losses(part, model.rebuilt(part))
             of_rows.append(errors.mean(1))
             sums += errors.sum(0)

@@ -1,0 +1,98 @@
+"""The best linear code of the training rows: exact where that is quick, else by randomised subspace iteration.
+
+Legend: N training rows, F features, K length of the code, L columns that are iterated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.learning.draws import generator
+
+EXACT_SIDE = 1024  # the exact way takes time that grows with the cube of the smaller of N and F
+EXACT_VALUES = 50_000_000  # and three copies of the training rows in double precision
+ROWS_AT_ONCE = 16_384  # of rows that are at most EXACT_SIDE long; of longer ones fewer
+SPARE = 16  # columns that are iterated beside the code's, and a tenth of these
+PASSES = 3  # of the iteration
+SEED = 0  # of its start: one data set has one PCA, whatever the study's seed
+
+Values = NDArray[np.float64]
+Matrix = NDArray[np.float32]
+Tick = Callable[[str], object]  # told what is being done, often; it may raise to end that
+
+
+def quiet(_: str) -> None:
+    """Tells nobody."""
+
+
+def rows_at_once(features: int) -> int:
+    """How many rows of this length are worked on at once: 134 MB of double precision at the most."""
+    return ROWS_AT_ONCE if features <= EXACT_SIDE else max(1, ROWS_AT_ONCE * EXACT_SIDE // features)
+
+
+def blocks(rows: Matrix) -> Iterator[Values]:
+    """Rows (N, F) in double precision, some at a time."""
+    count = rows_at_once(rows.shape[1])
+    for start in range(0, len(rows), count):
+        yield rows[start : start + count].astype(np.float64)
+
+
+def principal(train: Matrix, most: int, tick: Tick = quiet) -> tuple[Values, Values]:
+    """The mean (F,) and the directions of the best linear code (Eckart & Young 1936) as columns, most variance first.
+
+    There are at least `most` of them, or as many as there are rows or features. Where both N and F are above
+    EXACT_SIDE, or N times F above EXACT_VALUES, they are an approximation: its loss is within 1 % of the exact one's.
+
+    Args:
+        train: scaled training rows (N, F).
+        most: the longest code that is asked for.
+        tick: told what is being done.
+    """
+    tick(f"PCA of {min(most, *train.shape)} components")
+    if min(train.shape) <= EXACT_SIDE and train.size <= EXACT_VALUES:
+        return _exact(train.astype(np.float64))
+    mean = sum((block.sum(axis=0) for block in blocks(train)), np.zeros(train.shape[1])) / len(train)
+    return mean, _approximate(train, mean, most, tick)
+
+
+def _exact(train: Values) -> tuple[Values, Values]:
+    """Written out, for scikit-learn takes most of a second to import; the tests hold it to scikit-learn's PCA."""
+    mean = train.mean(axis=0)
+    centred = train - mean
+    if train.shape[1] <= train.shape[0]:
+        directions = np.linalg.eigh(centred.T @ centred).eigenvectors[:, ::-1]
+    else:
+        directions = np.linalg.svd(centred, full_matrices=False).Vh.T
+    return mean, directions[:, : min(train.shape)]
+
+
+def _approximate(train: Matrix, mean: Values, most: int, tick: Tick) -> Values:
+    """Subspace iteration from a random start (Halko, Martinsson & Tropp 2011, algorithm 4.4), then Rayleigh and Ritz.
+
+    Every pass reads the rows once, block by block, and multiplies by the covariance. The products are in double
+    precision: in single, directions with less than 1e-7 of the largest variance would be lost, and PCA's loss on
+    data that is nearly linear would look worse than it is.
+    """
+    columns = min(most + most // 10 + SPARE, *train.shape)
+    basis_FL = generator(SEED, "pca").standard_normal((train.shape[1], columns))
+    for number in range(PASSES):
+        product_FL = np.zeros_like(basis_FL)
+        for block_BF in _centred(train, mean, f"PCA of {most} components, pass {number + 1} of {PASSES + 1}", tick):
+            product_FL += block_BF.T @ (block_BF @ basis_FL)
+        basis_FL = np.linalg.qr(product_FL).Q
+    ritz_LL = np.zeros((columns, columns))
+    for block_BF in _centred(train, mean, f"PCA of {most} components, pass {PASSES + 1} of {PASSES + 1}", tick):
+        codes_BL = block_BF @ basis_FL
+        ritz_LL += codes_BL.T @ codes_BL
+    return np.asarray(basis_FL @ np.linalg.eigh(ritz_LL).eigenvectors[:, ::-1])[:, :most]
+
+
+def _centred(train: Matrix, mean: Values, what: str, tick: Tick) -> Iterator[Values]:
+    done = 0
+    for block in blocks(train):
+        tick(f"{what}, {100 * done // len(train)} %")
+        yield block - mean
+        done += len(block)
