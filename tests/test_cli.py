@@ -111,7 +111,7 @@ def test_the_table_is_the_same_in_every_format(folder: Path) -> None:
     assert "asked_at" not in printed
     assert "asked_at" in tuner(folder, "trials", "tiny", "--times").stdout
     refused = tuner(folder, "trials", "tiny", "-o", "t.xlsx")
-    assert (refused.returncode, refused.stderr) == (1, "t.xlsx: must end in .csv, .parquet, .json, got .xlsx\n")
+    assert (refused.returncode, refused.stderr) == (2, "t.xlsx: must end in .csv, .parquet, .json, got .xlsx.\n")
 
 
 def test_a_report_and_a_comparison_at_the_command_line(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_report_and_a_comparison_at_the_command_line(folder: Path) -> None:
     assert found["rows"]["test loss"] == [answer["best"]["test_loss"]] * 2
     assert found["fair"]
     for words, code in (
-        (("report", "tiny", "-o", "page.pdf"), 1),
+        (("report", "tiny", "-o", "page.pdf"), 2),
         (("compare", "tiny"), 2),
         (("compare", "tiny", "x"), 2),
     ):
@@ -163,7 +163,7 @@ def test_a_csv_of_ones_own_goes_to_an_export_by_editing_three_lines(tmp_path: Pa
     assert list(pd.read_parquet(made / "drawn.parquet")) == list(rows)
     assert tuner(made, "train", "best/config.yaml").stdout.startswith(f"validation loss {exported_loss!r} in epoch")
     refused = tuner(made, "export", "plant", "best")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "--force" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert tuner(made, "export", "plant", "best", "--force").returncode == 0
@@ -235,7 +235,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
     assert piped.stderr == ""
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_ctrl_c_on_a_terminal_stops_cleanly(number: int, code: int, tmp_path: Path, mlflow_store: Path) -> None:
     """In the middle of a study: the exit code, how to go on, no process left; going on ends with the exact budget."""
     made = fresh_folder(tmp_path / "stopped", mlflow_store)

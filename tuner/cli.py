@@ -79,15 +79,18 @@ def run(
     stop = threading.Event()
     received = exits.stop_on_signals(stop)
     from tuner import display, progress, study
+    from tuner.errors import StoppedError
 
-    with progress.live() as show:
-        finished = study.run(
-            file, overrides=overrides or (), workers=workers, warm_start=warm_from, progress=show, stop=stop
-        )
+    try:
+        with progress.live() as show:
+            finished = study.run(
+                file, overrides=overrides or (), workers=workers, warm_start=warm_from, progress=show, stop=stop
+            )
+    except StoppedError as early:
+        typer.echo(str(early), err=True)
+        raise typer.Exit(128 + (received[0] if received else signal.SIGINT)) from None
     command = display.command_line(file, overrides or ())
-    typer.echo(display.as_json(finished) if as_json else display.ending(finished, command))
-    if finished.outcome == "stopped":
-        raise typer.Exit(128 + (received[0] if received else signal.SIGINT))
+    exits.answer(display.as_json(finished) if as_json else display.ending(finished, command), received)
 
 
 @app.command()

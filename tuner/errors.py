@@ -10,7 +10,9 @@
     ├── StorageError              1   the tuner's own folder cannot be written
     ├── TrackingError             1   MLflow cannot be reached or refuses
     ├── WorkerError               1   a worker died more often than it is retried
-    └── ExportError               1   a folder cannot be written or is no export
+    ├── ExportError               1   a folder cannot be written or is no export
+    │   └── PlaceError        2   what the user named for an output or as an export is wrong (an InputError as well)
+    └── StoppedError        130   the user ended a call before it had a result
 
 A message is one sentence: where, what was expected, what came. The doors (`cli`, later `service`) print it and
 exit with `exit_code`; nothing else is shown.
@@ -112,3 +114,13 @@ class WorkerError(TunerError):
 
 class ExportError(TunerError):
     """An export cannot be written, or a folder is not an export."""
+
+
+class PlaceError(ExportError, InputError):
+    """What the user named for an output, or as an export, is wrong: another name would do."""
+
+
+class StoppedError(TunerError):
+    """The user ended a call before it had a result."""
+
+    exit_code = 130

@@ -1,6 +1,7 @@
 """How a command ends: every failure is one sentence and an exit code.
 
-Exit codes: 0 done; 1 failed; 2 the input is wrong; 130 stopped by Ctrl-C; 143 by SIGTERM; 70 a mistake of ours.
+Exit codes: 0 done; 1 failed; 2 the input is wrong; 130 stopped by Ctrl-C; 143 by SIGTERM; 129 for the terminal was
+closed; 70 a mistake of ours.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+from tuner import streams
 
 CRASH_LOG = "tuner-crash.log"
 
@@ -28,19 +31,26 @@ class Interrupted(BaseException):
 
 def run(command: Callable[[], object]) -> NoReturn:
     """Run a command, and end with its exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    try:
-        command()
-    except Interrupted as stop:
-        _end(stop.exit_code, "stopped.")
-    except BrokenPipeError:
-        # The reader has seen enough; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with streams.guarded():
+        for number in _signals():
+            signal.signal(number, _interrupt)
+        try:
+            command()
+        except Interrupted as stop:
+            _end(stop.exit_code, "stopped.")
+        except streams.ReaderGone:
+            _end(0)
+        except streams.OutputLost as lost:
+            _end(1, str(lost))
+        except Exception as error:
+            _fail(error)
         _end(0)
-    except Exception as error:
-        _fail(error)
-    _end(0)
+
+
+def _signals() -> list[int]:
+    """What ends a command. Started by nohup, it outlives its terminal."""
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
@@ -70,19 +80,41 @@ def _end(code: int, message: str = "") -> NoReturn:
     sys.exit(code)
 
 
+def answer(text: str, received: Sequence[int]) -> None:
+    """Print what a command came to; where a signal stopped it, end the process with that signal's exit code.
+
+    At once: no thread of a library, such as an upload that hangs, holds it any longer.
+
+    Args:
+        text: the answer.
+        received: from `stop_on_signals`.
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    finally:
+        if received:  # also where the terminal is gone that would have shown it
+            os._exit(128 + received[0])
+
+
 def stop_on_signals(stop: threading.Event) -> list[int]:
-    """The first Ctrl-C or SIGTERM stops cleanly, the second at once; returns the list of what was received."""
+    """The first Ctrl-C, SIGTERM or SIGHUP stops cleanly, a second of the former two at once.
+
+    A terminal that is closed may send SIGHUP more than once.
+
+    Returns:
+        The list of what was received.
+    """
     received: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
-        if received:
-            os.write(
-                sys.stderr.fileno(), b"\nstopped at once; what is recorded stays. Run the same command to go on.\n"
-            )
+        if received and number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopped at once; what is recorded stays. Run the same command to go on.\n")
             os._exit(128 + number)
         received.append(number)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _signals():
         signal.signal(number, handle)
     return received

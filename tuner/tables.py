@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.errors import ExportError
-from tuner.results.folder import replace_file
+from tuner.results.folder import check_file, replace_file
 from tuner.results.front import front_csv, front_rows
 
 if TYPE_CHECKING:
@@ -36,16 +35,14 @@ def front_json(points: Sequence[FrontPoint]) -> str:
 
 def write_front(points: Sequence[FrontPoint], path: Path) -> None:
     """Write a Pareto front as CSV, whole or not at all."""
-    if path.suffix != ".csv":
-        raise ExportError(f"{path}: must end in .csv, got {path.suffix or 'no ending'}")
+    check_file(path, (".csv",))
     replace_file(path, lambda new: new.write_text(front_csv(points), encoding="utf-8"))
 
 
 def write_table(study: Study, path: Path, times: bool) -> None:
     """Write the trials table whole or not at all, in the format that its ending names."""
-    if path.suffix not in _WRITERS:
-        raise ExportError(f"{path}: must end in {', '.join(_WRITERS)}, got {path.suffix or 'no ending'}")
-    replace_file(path, lambda new: _WRITERS[path.suffix](study, new, times))
+    check_file(path, _WRITERS)
+    replace_file(path, lambda new: _WRITERS[path.suffix.lower()](study, new, times))
 
 
 def _parquet(study: Study, path: Path, times: bool) -> None:

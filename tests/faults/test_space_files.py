@@ -207,7 +207,7 @@ def test_a_megabyte_is_read_in_seconds(kind: str, tmp_path: Path) -> None:
 def validated(path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """`tuner validate FILE`: its exit code, and all that it printed."""
     monkeypatch.setattr(sys, "argv", ["tuner", "validate", str(path)])
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with pytest.raises(SystemExit) as ended:
             cli.main()

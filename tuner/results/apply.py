@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tuner.data.blocks import Block, Wanted, read_blocks
-from tuner.errors import DataError, ExportError
+from tuner.errors import DataError, PlaceError
 from tuner.results.engines import Engine, OnnxEngine, TorchEngine
 from tuner.results.exported import Exported, read_export
 from tuner.results.load import ExportedModel
@@ -108,7 +108,7 @@ def _check(request: Request) -> None:
         raise DataError(f"{request.output}: an array has no room for the columns of --keep; write .csv or .parquet.")
     source = Path(request.data)
     if source.exists() and request.output.exists() and source.samefile(request.output):
-        raise ExportError(f"{request.output}: must be another file than the rows'.")
+        raise PlaceError(f"{request.output}: must be another file than the rows'.")
 
 
 def _named(source: str, block: Block, results: _Results) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from tuner.data.preprocess import Preprocessor
-from tuner.errors import DataError, ExportError, SpecError
+from tuner.errors import DataError, ExportError, PlaceError, SpecError
 from tuner.results.card import CONFIG, DENSITY, METRICS, MODEL, ONNX, PREPROCESS, Card, digest
 from tuner.results.density import Density
 from tuner.spec.architecture import layer_sizes
@@ -79,7 +79,7 @@ def read_export(folder: str | Path) -> Exported:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ExportError(f"{folder}: expected a folder that `tuner export` wrote, got {_kind(folder)}.")
+        raise PlaceError(f"{folder}: expected a folder that `tuner export` wrote, got {_kind(folder)}.")
     content = {name: _read(folder / name) for name in (CONFIG, METRICS, MODEL, PREPROCESS)}
     card = _parsed(folder / METRICS, lambda: Card.model_validate_json(content[METRICS]))
     for name in (MODEL, PREPROCESS):

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tuner.errors import ExportError
+from tuner.errors import ExportError, PlaceError
 from tuner.results.card import FILES, FILES_1
 
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # what file browsers leave in a folder
+
+# What another name would cure: exit code 2. A full or failing disk is no mistake of the user's.
+_WRONG = frozenset(
+    {
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENODEV,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ENXIO,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+
+
+def refused(error: OSError, sentence: str) -> ExportError:
+    """The error of an output that the system refuses, with this sentence: is it the name that is wrong, or the disk?"""
+    return PlaceError(sentence) if error.errno in _WRONG else ExportError(sentence)
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Path:
@@ -47,7 +72,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Pat
             raise
     except OSError as error:
         reason = error.strerror or error
-        raise ExportError(f"{folder}: expected a place to write an export to, got: {reason}.") from error
+        raise refused(error, f"{folder}: expected a place to write an export to, got: {reason}.") from error
     return place
 
 
@@ -65,7 +90,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         with replacing(path) as new:
             write(new)
     except OSError as error:
-        raise ExportError(f"{path}: must be writable, got: {error.strerror}") from None
+        raise refused(error, f"{path}: must be writable, got: {error.strerror}") from None
 
 
 @contextmanager
@@ -87,7 +112,7 @@ def _resolved(folder: Path) -> Path:
     try:
         return folder.resolve()
     except RuntimeError as error:  # what Python calls symbolic links in a circle, before 3.13
-        raise OSError(str(error)) from error
+        raise OSError(errno.ELOOP, str(error)) from error
 
 
 def check_free(folder: Path, force: bool) -> None:
@@ -99,24 +124,53 @@ def check_free(folder: Path, force: bool) -> None:
     try:
         _check_free(_resolved(folder), force)
     except OSError as error:
-        raise ExportError(
-            f"{folder}: expected a place to write an export to, got: {error.strerror or error}."
-        ) from error
+        reason = error.strerror or error
+        raise refused(error, f"{folder}: expected a place to write an export to, got: {reason}.") from error
+
+
+def check_file(path: Path, endings: Collection[str]) -> None:
+    """Whether a file may be written there: asked before what takes long is begun.
+
+    Args:
+        path: the file.
+        endings: those it may have, in lower case.
+
+    Raises:
+        PlaceError: it may not; the sentence says why.
+    """
+    kind = path.suffix.lower()
+    if kind not in endings:
+        raise PlaceError(f"{path}: must end in {', '.join(endings)}, got {kind or 'no ending'}.")
+    try:
+        if path.is_dir():
+            raise PlaceError(f"{path}: must be a file, got a folder.")
+        _check_writable(path.parent)
+    except OSError as error:
+        raise refused(error, f"{path}: must be writable, got: {error.strerror}.") from None
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise OSError where nothing can be made in the folder."""
+    if not stat.S_ISDIR(folder.stat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _check_free(place: Path, force: bool) -> None:
+    _check_writable(next(folder for folder in place.parents if folder.exists()))
     if Path.cwd().is_relative_to(place):
-        raise ExportError(f"{place}: expected a folder that is not the current one nor above it.")
+        raise PlaceError(f"{place}: expected a folder that is not the current one nor above it.")
     if not place.exists():
         return
     if not place.is_dir():
-        raise ExportError(f"{place}: expected a folder or nothing, got a file.")
+        raise PlaceError(f"{place}: expected a folder or nothing, got a file.")
     if not any(place.iterdir()):
         return
     if not _is_export(place):
-        raise ExportError(f"{place}: expected a new folder or an export, got a folder that holds other things.")
+        raise PlaceError(f"{place}: expected a new folder or an export, got a folder that holds other things.")
     if not force:
-        raise ExportError(f"{place}: expected a new folder, got one that exists; --force replaces it.")
+        raise PlaceError(f"{place}: expected a new folder, got one that exists; --force replaces it.")
 
 
 def _is_export(folder: Path) -> bool:

@@ -10,8 +10,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.errors import ExportError, sentence
-from tuner.results.folder import replacing
+from tuner.errors import sentence
+from tuner.results.folder import check_file, refused, replacing
 
 
 class Output(Protocol):
@@ -32,21 +32,18 @@ def open_output(path: Path) -> Iterator[Output]:
         path: ends in .parquet, .csv or .npy.
 
     Raises:
-        ExportError: another ending, or the disk refuses; nothing is left behind.
+        PlaceError: another ending, or no file can be there.
+        ExportError: the disk refuses; nothing is left behind.
     """
-    kind = path.suffix.lower()
-    if kind not in _OUTPUTS:
-        raise ExportError(f"{path}: must end in {', '.join(_OUTPUTS)}, got {kind or 'no ending'}.")
-    if path.is_dir():
-        raise ExportError(f"{path}: must be a file, got a folder.")
+    check_file(path, _OUTPUTS)
     try:
         with replacing(path) as new, new.open("wb") as file:
-            output = _OUTPUTS[kind](file)
+            output = _OUTPUTS[path.suffix.lower()](file)
             yield output
             output.close()
             file.flush()
     except OSError as error:
-        raise ExportError(sentence(f"{path}: must be writable, got: {error.strerror or error}.")) from None
+        raise refused(error, sentence(f"{path}: must be writable, got: {error.strerror or error}.")) from None
 
 
 class _Csv:

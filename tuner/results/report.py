@@ -12,15 +12,15 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from tuner.errors import ExportError
 from tuner.results.facts import Facts, answer, verdict
 from tuner.results.figures import all_figures
-from tuner.results.folder import replace_file
+from tuner.results.folder import check_file, replace_file
 from tuner.results.markup import Html, element, join, shown
 from tuner.results.sections import SECTIONS, Section, moment
 from tuner.results.svg import STYLE
 
 _HERE = Path(__file__)
+ENDINGS = (".html", ".htm")
 
 
 def write_report(facts: Facts, path: Path) -> Path:
@@ -29,8 +29,7 @@ def write_report(facts: Facts, path: Path) -> Path:
     Raises:
         ExportError: the file cannot be written.
     """
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ExportError(f"{path}: must end in .html, got {path.suffix or 'no ending'}")
+    check_file(path, ENDINGS)
     content = page(facts)
     replace_file(path, lambda new: new.write_text(content, encoding="utf-8"))
     return path
