@@ -87,6 +87,8 @@ def summary(study: Study) -> str:
         lines[0] += f"; {duration(answer['seconds'])} in all"
     if answer["stopped_early"]:
         lines.append(f"It was {early(answer)}.")
+    if study.awaits_score:
+        lines.append("Its answer is missing: the winner is not scored yet; run the study again, which does that.")
     if answer["warm_start"]:
         lines.append(_warm(answer["warm_start"]))
     if answer["best"] is None:

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from tuner.errors import LedgerError, StudyError, TunerError, WorkerError
+from tuner.errors import LedgerError, StoppedError, StudyError, TunerError, WorkerError
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.retries import Retries
 from tuner.ledger.ledger import Ledger
@@ -110,7 +110,7 @@ class Driver:
 
     def run(self) -> Outcome:
         """Move rounds until nothing is left to do."""
-        while True:
+        while not self._stop.is_set():  # also while a long record is replayed
             self._ask_cohorts()
             if self._rounds and self._is_measured(self._rounds[0]):
                 self._tell(self._rounds.popleft())
@@ -122,6 +122,7 @@ class Driver:
                 return early
             else:
                 self._train()
+        return "stopped"
 
     def confirm(self, runs: Sequence[Trial]) -> Outcome:
         """Train runs of the final stage, which no search asked for, to the last epoch, and record how they ended.
@@ -257,6 +258,8 @@ class Driver:
     def _receive(self, segment: Segment, future: Future[SegmentResult]) -> None:
         try:
             result = future.result()
+        except StoppedError:
+            self._queue.appendleft(segment)  # ended by the user's stop, which is looked at next
         except (TunerError, OSError):
             raise  # a file or a device is at fault, and no trial
         except WorkerFaultError as fault:
@@ -371,15 +374,8 @@ def _remove(checkpoints: Iterable[Checkpoint]) -> None:
 
 
 def _joined(known: Curve, new: Curve) -> Curve:
-    return Curve(
-        known.number,
-        known.first,
-        known.train_loss + new.train_loss,
-        known.val_loss + new.val_loss,
-        known.at + new.at,
-        new.diverged,
-        new.checkpoint,
-    )
+    losses = known.train_loss + new.train_loss, known.val_loss + new.val_loss
+    return Curve(known.number, known.first, *losses, known.at + new.at, new.diverged, new.checkpoint)
 
 
 def _until(curve: Curve, epoch: int) -> Curve:

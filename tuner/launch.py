@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuner.answers import answer_of
 from tuner.data.rows import open_rows
 from tuner.driver import Driver, Tally
-from tuner.errors import LedgerError, StudyError
+from tuner.errors import LedgerError, StoppedError, StudyError
 from tuner.execution.executors import usable_cores
 from tuner.execution.worker import Workplace
 from tuner.execution.workers import LocalWorkers, end_executor, start_executor
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 Phase = Literal["preparing data", "training", "confirming", "scoring", "publishing"]
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
+SHOW_SECONDS = 0.2  # between two signs of progress while the winner is scored
 RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
 # keys that may change when a study goes on
 CONTINUABLE = ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final")
@@ -54,7 +55,7 @@ class Progress:
     """Where a running study stands.
 
     `seconds_left` is None until there is a speed to tell it from, `confirmed` (the final stage's runs that are done, of
-    all) before the final stage.
+    all) before the final stage. `detail` says what is being done while the winner is scored.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Progress:
     waiting: int
     phase: Phase
     confirmed: tuple[int, int] | None = None
+    detail: str = ""
 
 
 class Launch:
@@ -83,7 +85,7 @@ class Launch:
         self._spec, self._origin = spec, _ = declared
         self._workspace, self._ledger, self._stop = workspace, ledger, stop
         self._progress = progress or (lambda _: None)
-        self._started = time.monotonic()
+        self._started = self._shown_at = time.monotonic()
         self._speed = _Speed()
         self._tally = Tally({}, None, 0)
         self._device = devices.resolve(spec.device)
@@ -99,6 +101,7 @@ class Launch:
 
         Raises:
             StudyError: another process runs it, or it cannot be continued or begun so; nothing was changed.
+            StoppedError: it was stopped before it was recorded for the first time.
         """
         self._warm_from = warm_from
         with ExitStack() as held:
@@ -108,12 +111,22 @@ class Launch:
                 self._tally = _standing(self._ledger.trials(known.id))
             self._warm = self._warm_start(known)
             self._show("preparing data")
-            self._executor = start_executor(self._workers, self._gpus)
+            self._executor = start_executor(self._workers, self._gpus, self._check_stop)
             held.callback(end_executor, self._executor)
-            self._prepared = _prepare(self._spec, self._origin, self._workspace)
+            try:
+                self._prepared = self._prepare()
+            except StoppedError:
+                if known is None:
+                    raise
+                return "stopped"
             self._study = self._continued(known) if known is not None else self._created(held)
             self._note_run()
             return self._run()
+
+    def _prepare(self) -> Prepared:
+        from tuner.data.prepare import prepare  # (pandas, while workers start)
+
+        return prepare(self._spec, self._origin.parent, self._workspace.work, self._check_stop)
 
     def _run(self) -> Outcome:
         self._publisher = Publisher(self._ledger, self._study.id, self._workspace.tracking, self._answer)
@@ -121,10 +134,10 @@ class Launch:
         try:
             outcome = self._train()
             if outcome in ("finished", "nothing-left"):
-                self._conclude(outcome)
+                outcome = self._conclude(outcome)
         finally:
             self._show("publishing")
-            self._publisher.close(PUBLISH_SECONDS)
+            self._publisher.close(PUBLISH_SECONDS, self._stop)
         return outcome
 
     def _warm_start(self, known: StudyRecord | None) -> WarmStart | None:
@@ -213,9 +226,12 @@ class Launch:
             raise
         finally:
             end_executor(self._executor)
-        if outcome != "finished":
-            self._ledger.record_event(self._study.id, outcome, {})
-            self._ledger.set_state(self._study.id, "stopped")
+        return outcome if outcome == "finished" else self._note_end(outcome)
+
+    def _note_end(self, outcome: Outcome) -> Outcome:
+        """A study that ended early is stopped, and the event says how."""
+        self._ledger.record_event(self._study.id, outcome, {})
+        self._ledger.set_state(self._study.id, "stopped")
         return outcome
 
     def _confirm(self, driver: Driver) -> Outcome:
@@ -255,18 +271,22 @@ class Launch:
             p.labels,
         )
 
-    def _conclude(self, outcome: Outcome) -> None:
-        """Score the winner on the untouched test split, once, beside the baselines."""
+    def _conclude(self, outcome: Outcome) -> Outcome:
+        """Score the winner on the untouched test split, once, beside the baselines; stopped, the next run does it."""
         known, answered = self._ledger.summary(self._study.id), final.answer(*self._final_facts())
         # A run that was killed between its last trial and its summary left the study's state as it was then.
         if outcome == "finished" or not final.is_told(answered, known) or self._study.state != "finished":
             self._show("scoring")
-            summary = self._summary(answered, known)
+            try:
+                summary = self._summary(answered, known)
+            except StoppedError:
+                return self._note_end("stopped")
             seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
             self._ledger.record_summary(self._study.id, {**summary, "seconds": seconds})
             if summary["best"] is not None:
                 free_final_states(self._ledger, self._study.id, summary["scored"]["runs"][0])
         self._ledger.set_state(self._study.id, "finished")
+        return outcome
 
     def _summary(self, answered: dict[str, Any] | None, known: dict[str, Any] | None) -> dict[str, Any]:
         p, trials = self._prepared, self._ledger.trials(self._study.id)
@@ -274,7 +294,7 @@ class Launch:
         if best is None:
             return {"best": None, "final": answered}
         rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
-        scorer = Scorer(self._ledger, self._study.id, self._spec, rows, self._device)
+        scorer = Scorer(self._ledger, (self._study.id, self._spec), rows, self._device, self._tick)
         summary = scorer.summed_up(best, answered, known)
         if is_front(self._spec):
             points = front_points(self._spec, trials, p.features, {})
@@ -284,12 +304,25 @@ class Launch:
     def _answer(self, study: StudyRecord) -> Path:
         return answer_of(self._ledger, study, self._workspace.work, self._device, lambda: self._prepared)
 
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise StoppedError(
+                f"study {self._spec.name}: stopped before anything of it was recorded; run it again to begin."
+            )
+
+    def _tick(self, what: str) -> None:
+        """A step of the scoring."""
+        self._check_stop()
+        if time.monotonic() - self._shown_at > SHOW_SECONDS:
+            self._show("scoring", what)
+
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally
         self._publisher.notify()
         self._show("training" if tally.confirmed is None else "confirming")
 
-    def _show(self, phase: Phase) -> None:
+    def _show(self, phase: Phase, detail: str = "") -> None:
+        self._shown_at = time.monotonic()
         search, tally = self._spec.search, self._tally
         rate = self._speed.of(tally.epochs)
         planned = expected_epochs(search, search.trials, len(self._spec.objective)) + final_epochs(self._spec)
@@ -307,6 +340,7 @@ class Launch:
                 self._ledger.waiting_count(self._study.id) if phase == "publishing" else 0,
                 phase,
                 tally.confirmed,
+                detail,
             )
         )
 
@@ -341,12 +375,6 @@ def _worker_count(device: str, gpus: Sequence[str]) -> int:
 def _memory() -> int:
     """Bytes in this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _prepare(spec: StudySpec, origin: Path, workspace: Workspace) -> Prepared:
-    from tuner.data.prepare import prepare  # (pandas, while workers start)
-
-    return prepare(spec, origin.parent, workspace.work)
 
 
 def _versions() -> dict[str, str]:

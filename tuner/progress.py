@@ -95,7 +95,8 @@ def line(progress: Progress) -> str:
     if progress.phase == "confirming" and progress.confirmed:
         parts.append("confirming {}/{} runs".format(*progress.confirmed))
     elif progress.phase != "training":
-        parts.append(f"publishing {progress.waiting} records" if progress.waiting else progress.phase)
+        what = f"{progress.phase}: {progress.detail}" if progress.detail else progress.phase
+        parts.append(f"publishing {progress.waiting} records" if progress.waiting else what)
     if progress.best is not None:
         parts.append(f"best {progress.best:.4g}")
     trains = progress.phase in ("training", "confirming")

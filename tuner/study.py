@@ -182,6 +182,16 @@ class Study:
         return Winner(self.best.number, None, self.best)
 
     @property
+    def awaits_score(self) -> bool:
+        """Whether all is trained, but the run was ended before the winner was scored; the next run scores it."""
+        from tuner.results.final import missing
+
+        spent = len(self.records) >= self.spec.search.trials or self._flat is not None
+        trained = spent and all(trial.state is not TrialState.RUNNING for trial in self.records)
+        left = missing(self.spec, self.records, self._finals, self._features)
+        return self.state == "stopped" and trained and not left
+
+    @property
     def _chosen(self) -> TrialRecord | None:
         return chosen_trial(self.spec, self.records, self._features)
 
@@ -321,9 +331,11 @@ class Study:
         Raises:
             ExportError: the file cannot be written.
         """
-        from tuner.results.report import write_report
+        from tuner.results.folder import check_file
+        from tuner.results.report import ENDINGS, write_report
 
         place = Path(path).absolute()
+        check_file(Path(path), ENDINGS)
         return write_report({**self.facts, **self._examples()}, place)
 
     @property

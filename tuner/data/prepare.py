@@ -22,6 +22,7 @@ from tuner.data.split import Split, split_rows
 from tuner.errors import DataError, StorageError
 from tuner.spec.distributions import IntDistribution
 from tuner.spec.study import DataSpec, StudySpec
+from tuner.waiting import abandonable, never
 
 T = TypeVar("T")
 Array = NDArray[np.float32] | NDArray[np.int32]
@@ -83,12 +84,21 @@ class Examined:
     preprocessor: Preprocessor
 
 
-def examine(spec: StudySpec, base: Path) -> Examined:
+def examine(spec: StudySpec, base: Path, check: Callable[[], object] = never) -> Examined:
     """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
+
+    Args:
+        spec: the declaration.
+        base: the folder that a path in it is relative to.
+        check: called now and then; what it raises ends the work.
 
     Raises:
         DataError: as for `prepare`.
     """
+    return abandonable(lambda: _examined(spec, base), check)
+
+
+def _examined(spec: StudySpec, base: Path) -> Examined:
     data = load(spec.data, base)
     split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.search.seed)
     _check_batch_size(spec, len(split.train), data.where)
@@ -98,23 +108,24 @@ def examine(spec: StudySpec, base: Path) -> Examined:
     return Examined(data, split, _named(data, fit))
 
 
-def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
+def prepare(spec: StudySpec, base: Path, folder: Path, check: Callable[[], object] = never) -> Prepared:
     """Load, check, split, scale, and write the one file that workers map.
 
     Args:
         spec: the declaration.
         base: the folder that a path in it is relative to.
         folder: where `prepared/` stands.
+        check: called now and then; what it raises ends the work, and leaves no file half written.
 
     Raises:
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    examined = examine(spec, base)
+    examined = examine(spec, base, check)
     data, split, fitted = examined.data, examined.split, examined.preprocessor
-    mark = fingerprint(data, spec.data)
+    mark = abandonable(lambda: fingerprint(data, spec.data), check)
     path = prepared_path(folder, mark, spec)
-    digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted)))
+    digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted, check)))
     labels = _labels_written(path, data, split)
     counts = len(split.train), len(split.validation), len(split.test)
     return Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted, labels)
@@ -143,10 +154,11 @@ def _order(split: Split) -> NDArray[np.int64]:
     return np.concatenate([split.train, split.validation, split.test])
 
 
-def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> NDArray[np.float32]:
+def _scaled(data: Dataset, split: Split, fitted: Preprocessor, check: Callable[[], object]) -> NDArray[np.float32]:
     order = _order(split)
     rows = np.empty(data.values.shape, np.float32)
     for start in range(0, len(order), BLOCK_ROWS):
+        check()
         rows[start : start + BLOCK_ROWS] = fitted.transform(data.values[order[start : start + BLOCK_ROWS]])
     return rows
 

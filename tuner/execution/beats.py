@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 SECONDS: Final = 0.25  # between two signs, at least
@@ -16,6 +17,17 @@ def listen(say: Callable[[], object]) -> None:
     """Have `say` called for a sign of life of this process."""
     global _say  # noqa: PLW0603 - a process has one voice
     _say = say
+
+
+@contextmanager
+def heard_by(say: Callable[[], object]) -> Iterator[None]:
+    """Have `say` called for a sign of life while the block runs; whoever listened before listens again."""
+    global _say  # noqa: PLW0603
+    before, _say = _say, say
+    try:
+        yield
+    finally:
+        _say = before
 
 
 def alive(_: object = None) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import ParamSpec, TypeVar
 
+from tuner.execution import beats
+from tuner.waiting import never
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,13 +26,21 @@ def usable_cores() -> int:
 
 
 class InlineExecutor(Executor):
-    """Runs each call in this process when it is submitted: for one trial, and for debugging."""
+    """Runs each call in this process when it is submitted: for one trial, and for debugging.
+
+    Args:
+        check: called after an epoch, a few times a second; what it raises ends the call.
+    """
+
+    def __init__(self, check: Callable[[], object] = never) -> None:
+        self._check = check
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future that is done already."""
         future: Future[T] = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            with beats.heard_by(self._check):
+                future.set_result(fn(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
         return future

@@ -271,6 +271,8 @@ def _start_worker(gpu: str, life: int) -> None:
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # a closed terminal is the driver's business as well
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":  # even while it is stopped; everywhere else it notices once it runs
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Final
 
@@ -13,6 +13,7 @@ from tuner.learning import planner
 from tuner.learning.native import planner as native_planner
 from tuner.learning.packs import compiled
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
+from tuner.waiting import never
 
 LEAST_PATIENCE: Final = 60.0  # seconds without a sign of life that no worker is ended for
 LATE: Final = 20.0  # a segment is taken to hang after so many times one epoch's estimate, scaled by measured speed
@@ -72,14 +73,15 @@ class LocalWorkers:
         return planner.deal(trials, self._place.features, train, self._workers)
 
 
-def start_executor(workers: int, gpus: Sequence[str] = ()) -> Executor:
+def start_executor(workers: int, gpus: Sequence[str] = (), check: Callable[[], object] = never) -> Executor:
     """Begin to start workers; returns before they are ready.
 
     Args:
         workers: how many; 0 for this process.
         gpus: names as in CUDA_VISIBLE_DEVICES that the workers are dealt, where a study has several.
+        check: called between epochs that are trained in this process; what it raises ends them.
     """
-    return WorkerProcesses(workers, warm_up, gpus) if workers else InlineExecutor()
+    return WorkerProcesses(workers, warm_up, gpus) if workers else InlineExecutor(check)
 
 
 def end_executor(executor: Executor) -> None:

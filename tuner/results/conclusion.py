@@ -15,8 +15,9 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
 from tuner.results.baselines import baselines, pca_losses
 from tuner.results.final import winners_runs
+from tuner.results.pca import Tick, quiet
 from tuner.results.winner import winner_weights
-from tuner.spec.final import is_final, trial_of
+from tuner.spec.final import is_final, name_of, trial_of
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial
 
@@ -28,14 +29,17 @@ class Scorer:
 
     Args:
         ledger: where that is written.
-        study_id: the study there.
-        spec: its declaration.
+        study: its id there, and its declaration.
         rows: the prepared splits.
         device: a resolved device.
+        tick: told what is being done; what it raises ends the scoring, and nothing but its use is written down.
     """
 
-    def __init__(self, ledger: Ledger, study_id: int, spec: StudySpec, rows: Rows, device: str) -> None:
-        self._ledger, self._study_id, self._spec, self._rows, self._device = ledger, study_id, spec, rows, device
+    def __init__(
+        self, ledger: Ledger, study: tuple[int, StudySpec], rows: Rows, device: str, tick: Tick = quiet
+    ) -> None:
+        self._ledger, self._rows, self._device, self._tick = ledger, rows, device, tick
+        self._study_id, self._spec = study
 
     def summed_up(
         self, best: TrialRecord, answered: Mapping[str, Any] | None, known: Mapping[str, Any] | None
@@ -55,7 +59,7 @@ class Scorer:
             self._note(use, known)
         scores = [self._test_loss(run, _scores(known)) for run in models]
         losses = {"test_loss": scores[0], "mean_test_loss": fmean(scores)}
-        compared = baselines(self._rows, models[0].point.bottleneck, self._spec.loss)
+        compared = baselines(self._rows, models[0].point.bottleneck, self._spec.loss, self._tick)
         return {
             "best": {"number": best.number, "value": best.value, "test_loss": None if runs else losses["test_loss"]},
             "final": answered and {**answered, **(losses if runs else dict.fromkeys(losses))},
@@ -71,7 +75,7 @@ class Scorer:
         Args:
             lengths: of the front's codes.
         """
-        losses = pca_losses(self._rows, lengths, self._spec.loss)
+        losses = pca_losses(self._rows, lengths, self._spec.loss, self._tick)
         return {"front_pca": {str(code): value for code, value in losses.items()}}
 
     def _uses(self) -> list[dict[str, Any]]:
@@ -87,10 +91,13 @@ class Scorer:
     def _test_loss(self, run: TrialRecord, known: Mapping[int, float]) -> float:
         if run.number in known:
             return known[run.number]
+        name = name_of(run.number)
+        self._tick(f"{name} on the test split")
         loss, device, rows = self._spec.loss, self._device, self._rows
         checkpoint = self._ledger.curves(self._study_id, [run.number])[run.number].checkpoint
         again = partial(training_data, rows.train, rows.validation, device, self._spec.precision)
-        weights = winner_weights(Trial(run.number, run.point, run.seed), run.epochs, checkpoint, again, loss)
+        trial = Trial(run.number, run.point, run.seed)
+        weights = winner_weights(trial, run.epochs, checkpoint, again, loss, lambda e: self._tick(f"{name}, epoch {e}"))
         return mean_loss(run.point, loss, weights, rows.test, device)
 
 

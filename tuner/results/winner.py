@@ -23,6 +23,7 @@ def winner_weights(
     checkpoint: Checkpoint | None,
     data: Callable[[], PaddedRows | TrainingData],
     loss: str,
+    on_epoch: Callable[[int], object] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """The weights of a trial's best epoch, by the plain module's names.
 
@@ -32,8 +33,9 @@ def winner_weights(
         checkpoint: its newest state, if there is one.
         data: gives what it is trained on, where it has to be trained again.
         loss: `mse` or `bce`.
+        on_epoch: called after each epoch of such a training with its number.
     """
     weights = best_weights(checkpoint) if checkpoint is not None else None
     if weights is None:
-        weights = train_alone(trial, data(), loss, epochs).weights
+        weights = train_alone(trial, data(), loss, epochs, on_epoch).weights
     return weights

@@ -7,6 +7,7 @@ recorded is lost by it. What could not be published waits in the ledger.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _ROWS_AT_A_TIME: Final = 500
 _PAUSE: Final = 1.0
+_TICK: Final = 0.1
+STOP_SECONDS: Final = 5.0  # how long a call to MLflow may take to its end once the user has stopped the run
 _FIRST_BACKOFF: Final = 0.5
 _LONGEST_BACKOFF: Final = 30.0
 
@@ -117,8 +120,8 @@ class Publisher:
         """Something was recorded."""
         self._news.set()
 
-    def close(self, seconds: float) -> int:
-        """Publish the rest and stop, within so many seconds.
+    def close(self, seconds: float, stop: threading.Event | None = None) -> int:
+        """Publish the rest and stop, within so many seconds, or STOP_SECONDS after `stop` is set.
 
         Where MLflow failed already before, it gets one more attempt and no more.
 
@@ -127,7 +130,11 @@ class Publisher:
         """
         self._closing.set()
         self._news.set()
-        self._thread.join(seconds)
+        deadline = time.monotonic() + seconds
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            if stop is not None and stop.is_set():
+                deadline, stop = min(deadline, time.monotonic() + STOP_SECONDS), None
+            self._thread.join(_TICK)
         self._abandoned.set()
         return self._ledger.waiting_count(self._study_id)
 
