@@ -318,3 +318,33 @@ def test_ends_of_a_thousand_trials_are_one_transaction(ledger: Ledger, study: St
     finally:
         event.remove(Engine, "commit", count)
     assert len(commits) == 2
+
+
+def test_a_snapshot_is_of_one_moment(shared: str) -> None:
+    """What another process records meanwhile is not seen by one read and missed by the one before."""
+    ledger, other = Ledger.open(shared), Ledger.open(shared)
+    first = ledger.create_study("{}", "", "", "first", {})
+    with ledger.snapshot():
+        assert ledger.studies() == [first]
+        second = other.create_study("{}", "", "", "second", {})
+        assert ledger.studies() == [first]
+        assert ledger.study("second") is None
+    assert ledger.studies() == [first, second]
+    ledger.close()
+    other.close()
+
+
+def test_removed_rows_are_missed(url: str, ledger: Ledger, study: StudyRecord, make: Make, tmp_path: Path) -> None:
+    """Also the last ones, of which no number is left that would tell."""
+    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5])))
+    ledger.record_event(study.id, "stopped", {})
+    assert ledger.faults() == []
+    with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
+        for table in ("tuner_event", "tuner_segment", "tuner_checkpoint"):
+            connection.execute(f"DELETE FROM {table} WHERE rowid = (SELECT max(rowid) FROM {table})")
+        connection.commit()
+    assert [fault.partition(": ")[2] for fault in ledger.faults()] == [
+        "1 rows of tuner_event were recorded, but 0 are there",
+        "1 rows of tuner_segment were recorded, but 0 are there",
+        "1 rows of tuner_checkpoint were recorded, but 0 are there",
+    ]
