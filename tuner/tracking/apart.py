@@ -157,9 +157,9 @@ class ApartRuns:
         """See `Runs`."""
         return str(self._call("ensure", name, dict(tags), started_at))
 
-    def tagged(self, parent_run_id: str, name: str, value: str) -> list[str]:
+    def tagged(self, tags: Mapping[str, str]) -> list[str]:
         """See `Runs`."""
-        return list(self._call("tagged", parent_run_id, name, value))
+        return list(self._call("tagged", dict(tags)))
 
     def log(
         self,
