@@ -205,6 +205,7 @@ def _test_losses(case: Case) -> Iterator[str]:
 
 def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     from tuner.learning.checkpoint import best_weights
+    from tuner.learning.packs import runs_compiled
     from tuner.learning.scoring import mean_loss
 
     checkpoint, spec, examined = case.evidence.checkpoints.get(trial.number), case.evidence.study.spec, case.examined
@@ -215,7 +216,7 @@ def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     if weights is None:
         return None
     rows = examined.preprocessor.transform(examined.data.values[examined.split.test])
-    return mean_loss(trial.point, spec.loss, weights, rows.astype(np.float32), "cpu")
+    return mean_loss(trial.point, spec.loss, weights, rows.astype(np.float32), runs_compiled("cpu", spec.step))
 
 
 # From cheap to dear.
