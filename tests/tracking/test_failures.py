@@ -131,7 +131,7 @@ ledger = Ledger.open(sys.argv[1])
 publisher = Publisher(ledger, ledger.studies()[0].id, sys.argv[2])
 sys.stdin.readline()
 publisher.start()
-sys.exit(publisher.close(60.0))
+sys.exit(publisher.close(110.0))
 """
 
 
