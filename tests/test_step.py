@@ -75,10 +75,10 @@ def test_a_study_of_before_the_key_goes_on(workspace: Path) -> None:
     """Its record does not name `step`: it counts as auto, its fingerprint holds, and no trial is lost."""
     before = tuner.run(tiny(**SMALL), workers=0)
     with sqlite3.connect("tuner.db") as ledger:
-        (text,) = ledger.execute("SELECT spec_json FROM studies").fetchone()
+        (text,) = ledger.execute("SELECT spec_json FROM tuner_study").fetchone()
         old = {key: value for key, value in json.loads(text).items() if key != "step"}
         assert len(old) < len(json.loads(text))
-        ledger.execute("UPDATE studies SET spec_json = ?", (json.dumps(old),))
+        ledger.execute("UPDATE tuner_study SET spec_json = ?", (json.dumps(old),))
     grown = tuner.run(tiny(search={**SMALL["search"], "trials": 4}), workers=0)
     assert grown.csv().splitlines()[:4] == before.csv().splitlines()
 
