@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tuner.learning.onnx import OnnxNetwork
 
 Parsed = TypeVar("Parsed")
-MOST_METRICS = 1_000_000  # bytes, as of a declaration
+MOST_TEXT = 1_000_000  # bytes of a declaration, or a description
 _ROOM = 1_000_000  # for all in a file that does not grow with the model
 _NUMBER = 32  # characters of a number in JSON, with what stands around it
 _NAME = 1024  # of a column
@@ -91,7 +91,7 @@ def read_export(folder: str | Path) -> Exported:
     folder = Path(folder)
     if not folder.is_dir():
         raise PlaceError(f"{folder}: expected a folder that `tuner export` wrote, got {_kind(folder)}.")
-    described = read_file(folder / METRICS, MOST_METRICS)
+    described = read_file(folder / METRICS, MOST_TEXT)
     card = _parsed(folder / METRICS, lambda: Card.model_validate_json(described))
     _check_config(folder / CONFIG, card)  # the sizes that bound what is read from here on
     _content(folder / MODEL, card)
@@ -163,6 +163,7 @@ def _parsed(path: Path, parse: Callable[[], Parsed]) -> Parsed:
 
 def _check_config(path: Path, card: Card) -> None:
     """The declaration may have been edited for another training, but it must still describe this model."""
+    read_file(path, MOST_TEXT)
     try:
         spec = read_spec(path)
     except SpecError as error:
