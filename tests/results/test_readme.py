@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +52,13 @@ def test_the_figures_are_those_of_the_metrics(winner: object, exported: Callable
 def test_it_names_no_place_of_this_machine(template: Path) -> None:
     """What is handed on says nothing of where it was made."""
     assert str(template.parent) not in (template / "README.md").read_text()
+
+
+def test_without_a_threshold_no_program_compares_with_it(winner: Any, tmp_path: Path) -> None:
+    """A validation row that scores infinity, of too few for a threshold below it."""
+    known = winner.known.copy()
+    known[25] = 1e30
+    folder = replace(winner, known=known).export(tmp_path / "best")
+    assert load_model(folder).threshold is None
+    assert "No threshold is known" in (folder / "README.md").read_text()
+    assert not any("threshold" in program for program in programs(folder))

@@ -221,12 +221,15 @@ def test_a_study_in_any_state_has_a_page(make: Callable[[], Study], words: str, 
 
 
 def test_data_that_is_gone_is_said_in_place_of_the_reconstructions(home: Path, evil: Told) -> None:
-    """The record is there still, and so is its report."""
-    kept = (home / "evil.parquet").rename(home / "kept.parquet")
+    """Gone with its prepared rows: the record is there still, and so is its report."""
+    moved = [(home / "evil.parquet", home / "kept.parquet"), (home / ".tuner/prepared", home / ".tuner/kept")]
+    for place, other in moved:
+        place.rename(other)
     try:
         told = tell(Study.open("evil"), home)
     finally:
-        kept.rename(home / "evil.parquet")
+        for place, other in moved:
+            other.rename(place)
     assert "Not shown: " in told.page.words
     assert "Leaderboard" in told.page.words
 

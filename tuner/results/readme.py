@@ -39,6 +39,8 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         clipped=" and clipped to [0, 1]" * preprocessor.clip,
         scaling=preprocessor.scaling,
         unusual=_unusual(card),
+        compared="unusual = scores > model.threshold\n"
+        * (card.anomaly is not None and card.anomaly.threshold is not None),
     )
 
 
@@ -140,8 +142,7 @@ rows = {frame}
 codes = model.encode(rows)
 rebuilt = model.reconstruct(rows)
 scores = model.score(rows)
-unusual = scores > model.threshold
-drawn = model.sample(5)
+{compared}drawn = model.sample(5)
 print(codes.shape, scores, drawn.shape)
 ```
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tuner.data.rows import Rows
 from tuner.ledger.records import StudyRecord
-from tuner.results.baselines import baselines
 from tuner.results.final import Winner
 from tuner.spec.architecture import Architecture
 from tuner.spec.final import chosen_from, name_of
+
+if TYPE_CHECKING:
+    from tuner.data.rows import Rows
 
 
 def winner_facts(
@@ -87,6 +88,8 @@ def known_losses(summary: Mapping[str, Any], exported: Winner, winner: Winner, r
         winner: the study's.
         rows: the prepared splits.
     """
+    from tuner.results.baselines import baselines  # noqa: PLC0415 - numpy, which a study that is shown does not need
+
     best = summary["winner"]
     if exported != winner or best["test_loss"] is None:
         beside = baselines(rows, exported.record.point.bottleneck, best["loss"])
