@@ -178,6 +178,6 @@ def test_prune_files_frees_the_labels_too(workspace: Path) -> None:
     """Nothing of the prepared data stays."""
     with_table(workspace)
     tuner.run(LABELLED, workers=0)
-    assert len(list(Path(".tuner/prepared").iterdir())) == 4
+    assert len(list(Path(".tuner/prepared").iterdir())) == 6
     prune_files()
     assert list(Path(".tuner/prepared").iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def register(name: str, database: str | None = None) -> Registered:
 
     Raises:
         StudyError: there is no such study, no trial of it is complete yet, or MLflow does not show it yet.
-        DataError: the data is needed again and is gone or has changed.
+        DataError: the prepared rows are gone, and so is the data.
         LedgerError: the ledger cannot be opened or read.
         TrackingError: MLflow cannot be reached or refuses.
     """
@@ -42,4 +43,5 @@ def register(name: str, database: str | None = None) -> Registered:
     card = model.card
     tags = {"tuner.study": name, "tuner.trial": str(card.trial)}
     rows = study.raw_rows(EXAMPLE_ROWS)
-    return register(Champion(name, run_id, model.module(), rows, card.files[MODEL], tags), tracking_uri())
+    made = register(Champion(name, run_id, model.module(), rows, card.files[MODEL], tags), tracking_uri())
+    return replace(made, note=study.source_note)

@@ -31,7 +31,7 @@ Overrides = Annotated[
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
 Quantile = Annotated[
     float,
-    typer.Option(min=0.01, max=1.0, help="Share of the validation rows that do not count as anomalies."),
+    typer.Option(min=0.01, max=1.0, help="Share of fresh rows that do not count as anomalies."),
 ]
 
 
@@ -185,6 +185,8 @@ def export(
         written = study.export(folder, force, trial, quantile, show)
     if study.state != "finished":
         typer.echo(f"{name} is not finished: this is its best so far, not scored on the test split.", err=True)
+    if study.source_note:
+        typer.echo(study.source_note, err=True)
     typer.echo(f"{folder}: {', '.join(sorted(path.name for path in written.iterdir()))}")
     typer.echo(f'use it: import tuner; tuner.load_model("{folder}").encode(rows)')
     typer.echo(f"or: tuner apply {folder} DATA --what score -o scores.csv")
@@ -264,6 +266,8 @@ def register(name: StudyName) -> None:
 
     made = champion.register(name)
     state = "" if made.is_new else ", as it was"
+    if made.note:
+        typer.echo(made.note, err=True)
     typer.echo(f"{made.name}: version {made.version} is the champion{state}")
     typer.echo(f'use it: import mlflow; mlflow.pyfunc.load_model("{made.uri}").predict(rows)')
 

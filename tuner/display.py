@@ -47,9 +47,8 @@ def applied(done: Applied, output: Path) -> str:
     if done.mean_loss is not None:
         parts.append(f"mean loss {done.mean_loss!r}")
     if done.anomalies is not None:
-        parts.append(
-            f"{done.anomalies} anomal{'y' if done.anomalies == 1 else 'ies'} (score above {done.threshold:.6g})"
-        )
+        word = "anomaly" if done.anomalies == 1 else "anomalies"
+        parts.append(f"{done.anomalies} {word} (score above {done.threshold:.6g}, {done.set_on})")
     return ", ".join(parts)
 
 
@@ -116,17 +115,25 @@ def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(title, str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
     if winner is not None:
         title = "winner" if answer["front"] is None else "knee of the front"
-        rows = [(title, f"trial {winner['trial']}"), ("validation loss", _mean(winner))]
+        rows = [(title, f"trial {winner['trial']}"), *_validation(winner, answer["winner"])]
     loss, code = _tested(answer)
     if loss is not None:
         rows.append(("test loss", f"{loss:.6g}{_spread(answer)}"))
     if answer["baselines"]:
         rows.append((f"PCA({code})'s test loss", f"{answer['baselines']['pca']:.6g}"))
         rows.append(("mean predictor's test loss", f"{answer['baselines']['mean']:.6g}"))
-    if winner is None or winner["trial"] == best["number"]:
-        rows += [(_MEASURES.get(name, name), _value(value)) for name, value in best["measures"].items()]
+    rows += [(_MEASURES.get(name, name), _value(value)) for name, value in answer["winner"]["measures"].items()]
     params = best["params"] if winner is None else winner["params"]
     return rows + [(name, _value(value)) for name, value in params.items()]
+
+
+def _validation(winner: dict[str, Any], exported: dict[str, Any]) -> list[tuple[str, str]]:
+    """The configuration's mean, and what the exported run has: a lower loss, for it was chosen by it."""
+    count = sum(loss is not None for loss in winner["losses"])
+    if count < 2:
+        return [("validation loss", _mean(winner))]
+    own = f"{exported['validation_loss']:.6g} ({exported['validation_loss_is']})"
+    return [("validation loss", f"{_mean(winner)} (mean over {count} seeds)"), ("of the exported run", own)]
 
 
 def _winner(answer: dict[str, Any]) -> dict[str, Any] | None:

@@ -106,6 +106,11 @@ class Model:
             rows=self._rows,
             quantile=quantile,
             on_step=on_step,
-            metrics={"fingerprint": self._prepared.fingerprint, "device": self._device},
+            # Nothing was compared here, so the test rows are as fresh as they were.
+            metrics={
+                "fingerprint": self._prepared.fingerprint,
+                "device": self._device,
+                "threshold_on_test": True,
+            },
             force=force,
         )

@@ -10,6 +10,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from tuner.data.rows import Rows
     from tuner.launch import Outcome, Progress
     from tuner.results.final import Winner
     from tuner.results.trained import Trained
@@ -220,10 +220,10 @@ class Study:
     @property
     def summary(self) -> dict[str, Any]:
         """The study's answer, as `tuner run --json` prints it."""
-        known = self._summary or {}
-        best = self._chosen
+        known, best = self._summary or {}, self._chosen
         scored = known.get("best") or {}
         compared = known if best is not None and self._scored == self.winner.trial else {}
+        baselines = {name: compared.get(name) for name in ("baselines", "validation_baselines")}
         return {
             "study": self.name,
             "state": self.state,
@@ -243,15 +243,21 @@ class Study:
                 "test_loss": scored["test_loss"] if scored.get("number") == best.number else None,
                 "measures": dict(best.measures),
             },
+            "winner": best and {**self._winner_facts(known), **baselines},
             "final": known.get("final") if self.spec.final_stage is not None else None,
             "test_uses": known.get("test_uses"),
             "front": front_rows(self.front_points) if is_front(self.spec) else None,
             "front_pca": known.get("front_pca", {}),
-            "baselines": compared.get("baselines"),
-            "validation_baselines": compared.get("validation_baselines"),
+            **baselines,
             "seconds": known.get("seconds"),
             "mlflow": self._mlflow,
         }
+
+    def _winner_facts(self, known: dict[str, Any]) -> dict[str, Any]:
+        from tuner.results.recommended import winner_facts
+
+        complete = self.counts[str(TrialState.COMPLETE)]
+        return winner_facts(self._record, self.winner, known, self._features, complete)
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -274,15 +280,16 @@ class Study:
             path: the folder.
             force: replace an export that stands there.
             trial: this complete trial instead of the winner.
-            quantile: share of the validation rows that are not to count as anomalies: what the threshold is set by.
+            quantile: share of fresh rows that are not to count as anomalies: what the threshold is set by.
             on_step: told what is being done, for it takes seconds.
 
         Raises:
             StudyError: no trial is complete yet, or this one is not.
             ExportError: the folder exists, or cannot be written.
-            DataError: the data is needed again and is gone or has changed.
+            DataError: the prepared rows are gone, and so is the data.
         """
         from tuner.results.export import write_export
+        from tuner.results.recommended import known_losses
 
         chosen = self.winner if trial is None else self._complete(trial)
         best, trained = chosen.record, self._trained(chosen.record)
@@ -298,7 +305,8 @@ class Study:
             quantile=quantile,
             on_step=on_step,
             metrics={
-                **self._losses(chosen, trained.rows),
+                **known_losses(self.summary, chosen, self.winner, trained.rows),
+                "source_note": self.source_note,
                 "fingerprint": self._record.fingerprint,
                 "device": trained.device,
             },
@@ -331,7 +339,7 @@ class Study:
         from tuner.results.examples import examples
 
         try:
-            return {"model": examples(self._trained(self.winner.record))}
+            return {"model": examples(self._trained(self.winner.record)), "source_note": self.source_note}
         except TunerError as error:
             return {"model_missing": str(error)}
 
@@ -344,7 +352,7 @@ class Study:
         """The first training rows in the data's own units, (N, *shape).
 
         Raises:
-            DataError: the data is gone or has changed.
+            StudyError, DataError: the prepared rows are gone, and the data has changed or is gone as well.
         """
         from tuner.data.rows import open_rows
         from tuner.results.trained import prepared_again
@@ -352,6 +360,13 @@ class Study:
         prepared = prepared_again(self._record, FOLDER)
         rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
         return prepared.preprocessor.inverse(rows.train[:most])
+
+    @cached_property
+    def source_note(self) -> str:
+        """What became of the data's source since the study began, in a sentence or two; empty where it is as it was."""
+        from tuner.results import trained
+
+        return trained.source_note(self._record)
 
     @property
     def _base(self) -> Path:
@@ -366,17 +381,6 @@ class Study:
             state = "there is none of that number" if found is None else f"it is {found.state}"
             raise StudyError(f"study {self.name}: trial {number} must be complete to be exported, but {state}.")
         return Winner(number, None, found)
-
-    def _losses(self, exported: Winner, rows: Rows) -> dict[str, Any]:
-        """What is known of the exported model; the test split is only the winner's."""
-        from tuner.results.baselines import baselines
-
-        summary = self.summary
-        if exported != self.winner or exported.trial != self._scored:
-            beside = baselines(rows, exported.record.point.bottleneck, self.spec.loss)
-            return {"baselines": beside["test"], "validation_baselines": beside["validation"]}
-        losses = {name: summary[name] for name in ("best", "final", "baselines", "validation_baselines")}
-        return losses if exported.index is None else {**losses, "best": {"test_loss": summary["final"]["test_loss"]}}
 
 
 def _mlflow(ledger: Ledger, study_id: int) -> dict[str, Any]:

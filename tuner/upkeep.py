@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.data.prepare import label_path, prepared_path
+from tuner.data.prepare import prepared_files, prepared_path
 from tuner.errors import LedgerError, StudyError, TrackingError
 from tuner.ledger.checks import contradictions
 from tuner.ledger.ledger import Ledger
@@ -128,9 +128,8 @@ def _prepared(record: StudyRecord) -> Path:
 
 
 def _with_notes(prepared: Path) -> list[Path]:
-    """The rows and their labels, each with the note of its digest."""
-    files = [file for path in (prepared, label_path(prepared)) for file in (path, path.with_suffix(".sha256"))]
-    return [file for file in files if file.is_file() and not file.is_symlink()]
+    """The rows, their labels and their scaling, each with the note of its digest."""
+    return [file for file in prepared_files(prepared) if file.is_file() and not file.is_symlink()]
 
 
 def _best_checkpoints(ledger: Ledger, record: StudyRecord) -> set[str]:

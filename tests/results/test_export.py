@@ -104,6 +104,7 @@ def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Pat
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["losses"] == {
         "validation": 0.125,
+        "validation_is": None,
         "test": 0.25,
         "baselines": {"validation": {"mean": 0.8, "pca": None}, "test": {"mean": 0.9, "pca": 0.5}},
     }
@@ -126,12 +127,12 @@ def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Pat
     assert before <= datetime.fromisoformat(metrics["created_at"]) <= datetime.now(UTC)
 
 
-@pytest.mark.parametrize(("quantile", "above"), [(0.5, 5), (1.0, 0)])
+@pytest.mark.parametrize(("quantile", "above"), [(0.5, 4), (1.0, 0)])
 def test_the_threshold_is_a_quantile_of_the_validation_scores(
     quantile: float, above: int, winner: Any, home: Path
 ) -> None:
-    """Of ten validation rows half score more than the threshold for 0.5, and none for 1; it is none of their scores, so
-    that rounding in another program decides about no row."""
+    """Of ten validation rows four score more than the threshold for 0.5, the sixth score, and none for 1; it is none of
+    their scores, so that rounding in another program decides about no row."""
     model = load_model(replace(winner, quantile=quantile).export(home / "best"))
     scores = model.score(winner.known[20:])
     assert model.threshold is not None
@@ -169,6 +170,7 @@ def test_losses_that_were_not_measured_are_null(winner: Any, home: Path) -> None
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["losses"] == {
         "validation": 0.125,
+        "validation_is": None,
         "test": None,
         "baselines": {"validation": None, "test": None},
     }

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,12 +43,22 @@ def test_the_table_is_named_by_its_real_columns(template: Path) -> None:
 
 
 def test_the_figures_are_those_of_the_metrics(winner: object, exported: Callable[[Path], Path], template: Path) -> None:
-    """Validation loss, threshold and quantile; what was not measured is said so."""
+    """Validation loss and threshold; what was not measured is said so."""
     text, card = (template / "README.md").read_text(), json.loads((template / "metrics.json").read_text())
     assert f"| validation rows (compared by) | {card['losses']['validation']:.6g} | not measured |" in text
-    assert f"scores more than {card['anomaly']['threshold']:.6g} is unusual: 0.99 of the 10 validation rows" in text
+    assert f"scores more than {card['anomaly']['threshold']:.6g} is unusual (`anomaly` in metrics.json): set on" in text
 
 
 def test_it_names_no_place_of_this_machine(template: Path) -> None:
     """What is handed on says nothing of where it was made."""
     assert str(template.parent) not in (template / "README.md").read_text()
+
+
+def test_without_a_threshold_no_program_compares_with_it(winner: Any, tmp_path: Path) -> None:
+    """A validation row that scores infinity, of too few for a threshold below it."""
+    known = winner.known.copy()
+    known[25] = 1e30
+    folder = replace(winner, known=known).export(tmp_path / "best")
+    assert load_model(folder).threshold is None
+    assert "No threshold is known" in (folder / "README.md").read_text()
+    assert not any("threshold" in program for program in programs(folder))

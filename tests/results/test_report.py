@@ -221,12 +221,15 @@ def test_a_study_in_any_state_has_a_page(make: Callable[[], Study], words: str, 
 
 
 def test_data_that_is_gone_is_said_in_place_of_the_reconstructions(home: Path, evil: Told) -> None:
-    """The record is there still, and so is its report."""
-    kept = (home / "evil.parquet").rename(home / "kept.parquet")
+    """Gone with its prepared rows: the record is there still, and so is its report."""
+    moved = [(home / "evil.parquet", home / "kept.parquet"), (home / ".tuner/prepared", home / ".tuner/kept")]
+    for place, other in moved:
+        place.rename(other)
     try:
         told = tell(Study.open("evil"), home)
     finally:
-        kept.rename(home / "evil.parquet")
+        for place, other in moved:
+            other.rename(place)
     assert "Not shown: " in told.page.words
     assert "Leaderboard" in told.page.words
 
@@ -249,7 +252,7 @@ def test_a_final_stage_is_shown_and_is_the_answer(iris: Told) -> None:
     told = Page(page(facts))
     assert (
         "The best trial, 3, has a validation loss of 0.0123 (the mean over 2 seeds) and a test loss of 0.0117"
-        in told.words
+        " (of the exported run, the one with the lowest validation loss)" in told.words
     )
     assert "Trial 3 wins." in told.words
     assert ["3", "0.0123", "0.0111", "0.0135", "0.0121, lost, 0.0125"] in told.cells

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,14 +111,86 @@ def prepare(spec: StudySpec, base: Path, folder: Path) -> Prepared:
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    examined = examine(spec, base)
+    return write_prepared(examine(spec, base), spec, folder)
+
+
+def write_prepared(examined: Examined, spec: StudySpec, folder: Path) -> Prepared:
+    """Scale examined data, and write the files that workers map and that later answers are made from.
+
+    Raises:
+        DataError: a value cannot be scaled.
+        StorageError: the folder cannot be written.
+    """
     data, split, fitted = examined.data, examined.split, examined.preprocessor
     mark = fingerprint(data, spec.data)
     path = prepared_path(folder, mark, spec)
     digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted)))
     labels = _labels_written(path, data, split)
     counts = len(split.train), len(split.validation), len(split.test)
-    return Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted, labels)
+    made = Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted, labels)
+    _keep(made)
+    return made
+
+
+def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
+    """What `prepare` wrote of the data with this fingerprint, without its source.
+
+    Args:
+        spec: the declaration.
+        mark: the data's fingerprint.
+        folder: where `prepared/` stands.
+
+    Returns:
+        None where a file of it is missing or is not what was written, or an earlier version wrote it, which did not
+        keep the scaling.
+    """
+    path = prepared_path(folder, mark, spec)
+    try:
+        content = _fitted_path(path).read_bytes()
+        if _note(_fitted_path(path)).read_text(encoding="ascii") != hashlib.sha256(content).hexdigest():
+            return None
+        known = json.loads(content)
+        fitted = Preprocessor.from_json(json.dumps(known["preprocessor"]))
+        files = {path: known["rows"]} | ({label_path(path): known["labels"]} if known["labels"] else {})
+        if known["fingerprint"] != mark or any(sha256_of(file) != digest for file, digest in files.items()):
+            return None
+    except (OSError, ValueError, LookupError, TypeError, DataError):
+        return None  # whatever is wrong with the files: the source is asked
+    labels = LabelFile(str(label_path(path)), known["labels"]) if known["labels"] else None
+    train, validation, test = known["counts"]
+    about = (fitted.shape, fitted.names, mark, fitted, labels)
+    return Prepared(str(path), known["rows"], len(fitted.names), train, validation, test, *about)
+
+
+def _keep(made: Prepared) -> None:
+    """Write what cannot be read off the rows, so that the source is not needed again."""
+    about = {
+        "fingerprint": made.fingerprint,
+        "counts": [made.train, made.validation, made.test],
+        "rows": made.sha256,
+        "labels": made.labels and made.labels.sha256,
+        "preprocessor": json.loads(made.preprocessor.to_json()),
+    }
+    content, path = json.dumps(about, indent=1).encode(), _fitted_path(Path(made.path))
+    with suppress(OSError):  # in a folder that may only be read the source is needed again, as it was
+        if not path.is_file() or path.read_bytes() != content or not _note(path).is_file():
+            _replace(path, lambda file: file.write(content))
+            _replace(_note(path), lambda file: file.write(hashlib.sha256(content).hexdigest().encode()))
+
+
+def prepared_files(prepared: Path) -> list[Path]:
+    """All files of prepared data, some of which may not be there: rows, labels and scaling, each with its digest."""
+    files = [prepared, label_path(prepared), _fitted_path(prepared)]
+    return [file for path in files for file in (path, _note(path))]
+
+
+def _fitted_path(prepared: Path) -> Path:
+    return prepared.with_suffix(".fitted.json")
+
+
+def _note(path: Path) -> Path:
+    """Where a file's digest stands."""
+    return path.with_suffix(".sha256")
 
 
 def prepared_path(folder: Path, mark: str, spec: StudySpec) -> Path:
@@ -153,7 +226,7 @@ def _scaled(data: Dataset, split: Split, fitted: Preprocessor) -> NDArray[np.flo
 
 def _written(path: Path, make: Callable[[], Array]) -> str:
     """The digest of a file that is there and whole, or is written now: beside its place, then renamed."""
-    note = path.with_suffix(".sha256")
+    note = _note(path)
     try:
         if note.read_text(encoding="ascii") == (known := sha256_of(path)):
             return known

@@ -6,7 +6,7 @@ Legend: N rows of a block, F features, C units of the code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tuner.results.engines import Engine, OnnxEngine, TorchEngine
 from tuner.results.exported import Exported, read_export
 from tuner.results.load import ExportedModel
 from tuner.results.output import open_output
+from tuner.results.threshold import described
 
 Progress = Callable[[int, int | None], object]
 
@@ -56,12 +57,14 @@ class Applied:
         mean_loss: of the rows, for score alone.
         anomalies: rows above the threshold, for score alone; None where the export has no threshold.
         threshold: that.
+        set_on: on which rows it was set, and what is to be expected of it.
     """
 
     rows: int
     mean_loss: float | None = None
     anomalies: int | None = None
     threshold: float | None = None
+    set_on: str = field(default="", compare=False)
 
 
 def apply(folder: str | Path, request: Request, progress: Progress | None = None) -> Applied:
@@ -151,7 +154,9 @@ class _Scores:
 
     def __init__(self, engine: Engine, exported: Exported) -> None:
         self._engine, self._sum, self._anomalies = engine, 0.0, 0
-        self._threshold = exported.card.anomaly.threshold if exported.card.anomaly else None
+        known = exported.card.anomaly
+        self._threshold = known.threshold if known else None
+        self._set_on = described(known) if known else ""
 
     def of(self, block: Block) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
         scores = self._engine.score(block.values, block.first)
@@ -163,8 +168,10 @@ class _Scores:
         return {"score": scores, "anomaly": unusual}, scores
 
     def summary(self, rows: int) -> Applied:
-        known = self._threshold is not None
-        return Applied(rows, self._sum / rows, self._anomalies if known else None, self._threshold)
+        mean = self._sum / rows
+        if self._threshold is None:
+            return Applied(rows, mean)
+        return Applied(rows, mean, self._anomalies, self._threshold, self._set_on)
 
 
 _Results = _Codes | _Reconstructions | _Scores

@@ -24,9 +24,17 @@ class Baselines(Frozen):
 
 
 class Losses(Frozen):
-    """Mean losses over rows and features, in scaled space; None where one was not measured or is not finite."""
+    """Mean losses over rows and features, in scaled space; None where one was not measured or is not finite.
+
+    Attributes:
+        validation: of the exported model.
+        validation_is: what that was chosen from, `the lowest of 5 seeds`; None where it was not chosen.
+        test: of the exported model.
+        baselines: of simpler models.
+    """
 
     validation: float | None
+    validation_is: str | None = None
     test: float | None
     baselines: Baselines
 
@@ -54,18 +62,37 @@ class Confirmed(Frozen, extra="ignore"):
     sentence: str
 
 
+class Checked(Frozen):
+    """What a threshold comes to on rows that did not set it: `above` of `rows` score higher."""
+
+    rows: int
+    above: int
+
+    @property
+    def share(self) -> float:
+        """Of the rows, those above."""
+        return self.above / self.rows
+
+
 class Anomaly(Frozen):
-    """Where a score begins to be unusual.
+    """Where a score begins to be unusual; see `tuner.results.threshold`.
 
     Attributes:
-        quantile: share of the validation rows that score at most `threshold`.
-        threshold: rows that score higher are anomalies; None where a validation row scored infinity.
-        rows: validation rows.
+        quantile: share of fresh rows that are not to count as anomalies, as it was asked for. Up to form 2: the share
+            of the validation rows that score at most `threshold`.
+        threshold: rows that score higher are anomalies; None where so many rows scored infinity that there is none.
+        rows: rows that set it.
+        split: whose they are.
+        expected: share of fresh rows like them that is above it on average; None up to form 2.
+        checked: the other half of the test rows; None where the validation rows set it.
     """
 
     quantile: float = Field(gt=0, le=1)
     threshold: float | None
     rows: int
+    split: Literal["validation", "test"] = "validation"
+    expected: float | None = None
+    checked: Checked | None = None
 
 
 class Card(Frozen, extra="ignore"):
@@ -73,14 +100,16 @@ class Card(Frozen, extra="ignore"):
 
     Attributes:
         final: what the final stage says; None where there was none.
-        format: version of the export's form: 1 has neither graphs nor density, 2 has all of `FILES`.
+        format: version of the export's form: 1 has neither graphs nor density, 2 has all of `FILES`, 3 says on which
+            rows the threshold was set.
         sizes: units of every layer, input and output included.
         parameters: weights and biases in all.
         files: sha256 of the other files but config.yaml, which may be edited for another training.
         anomaly: None in an export in the first form.
+        source_note: what had become of the data's source when this was exported; empty where it was as it had been.
     """
 
-    format: Literal[1, 2] = 2
+    format: Literal[1, 2, 3] = 3
     study: str
     trial: int
     seed: int
@@ -99,6 +128,7 @@ class Card(Frozen, extra="ignore"):
     created_at: str
     files: dict[str, str]
     anomaly: Anomaly | None = None
+    source_note: str = ""
 
     @model_validator(mode="after")
     def _mirrored(self) -> Self:

@@ -24,7 +24,8 @@ def compare(studies: Sequence[Facts]) -> Facts:
     Returns:
         `studies` (the names), `rows` (what, then a value for each study), `parameters` (likewise, the winners'),
         `differing` (the parameters that differ), `fair`, `differences` (why losses cannot be, a sentence each),
-        `verdict` (one sentence) and `noise` (whether seeds alone could make the difference).
+        `verdict` (one sentence), `noise` (whether seeds alone could make the difference) and `exported` (which runs the
+        test losses are of; empty where no winner was trained with several seeds).
     """
     rows = {name: [value(facts) for facts in studies] for name, value in _ROWS.items()}
     parameters = _parameters(studies)
@@ -38,6 +39,7 @@ def compare(studies: Sequence[Facts]) -> Facts:
         "differences": differences,
         "verdict": _verdict(studies, not differences),
         "noise": _noise(studies),
+        "exported": _exported(studies),
     }
 
 
@@ -157,6 +159,14 @@ def _noise(studies: Sequence[Facts]) -> str:
     return f"Mean validation losses: {means}; they {differ} beyond seed noise (Welch's test, p = {chance:.2g})."
 
 
+def _exported(studies: Sequence[Facts]) -> str:
+    several = any(len(_of_answer("seeds")(facts) or ()) > 1 for facts in studies)
+    words = (
+        "Each test loss is of the run that is exported: of the winner's seeds the one with the lowest validation loss."
+    )
+    return words * several
+
+
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
     """How likely so large a difference of means is by chance, variances not taken as equal (Welch 1947), two-sided."""
     from scipy.stats import ttest_ind  # noqa: PLC0415 - takes half a second, and few comparisons need it
@@ -177,7 +187,7 @@ def as_text(found: Facts) -> str:
     if marked:
         lines += ["", "the winners' parameters (* differ):", *_columns(marked)]
     lines += ["", *(f"Not comparable: {why}" for why in found["differences"]), found["verdict"]]
-    return "\n".join([*lines, *([found["noise"]] if found["fair"] else [])])
+    return "\n".join([*lines, *([found["noise"]] if found["fair"] else []), *filter(None, [found["exported"]])])
 
 
 def _columns(rows: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tuner.data.preprocess import Preprocessor
 from tuner.data.rows import Rows
 from tuner.learning.inference import Network
@@ -26,7 +24,6 @@ from tuner.results.card import (
     PREPROCESS,
     PT2,
     README,
-    Anomaly,
     Baselines,
     Card,
     Confirmed,
@@ -36,6 +33,7 @@ from tuner.results.card import (
 from tuner.results.density import Density
 from tuner.results.folder import check_free, write_folder
 from tuner.results.readme import readme
+from tuner.results.threshold import anomaly
 from tuner.spec.canonical import to_yaml
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import SearchSpec, StudySpec
@@ -55,7 +53,6 @@ LIBRARIES = (
     "safetensors",
 )
 QUANTILE = 0.99
-HEADROOM = 1e-3  # of the threshold above the highest score, where no row scores higher
 CHECK_ROWS = 256  # validation rows that the ONNX graph is checked with
 
 
@@ -89,8 +86,9 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         preprocessor: fitted on its training rows.
         rows: what it was trained on and compared by, scaled.
         metrics: what is known beside: `best` (with `test_loss`), `final` (the summary's), `baselines` (of the test
-            split), `validation_baselines`, `fingerprint` and `device`; any of them may be missing.
-        quantile: share of the validation rows that are not to count as anomalies.
+            split), `validation_baselines`, `validation_loss_is`, `fingerprint`, `device`, `source_note` and
+            `threshold_on_test` (whether the test rows may set the threshold); any of them may be missing.
+        quantile: share of fresh rows that are not to count as anomalies.
         force: replace an export that stands there.
         on_step: told what is being done, for it takes seconds.
 
@@ -114,7 +112,8 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     facts = {
         **_identity(spec, trial, end, metrics),
         **_architecture(network),
-        "anomaly": _anomaly(network, rows, quantile),
+        "anomaly": anomaly(network, rows, quantile, spec.search.seed, bool(metrics.get("threshold_on_test"))),
+        "source_note": metrics.get("source_note", ""),
     }
 
     def fill(new: Path) -> None:
@@ -152,19 +151,6 @@ def _density(network: Network, rows: Rows, trial: Trial, seed: int) -> Density:
     if trial.point.kind == "variational":
         return Density.prior(network.sizes[len(network.sizes) // 2])
     return Density.fit(network.encode(rows.train), seed)
-
-
-def _anomaly(network: Network, rows: Rows, quantile: float) -> Anomaly:
-    """Between the score that so many validation rows do not exceed and the next one above it.
-
-    On that score itself, rounding would decide about its own row: onnxruntime's last bits are not PyTorch's.
-    """
-    scores = network.losses(rows.validation)
-    known = np.where(np.isnan(scores), np.inf, scores)
-    reached = float(np.quantile(known, quantile, method="inverted_cdf"))
-    above = float(known[known > reached].min(initial=np.inf))
-    threshold = (reached + above) / 2 if math.isfinite(above) else reached * (1 + HEADROOM)
-    return Anomaly(quantile=quantile, threshold=_finite(threshold), rows=len(scores))
 
 
 HEADER = """\
@@ -216,6 +202,7 @@ def _losses(end: TrialEnd, metrics: Mapping[str, Any]) -> Losses:
     best = metrics.get("best") or {}
     return Losses(
         validation=_finite(end.value),
+        validation_is=metrics.get("validation_loss_is"),
         test=_finite(best.get("test_loss")),
         baselines=Baselines(
             validation=_all_finite(metrics.get("validation_baselines")), test=_all_finite(metrics.get("baselines"))

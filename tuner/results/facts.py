@@ -125,11 +125,12 @@ def verdict(summary: Mapping[str, Any]) -> str:
         else f"The best trial, {found['trial']},"
     )
     words = f"{name} has a validation loss of {found['value']:.4g}{mean}"
+    of_run = " (of the exported run, the one with the lowest validation loss)" if mean else ""
     loss = found["test_loss"]
     if loss is None or not baselines:
         return f"{words}; the test rows are scored once the study is finished."
     pca, name = baselines["pca"], f"PCA with a code of the same length ({found['params']['bottleneck']})"
-    words += f" and a test loss of {loss:.4g}"
+    words += f" and a test loss of {loss:.4g}{of_run}"
     if not loss < pca:
         others = f"{name} has {pca:.4g}, the mean predictor {baselines['mean']:.4g}"
         return f"{words}; {others}. PCA is as good or better here: prefer it, or search a larger space."

@@ -34,8 +34,8 @@ class ExportedModel:
         shape: one row's own shape, (8, 8) for images of 8 by 8, (F,) for a table.
         code_size: C.
         card: what `metrics.json` says: losses, parameters, seed, versions.
-        threshold: rows that score higher are unusual: the quantile of the validation rows' scores that the export was
-            asked for. None where there is none: in an export of an earlier version, or where a row scored infinity.
+        threshold: rows that score higher are unusual: a quantile of scores, on rows that `card.anomaly` names. None
+            where there is none: in an export in the first form, or where too many rows scored infinity.
     """
 
     def __init__(self, exported: Exported) -> None:

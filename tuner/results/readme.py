@@ -8,6 +8,7 @@ import numpy as np
 
 from tuner.data.preprocess import Preprocessor
 from tuner.results.card import Card
+from tuner.results.threshold import described
 
 MOST_NAMED = 12  # columns that a program names one by one
 
@@ -36,6 +37,8 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         clipped=" and clipped to [0, 1]" * preprocessor.clip,
         scaling=preprocessor.scaling,
         unusual=_unusual(card),
+        compared="unusual = scores > model.threshold\n"
+        * (card.anomaly is not None and card.anomaly.threshold is not None),
     )
 
 
@@ -45,12 +48,14 @@ def _figures(card: Card) -> list[str]:
         f"| loss ({card.loss}, mean over rows and features, scaled) | this model | PCA, same code size | mean row |",
         "| --- | --- | --- | --- |",
     ]
+    chosen = "" if losses.validation_is is None else f"; this model's is {losses.validation_is}"
+    halved = "; half of them also set the threshold below" * (card.anomaly is not None and card.anomaly.split == "test")
     for name, value, others in (
-        ("validation rows (compared by)", losses.validation, baselines.validation or {}),
-        ("test rows (scored once)", losses.test, baselines.test or {}),
+        (f"validation rows (compared by{chosen})", losses.validation, baselines.validation or {}),
+        (f"test rows (scored once{halved})", losses.test, baselines.test or {}),
     ):
         lines.append(f"| {name} | {_number(value)} | {_number(others.get('pca'))} | {_number(others.get('mean'))} |")
-    return [*lines, *_certain(card)]
+    return [*lines, *_certain(card), *(["", card.source_note] if card.source_note else [])]
 
 
 def _certain(card: Card) -> list[str]:
@@ -59,11 +64,12 @@ def _certain(card: Card) -> list[str]:
         return []
     said, count = card.final, sum(loss is not None for loss in card.final.losses)
     interval = "" if said.low is None or said.high is None else f", 95 % interval {said.low:.6g} to {said.high:.6g}"
-    return [
-        "",
-        f"Over {count} seeds this configuration's validation loss is {said.mean:.6g} on average{interval}.",
-        said.sentence,
-    ]
+    tested = "" if said.mean_test_loss is None else f", its test loss {said.mean_test_loss:.6g}"
+    average = (
+        f"Over {count} seeds this configuration's validation loss is {said.mean:.6g} on average{interval}{tested}."
+    )
+    lowest = ["The model here is the run with the lowest one: expect the average of another training, not its loss."]
+    return ["", average, *(lowest if count > 1 else []), said.sentence]
 
 
 def _number(value: float | None) -> str:
@@ -73,10 +79,9 @@ def _number(value: float | None) -> str:
 def _unusual(card: Card) -> str:
     known = card.anomaly
     if known is None or known.threshold is None:
-        return "No threshold is known: validation rows scored infinity."
+        return "No threshold is known: too many rows scored infinity."
     return (
-        f"A row that scores more than {known.threshold:.6g} is unusual: {known.quantile:.4g} of the {known.rows}"
-        " validation rows score at most that (`anomaly` in metrics.json)."
+        f"A row that scores more than {known.threshold:.6g} is unusual (`anomaly` in metrics.json): {described(known)}."
     )
 
 
@@ -135,8 +140,7 @@ rows = {frame}
 codes = model.encode(rows)
 rebuilt = model.reconstruct(rows)
 scores = model.score(rows)
-unusual = scores > model.threshold
-drawn = model.sample(5)
+{compared}drawn = model.sample(5)
 print(codes.shape, scores, drawn.shape)
 ```
 

@@ -93,11 +93,12 @@ def _tiles(facts: Facts) -> list[Html]:
     summary = facts["summary"]
     found, test = answer(summary) or {"value": None, "test_loss": None}, summary.get("baselines") or {}
     loss, pca = found["test_loss"], test.get("pca")
-    tiles = [_tile(found["value"], "best validation loss")]
+    seeds = len(found.get("seeds") or ())
+    tiles = [_tile(found["value"], f"mean validation loss of {seeds} seeds" if seeds > 1 else "best validation loss")]
     if loss is not None and pca is not None:
         change = f"{abs(100 * (1 - loss / pca)):.0f} % {'lower' if loss < pca else 'higher'}" if pca else "higher"
         tiles += [
-            _tile(loss, "test loss"),
+            _tile(loss, "test loss of the exported run" if seeds > 1 else "test loss"),
             _tile(pca, f"PCA({found['params']['bottleneck']})'s test loss"),
             _tile(change, "than PCA, on the test rows", "good" if loss < pca else "bad"),
         ]

@@ -165,7 +165,8 @@ def reconstructions(facts: Facts, _: Figures) -> Section | None:
     )
     shown_rows = _pictures(model["groups"]) if is_picture else _features(model)
     title = "Reconstructions" if is_picture else "Errors by feature"
-    return Section("rows", title, join([_note(words), shown_rows]))
+    source = [_note(facts["source_note"])] if facts.get("source_note") else []
+    return Section("rows", title, join([_note(words), *source, shown_rows]))
 
 
 def _pictures(groups: Mapping[str, Sequence[Facts]]) -> Html:
@@ -251,8 +252,17 @@ def final(facts: Facts, _: Figures) -> Section | None:
         [*(each.get(k) for k in ("trial", "mean", "low", "high")), _by_seed(each)] for each in known["configurations"]
     ]
     method = f"By {known['method']}." if known.get("method") else ""
-    body = [element("p", known.get("sentence") or ""), table(head, rows), _note(method)]
+    body = [element("p", known.get("sentence") or ""), table(head, rows), *_exported(facts), _note(method)]
     return Section("final", "Final stage", join(body))
+
+
+def _exported(facts: Facts) -> list[Html]:
+    """What the exported run's loss is: it was chosen by it, so the mean is what another training may expect."""
+    model = facts["summary"].get("winner") or {}
+    if model.get("mean") is None or len(model["validation_losses"]) < 2:
+        return []
+    loss, kind = shown(model["validation_loss"]), model["validation_loss_is"]
+    return [_note(f"Exported is {model['run']}, with a validation loss of {loss}: {kind}, so below their mean.")]
 
 
 def _by_seed(configuration: Facts) -> str:

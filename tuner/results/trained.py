@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.prepare import Prepared, prepare
+from tuner.data.prepare import Prepared, examine, fingerprint, kept, write_prepared
+from tuner.data.readers import load
 from tuner.data.rows import Rows, open_rows
 from tuner.data.split import split_rows
-from tuner.errors import StudyError
+from tuner.errors import DataError, StudyError
 from tuner.learning.device import resolve
 from tuner.learning.inference import Network
 from tuner.learning.packs import training_data
@@ -21,6 +22,8 @@ from tuner.results.winner import winner_weights
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Checkpoint, Trial
+
+_KEPT = "This is made from the rows that were prepared when it began."
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,20 +43,41 @@ class Trained:
 
 
 def prepared_again(study: StudyRecord, folder: Path) -> Prepared:
-    """A study's data, as it was when the study began.
+    """A study's data, as it was when the study began: what was kept of it, or else prepared from its source again.
 
     Args:
         study: the study's record.
         folder: where prepared data stands.
 
     Raises:
-        StudyError: it has changed.
-        DataError: it cannot be used any more.
+        StudyError: nothing was kept, and the source has changed.
+        DataError: nothing was kept, and the source cannot be used any more.
     """
-    prepared = prepare(study.spec, Path(study.source).parent, folder)
-    if prepared.fingerprint != study.fingerprint:
-        raise StudyError(f"study {study.name}: the data in {study.spec.data.source} has changed since the study began.")
-    return prepared
+    known = kept(study.spec, study.fingerprint, folder)
+    if known is not None:
+        return known
+    examined = examine(study.spec, _base(study))
+    if fingerprint(examined.data, study.spec.data) != study.fingerprint:
+        raise StudyError(
+            f"study {study.name}: the data in {study.spec.data.source} has changed since the study began, and its"
+            " prepared rows are gone; bring the data back."
+        )
+    return write_prepared(examined, study.spec, folder)
+
+
+def source_note(study: StudyRecord) -> str:
+    """What became of the data's source since the study began, in a sentence or two; empty where it is as it was."""
+    name = PurePath(study.spec.data.source).name  # without folders, for exports are handed on
+    try:
+        data = load(study.spec.data, _base(study))
+    except DataError:
+        return f"The study's data, {name}, is gone or can no longer be read. {_KEPT}"
+    same = fingerprint(data, study.spec.data) == study.fingerprint
+    return "" if same else f"The study's data, {name}, has changed since the study began. {_KEPT}"
+
+
+def _base(study: StudyRecord) -> Path:
+    return Path(study.source).parent
 
 
 def trained(
@@ -69,8 +93,8 @@ def trained(
         checkpoint: its newest state, if there is one.
 
     Raises:
-        StudyError: the data has changed since the study began.
-        DataError: the data is needed again and is gone.
+        StudyError: the prepared rows are gone, and the data has changed since the study began.
+        DataError: the prepared rows are gone, and so is the data.
         DeviceError: the device that it is to be trained on is not there.
     """
     prepared = prepared_again(study, folder)

@@ -43,3 +43,8 @@ def name_of(number: int) -> str:
 def words_of(number: int) -> str:
     """`trial 42`, or `run 3 of trial 42` for a final run."""
     return f"run {index_of(number)} of trial {trial_of(number)}" if is_final(number) else f"trial {number}"
+
+
+def chosen_from(count: int, what: str) -> str:
+    """What kind of number a loss is that was chosen for being low: `the lowest of 5 seeds`."""
+    return f"the lowest of {count} {what}s" if count > 1 else f"of the only {what}"

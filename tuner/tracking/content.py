@@ -15,7 +15,7 @@ from typing import Any, Final
 from tuner.ledger.records import Event, StudyRecord, TrialRecord
 from tuner.ledger.table import MEASURE
 from tuner.spec.architecture import Architecture
-from tuner.spec.final import index_of, is_final, name_of, trial_of
+from tuner.spec.final import chosen_from, index_of, is_final, name_of, trial_of
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking.entries import Dataset, Metric
 
@@ -143,6 +143,7 @@ def summary_metrics(summary: Mapping[str, Any], at: float) -> list[Metric]:
     values = {
         **{f"final.{name}": winner.get(name) for name in ("mean", "low", "high")},
         **{f"final.{name}": final.get(name) for name in ("test_loss", "mean_test_loss")},
+        "final.exported_loss": winner["losses"][final["exported"]] if winner else None,
         "best.value": best.get("value"),
         "best.test_loss": best.get("test_loss"),
         **{f"baseline.{name}": loss for name, loss in baselines.items()},
@@ -159,9 +160,17 @@ def summary_tags(summary: Mapping[str, Any]) -> dict[str, str]:
     chosen = {f"best.{name}": _text(value) for name, value in (best.get("params") or {}).items()}
     said = {"final.winner": "none", "final.sentence": "There was no final stage."}
     if final:
-        said = {"final.winner": _text(final["winner"]), "final.sentence": final["sentence"]}
+        said = {"final.winner": _text(final["winner"]), "final.sentence": final["sentence"], **_exported(final)}
     uses = {"tuner.test_uses": str(summary["test_uses"])} if "test_uses" in summary else {}
     return _cut({"best.trial": str(best["number"]), **chosen, **said, **uses})
+
+
+def _exported(final: Mapping[str, Any]) -> dict[str, str]:
+    """What the exported run's validation loss is, beside their mean."""
+    tried = next((one for one in final["configurations"] if one["trial"] == final["winner"]), None)
+    if tried is None:
+        return {}
+    return {"final.exported_loss_is": chosen_from(sum(loss is not None for loss in tried["losses"]), "seed")}
 
 
 def file_tags(folder: Path) -> dict[str, str]:

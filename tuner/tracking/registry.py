@@ -32,12 +32,14 @@ class Registered:
         version: of the registered model.
         uri: what `mlflow.pyfunc.load_model` takes.
         is_new: whether it was registered now.
+        note: what the user is to know of the data that it was made from; empty where there is nothing.
     """
 
     name: str
     version: str
     uri: str
     is_new: bool
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
