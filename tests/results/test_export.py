@@ -131,13 +131,8 @@ def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Pat
 def test_the_threshold_is_a_quantile_of_the_validation_scores(
     quantile: float, above: int, winner: Any, home: Path
 ) -> None:
-<<<<<<< ours
     """Of ten validation rows four score more than the threshold for 0.5, which is the sixth of eleven, and none for 1;
     it is none of their scores, so that rounding in another program decides about no row."""
-=======
-    """Of ten validation rows four score more than the threshold for 0.5, the sixth score, and none for 1; it is none of
-    their scores, so that rounding in another program decides about no row."""
->>>>>>> theirs
     model = load_model(replace(winner, quantile=quantile).export(home / "best"))
     scores = model.score(winner.known[20:])
     assert model.threshold is not None
