@@ -207,7 +207,7 @@ class Measured:
         if len(trials) <= 64:
             packed(trials, data, 1)
         took = seconds(partial(packed, trials, data, epochs), self.device)
-        used = torch.cuda.max_memory_allocated(self.device) / 1e9 if self.device.startswith("cuda") else float("nan")
+        used = torch.cuda.max_memory_allocated(self.device) / 1e9 if self.device.startswith("cuda") else 0.0
         share = floor(trials, load, epochs, self.limits) / took
         rate = len(trials) / took
         row = {"data": label, "space": space, "models": len(trials), "rate": rate, "epochs": epochs}

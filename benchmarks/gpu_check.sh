@@ -7,7 +7,7 @@
 # environment is made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export MLFLOW_DISABLE_TELEMETRY=true PYTHONDONTWRITEBYTECODE=1
+export MLFLOW_DISABLE_TELEMETRY=true PYTHONDONTWRITEBYTECODE=1 PYTHONWARNINGS=ignore
 PYTHON=${PYTHON:-python3}
 
 if compgen -G 'gpu-wheels/*.whl' >/dev/null && [ -z "${NO_WHEELS:-}" ]; then

@@ -14,7 +14,8 @@ NAMES=(
   SQLAlchemy alembic Mako MarkupSafe optuna colorlog tqdm packaging
   mlflow-skinny mlflow-tracing cachetools click cloudpickle databricks-sdk GitPython gitdb smmap importlib_metadata zipp
   opentelemetry-api opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions protobuf python-dotenv requests
-  certifi charset-normalizer idna urllib3 sqlparse
+  certifi charset-normalizer idna urllib3 sqlparse fastapi starlette uvicorn h11 anyio annotated-doc narwhals
+  cryptography cffi pycparser
   pytest pytest-xdist execnet iniconfig pluggy Pygments hypothesis sortedcontainers
 )
 
