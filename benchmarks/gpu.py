@@ -162,9 +162,12 @@ class Measured:
         self.limits = rates(device, small)
         self._until = time.perf_counter() + limit
         self.rows: list[dict[str, Any]] = []
-        self.lines = [
+        self.kinds: dict[str, dict[str, float]] = {}
+        first = f"limit: {self.limits['bytes'] / 1e12:.2f} TB/s, {self.limits['operations'] / 1e12:.1f} TFLOP/s fp32"
+        self.lines = [first, ""]
+        self.lines.append(
             "| data | space | models | trials a second | against eager | against tutorial | of the limit | GB |"
-        ]
+        )
         self.lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
 
     def fits(self, expected: float) -> bool:
@@ -220,12 +223,26 @@ class Measured:
         print(self.lines[-1], flush=True)
         return took
 
-    def precisions(self) -> dict[str, dict[str, float]]:
+    def line(self) -> str:
+        """The best of each workload."""
+        best = {row["data"]: row for row in sorted(self.rows, key=lambda row: row["tutorial"])}
+        return "; ".join(
+            f"{label} {row['tutorial']:.0f}x tutorial, {100 * row['share']:.1f} % of limit"
+            for label, row in sorted(best.items())
+        )
+
+    def save(self, path: Path | None) -> None:
+        """What there is so far, for whoever stops this at a limit of time."""
+        if path is not None:
+            found = {"limits": self.limits, "rows": self.rows, "precisions": self.kinds, "line": self.line()}
+            path.write_text(json.dumps({**found, "table": "\n".join(self.lines)}), encoding="utf-8")
+
+    def precisions(self) -> None:
         """Seconds of each precision on one pack, and its losses' largest distance from fp32's after three epochs."""
         load = self.loads()[0][1]
         values = np.random.default_rng(1).random((load.rows + load.held_out, load.features), dtype=np.float32)
         trials = [trial(number, load, mixed=False) for number in range(4 if self.small else 64)]
-        found: dict[str, dict[str, float]] = {}
+        found = self.kinds
         full: np.ndarray | None = None
         for precision in ("fp32", "tf32", "bf16"):
             data = TrainingData.of(values[: load.rows], values[load.rows :].copy(), self.device, precision)
@@ -237,7 +254,6 @@ class Measured:
             found[precision] = {"seconds": took, "apart": float(np.abs(losses / full - 1).max())}
             self.lines.append(f"\n{precision}: {took:.3f} s, losses {found[precision]['apart']:.1e} from fp32's")
             print(self.lines[-1].strip(), flush=True)
-        return found
 
 
 def _epochs(load: Workload) -> int:
@@ -253,7 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--limit", type=float, default=60, help="seconds, after which nothing new is begun")
+    parser.add_argument("--limit", type=float, default=50, help="seconds, after which nothing new is begun")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.device.startswith("cuda") and not torch.cuda.is_available():
@@ -261,25 +277,15 @@ def main() -> None:
         raise SystemExit(2)
     torch.set_num_threads(1)
     measured = Measured(options.device, options.small, options.limit)
-    limits = measured.limits
-    first = f"limit: {limits['bytes'] / 1e12:.2f} TB/s, {limits['operations'] / 1e12:.1f} TFLOP/s fp32"
-    print(first, flush=True)
+    print(measured.lines[0], flush=True)
     for label, load in measured.loads():
         for mixed in (True, False):
             measured.compare(label, load, mixed)
-    kinds = measured.precisions() if measured.fits(0) else {}
-    best = [
-        max((row for row in measured.rows if row["data"] == label), key=lambda row: row["tutorial"])
-        for label in WORKLOADS
-    ]
-    line = "; ".join(
-        f"{row['data']} {row['tutorial']:.0f}x tutorial, {100 * row['share']:.1f} % of limit" for row in best
-    )
-    found = {"limits": limits, "rows": measured.rows, "precisions": kinds, "line": line}
-    if options.json:
-        table = "\n".join([first, "", *measured.lines])
-        options.json.write_text(json.dumps({**found, "table": table}), encoding="utf-8")
-    print(line)
+            measured.save(options.json)
+    if measured.fits(0):
+        measured.precisions()
+        measured.save(options.json)
+    print(measured.line())
 
 
 if __name__ == "__main__":

@@ -72,11 +72,11 @@ def _script(name: str, *more: str) -> Callable[[Options], list[str]]:
 
 
 STEPS = {
-    "tests": Step(90, _tests),
-    "speed": Step(75, _script("gpu")),
-    "study": Step(75, _script("gpu_steps", "study")),
-    "memory": Step(25, _script("gpu_steps", "memory")),
-    "profile": Step(20, _script("gpu_steps", "profile")),
+    "tests": Step(75, _tests),
+    "speed": Step(65, _script("gpu")),
+    "study": Step(70, _script("gpu_steps", "study")),
+    "memory": Step(20, _script("gpu_steps", "memory")),
+    "profile": Step(15, _script("gpu_steps", "profile")),
 }
 
 

@@ -60,4 +60,4 @@ def test_a_step_is_recorded_once_and_replayed() -> None:
             pack.train_epoch()
     names = [event.key for event in profile.key_averages()]
     assert not [name for name in names if "bmm" in name]
-    assert any("GraphLaunch" in name for name in names) or len(names) > 0
+    assert names
