@@ -131,7 +131,7 @@ def test_what_needs_no_lease_is_written_without_one(shared: str, begun: StudyRec
     ledger.close()
 
 
-@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("name", sorted(READS))
 def test_what_reads_writes_nothing(url: str, make: Make, name: str) -> None:
     """No method that is said to read sends a statement that writes."""
     ledger, written = Ledger.open(url), []
