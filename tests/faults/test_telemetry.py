@@ -48,7 +48,7 @@ def found(folder: Path) -> dict[str, Any]:
         pytest.skip("network namespaces need root, unshare and strace")
     words = ["unshare", "--net", sys.executable, str(ALONE), str(folder)]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ran = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=500)
+    ran = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=900)
     assert ran.returncode == 0, ran.stderr[-2000:]
     told: dict[str, Any] = json.loads(ran.stdout)
     return told
