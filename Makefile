@@ -3,6 +3,7 @@
 # make check    format, lint, types, the laws on imports, and the tests
 # make faults   kills, crashes, outages, full disks and damaged files in their long form (hours)
 # make bench    this project beside its peers, in one table (some minutes)
+# make gpu-wheels  what a machine with torch but without a network needs for benchmarks/gpu_check.sh, in gpu-wheels/
 # make format   put the code in the project's format
 # make clean    remove what make has made; studies, databases and exports stay
 #
@@ -13,6 +14,7 @@
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+GPU_PYTHON ?= 3.12
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +31,7 @@ endif
 DEMO := search_spaces/digits.yaml
 DEMO_EXPORT := best
 
-.PHONY: demo test faults bench check format clean format-check lint types imports stale
+.PHONY: demo test faults bench gpu-wheels check format clean format-check lint types imports stale
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -50,6 +52,9 @@ faults: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench.py
+
+gpu-wheels: $(STAMP)
+	PYTHON=$(BIN)/python benchmarks/gpu_wheels.sh $(GPU_PYTHON)
 
 check: format-check lint types imports test
 

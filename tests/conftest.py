@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 from studies import fresh_folder
 
@@ -39,6 +38,7 @@ def workspace(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
     """The urls of fresh databases on a Postgres of our own, on a socket in a folder."""
+    psycopg = pytest.importorskip("psycopg")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/none").parent]
     if not (found[-1] / "initdb").exists():
         pytest.skip("no Postgres here")

@@ -1,4 +1,4 @@
-"""Every kind of pack that this machine can run: torch's stack, and each build of the compiled step."""
+"""Every kind of pack that this machine can run: torch's stack, each build of the compiled step, and packs on a GPU."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
+from devices import GPU, MARKS
 from plain import POINT, trial
 
 from tuner.learning.activations import ACTIVATIONS
@@ -33,24 +35,49 @@ def opened(build: str) -> Library:
     return Library(path)
 
 
+def kinds() -> list[Any]:
+    """Their names, for a fixture; the claims about a GPU are marked so."""
+    return ["torch", *runnable(), pytest.param("gpu", marks=MARKS)]
+
+
 @dataclass(frozen=True)
 class Kind:
-    """How packs of one kind are made; `step` is None for torch's stack."""
+    """How packs of one kind are made; `step` is None for torch's stack.
+
+    Attributes:
+        merged: as on a GPU, where neighbours and the way into a pack change a loss by rounding.
+    """
 
     step: Library | None
+    device: str = "cpu"
+    merged: bool = False
 
     @classmethod
     def of(cls, name: str) -> Kind:
+        if name == "gpu":
+            return cls(None, GPU, merged=True)
         return cls(None if name == "torch" else opened(name))
 
     def data(self, rows: tuple[np.ndarray, np.ndarray]) -> Any:
-        return TrainingData.of(*rows) if self.step is None else PaddedRows.of(*rows)
+        return TrainingData.of(*rows, self.device) if self.step is None else PaddedRows.of(*rows)
+
+    def assert_same(self, found: Any, expected: Any, rtol: float = 1e-5, atol: float = 0.0) -> None:
+        """The same bits; where packs are merged, the same to rounding."""
+        if self.merged:
+            np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+        else:
+            np.testing.assert_array_equal(found, expected)
+
+    def assert_same_state(self, found: TrialTraining, expected: TrialTraining) -> None:
+        """Weights and moments; where packs are merged, AdamW may turn a gradient's last bit into a hundredth."""
+        for name in ("parameters", "first_moments", "second_moments", "best"):
+            self.assert_same(getattr(found, name), getattr(expected, name), 1e-2, 1e-5)
 
     def pack(
         self, trials: list[Trial], data: Any, loss: str, states: Sequence[TrialTraining] | None = None
     ) -> TrainablePack:
         if self.step is None:
-            return Pack(trials, data, loss, states)
+            return Pack(trials, data, loss, states, merged=self.merged)
         return NativePack(self.step, trials, data, loss, states)
 
     def company(self, count: int, **changes: Any) -> list[Trial]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES
 from plain import digits, plain_losses, trial
 
 from tuner.learning.activations import ACTIVATIONS
@@ -12,13 +13,6 @@ from tuner.learning.pack import Pack, TrainingData, reproducible
 from tuner.learning.training import train
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial
-
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
-    ),
-]
 
 
 def of_many_sizes(count: int) -> list[Trial]:

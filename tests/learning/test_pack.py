@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kinds import Kind, runnable
+from kinds import Kind, kinds
 from plain import digits, plain_losses, trial
 from sklearn.decomposition import PCA
 
@@ -24,7 +24,7 @@ from tuner.spec.work import Curve, Trial
 Rows = tuple[np.ndarray, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=["torch", *runnable()])
+@pytest.fixture(scope="module", params=kinds())
 def kind(request: pytest.FixtureRequest) -> Kind:
     return Kind.of(request.param)
 
@@ -86,8 +86,8 @@ def test_neighbours_never_change_a_bit(kind, count, rows, held_out, features, ba
         for one, curve, state in zip(trials, together, pack.states(), strict=True):
             alone = kind.pack([one], data, loss)
             (expected,) = train(alone, 3)
-            assert (curve.train_loss, curve.val_loss) == (expected.train_loss, expected.val_loss)
-            assert np.array_equal(state.parameters, alone.states()[0].parameters)
+            kind.assert_same((curve.train_loss, curve.val_loss), (expected.train_loss, expected.val_loss))
+            kind.assert_same_state(state, alone.states()[0])
 
 
 def test_a_checkpoint_between_two_segments_changes_no_bit(kind: Kind, tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_a_checkpoint_between_two_segments_changes_no_bit(kind: Kind, tmp_path: 
         second = kind.pack(trials, data, "mse", states)
         after = train(second, 20)
     for one, left, right in zip(expected, before, after, strict=True):
-        assert one.val_loss == left.val_loss + right.val_loss
+        kind.assert_same(left.val_loss + right.val_loss, one.val_loss)
     for one, other in zip(whole.states(), second.states(), strict=True):
-        assert np.array_equal(one.best, other.best)
-        assert (one.best_value, one.best_epoch) == (other.best_value, other.best_epoch)
+        kind.assert_same_state(other, one)
+        kind.assert_same(other.best_value, one.best_value)
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
@@ -122,7 +122,7 @@ def test_a_diverging_trial_ends_alone(kind: Kind, activation: str) -> None:
     assert wild.diverged
     assert wild.last == 1
     assert not (math.isfinite(wild.train_loss[-1]) and math.isfinite(wild.val_loss[-1]))
-    assert [one.val_loss for one in (first, *rest)] == [one.val_loss for one in expected]
+    kind.assert_same([one.val_loss for one in (first, *rest)], [one.val_loss for one in expected])
     assert not any(one.diverged for one in (first, *rest))
 
 
@@ -179,7 +179,7 @@ def test_noise_is_added_to_training_inputs_alone(kind: Kind) -> None:
     """At a rate of nearly zero, noise raises the training loss and leaves the validation loss alone."""
     still = [trial(0, learning_rate=1e-30), trial(0, learning_rate=1e-30, input_noise=20.0)]
     quiet, noisy = curves(kind, still, digits(), "mse", 1)
-    assert noisy.val_loss == quiet.val_loss
+    kind.assert_same(noisy.val_loss, quiet.val_loss)
     assert noisy.train_loss[0] > quiet.train_loss[0] * 1.01
 
 

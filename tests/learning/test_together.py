@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES, NEEDS_CUDA
 from plain import digits, plain_losses, trial
 
 from tuner.learning import draws, memory, together
@@ -20,13 +21,6 @@ from tuner.learning.staged import Fetched, Staged
 from tuner.learning.together import train_together, waves
 from tuner.learning.training import train
 from tuner.spec.work import Trial
-
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
-    ),
-]
 
 
 def of_all_shapes(count: int) -> list[Trial]:
@@ -170,7 +164,7 @@ def test_packs_that_come_and_go_leave_the_others_alone(device: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
+@NEEDS_CUDA
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_host_waits_for_nothing_while_it_launches(streamed: bool) -> None:
     """Once all is recorded, torch's own watch finds no synchronisation in an epoch's launch."""
