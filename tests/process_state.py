@@ -29,7 +29,15 @@ def snapshot() -> dict[str, Any]:
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What differs of what both have: a library that was imported meanwhile has no state of before."""
     both = {name: (before[name], after[name]) for name in before.keys() & after.keys()}
-    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+    return {name: _difference(*pair) for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def _difference(before: Any, after: Any) -> Any:
+    """Of lists what is gone and what is new, unless they differ in order or number alone."""
+    if isinstance(before, list) and isinstance(after, list):
+        parts = [each for each in before if each not in after], [each for each in after if each not in before]
+        return parts if any(parts) else (before, after)
+    return before, after
 
 
 def _process() -> dict[str, Any]:
@@ -46,7 +54,6 @@ def _process() -> dict[str, Any]:
         "timer": signal.getitimer(signal.ITIMER_REAL),
         "folder": os.getcwd(),  # noqa: PTH109
         "umask": mask,
-        "nice": os.nice(0),
         "cores": sorted(os.sched_getaffinity(0)),
         "limits": [resource.getrlimit(number) for number in limits],
         "children": sorted(_children()),

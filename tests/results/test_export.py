@@ -15,11 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import calls
 import pytest
 
 from tuner.data.preprocess import Preprocessor
 from tuner.errors import ExportError
-from tuner.learning import graphs
+from tuner.results import export
 from tuner.results.export import exported_spec
 from tuner.results.load import load_model
 from tuner.spec.reader import read_spec
@@ -155,7 +156,7 @@ def test_a_graph_that_is_off_leaves_the_old_export(
 ) -> None:
     """With a tolerance that nothing meets the export fails with the sentence, and the old one stands."""
     before = content(exported(home / "best"))
-    monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
+    monkeypatch.setattr(export, "_write_graphs", calls.write_graphs_that_are_off)
     with pytest.raises(
         ExportError, match=r"^model\.onnx: expected onnxruntime to give PyTorch's code to -1, got .* off"
     ):

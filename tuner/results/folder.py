@@ -154,9 +154,9 @@ def _check_writable(folder: Path) -> None:
 
 
 def _check_free(place: Path, force: bool) -> None:
-    _check_writable(next(folder for folder in place.parents if folder.exists()))
     if Path.cwd().is_relative_to(place):
         raise PlaceError(f"{place}: expected a folder that is not the current one nor above it.")
+    _check_writable(next(folder for folder in place.parents if folder.exists()))
     if not place.exists():
         return
     if not place.is_dir():
