@@ -17,6 +17,7 @@ from test_upkeep import bytes_of, change
 import tuner
 from tuner.launch import Progress
 from tuner.ledger.ledger import Ledger
+from tuner.publishing import sync
 from tuner.upkeep import doctor
 
 
@@ -39,6 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Pa
 def copied(finished: Path, workspace: Path) -> Path:
     """The current folder, a copy of it."""
     shutil.copytree(finished, workspace, dirs_exist_ok=True)
+    assert [done.error for done in sync()] == [None]  # MLflow's files are here now
     return workspace
 
 
