@@ -107,11 +107,6 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
         exported_spec(spec, base, trial, end.epochs, metrics.get("device"))
     )
-    told("fitting the density of the codes")
-    texts = {
-        PREPROCESS: preprocessor.to_json(),
-        DENSITY: _density(network, rows, trial, spec.search.seed).to_json(),
-    }
     facts = {
         **_identity(spec, trial, end, metrics),
         **_architecture(network),
@@ -121,11 +116,12 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
 
     def fill(new: Path) -> None:
         _write(new / CONFIG, config)
-        for name, text in texts.items():
-            _write(new / name, text)
+        _write(new / PREPROCESS, preprocessor.to_json())
         network.save(new / MODEL)
-        told("writing model.onnx and model.pt2")
-        with _helper(ONNX) as helper:
+        with _helper(folder) as helper:
+            told("fitting the density of the codes")
+            _write(new / DENSITY, _density(helper, network, rows, trial, spec.search.seed).to_json())
+            told("writing model.onnx and model.pt2")
             helper.call(_write_graphs, new, network, preprocessor, _checked(rows))
         made = datetime.now(UTC).isoformat(timespec="seconds")
         _write(new / README, readme(Card(**facts, files={}, created_at=made), preprocessor))
@@ -141,13 +137,13 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _helper(name: str) -> Iterator[Helper]:
+def _helper(folder: Path) -> Iterator[Helper]:
     """A process for libraries that change the one they run in: PyTorch's exporters, scikit-learn."""
     try:
         with Helper() as helper:
             yield helper
     except HelperError as error:
-        raise ExportError(f"{name}: cannot be written, for {error}.") from None
+        raise ExportError(f"{folder}: the export cannot be written, for {error}.") from None
 
 
 def _checked(rows: Rows) -> Rows:
@@ -165,12 +161,11 @@ def _write_graphs(new: Path, network: Network, preprocessor: Preprocessor, rows:
     check_onnx(new / ONNX, model, raw.reshape(len(raw), -1))
 
 
-def _density(network: Network, rows: Rows, trial: Trial, seed: int) -> Density:
+def _density(helper: Helper, network: Network, rows: Rows, trial: Trial, seed: int) -> Density:
     """A variational autoencoder's codes are pulled towards the prior; any other's are fitted."""
     if trial.point.kind == "variational":
         return Density.prior(network.sizes[len(network.sizes) // 2])
-    with _helper(DENSITY) as helper:
-        return helper.call(Density.fit, network.encode(rows.train), seed)
+    return helper.call(Density.fit, network.encode(rows.train), seed)
 
 
 HEADER = """\
