@@ -84,7 +84,7 @@ def run(name: str, options: Options) -> Result:
     """Do a step within its limit; whatever it printed is in a file of its name."""
     step, started, log = STEPS[name], time.monotonic(), options.out / f"{name}.log"
     environment = {**os.environ, "TUNER_TEST_DEVICE": options.device, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    limit = step.limit * (4 if options.small else 1)  # a shared CPU is slower than its quiet self
+    limit = step.limit * (6 if options.small else 1)  # a shared CPU is slower than its quiet self
     with log.open("w", encoding="utf-8") as to:
         process = subprocess.Popen(
             [sys.executable, *step.command(options)],

@@ -60,7 +60,8 @@ class Studies:
     def command(self, name: str, device: str) -> list[str]:
         path, changes = self._files[name]
         settings = [part for change in (*changes, f"device={device}") for part in ("--set", change)]
-        return [sys.executable, "-m", "tuner", "run", str(path), *settings]
+        alone = ["--workers", "0"] if self._small else []  # no second process to start
+        return [sys.executable, "-m", "tuner", "run", str(path), *settings, *alone]
 
     def start(self, name: str, device: str, folder: str) -> subprocess.Popen[bytes]:
         place = self._folder / folder
