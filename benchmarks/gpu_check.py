@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,10 +98,17 @@ def run(name: str, options: Options) -> Result:
         try:
             code: int | None = process.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end(process)
             code = None
     return _result(name, code, limit, time.monotonic() - started, options)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask first, so that a step can end what it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(3)
 
 
 def _result(name: str, code: int | None, limit: int, seconds: float, options: Options) -> Result:
