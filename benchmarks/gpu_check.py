@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def run(name: str, options: Options) -> Result:
     """Do a step within its limit; whatever it printed is in a file of its name."""
     step, started, log = STEPS[name], time.monotonic(), options.out / f"{name}.log"
     environment = {**os.environ, "TUNER_TEST_DEVICE": options.device, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    limit = step.limit * (4 if options.small else 1)  # a shared CPU is slower than its quiet self
+    limit = step.limit * (6 if options.small else 1)  # a shared CPU is slower than its quiet self
     with log.open("w", encoding="utf-8") as to:
         process = subprocess.Popen(
             [sys.executable, *step.command(options)],
@@ -97,10 +98,17 @@ def run(name: str, options: Options) -> Result:
         try:
             code: int | None = process.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end(process)
             code = None
     return _result(name, code, limit, time.monotonic() - started, options)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask first, so that a step can end what it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(3)
 
 
 def _result(name: str, code: int | None, limit: int, seconds: float, options: Options) -> Result:

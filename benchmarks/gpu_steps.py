@@ -60,14 +60,17 @@ class Studies:
     def command(self, name: str, device: str) -> list[str]:
         path, changes = self._files[name]
         settings = [part for change in (*changes, f"device={device}") for part in ("--set", change)]
-        return [sys.executable, "-m", "tuner", "run", str(path), *settings]
+        alone = ["--workers", "0"] if self._small else []  # no second process to start
+        return [sys.executable, "-m", "tuner", "run", str(path), *settings, *alone]
 
     def start(self, name: str, device: str, folder: str) -> subprocess.Popen[bytes]:
         place = self._folder / folder
         place.mkdir(exist_ok=True)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(name, device), cwd=place, stdout=subprocess.DEVNULL, start_new_session=True
         )
+        signal.signal(signal.SIGTERM, lambda *_: _end(process))  # the check's limit: nothing may stay on the device
+        return process
 
     def run(self, name: str, device: str, folder: str) -> tuple[float, Table]:
         """Seconds from a fresh process to its end, and the table of trials."""
@@ -93,6 +96,12 @@ class Studies:
         asked = [sys.executable, "-m", "tuner", "trials", name]
         told = subprocess.run(asked, cwd=self._folder / folder, capture_output=True, text=True, check=False)
         return {int(row["number"]): row for row in csv.DictReader(told.stdout.splitlines())}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    raise SystemExit("ended by its limit")
 
 
 def beside(one: Table, other: Table, sure: int) -> dict[str, Any]:
