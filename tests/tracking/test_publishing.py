@@ -261,7 +261,8 @@ def test_a_ledger_begun_anew_leaves_one_best_trial(uri: str, tmp_path: Path, sto
         ledger = Ledger.open(f"sqlite:///{tmp_path / folder}.db")
         study = story.begin(ledger, name)
         story.finish(ledger, study.id)
-        ledger.record_summary(study.id, {**(ledger.summary(study.id) or {}), "scored": {"runs": [0], "trial": 0}})
+        with owning(ledger, study.id, "run"):
+            ledger.record_summary(study.id, {**(ledger.summary(study.id) or {}), "scored": {"runs": [0], "trial": 0}})
         publish_once(ledger, study.id, uri)
         runs.append(ledger.run_ids(study.id, [None, 0]))
         ledger.close()

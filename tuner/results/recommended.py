@@ -96,5 +96,8 @@ def known_losses(summary: Mapping[str, Any], exported: Winner, winner: Winner, r
         own = {} if exported != winner else {"validation_loss_is": best["validation_loss_is"]}
         return {"baselines": beside["test"], "validation_baselines": beside["validation"], **own}
     losses = {name: summary[name] for name in ("final", "baselines", "validation_baselines")}
+    if losses["baselines"] is None:  # the summary's are of another trial, whose code may have another length
+        beside = baselines(rows, exported.record.point.bottleneck, best["loss"])
+        losses |= {"baselines": beside["test"], "validation_baselines": beside["validation"]}
     own = {"best": {"test_loss": best["test_loss"]}, "validation_loss_is": best["validation_loss_is"]}
     return {**losses, **own, "threshold_on_test": True}
