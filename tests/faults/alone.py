@@ -38,7 +38,7 @@ COMMANDS = [
     [*TUNER, "list"],
     [*TUNER, "show", "first"],
     [*TUNER, "trials", "first"],
-    [*TUNER, "export", "first", "-o", "best"],
+    [*TUNER, "export", "first", "best"],
     [*TUNER, "apply", "best", "rows.csv", "--what", "score", "-o", "scores.csv"],
     [*TUNER, "apply", "best", "rows.csv", "--what", "score", "-o", "scores.csv", "--onnx"],
     [*TUNER, "report", "first"],
