@@ -107,7 +107,8 @@ def test_what_waits_for_mlflow_needs_no_source(copied: Path) -> None:
     ledger = Ledger.open(f"sqlite:///{copied / 'tuner.db'}")
     record = ledger.study("tiny")
     assert record is not None
-    ledger.publish_anew(record.id, ledger.tracking_store(record.id) or "")
+    with ledger.lease(record.id, "publish"):
+        ledger.publish_anew(record.id, ledger.tracking_store(record.id) or "")
     ledger.close()
     (done,) = sync("tiny")
     assert (done.error, done.waiting, done.aside) == (None, 0, ())

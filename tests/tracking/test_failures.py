@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from owning import owning
 
 from tuner.errors import LedgerError, TrackingError
 from tuner.ledger.ledger import Ledger
@@ -306,7 +307,8 @@ def test_an_authorization_header_that_a_server_echoes_is_not_shown(
     """Neither by what publishes nor by what compares, in any form."""
     server, address = recorder
     server.let_go.set()
-    ledger.set_experiment_id(study.id, "1")
+    with owning(ledger, study.id, "publish"):
+        ledger.set_experiment_id(study.id, "1")
     for act in (publish_once, lambda *words: list(differences(*words))):
         subject = study.id if act is publish_once else study
         with pytest.raises(TrackingError) as caught:
