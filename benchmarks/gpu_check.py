@@ -64,20 +64,24 @@ def _tests(options: Options) -> list[str]:
     return [*found, "tests/learning", *(["-n", "4"] if importlib.util.find_spec("xdist") else [])]
 
 
-def _script(name: str, *more: str) -> Callable[[Options], list[str]]:
+def _script(step: str, name: str, *more: str) -> Callable[[Options], list[str]]:
     def command(options: Options) -> list[str]:
-        given = ["--json", str(options.out / f"{more[0] if more else name}.json"), *options.scaled]
-        return [f"benchmarks/{name}.py", *more, *given]
+        return [f"benchmarks/{name}.py", *more, "--json", str(_kept(step, options)), *options.scaled]
 
     return command
 
 
+def _kept(step: str, options: Options) -> Path:
+    """Where a step leaves what it found; it becomes part of gpu.json."""
+    return options.out / f"{step}.json"
+
+
 STEPS = {
     "tests": Step(75, _tests),
-    "speed": Step(65, _script("gpu")),
-    "study": Step(70, _script("gpu_steps", "study")),
-    "memory": Step(20, _script("gpu_steps", "memory")),
-    "profile": Step(15, _script("gpu_steps", "profile")),
+    "speed": Step(65, _script("speed", "gpu")),
+    "study": Step(70, _script("study", "gpu_steps", "study")),
+    "memory": Step(20, _script("memory", "gpu_steps", "memory")),
+    "profile": Step(15, _script("profile", "gpu_steps", "profile")),
 }
 
 
@@ -114,9 +118,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _result(name: str, code: int | None, limit: int, seconds: float, options: Options) -> Result:
     lines = (options.out / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = lines[-1] if lines else "it printed nothing"
-    kept = options.out / f"{name}.json"
+    kept = _kept(name, options)
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    kept.unlink(missing_ok=True)  # it is part of gpu.json
+    kept.unlink(missing_ok=True)
     if code is None:
         last = f"stopped at its limit of {limit} s; its last line: {last}"
     elif code:

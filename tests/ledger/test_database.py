@@ -175,7 +175,6 @@ def test_a_full_disk_loses_nothing_and_the_study_goes_on_after_room_is_made(
 ) -> None:
     """What does not fit is not recorded at all, the message says what to do, and the same call works later."""
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5])))
-    ledger.close()
     before, full = dump(), [True]
 
     def fill(connection: Any) -> None:
@@ -295,7 +294,7 @@ def test_a_password_in_a_database_s_own_message_is_hidden(ledger: Ledger) -> Non
 
     event.listen(engine, "do_connect", fail)
     database = ledger._database
-    database._url = database._url.set(password="hunter2")
+    database._url = database._url.set(username="u", password="hunter2")
     database._reader = engine
     with pytest.raises(LedgerError) as caught:
         ledger.studies()

@@ -128,7 +128,9 @@ def test_another_name_of_the_same_folder_changes_nothing(
     make_store: Callable[[str], str], ledger: Ledger, study: StudyRecord, tmp_path: Path
 ) -> None:
     """A link to the folder is no other folder."""
-    publish_once(ledger, study.id, make_store("real"))
+    store = make_store("real")
+    publish_once(ledger, study.id, store)
+    open_store(store)  # the store is a copy of one that was made elsewhere
     (tmp_path / "link").symlink_to(tmp_path / "real")
     before = bytes_of(tmp_path / "real")
     open_store(f"sqlite:///{tmp_path / 'link' / 'mlflow.db'}")

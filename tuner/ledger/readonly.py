@@ -9,7 +9,9 @@ from pathlib import Path
 def is_writable(path: Path) -> bool:
     """Whether a database there can be opened as usual: SQLite makes files beside it, and a reader writes to them."""
     files = [path, *(file for file in (_beside(path, "-wal"), _beside(path, "-shm")) if file.exists())]
-    return all(os.access(file, os.W_OK) for file in [path.parent, *files])
+    # The rights that count are the process's effective ones, where the system can be asked for them.
+    effective = os.access in os.supports_effective_ids
+    return all(os.access(file, os.W_OK, effective_ids=effective) for file in [path.parent, *files])
 
 
 def read_only_uri(path: Path) -> str:

@@ -59,20 +59,29 @@ def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Pat
     try:
         place = _resolved(folder)
         _check_free(place, force)
+        missing = [parent for parent in place.parents if not parent.exists()]
         place.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(place)
-        new.mkdir()
         try:
+            new.mkdir()
             fill(new)
             _flush(new)
             _swap(new, place)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
+            _remove_empty(missing)
             raise
     except OSError as error:
         reason = error.strerror or error
         raise refused(error, f"{folder}: expected a place to write an export to, got: {reason}.") from error
     return place
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """The innermost first; what somebody else has put a file into meanwhile stays."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
@@ -70,8 +70,11 @@ def publish_once(  # noqa: PLR0913 - the last three by name
         StudyError: another process is publishing it.
         LedgerError: the ledger cannot be read or written.
     """
-    open_store(uri)
-    with nullcontext(mlflow) if mlflow else Mlflow(absolute(uri)) as opened, ledger.lease(study_id, "publish"):
+    with ExitStack() as stack:
+        # First, so that what another process publishes, and what cannot be recorded here, leaves MLflow untouched.
+        stack.enter_context(ledger.lease(study_id, "publish"))
+        open_store(uri)
+        opened = mlflow or stack.enter_context(Mlflow(absolute(uri)))
         _remember_store(ledger, study_id, identity(uri))
         counts: list[int] = []
 
