@@ -77,10 +77,10 @@ imports: $(STAMP)
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find tuner tests -name __pycache__ -prune -exec rm -rf {} +
-	rm -f tuner/learning/native/*.so
+	rm -f tuner/learning/compiled/*.so
 
 # `.installing` stands from the first step to the last, when it becomes the stamp: what was interrupted begins again from nothing.
-$(STAMP): pyproject.toml constraints.txt $(wildcard tuner/learning/native/*.?pp) $(STALE)
+$(STAMP): pyproject.toml constraints.txt $(wildcard tuner/learning/compiled/*.?pp) $(STALE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) must be Python 3.11 or newer, got: $$($(PYTHON) --version 2>&1 || true). Another one: make PYTHON=python3.12" >&2; exit 1; }
 	@if [ -e $(VENV)/.installing ] || ! $(BIN)/python -c '' 2>/dev/null || { \

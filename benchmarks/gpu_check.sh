@@ -21,6 +21,6 @@ if compgen -G 'gpu-wheels/*.whl' >/dev/null && [ -z "${NO_WHEELS:-}" ]; then
   PYTHONPATH='' "${into[@]}" --no-compile gpu-wheels/*.whl
   PYTHONPATH='' "${into[@]}" --no-build-isolation --editable . || echo "tuner could not be installed" >&2
   PYTHON=$environment/bin/python
-  echo "environment: made in $((SECONDS - started)) s, compiled steps: $(compgen -G "tuner/learning/native/*.so" | wc -l)"
+  echo "environment: made in $((SECONDS - started)) s, compiled steps: $(compgen -G "tuner/learning/compiled/*.so" | wc -l)"
 fi
 exec "$PYTHON" benchmarks/gpu_check.py "$@"

@@ -203,7 +203,7 @@ def _split(device: str) -> tuple[int, int]:
 
     from tuner.execution import worker
     from tuner.learning import memory as room
-    from tuner.learning.pack import Pack, TrainingData
+    from tuner.learning.stacked.pack import Pack, TrainingData
     from tuner.spec.architecture import Hyperparameters
     from tuner.spec.work import Segment, Trial
 
@@ -241,7 +241,7 @@ def profile(device: str, small: bool) -> dict[str, Any]:
     import torch
     from torch.profiler import ProfilerActivity
 
-    from tuner.learning.pack import Pack, TrainingData, reproducible
+    from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
     from tuner.spec.architecture import Hyperparameters
     from tuner.spec.work import Trial
 

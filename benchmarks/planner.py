@@ -119,7 +119,7 @@ def parameter(count: int) -> float:
 
 
 def stack() -> None:
-    """The constants of `tuner/learning/planner.py`."""
+    """The constants of `tuner/learning/stacked/planner.py`."""
     with torch.inference_mode():
         small = torch.zeros(1, 2, 16)
         print(f"CALL_SECONDS         {seconds(lambda: torch.tanh(small, out=small), 3000):.2g}")

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 import tuner
 from tuner.data.readers import load
-from tuner.learning.native import planner
+from tuner.learning.compiled import planner
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.study import DataSpec
 from tuner.spec.work import Trial

@@ -21,8 +21,8 @@ from typing import Any
 
 from workloads import WORKLOADS
 
-from tuner.driver import Driver
 from tuner.ledger.ledger import Ledger
+from tuner.orchestration.driver import Driver
 from tuner.search.loop import Search
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial

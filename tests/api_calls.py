@@ -23,8 +23,8 @@ from studies import tiny
 def calls(workers: int) -> list[tuple[str, Callable[[], Any]]]:
     """In an order in which each finds what it needs."""
     import tuner
-    from tuner import champion, overview, publishing, upkeep
-    from tuner.results.apply import Request, apply
+    from tuner.api import champion, listing, maintenance, publishing
+    from tuner.export.apply import Request, apply
 
     kept: dict[str, Any] = {}
 
@@ -61,8 +61,8 @@ def calls(workers: int) -> list[tuple[str, Callable[[], Any]]]:
         ("apply with onnx", lambda: applied(True)),
         ("register", lambda: champion.register("tiny")),
         ("sync", publishing.sync),
-        ("doctor", upkeep.doctor),
-        ("list", overview.studies),
+        ("doctor", maintenance.doctor),
+        ("list", listing.studies),
     ]
 
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from studies import tiny
 
 import tuner
-from tuner import champion
+from tuner.api import champion
 from tuner.errors import StudyError
 
 ROWS = np.random.default_rng(5).random((90, 5, 4)) * 16

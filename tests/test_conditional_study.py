@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from studies import fresh_folder, tiny
 
 import tuner
-from tuner.launch import Progress
+from tuner.api.maintenance import doctor
 from tuner.ledger.table import trials_csv
+from tuner.orchestration.launch import Progress
 from tuner.spec.reader import read_spec
-from tuner.upkeep import doctor
 
 NEWER = ("kind", "sparsity", "beta", "dropout", "taper", "norm")
 

@@ -9,8 +9,8 @@ import pytest
 from studies import tiny
 
 import tuner
+from tuner.api.listing import compare
 from tuner.errors import StudyError
-from tuner.overview import compare
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import read_spec
 

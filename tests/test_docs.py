@@ -88,7 +88,7 @@ def test_commands_have_the_options_that_pages_give_them(page: Path) -> None:
     """No page names a command or an option that the command line does not have."""
     from typer.main import get_command
 
-    from tuner.cli import app
+    from tuner.cli.app import app
 
     known = get_command(app).commands  # type: ignore[attr-defined]
     for words in commands(page):

@@ -15,10 +15,10 @@ from studies import fresh_folder, tiny
 from test_upkeep import bytes_of, change
 
 import tuner
-from tuner.launch import Progress
+from tuner.api.maintenance import doctor
+from tuner.api.publishing import sync
 from tuner.ledger.ledger import Ledger
-from tuner.publishing import sync
-from tuner.upkeep import doctor
+from tuner.orchestration.launch import Progress
 
 
 def declared() -> dict[str, object]:

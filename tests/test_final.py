@@ -18,19 +18,19 @@ from mlflow import MlflowClient
 from studies import fresh_folder, tiny
 
 import tuner
-from tuner import display
+from tuner.api.maintenance import doctor, prune_files
+from tuner.cli import display
+from tuner.cli.progress import line
 from tuner.data.prepare import prepare
 from tuner.data.rows import open_rows
-from tuner.launch import Progress
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
-from tuner.progress import line
+from tuner.orchestration.launch import Progress
 from tuner.spec.final import final_run, index_of, is_final, trial_of
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.work import Trial, TrialState, derive_seed
-from tuner.upkeep import doctor, prune_files
 
 STAGE = {"top": 2, "seeds": 3}
 

@@ -17,11 +17,11 @@ from sklearn.datasets import load_wine
 from studies import fresh_folder, tiny
 
 import tuner
+from tuner.api.maintenance import prune_files
 from tuner.errors import DataError
-from tuner.launch import Progress
+from tuner.export.model import load_model
 from tuner.learning import quality
-from tuner.results.load import load_model
-from tuner.upkeep import prune_files
+from tuner.orchestration.launch import Progress
 
 MEASURES = ["effective_dims", "dead_units", "trustworthiness", "probe_accuracy", "anomaly_auroc"]
 COLUMNS = [f"measure.{name}" for name in MEASURES]

@@ -17,7 +17,8 @@ SPACE = {"width": {"type": "categorical", "choices": [8, 65_536]}, "depth": 2, "
 LIMITED = """
 import json, resource, sys
 import tuner
-import tuner.launch, tuner.search.loop, tuner.data.prepare, tuner.results.baselines, tuner.tracking.direct
+import tuner.orchestration.launch, tuner.search.loop, tuner.data.prepare
+import tuner.analysis.baselines, tuner.tracking.direct
 
 def run(**changes):
     spec = json.load(open("spec.json"))

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tuner.learning.native import library as step
+from tuner.learning.compiled import library as step
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -32,8 +32,8 @@ PLATFORMS = {
 }
 LIBRARIES = {  # the door of each library (law 5), and a file that is not that door
     "torch": ("learning", "tuner/data/trespass.py"),
-    "safetensors": ("learning", "tuner/results/trespass.py"),
-    "onnxruntime": ("learning", "tuner/results/runs.py"),
+    "safetensors": ("learning", "tuner/export/trespass.py"),
+    "onnxruntime": ("learning", "tuner/export/runs.py"),
     "optuna": ("search", "tuner/ledger/trespass.py"),
     "sqlalchemy": ("ledger", "tuner/tracking/trespass.py"),
     "mlflow": ("tracking", "tuner/learning/trespass.py"),
@@ -43,8 +43,11 @@ LIBRARIES = {  # the door of each library (law 5), and a file that is not that d
 ROOMS = {  # who knows whom (DESIGN.md, "Rooms"): a contract, and a file that breaks it
     "every room knows only the rooms below it": ("tuner/search/room.py", "from tuner.learning import model"),
     "execution knows learning and data": ("tuner/execution/room.py", "import tuner.search.loop"),
-    "tracking knows the ledger": ("tuner/tracking/room.py", "import tuner.learning.model"),
-    "results knows learning, data and the ledger": ("tuner/results/room.py", "import tuner.search.loop"),
+    "tracking knows the ledger": ("tuner/tracking/room.py", "import tuner.learning.inference.model"),
+    "analysis, export and report know learning, data and the ledger": (
+        "tuner/export/room.py",
+        "import tuner.search.loop",
+    ),
 }
 
 

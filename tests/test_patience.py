@@ -11,7 +11,7 @@ from studies import fresh_folder, tiny
 from test_study import table
 
 import tuner
-from tuner.launch import Progress
+from tuner.orchestration.launch import Progress
 
 PATIENT: dict[str, Any] = {"trials": 90, "epochs": 3, "cohort": 6, "patience": 2, "min_improvement": 0.3}
 

@@ -26,12 +26,13 @@ AGED = {
 }
 READ = """
 import sys, tuner
-from tuner import overview, upkeep
-print(overview.studies())
+from tuner.api import listing
+from tuner.api import maintenance
+print(listing.studies())
 study = tuner.Study.open("tiny")
 print(study.csv(), study.summary)
-print([(found.name, found.problems) for found in upkeep.doctor()])
-print(upkeep.prune_files(dry_run=True))
+print([(found.name, found.problems) for found in maintenance.doctor()])
+print(maintenance.prune_files(dry_run=True))
 for name in sys.argv[1:]:
     print(study.report(name + "/report.html"), sorted(path.name for path in study.export(name + "/best").iterdir()))
 """

@@ -14,13 +14,13 @@ from disturbed import run_tuner
 from studies import tiny
 
 import tuner
+from tuner.api.maintenance import prune_files
+from tuner.api.publishing import sync
 from tuner.errors import InputError
-from tuner.launch import Progress
-from tuner.publishing import sync
+from tuner.orchestration.launch import Progress
 from tuner.settings import Workspace
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import spec_from_mapping
-from tuner.upkeep import prune_files
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from studies import fresh_folder, tiny
 
-from tuner.learning.native.library import library
+from tuner.learning.compiled.library import library
 
 HEAVY = ("torch", "optuna", "mlflow", "sqlalchemy", "pandas", "sklearn", "scipy", "pydantic")
 
@@ -58,7 +58,7 @@ def test_workers_start_before_anything_heavy_is_imported(tmp_path: Path, mlflow_
     folder = fresh_folder(tmp_path / "study", mlflow_store)
     (folder / "spec.json").write_text(json.dumps(tiny()))
     code = """
-import json, sys, tuner, tuner.launch as launch
+import json, sys, tuner, tuner.orchestration.launch as launch
 
 def stop(*_):
     raise KeyboardInterrupt

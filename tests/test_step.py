@@ -14,16 +14,16 @@ from studies import tiny
 from typer.testing import CliRunner
 
 import tuner
-from tuner import single
-from tuner.cli import app
+from tuner.analysis import agreement
+from tuner.analysis.agreement import LEAST, Agreement, as_text, rounding_bounds
+from tuner.api import train
+from tuner.cli.app import app
 from tuner.errors import DeviceError, StudyError
 from tuner.learning import plain
+from tuner.learning.compiled import library as loading
+from tuner.learning.compiled.library import library
+from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.epoch import Epoch
-from tuner.learning.native import library as loading
-from tuner.learning.native.library import library
-from tuner.learning.native.pack import NativePack
-from tuner.results import agreement
-from tuner.results.agreement import LEAST, Agreement, as_text, rounding_bounds
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import read_spec, spec_from_mapping
 
@@ -147,14 +147,14 @@ def test_an_exported_configuration_trains_as_plain_pytorch_does(step: str, works
 @needs_a_build
 def test_a_step_that_trains_otherwise_is_found_out(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss that is wrong by a thousandth from the second epoch on: exit code 1, naming that epoch."""
-    right = NativePack.train_epoch
+    right = CompiledPack.train_epoch
 
-    def wrong(self: NativePack) -> Epoch:
+    def wrong(self: CompiledPack) -> Epoch:
         epoch = right(self)
         factor = 1.001 if self.epoch > 1 else 1.0
         return Epoch(epoch.train_loss, [factor * loss for loss in epoch.val_loss], epoch.at)
 
-    monkeypatch.setattr(NativePack, "train_epoch", wrong)
+    monkeypatch.setattr(CompiledPack, "train_epoch", wrong)
     Path("one.yaml").write_text(to_yaml(spec_from_mapping(tiny(search={"epochs": 3}, space=ONE))))
     ended = CliRunner().invoke(app, ["train", "one.yaml", "--plain"])
     assert ended.exit_code == 1
@@ -163,7 +163,7 @@ def test_a_step_that_trains_otherwise_is_found_out(workspace: Path, monkeypatch:
 
 def test_other_products_than_fp32_are_not_compared(workspace: Path) -> None:
     """They differ by what they are for."""
-    model = single.train(tiny(search={"epochs": 1}, space=ONE))
+    model = train.train(tiny(search={"epochs": 1}, space=ONE))
     model._spec = model._spec.model_copy(update={"precision": "bf16"})
     with pytest.raises(DeviceError, match="precision: must be fp32 where plain PyTorch trains beside it, got bf16"):
         model.beside_plain()

@@ -19,14 +19,14 @@ from disturbed import TUNER, run_tuner
 from studies import fresh_folder, tiny
 
 import tuner
-from tuner import display
-from tuner.driver import Driver
+from tuner.api.listing import studies
+from tuner.cli import display
 from tuner.errors import StoppedError
-from tuner.execution import beats
+from tuner.execution import heartbeat
 from tuner.execution.executors import InlineExecutor
-from tuner.launch import Progress
 from tuner.ledger.ledger import Ledger
-from tuner.overview import studies
+from tuner.orchestration.driver import Driver
+from tuner.orchestration.launch import Progress
 from tuner.search.loop import Search
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import spec_from_mapping
@@ -84,7 +84,7 @@ def test_a_stop_while_the_winner_is_scored_leaves_it_to_the_next_run(
 ) -> None:
     """At the phase's beginning or amid a PCA of wide rows: the study says that its answer is missing, the next run
     scores it, and the test split was used once."""
-    monkeypatch.setattr("tuner.launch.SHOW_SECONDS", -1.0)  # every step is told
+    monkeypatch.setattr("tuner.orchestration.launch.SHOW_SECONDS", -1.0)  # every step is told
     draw = np.random.default_rng(0)
     np.save("wide.npy", draw.normal(size=(1600, 1100)).astype(np.float32))
     declared = tiny(data={"source": "wide.npy"}, space=ONE, search={"trials": 1, "epochs": 1})
@@ -126,8 +126,8 @@ def test_only_the_call_itself_hears_the_check() -> None:
         raise StoppedError
 
     def train() -> None:
-        beats._last = 0.0  # signs of life are told a few times a second
-        beats.alive()
+        heartbeat._last = 0.0  # signs of life are told a few times a second
+        heartbeat.alive()
 
     assert isinstance(InlineExecutor(stop).submit(train).exception(), StoppedError)
     train()

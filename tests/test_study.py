@@ -19,11 +19,11 @@ import pytest
 from studies import fresh_folder, tiny
 
 import tuner
+from tuner.api.maintenance import doctor
 from tuner.errors import StudyError
-from tuner.launch import Progress
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.table import trials_csv
-from tuner.upkeep import doctor
+from tuner.orchestration.launch import Progress
 
 
 def table(folder: Path, name: str = "tiny") -> str:

@@ -15,10 +15,10 @@ from disturbed import TUNER, disagreements, run_tuner
 from studies import tiny
 
 import tuner
+from tuner.api.maintenance import doctor
+from tuner.api.publishing import sync
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
-from tuner.publishing import sync
-from tuner.upkeep import doctor
 
 DEAD = "http://127.0.0.1:9"
 

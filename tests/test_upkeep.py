@@ -13,12 +13,12 @@ import pytest
 from studies import fresh_folder, tiny
 
 import tuner
-from tuner import overview
+from tuner.api import listing
+from tuner.api.maintenance import doctor, prune_files
+from tuner.api.publishing import sync
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
-from tuner.publishing import sync
 from tuner.tracking.dashboard import serve
-from tuner.upkeep import doctor, prune_files
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_looking_leaves_no_file(workspace: Path) -> None:
     """Where there is no ledger yet, doctor and its like find nothing, and make none."""
     before = bytes_of(workspace)
     assert [found.problems for found in doctor()] == [()]
-    assert (overview.studies(), prune_files(), sync()) == ([], [], [])
+    assert (listing.studies(), prune_files(), sync()) == ([], [], [])
     with pytest.raises(StudyError, match="digits"):
         tuner.Study.open("digits")
     assert bytes_of(workspace) == before
@@ -192,7 +192,7 @@ def test_a_study_whose_owner_was_killed_is_not_running(workspace: Path) -> None:
     """What it could still write down says so; that nobody holds it any more is looked up, in the list and alone."""
     tuner.run(tiny(search={"trials": 2, "epochs": 1}), workers=0)
     change("tuner.db", "UPDATE tuner_study SET state = 'running'")
-    assert [one.state for one in overview.studies()] == ["stopped"]
+    assert [one.state for one in listing.studies()] == ["stopped"]
     assert tuner.Study.open("tiny").state == "stopped"
 
 

@@ -15,9 +15,9 @@ from studies import fresh_folder, tiny
 from test_study import table
 
 import tuner
+from tuner.api.listing import studies
 from tuner.errors import StudyError
-from tuner.overview import studies
-from tuner.warm import MOST
+from tuner.orchestration.warm_start import MOST
 
 FIRST: dict[str, Any] = {"trials": 18, "epochs": 3, "cohort": 9}
 NEXT: dict[str, Any] = {"trials": 13, "epochs": 3, "cohort": 9, "seed": 8}
@@ -92,7 +92,7 @@ def test_an_export_is_one_point(here: Path) -> None:
     assert study.records[0].point == tuner.Study.open("tiny").best.point
     with closing(sqlite3.connect(here / "mlflow.db")) as store:
         query = "SELECT count(*) FROM tags t JOIN tags s USING (run_uuid) WHERE t.key = 'tuner.warm_start'"
-        assert store.execute(query + " AND s.key = 'tuner.study' AND s.value = 'from-export'").fetchone() == (1,)
+        assert store.execute(query + " AND s.key = 'tuner.api.study' AND s.value = 'from-export'").fetchone() == (1,)
 
 
 def test_what_does_not_fit_is_counted(here: Path) -> None:

@@ -6,15 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuner.results.load import load_model as load_model
-    from tuner.single import train as train
-    from tuner.study import Study as Study
-    from tuner.study import run as run
+    from tuner.api.study import Study as Study
+    from tuner.api.study import run as run
+    from tuner.api.train import train as train
+    from tuner.export.model import load_model as load_model
 
 __version__: str
 __all__ = ["Study", "load_model", "run", "train"]
 
-_HOMES = {"Study": "tuner.study", "load_model": "tuner.results.load", "run": "tuner.study", "train": "tuner.single"}
+_HOMES = {
+    "Study": "tuner.api.study",
+    "load_model": "tuner.export.model",
+    "run": "tuner.api.study",
+    "train": "tuner.api.train",
+}
 
 
 def __getattr__(name: str) -> Any:

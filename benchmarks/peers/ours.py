@@ -10,7 +10,13 @@ from workloads import Job, declaration
 
 LIBRARIES = (
     *("optuna", "sqlalchemy"),
-    *("tuner.launch", "tuner.study", "tuner.search.loop", "tuner.data.prepare", "tuner.tracking.direct"),
+    *(
+        "tuner.orchestration.launch",
+        "tuner.api.study",
+        "tuner.search.loop",
+        "tuner.data.prepare",
+        "tuner.tracking.direct",
+    ),
 )
 
 

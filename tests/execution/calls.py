@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tuner.execution import beats
+from tuner.execution import heartbeat
 
 
 def segfault() -> None:
@@ -29,14 +29,14 @@ def report_and_wait(folder: str) -> None:
 def beat_for(seconds: float) -> str:
     started = time.monotonic()
     while time.monotonic() - started < seconds:
-        beats.alive()
+        heartbeat.alive()
     return "done"
 
 
 def write_graphs_that_are_off(*args: Any) -> None:
     """What an export calls in its helper process, with a check that nothing passes."""
-    from tuner.learning import graphs
-    from tuner.results.export import _write_graphs
+    from tuner.export.write import _write_graphs
+    from tuner.learning.inference import graphs
 
     graphs.TOLERANCE = -1.0
     _write_graphs(*args)

@@ -14,7 +14,7 @@ from plain import digits, trial
 
 from tuner.execution import worker
 from tuner.execution.worker import Workplace, run_segment
-from tuner.learning.pack import Pack, TrainingData
+from tuner.learning.stacked.pack import Pack, TrainingData
 from tuner.spec.work import Curve, Segment, Trial
 
 

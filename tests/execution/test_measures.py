@@ -23,7 +23,7 @@ from tuner.execution.worker import Workplace, run_segment
 from tuner.learning import checkpoint, quality
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.draws import generator
-from tuner.learning.inference import Network
+from tuner.learning.inference.network import Network
 from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.packs import compiled
 from tuner.learning.scoring import encode

@@ -28,9 +28,9 @@ from disturbed import disagreements, left_behind, table
 from studies import fresh_folder, tiny
 
 import tuner
+import tuner.analysis.baselines
 import tuner.data.prepare
-import tuner.launch
-import tuner.results.baselines
+import tuner.orchestration.launch
 import tuner.search.loop
 import tuner.tracking.direct
 import tuner.tracking.mirror

@@ -12,7 +12,7 @@ from studies import tiny
 
 import tuner
 from tuner.errors import WorkerError
-from tuner.learning.native.library import library
+from tuner.learning.compiled.library import library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="the faults are put into the compiled step's pack")
 
@@ -30,13 +30,13 @@ FAULTS = {
 PLANTED = """
 import sys
 if "-c" in sys.orig_argv and any("tuner.execution.processes" in word for word in sys.orig_argv):
-    from tuner.learning.native.pack import NativePack
-    real = NativePack.train_epoch
+    from tuner.learning.compiled.pack import CompiledPack
+    real = CompiledPack.train_epoch
     def train_epoch(self):
         if {when}:
             {act}
         return real(self)
-    NativePack.train_epoch = train_epoch
+    CompiledPack.train_epoch = train_epoch
 """
 
 

@@ -20,8 +20,8 @@ from disturbed import LONG, TUNER, disagreements, is_worker, left_behind, run_tu
 from studies import fresh_folder, tiny
 
 import tuner
-from tuner.launch import Progress
 from tuner.ledger.ledger import Ledger
+from tuner.orchestration.launch import Progress
 
 LONGER = tiny(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import strategies as st
 from spaces import KEYS, LONG_NUMBERS, NUMBERS, STRANGE, WORDS, mutated
 
-from tuner import cli, exits
+from tuner.cli import app, exit_codes
 from tuner.errors import MOST_SHOWN, SpecError
 from tuner.search.loop import Search
 from tuner.search.rungs import cohort_size, expected_epochs, rungs
@@ -210,7 +210,7 @@ def validated(path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
@@ -238,7 +238,7 @@ def test_the_command_line_ends_with_an_answer(
         assert "Warning" not in said
         assert said.strip()
         seen[code] += 1
-    assert not (tmp_path / exits.CRASH_LOG).exists()
+    assert not (tmp_path / exit_codes.CRASH_LOG).exists()
     assert seen[0]
     assert seen[2]
     tell(f"{seen.total()} files: {seen[0]} times exit code 0, {seen[2]} times 2")

@@ -14,8 +14,8 @@ from studies import tiny
 import tuner
 from tuner.errors import WorkerError
 from tuner.execution import processes
-from tuner.launch import Progress
 from tuner.ledger.ledger import Ledger
+from tuner.orchestration.launch import Progress
 
 SPEC = tiny(search={"trials": 30, "epochs": 81})
 

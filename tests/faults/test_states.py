@@ -17,9 +17,9 @@ import tuner
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import open_rows
 from tuner.errors import DataError
-from tuner.launch import Progress
 from tuner.learning import checkpoint
 from tuner.learning.checkpoint import TrialTraining
+from tuner.orchestration.launch import Progress
 from tuner.spec.architecture import Architecture
 from tuner.spec.reader import spec_from_mapping
 

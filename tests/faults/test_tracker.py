@@ -20,8 +20,8 @@ from mlflow import MlflowClient
 from studies import tiny
 
 import tuner
-from tuner.launch import Progress
-from tuner.publishing import sync
+from tuner.api.publishing import sync
+from tuner.orchestration.launch import Progress
 from tuner.tracking.content import milliseconds
 from tuner.tracking.dashboard import serve
 

@@ -13,11 +13,11 @@ from plain import POINT, trial
 
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.native.library import Library, build_path, library
-from tuner.learning.native.pack import NativePack
-from tuner.learning.pack import Pack, TrainingData
+from tuner.learning.compiled.library import Library, build_path, library
+from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.packs import TrainablePack
 from tuner.learning.rows import PaddedRows
+from tuner.learning.stacked.pack import Pack, TrainingData
 from tuner.spec.work import Trial
 
 
@@ -78,7 +78,7 @@ class Kind:
     ) -> TrainablePack:
         if self.step is None:
             return Pack(trials, data, loss, states, merged=self.merged)
-        return NativePack(self.step, trials, data, loss, states)
+        return CompiledPack(self.step, trials, data, loss, states)
 
     def company(self, count: int, **changes: Any) -> list[Trial]:
         """Trials that differ in everything in which a pack's may: for the compiled step in shape, depth and batches."""

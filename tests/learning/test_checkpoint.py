@@ -9,8 +9,8 @@ import torch
 from plain import digits, trial
 
 from tuner.learning import checkpoint
-from tuner.learning.model import Autoencoder
-from tuner.learning.pack import Pack, TrainingData, reproducible
+from tuner.learning.inference.model import Autoencoder
+from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.spec.work import Checkpoint
 
 

@@ -10,10 +10,10 @@ from plain import digits, trial
 
 from tuner.errors import DeviceError
 from tuner.learning.activations import ACTIVATIONS
+from tuner.learning.compiled.library import library
 from tuner.learning.device import check_precision, describe, gpus, resolve, visible
-from tuner.learning.native.library import library
-from tuner.learning.pack import reproducible
 from tuner.learning.packs import step_name
+from tuner.learning.stacked.pack import reproducible
 from tuner.learning.training import train
 from tuner.spec.work import Curve
 

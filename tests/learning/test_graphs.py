@@ -13,10 +13,10 @@ import torch
 
 from tuner.errors import ExportError
 from tuner.learning.activations import ACTIVATIONS
-from tuner.learning.graphs import check_onnx, write_graphs
-from tuner.learning.model import Autoencoder
-from tuner.learning.onnx import OnnxNetwork
-from tuner.learning.raw import RawModel
+from tuner.learning.inference.graphs import check_onnx, write_graphs
+from tuner.learning.inference.model import Autoencoder
+from tuner.learning.inference.onnx import OnnxNetwork
+from tuner.learning.inference.raw import RawModel
 
 SECONDS = 1.7e9  # Unix time: single precision tells such times apart by 128 s
 

@@ -17,15 +17,15 @@ from safetensors.numpy import load, save
 
 from tuner.learning import checkpoint, scoring
 from tuner.learning.activations import ACTIVATIONS
-from tuner.learning.dropout import Masks
-from tuner.learning.inference import Network
+from tuner.learning.compiled.pack import CompiledPack
+from tuner.learning.compiled.planner import seconds
+from tuner.learning.inference.network import Network
+from tuner.learning.initialization import initial_state
 from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.memory import packed
-from tuner.learning.native.pack import NativePack
-from tuner.learning.native.planner import seconds
-from tuner.learning.pack import Pack, TrainingData, reproducible
 from tuner.learning.rows import PaddedRows
-from tuner.learning.start import initial_state
+from tuner.learning.stacked.dropout import Masks
+from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.learning.training import train, train_alone
 from tuner.spec.architecture import Architecture
 from tuner.spec.work import Checkpoint, Trial
@@ -299,7 +299,7 @@ def test_a_call_writes_nothing_outside_its_room(build: str, case: dict[str, Any]
     """Guards before and behind the work space keep their values."""
     guard = np.full(64, 7.0, np.float32)
     with reproducible():
-        pack = NativePack(opened(build), [trial(0, **{**case, "width": 77})], PaddedRows.of(*digits(67, 131)), "mse")
+        pack = CompiledPack(opened(build), [trial(0, **{**case, "width": 77})], PaddedRows.of(*digits(67, 131)), "mse")
         room = pack.work.size
         whole = np.concatenate([guard, pack.work, guard])
         pack.work = whole[64 : 64 + room]

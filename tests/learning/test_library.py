@@ -17,14 +17,14 @@ from plain import digits, plain_losses, trial
 from tuner.errors import DeviceError
 from tuner.learning import packs
 from tuner.learning.activations import ACTIVATIONS
+from tuner.learning.compiled import border, selftest
+from tuner.learning.compiled import library as loading
+from tuner.learning.compiled.border import Model, Visit, aligned, description, difference, model
+from tuner.learning.compiled.elf import cut_off
+from tuner.learning.compiled.library import Library, found
 from tuner.learning.device import describe
-from tuner.learning.native import border, selftest
-from tuner.learning.native import library as loading
-from tuner.learning.native.border import Model, Visit, aligned, description, difference, model
-from tuner.learning.native.elf import cut_off
-from tuner.learning.native.library import Library, found
+from tuner.learning.initialization import initial_state
 from tuner.learning.rows import PaddedRows
-from tuner.learning.start import initial_state
 from tuner.spec.names import MOST_DEPTH
 
 SOURCES = Path(border.__file__).parent

@@ -10,9 +10,9 @@ import torch
 from devices import DEVICES, NEEDS_CUDA
 from plain import digits, trial
 
-from tuner.learning.pack import Pack, TrainingData, reproducible
-from tuner.learning.replay import Replay
-from tuner.learning.together import train_together
+from tuner.learning.stacked.captured import Replay
+from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.together import train_together
 from tuner.spec.work import Curve, Trial
 
 PARTS = [{}, {"norm": "layer", "dropout": 0.1}, {"kind": "variational", "beta": 0.5, "input_noise": 0.1}]

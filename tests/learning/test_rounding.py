@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from tuner.errors import ExportError
-from tuner.learning.graphs import check_onnx, write_graphs
-from tuner.learning.model import Autoencoder, cross_entropy
-from tuner.learning.onnx import OnnxNetwork
-from tuner.learning.raw import RawModel
+from tuner.learning.inference.graphs import check_onnx, write_graphs
+from tuner.learning.inference.model import Autoencoder, cross_entropy
+from tuner.learning.inference.onnx import OnnxNetwork
+from tuner.learning.inference.raw import RawModel
 
 Rows = NDArray[np.float64]
 Make = Callable[[], tuple[RawModel, NDArray[np.float64]]]

@@ -11,9 +11,9 @@ from plain import trial
 
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import plain_weights
-from tuner.learning.inference import Network
+from tuner.learning.inference.network import Network
+from tuner.learning.initialization import initial_state
 from tuner.learning.scoring import mean_loss, reconstruct
-from tuner.learning.start import initial_state
 from tuner.spec.architecture import Architecture
 
 KINDS = [{}, {"depth": 0}, {"kind": "variational", "beta": 1.0}, {"norm": "layer", "taper": 0.5}]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
 from tuner.data.rows import Rows
-from tuner.learning.inference import Network
-from tuner.results.export import write_export
+from tuner.export.write import write_export
+from tuner.learning.inference.network import Network
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialEnd, TrialState

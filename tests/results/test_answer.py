@@ -17,7 +17,7 @@ from studies import tiny
 import tuner
 from tuner.data.split import split_rows
 from tuner.ledger.ledger import Ledger
-from tuner.results.pictures import COLUMNS, beside, is_image
+from tuner.report.pictures import COLUMNS, beside, is_image
 
 ROWS = np.random.default_rng(5).random((90, 5, 4)) * 16
 
@@ -105,7 +105,7 @@ def test_files_that_are_gone_are_made_again_to_the_same_bytes(images: tuner.Stud
 
 
 def republish() -> None:
-    from tuner.publishing import sync
+    from tuner.api.publishing import sync
 
     ledger = Ledger.open("sqlite:///tuner.db")
     record = ledger.studies()[0]
@@ -134,7 +134,7 @@ def waiting() -> list[Any]:
 
 def test_data_that_is_gone_is_the_reason_that_is_told(images: tuner.Study) -> None:
     """Without the rows there is nothing to show; the study stands in MLflow all the same."""
-    from tuner.publishing import sync
+    from tuner.api.publishing import sync
 
     shutil.rmtree(".tuner")
     Path("rows.npy").unlink()
@@ -203,7 +203,7 @@ def test_a_picture_is_the_rows_magnified(shape: tuple[int, ...]) -> None:
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
-    from tuner.results.pictures import image_files
+    from tuner.report.pictures import image_files
 
     squeezed = pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels
     return next(content for name, content in image_files(squeezed, "k", "s", ["o"], 0).items() if name.endswith(".png"))

@@ -18,8 +18,8 @@ from PIL import Image
 
 from tuner.data import blocks
 from tuner.errors import DataError, ExportError
-from tuner.results.apply import Applied, Request, apply
-from tuner.results.load import ExportedModel, load_model
+from tuner.export.apply import Applied, Request, apply
+from tuner.export.model import ExportedModel, load_model
 
 Values = NDArray[Any]
 
@@ -134,7 +134,7 @@ def test_onnx_needs_no_torch(best: Path, rows: Values, tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from tuner.results.apply import Request, apply
+from tuner.export.apply import Request, apply
 apply({str(best)!r}, Request("score", Path({str(tmp_path / "s.csv")!r}), {source!r}, onnx=True))
 assert "torch" not in sys.modules
 """

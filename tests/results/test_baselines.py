@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
+from tuner.analysis.baselines import EPSILON, baselines
+from tuner.analysis.pca import ROWS_AT_ONCE
 from tuner.data.rows import Rows
-from tuner.results.baselines import EPSILON, baselines
-from tuner.results.pca import ROWS_AT_ONCE
 
 Values = NDArray[np.float32]
 

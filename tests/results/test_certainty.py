@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuner.results.certainty import difference, interval, t_quantile, t_tail
+from tuner.analysis.statistics import difference, interval, t_quantile, t_tail
 
 LOSSES = st.lists(st.floats(1e-6, 10, allow_subnormal=False), min_size=2, max_size=30)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from tuner.results.comparison import as_text, compare, welch
+from tuner.report.comparison import as_text, compare, welch
 
 Facts = dict[str, Any]
 

@@ -10,8 +10,8 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
 from tuner.errors import DataError
-from tuner.results import density
-from tuner.results.density import Density
+from tuner.export import density
+from tuner.export.density import Density
 
 
 def draw(density: Density, count: int, seed: int = 0) -> np.ndarray:

@@ -20,9 +20,9 @@ import pytest
 
 from tuner.data.preprocess import Preprocessor
 from tuner.errors import ExportError
-from tuner.results import export
-from tuner.results.export import exported_spec
-from tuner.results.load import load_model
+from tuner.export import write
+from tuner.export.model import load_model
+from tuner.export.write import exported_spec
 from tuner.spec.reader import read_spec
 
 FILES_1 = ["config.yaml", "metrics.json", "model.safetensors", "preprocess.json"]
@@ -156,7 +156,7 @@ def test_a_graph_that_is_off_leaves_the_old_export(
 ) -> None:
     """With a tolerance that nothing meets the export fails with the sentence, and the old one stands."""
     before = content(exported(home / "best"))
-    monkeypatch.setattr(export, "_write_graphs", calls.write_graphs_that_are_off)
+    monkeypatch.setattr(write, "_write_graphs", calls.write_graphs_that_are_off)
     with pytest.raises(
         ExportError, match=r"^model\.onnx: expected onnxruntime to give PyTorch's code to -1, got .* off"
     ):

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 from studies import tiny
 
+from tuner.analysis.final_stage import answer, chosen, is_told, missing, planned, winners_runs
 from tuner.ledger.records import TrialRecord
-from tuner.results.final import answer, chosen, is_told, missing, planned, winners_runs
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.final import final_run, index_of, trial_of
 from tuner.spec.reader import spec_from_mapping

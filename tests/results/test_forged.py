@@ -19,13 +19,13 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file, save
 
 from tuner.errors import ExportError
-from tuner.results.apply import Request, apply
-from tuner.results.load import load_model
+from tuner.export.apply import Request, apply
+from tuner.export.model import load_model
 
 MEASURED = """
 import resource, sys, time
 from tuner.errors import ExportError
-from tuner.results.load import load_model
+from tuner.export.model import load_model
 before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
 try:
     load_model(sys.argv[1])

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from studies import fresh_folder, tiny
 
 import tuner
+from tuner.api.maintenance import prune_files
+from tuner.api.publishing import sync
 from tuner.errors import DataError, StudyError
 from tuner.ledger.ledger import Ledger
-from tuner.publishing import sync
-from tuner.upkeep import prune_files
 
 Change = Callable[[Path], object]
 

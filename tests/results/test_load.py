@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import tuner
 from tuner.errors import DataError, ExportError
-from tuner.results.load import ExportedModel, load_model
+from tuner.export.model import ExportedModel, load_model
 
 FILES = ["config.yaml", "density.json", "metrics.json", "model.safetensors", "preprocess.json"]  # what is read
 Values = NDArray[Any]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tuner.analysis import pca
+from tuner.analysis.baselines import baselines, pca_losses
 from tuner.data.rows import Rows
-from tuner.results import pca
-from tuner.results.baselines import baselines, pca_losses
 
 Spectrum = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 SPECTRA: dict[str, Spectrum] = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tuner.results.load import load_model
+from tuner.export.model import load_model
 
 
 def programs(folder: Path) -> list[str]:

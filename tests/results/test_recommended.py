@@ -16,12 +16,12 @@ from pages import Page
 from studies import fresh_folder, tiny
 
 import tuner
-from tuner import display
+from tuner.api.listing import compare
+from tuner.cli import display
 from tuner.data.split import split_rows
-from tuner.overview import compare
-from tuner.results.card import Card
-from tuner.results.comparison import as_text
-from tuner.results.threshold import halves
+from tuner.export.model_card import Card
+from tuner.export.threshold import halves
+from tuner.report.comparison import as_text
 
 SEEDS = 3
 

@@ -24,14 +24,14 @@ from sklearn.datasets import load_digits, load_iris
 from studies import fresh_folder, tiny
 
 import tuner
+from tuner.api.study import Study
 from tuner.data.split import split_rows
 from tuner.errors import ExportError
 from tuner.ledger.ledger import Ledger
-from tuner.results.figures import FIGURES, all_figures
-from tuner.results.markup import shown
-from tuner.results.report import page
-from tuner.results.svg import standalone
-from tuner.study import Study
+from tuner.report.figures import FIGURES, all_figures
+from tuner.report.markup import shown
+from tuner.report.page import page
+from tuner.report.svg import standalone
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = [

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 
 import tuner
+from tuner.analysis.baselines import baselines
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import open_rows
-from tuner.learning.inference import Network
-from tuner.learning.pack import TrainingData
+from tuner.export.apply import Request, apply
+from tuner.export.density import Density
+from tuner.export.model import load_model
+from tuner.export.write import write_export
+from tuner.learning.inference.network import Network
+from tuner.learning.stacked.pack import TrainingData
 from tuner.learning.training import Trained, train_alone
-from tuner.results.apply import Request, apply
-from tuner.results.baselines import baselines
-from tuner.results.density import Density
-from tuner.results.export import write_export
-from tuner.results.load import load_model
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.reader import read_spec
 from tuner.spec.study import StudySpec

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tuner.data.rows import Rows
-from tuner.learning.inference import Network
-from tuner.results.apply import Request, apply
-from tuner.results.card import Anomaly
-from tuner.results.load import load_model
-from tuner.results.threshold import anomaly, conformal, described, halves
+from tuner.export.apply import Request, apply
+from tuner.export.model import load_model
+from tuner.export.model_card import Anomaly
+from tuner.export.threshold import anomaly, conformal, described, halves
+from tuner.learning.inference.network import Network
 
 STUDIES = 1500
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tuner.results.timeline import gaps, spent, timeline
+from tuner.report.timeline import gaps, spent, timeline
 
 
 def facts(events: list[tuple[float, int]], segments: list[tuple[float, float]]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_mlflows_own_calls_leave_the_same_names_and_tags(store: str, tmp_path: P
     import numpy as np
     from PIL import Image
 
-    from tuner.results.pictures import image_files
+    from tuner.report.pictures import image_files
 
     client = MlflowClient(store)
     run = client.create_run(client.create_experiment("x", artifact_location=(tmp_path / "artifacts").as_uri()))

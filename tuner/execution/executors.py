@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from tuner.execution import beats
+from tuner.execution import heartbeat
 from tuner.learning import cgroups
 from tuner.waiting import never
 
@@ -41,7 +41,7 @@ class InlineExecutor(Executor):
         """A future that is done already."""
         future: Future[T] = Future()
         try:
-            with beats.heard_by(self._check):
+            with heartbeat.heard_by(self._check):
                 future.set_result(fn(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 from tuner.errors import WorkerError
-from tuner.execution import beats, faults
+from tuner.execution import faults, heartbeat
 from tuner.execution.calls import Call, Calls
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.spawned import Process, words_of
@@ -232,7 +232,7 @@ def work(connection_file: int, life: int) -> None:
 def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
     ready = _done(warm_up)
     connection.send(None if ready[0] else ready)
-    beats.listen(lambda: connection.send(None))
+    heartbeat.listen(lambda: connection.send(None))
     while ready[0]:
         content = connection.recv_bytes()
         connection.send(_done(lambda: _call(content)))  # noqa: B023 - it is called at once

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tuner.data.rows import LabelFile, open_rows
 from tuner.errors import WorkerError
-from tuner.execution import beats
+from tuner.execution import heartbeat
 from tuner.execution.measures import Measured, forget_rows, measure
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
@@ -24,7 +24,7 @@ from tuner.spec.final import is_final, name_of
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
 
 if TYPE_CHECKING:
-    from tuner.learning.pack import TrainingData
+    from tuner.learning.stacked.pack import TrainingData
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class _NoRoomToMeasureError(MemoryError):
 
 
 def _measured(place: Workplace, trial: Trial, state: TrialTraining) -> Measured:
-    beats.alive()
+    heartbeat.alive()
     try:
         return measure(place, trial, state.best)
     except Exception as error:
@@ -191,11 +191,11 @@ def _trained(
 ) -> tuple[list[Curve], list[TrialTraining]]:
     """As one pack; on a GPU as many packs side by side as the trials' shapes ask for."""
     if place.device != "cpu" and not isinstance(data, PaddedRows):
-        from tuner.learning.together import train_together  # noqa: PLC0415  (torch)
+        from tuner.learning.stacked.together import train_together  # noqa: PLC0415  (torch)
 
-        return train_together(segment.trials, data, place.loss, starts, segment.last, beats.alive)
+        return train_together(segment.trials, data, place.loss, starts, segment.last, heartbeat.alive)
     pack = make_pack(segment.trials, data, place.loss, starts)
-    return train(pack, segment.last, beats.alive), pack.states()
+    return train(pack, segment.last, heartbeat.alive), pack.states()
 
 
 def _training(
@@ -207,7 +207,7 @@ def _training(
     if training is not None and training.epoch == epoch:
         return training
     again = make_pack([trial], data, place.loss, None if training is None else [training])
-    train(again, epoch, beats.alive)
+    train(again, epoch, heartbeat.alive)
     return again.states()[0]
 
 

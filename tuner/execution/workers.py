@@ -9,8 +9,8 @@ from typing import Final
 from tuner.execution.executors import InlineExecutor
 from tuner.execution.processes import WorkerProcesses
 from tuner.execution.worker import Workplace, forget, run_segment, warm_up
-from tuner.learning import planner
-from tuner.learning.native import planner as native_planner
+from tuner.learning.compiled import planner as compiled_planner
+from tuner.learning.stacked import planner
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
 from tuner.waiting import never
 
@@ -59,14 +59,14 @@ class LocalWorkers:
         """Seconds by the model of cost, which knows another machine."""
         features, (train, validation, _) = self._place.features, self._place.counts
         if self._place.compiled:
-            return sum(native_planner.seconds(trial, features, (train, validation), epochs) for trial in trials)
+            return sum(compiled_planner.seconds(trial, features, (train, validation), epochs) for trial in trials)
         return sum(planner.seconds([trial], features, train, epochs) for trial in trials)
 
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
         """Cut trials into packs, longest first."""
         train, validation, _ = self._place.counts
         if self._place.compiled:
-            return native_planner.plan(trials, self._place.features, (train, validation), epochs, self._workers)
+            return compiled_planner.plan(trials, self._place.features, (train, validation), epochs, self._workers)
         if self._place.device == "cpu":
             return planner.plan(trials, self._place.features, train, epochs, self._workers)
         return planner.deal(trials, self._place.features, train, self._workers)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tuner.errors import DeviceError
-from tuner.learning.native.library import found
+from tuner.learning.compiled.library import found
 from tuner.learning.packs import compiled_step
 
 # What the drivers of NVIDIA's and AMD's GPUs make, the last one under Windows' Linux.

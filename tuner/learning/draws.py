@@ -48,7 +48,7 @@ def dropout_key(seed: int, epoch: int) -> int:
     the epoch and the unit's place in its row, so that nothing is stored. A row has a word of 64 bits for every four
     units of its trial's padded hidden layers, layer after layer; word w of all rows, counted from 0, is the (w + 1)th
     value of splitmix64 begun at the key (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators"),
-    and its lowest bits are the first unit's. `native/step.cpp` and `dropout.py` compute it.
+    and its lowest bits are the first unit's. `compiled/step.cpp` and `dropout.py` compute it.
     """
     return derive_seed(seed, "dropout", epoch)
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from tuner.errors import DeviceError
 from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.compiled.library import Library, found, library
+from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.epoch import Epoch
-from tuner.learning.native.library import Library, found, library
-from tuner.learning.native.pack import NativePack
 from tuner.learning.rows import PaddedRows
 from tuner.spec.work import Trial
 
 if TYPE_CHECKING:
-    from tuner.learning.pack import TrainingData
+    from tuner.learning.stacked.pack import TrainingData
 
 
 class TrainablePack(Protocol):
@@ -101,7 +101,7 @@ def training_data(
     """
     if compiled(device, wanted):
         return PaddedRows.of(train, validation)
-    from tuner.learning.pack import TrainingData  # noqa: PLC0415  (torch, 0.8 s)
+    from tuner.learning.stacked.pack import TrainingData  # noqa: PLC0415  (torch, 0.8 s)
 
     return TrainingData.of(train, validation, device, precision)
 
@@ -122,8 +122,8 @@ def make_pack(
     """
     step = library()
     if isinstance(data, PaddedRows) and step is not None:
-        return NativePack(step, trials, data, loss, states)
-    from tuner.learning.pack import Pack, TrainingData  # noqa: PLC0415
+        return CompiledPack(step, trials, data, loss, states)
+    from tuner.learning.stacked.pack import Pack, TrainingData  # noqa: PLC0415
 
     if not isinstance(data, TrainingData):
         raise TypeError("these rows are the compiled step's, which is not there")
@@ -134,6 +134,6 @@ def reproducibly(data: PaddedRows | TrainingData) -> AbstractContextManager[None
     """The settings under which a pack gives the same bits in every process."""
     if isinstance(data, PaddedRows):
         return nullcontext()
-    from tuner.learning.pack import reproducible  # noqa: PLC0415
+    from tuner.learning.stacked.pack import reproducible  # noqa: PLC0415
 
     return reproducible(data.precision)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.learning.checkpoint import padded_row, plain_weights
+from tuner.learning.compiled.border import aligned, aligned_copy, model
+from tuner.learning.compiled.library import library
+from tuner.learning.compiled.pack import CHUNK_ROWS
 from tuner.learning.draws import LOG_VARIANCES
-from tuner.learning.native.border import aligned, aligned_copy, model
-from tuner.learning.native.library import library
-from tuner.learning.native.pack import CHUNK_ROWS
 from tuner.learning.rows import padded
 from tuner.spec.architecture import Architecture, Hyperparameters
 
@@ -37,7 +37,7 @@ def mean_loss(
     shape = Architecture.of(rows.shape[1], point)
     step = library() if compiled else None
     if step is None:
-        from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
+        from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
         return Network(shape.sizes, point.activation, loss, weights).mean_loss(rows)
     described = model(rows.shape[1], point, loss)
@@ -74,7 +74,7 @@ def encode(
     shape = Architecture.of(rows.shape[1], point)
     step = library() if compiled else None
     if step is None:
-        from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
+        from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
         network = Network(shape.sizes, point.activation, loss, plain_weights(row_P, shape))
         log_variances = network.posterior(rows)[1] if shape.variational else None
@@ -105,7 +105,7 @@ def reconstruct(
     shape = Architecture.of(rows.shape[1], point)
     step = library() if compiled else None
     if step is None:
-        from tuner.learning.inference import Network  # noqa: PLC0415  (torch, 0.8 s)
+        from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
         return Network(shape.sizes, point.activation, loss, weights).reconstruct(rows)
     described, whole = model(rows.shape[1], point, loss), padded(rows)

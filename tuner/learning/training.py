@@ -18,7 +18,7 @@ from tuner.spec.architecture import Architecture
 from tuner.spec.work import Curve, Trial
 
 if TYPE_CHECKING:
-    from tuner.learning.pack import TrainingData
+    from tuner.learning.stacked.pack import TrainingData
 
 
 def train(pack: TrainablePack, last: int, on_epoch: Callable[[int], object] | None = None) -> list[Curve]:

@@ -1,6 +1,6 @@
 """The names that a declaration may choose among; free of pydantic, for workers read them too.
 
-The compiled step has the activations and losses in this order (`learning/native/model.hpp`), and a build is refused
+The compiled step has the activations and losses in this order (`learning/compiled/model.hpp`), and a build is refused
 where the two differ.
 """
 

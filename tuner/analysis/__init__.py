@@ -1,0 +1,1 @@
+"""What a study's results mean: final stage, statistics, baselines, Pareto front, test score."""

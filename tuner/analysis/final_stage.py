@@ -1,0 +1,213 @@
+"""The final stage: which configurations are trained again, which of them wins, and how sure that is.
+
+All of it follows from the record: the same trials and runs give the same answer, in whichever process it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tuner.analysis.pareto import chosen_trial
+from tuner.analysis.statistics import difference, interval
+from tuner.ledger.records import TrialRecord
+from tuner.spec.final import final_run, index_of, trial_of
+from tuner.spec.objectives import is_front
+from tuner.spec.study import FinalSpec, StudySpec
+from tuner.spec.work import Trial, TrialState
+
+METHOD: Final = (
+    "means and 95 % intervals (Student's t) of the validation loss over the final stage's seeds;"
+    " two means are told apart by Welch's t-test at 5 %"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The configuration that a study is for, and the one run of it that is exported.
+
+    Attributes:
+        trial: the trial that found it.
+        index: which of the final stage's runs of it is exported; None where the stage is off and it is the trial's own.
+        record: that run, as the ledger holds it.
+    """
+
+    trial: int
+    index: int | None
+    record: TrialRecord
+
+
+def chosen(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
+    """The best complete trials of different configurations, at most `top`, the lowest validation loss first."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
+    first: dict[Any, TrialRecord] = {}
+    for trial in sorted(complete, key=lambda trial: (trial.value, trial.number)):
+        first.setdefault(trial.point, trial)
+    return list(first.values())[:top]
+
+
+def candidates(spec: StudySpec, trials: Sequence[TrialRecord], features: int) -> list[TrialRecord]:
+    """The trials whose configurations are trained again: the best ones, or with several objectives the front's knee.
+
+    The other points of a front are no worse answers that the knee could be told from, but answers for other lengths.
+    """
+    if spec.final_stage is None:
+        return []
+    if not is_front(spec):
+        return chosen(trials, spec.final_stage.top)
+    knee = chosen_trial(spec, trials, features)
+    return [] if knee is None else [knee]
+
+
+def planned(
+    spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord], features: int = 0
+) -> list[Trial]:
+    """The runs of the final stage: those that follow from the trials now, and what an earlier stage left unfinished.
+
+    Args:
+        spec: the study's declaration.
+        trials: the search's trials.
+        finals: the stage's runs so far.
+        features: of a row; needed where the number of parameters is an objective.
+    """
+    stage = spec.final_stage
+    if stage is None:
+        return []
+    runs = [
+        final_run(spec.search.seed, trial.number, trial.point, index)
+        for trial in candidates(spec, trials, features)
+        for index in range(stage.seeds)
+    ]
+    known = {run.number for run in runs}
+    begun = [run for run in finals if run.state is TrialState.RUNNING and run.epochs and run.number not in known]
+    return runs + [Trial(run.number, run.point, run.seed) for run in begun]
+
+
+def missing(
+    spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord], features: int = 0
+) -> list[Trial]:
+    """Those of the planned runs that have not ended."""
+    ended = {run.number for run in finals if run.state is not TrialState.RUNNING}
+    return [run for run in planned(spec, trials, finals, features) if run.number not in ended]
+
+
+def answer(
+    spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord], features: int = 0
+) -> dict[str, Any] | None:
+    """What the final stage says, as plain values, once its runs have ended; None where it is switched off.
+
+    The configuration with the lowest mean wins. The search's own run of it does not count: it was chosen for being low,
+    so it is lower than the configuration deserves. Nor can a configuration whose runs were lost win against one that
+    kept all of its own: the mean of those that did not diverge would flatter it.
+    """
+    stage = spec.final_stage
+    if stage is None:
+        return None
+    tried = [_configuration(trial, finals, stage) for trial in candidates(spec, trials, features)]
+    ranked = sorted(tried, key=_rank)
+    winner = ranked[0] if ranked and ranked[0]["mean"] is not None else None
+    return {
+        "top": stage.top,
+        "seeds": stage.seeds,
+        "trials": len(trials),
+        "method": METHOD,
+        "configurations": ranked,
+        "winner": None if winner is None else winner["trial"],
+        "exported": None if winner is None else _lowest(winner["losses"]),
+        "sentence": _sentence(ranked, spec),
+    }
+
+
+def is_told(answered: Mapping[str, Any] | None, summary: Mapping[str, Any] | None) -> bool:
+    """Whether a summary says what the final stage says."""
+    if summary is None:
+        return False
+    told = summary.get("final")
+    if answered is None or told is None:
+        return answered is told
+    return bool({**told, **answered} == told)
+
+
+def winners_runs(answered: Mapping[str, Any], finals: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The winner's complete runs, the exported one first; none where there is no winner."""
+    runs = [
+        run
+        for run in finals
+        if run.state is TrialState.COMPLETE
+        and trial_of(run.number) == answered["winner"]
+        and index_of(run.number) < answered["seeds"]
+    ]
+    return sorted(runs, key=lambda run: (index_of(run.number) != answered["exported"], run.number))
+
+
+def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], stage: FinalSpec) -> dict[str, Any]:
+    runs = {index_of(run.number): run for run in finals if trial_of(run.number) == trial.number}
+    kept = {index: run for index, run in runs.items() if index < stage.seeds and run.state is TrialState.COMPLETE}
+    losses = [kept[index].value if index in kept else None for index in range(stage.seeds)]
+    found = interval([loss for loss in losses if loss is not None]) if kept else None
+    return {
+        "trial": trial.number,
+        "params": {name: value for name, value in trial.shown.items() if value is not None},
+        "mean": found and found.mean,
+        "low": found and found.low,
+        "high": found and found.high,
+        "losses": losses,
+        "lost": [_lost(index, runs.get(index)) for index in range(stage.seeds) if index not in kept],
+    }
+
+
+def _lost(index: int, run: TrialRecord | None) -> str:
+    return f"run {index}: not trained" if run is None else f"run {index} {run.state}: {run.reason}"
+
+
+def _rank(tried: dict[str, Any]) -> tuple[int, float, int]:
+    return len(tried["lost"]), float("inf") if tried["mean"] is None else tried["mean"], tried["trial"]
+
+
+def _lowest(losses: Sequence[float | None]) -> int:
+    return min((loss, index) for index, loss in enumerate(losses) if loss is not None)[1]
+
+
+def _sentence(ranked: Sequence[dict[str, Any]], spec: StudySpec) -> str:
+    """The whole of it in plain words."""
+    stage = spec.final_stage or FinalSpec()
+    if not ranked:
+        return "No trial was completed, so there was nothing to train again."
+    if ranked[0]["mean"] is None:
+        return "No run of the final stage was completed: the answer is the search's best trial, and is not confirmed."
+    parts = [_comparison(ranked[0], ranked[1]) if len(ranked) > 1 else _alone(ranked[0], spec)]
+    if 1 < len(ranked) < stage.top:
+        parts.append(f"Only {len(ranked)} different configurations were completed.")
+    parts += [f"Trial {one['trial']} lost {len(one['lost'])} of {stage.seeds} runs." for one in ranked if one["lost"]]
+    return " ".join(parts)
+
+
+def _alone(winner: dict[str, Any], spec: StudySpec) -> str:
+    if is_front(spec):
+        return f"Trial {winner['trial']}, the knee of the front, was trained again."
+    several = spec.final_stage is not None and spec.final_stage.top > 1
+    why = "only one configuration was completed" if several else "final.top is 1"
+    return f"Trial {winner['trial']} was trained again alone, for {why}: there is none to compare it with."
+
+
+def _comparison(winner: dict[str, Any], second: dict[str, Any]) -> str:
+    names = f"the second, trial {second['trial']}"
+    if second["mean"] is None:
+        return f"Trial {winner['trial']} wins, for {names}, completed no run."
+    if winner["mean"] > second["mean"]:
+        return (
+            f"Trial {winner['trial']} wins, for {names}, lost more of its runs, though the mean of the others is lower."
+        )
+    found = difference(*([loss for loss in one["losses"] if loss is not None] for one in (winner, second)))
+    if found is None:
+        return (
+            f"Trial {winner['trial']} has a lower mean than {names}, but with one seed each nothing can be said"
+            " about whether that is more than luck."
+        )
+    figures = f"95 % interval {found.low:.3g} to {found.high:.3g}; Welch's t-test, p = {found.p:.2g}"
+    verdict, luck = ("is", "") if found.is_distinct else ("is not", ", which may be the seeds' luck")
+    return (
+        f"Trial {winner['trial']} {verdict} distinguishable from {names}: its mean is lower by {found.value:.3g}{luck}"
+        f" ({figures})."
+    )

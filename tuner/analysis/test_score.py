@@ -1,0 +1,128 @@
+"""The one place where the test split is looked at: what came of a study, once it is settled who wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from tuner.analysis.baselines import baselines, pca_losses
+from tuner.analysis.final_stage import winners_runs
+from tuner.analysis.pca import Tick, quiet
+from tuner.analysis.winner import winner_weights
+from tuner.data.rows import Rows
+from tuner.learning.packs import compiled, training_data
+from tuner.learning.scoring import mean_loss
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import TrialRecord
+from tuner.spec.final import is_final, name_of, trial_of
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Trial
+
+USE = "test"  # the event that says: the test split was used, when, and for which models
+
+
+class Scorer:
+    """Scores the winner on the test split, and writes down that it did.
+
+    Args:
+        ledger: where that is written.
+        study: its id there, and its declaration.
+        rows: the prepared splits.
+        device: a resolved device.
+        tick: told what is being done; what it raises ends the scoring, and nothing but its use is written down.
+    """
+
+    def __init__(
+        self, ledger: Ledger, study: tuple[int, StudySpec], rows: Rows, device: str, tick: Tick = quiet
+    ) -> None:
+        self._ledger, self._rows, self._device, self._tick = ledger, rows, device, tick
+        self._study_id, self._spec = study
+
+    def summed_up(
+        self, best: TrialRecord, answered: Mapping[str, Any] | None, known: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """The summary's `best`, `final`, baselines, and how often the test split has been used.
+
+        Args:
+            best: the search's best trial; the winner where there was no final stage, or nothing came of it.
+            answered: what the final stage says.
+            known: the summary so far: models that it has scores of are not scored again.
+        """
+        finals = self._ledger.finals(self._study_id)
+        runs = winners_runs(answered, finals) if answered else []
+        models = runs or [best]
+        use = {"trial": trial_of(runs[0].number) if runs else best.number, "runs": [run.number for run in models]}
+        if _use(known) != use:
+            self._note(use, known)
+        scores = [self._test_loss(run, _scores(known)) for run in models]
+        losses = {"test_loss": scores[0], "mean_test_loss": fmean(scores)}
+        compared = baselines(self._rows, models[0].point.bottleneck, self._spec.loss, self._tick)
+        return {
+            "best": {"number": best.number, "value": best.value, "test_loss": None if runs else losses["test_loss"]},
+            "final": answered and {**answered, **(losses if runs else dict.fromkeys(losses))},
+            "scored": {**use, "losses": scores},
+            "test_uses": len(self._uses()),
+            "baselines": compared["test"],
+            "validation_baselines": compared["validation"],
+        }
+
+    def beside_front(self, lengths: Sequence[int]) -> dict[str, Any]:
+        """PCA's losses beside the front, on the validation split: of the front only the knee meets the test split.
+
+        Args:
+            lengths: of the front's codes.
+        """
+        losses = pca_losses(self._rows, lengths, self._spec.loss, self._tick)
+        return {"front_pca": {str(code): value for code, value in losses.items()}}
+
+    def _uses(self) -> list[dict[str, Any]]:
+        return [event.body for event in self._ledger.events(self._study_id) if event.kind == USE]
+
+    def _note(self, use: dict[str, Any], known: Mapping[str, Any] | None) -> None:
+        """Before the test split is read, so that no use of it can go unrecorded; a kill in between scores once more."""
+        uses, before = self._uses(), _use(known)
+        for body in ([before] if before and not uses else []) + [use]:  # studies of before there was such an event
+            if body not in uses:
+                self._ledger.record_event(self._study_id, USE, body)
+
+    def _test_loss(self, run: TrialRecord, known: Mapping[int, float]) -> float:
+        if run.number in known:
+            return known[run.number]
+        name = name_of(run.number)
+        self._tick(f"{name} on the test split")
+        loss, device, rows = self._spec.loss, self._device, self._rows
+        checkpoint = self._ledger.curves(self._study_id, [run.number])[run.number].checkpoint
+        again = partial(training_data, rows.train, rows.validation, device, self._spec.precision, self._spec.step)
+        trial = Trial(run.number, run.point, run.seed)
+        weights = winner_weights(trial, run.epochs, checkpoint, again, loss, lambda e: self._tick(f"{name}, epoch {e}"))
+        return mean_loss(run.point, loss, weights, rows.test, compiled(device, self._spec.step))
+
+
+def free_final_states(ledger: Ledger, study_id: int, exported: int | None) -> None:
+    """Of the final stage only the exported run's state is worth its space: any other can be trained again."""
+    for number, states in ledger.checkpoints(study_id, 2).items():
+        if is_final(number):
+            for state in states[1:] if number == exported else states:
+                Path(state.path).unlink(missing_ok=True)
+
+
+def _use(known: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a summary has scores of; those of before the final stage scored the best trial."""
+    if known is None:
+        return None
+    if known.get("scored"):
+        return {name: known["scored"][name] for name in ("trial", "runs")}
+    best = known.get("best") or {}
+    return None if best.get("test_loss") is None else {"trial": best["number"], "runs": [best["number"]]}
+
+
+def _scores(known: Mapping[str, Any] | None) -> dict[int, float]:
+    """The test losses that a summary holds, by run or trial."""
+    use = _use(known)
+    if known is None or use is None:
+        return {}
+    losses = known["scored"]["losses"] if known.get("scored") else [known["best"]["test_loss"]]
+    return dict(zip(use["runs"], losses, strict=True))

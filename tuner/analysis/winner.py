@@ -1,0 +1,41 @@
+"""The best trial's weights: from its checkpoint, or trained again to the same bits where that is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.learning.checkpoint import best_weights
+from tuner.learning.rows import PaddedRows
+from tuner.learning.training import train_alone
+from tuner.spec.work import Checkpoint, Trial
+
+if TYPE_CHECKING:
+    from tuner.learning.stacked.pack import TrainingData
+
+
+def winner_weights(
+    trial: Trial,
+    epochs: int,
+    checkpoint: Checkpoint | None,
+    data: Callable[[], PaddedRows | TrainingData],
+    loss: str,
+    on_epoch: Callable[[int], object] | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """The weights of a trial's best epoch, by the plain module's names.
+
+    Args:
+        trial: the winner.
+        epochs: epochs that it was trained.
+        checkpoint: its newest state, if there is one.
+        data: gives what it is trained on, where it has to be trained again.
+        loss: `mse` or `bce`.
+        on_epoch: called after each epoch of such a training with its number.
+    """
+    weights = best_weights(checkpoint) if checkpoint is not None else None
+    if weights is None:
+        weights = train_alone(trial, data(), loss, epochs, on_epoch).weights
+    return weights

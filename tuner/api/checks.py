@@ -1,0 +1,260 @@
+"""Whether a study's record follows from its data, its states and its search: what `tuner doctor` computes again.
+
+The checks stand in a table, from cheap to dear. Each yields what differs, a sentence each, and raises `Unchecked` with
+the reason where it cannot tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tuner.analysis import final_stage
+from tuner.analysis.pareto import chosen_trial
+from tuner.errors import DataError, TunerError
+from tuner.ledger import checks as of_ledger
+from tuner.ledger.checks import Evidence
+from tuner.ledger.records import TrialRecord
+from tuner.places import FOLDER
+from tuner.spec.final import trial_of, words_of
+from tuner.spec.work import Checkpoint, TrialState
+
+if TYPE_CHECKING:
+    from tuner.data.prepare import Examined
+
+MOST_TRIALS = 2_000  # that are replayed without being asked for: about a minute with TPE
+SLOW_SAMPLERS = ("gp",)  # take a second a trial
+MOST_SLOW_TRIALS = 50
+SAME_LOSS = 1e-4  # relative: another kind of processor adds in another order
+_PARTS = ("top", "seeds", "trials", "winner", "exported")  # of the final stage's answer, beside its words
+
+
+class Unchecked(Exception):  # noqa: N818 - nothing is wrong
+    """Why something could not be checked."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study to be checked.
+
+    Attributes:
+        evidence: what is recorded of it.
+        deep: also what takes more than about a minute.
+    """
+
+    evidence: Evidence
+    deep: bool = False
+
+    @cached_property
+    def examined(self) -> Examined:
+        """The study's data, read again."""
+        from tuner.data.prepare import examine  # (pandas)
+
+        study = self.evidence.study
+        try:
+            return examine(study.spec, Path(study.source).parent, study.rules)
+        except DataError as error:
+            raise Unchecked(f"the data cannot be read: {error}") from None
+
+
+Check = Callable[[Case], Iterator[str]]
+
+
+def _summary(case: Case) -> Iterator[str]:
+    """What came of a finished study follows from its trials, runs and uses of the test split."""
+    evidence, summary = case.evidence, case.evidence.summary
+    if evidence.study.state != "finished":
+        return
+    if not summary:
+        yield "it is finished, but its summary is missing"
+        return
+    best = chosen_trial(evidence.study.spec, evidence.trials, evidence.features)
+    told = summary.get("best") or {}
+    if (told.get("number"), told.get("value")) != ((best.number, best.value) if best else (None, None)):
+        name = "no trial" if best is None else f"trial {best.number} with {best.value}"
+        yield f"its summary has trial {told.get('number')} with {told.get('value')} as the best, but that is {name}"
+    yield from _final_stage(evidence, summary)
+    if best is not None:
+        yield from _scores(evidence, summary, best)
+
+
+def _answered(evidence: Evidence) -> dict[str, Any] | None:
+    """What the final stage says; nothing where it was not run: older versions had none."""
+    spec = evidence.study.spec
+    return final_stage.answer(spec, evidence.trials, evidence.finals, evidence.features) if evidence.finals else None
+
+
+def _final_stage(evidence: Evidence, summary: dict[str, Any]) -> Iterator[str]:
+    answered, told = _answered(evidence), summary.get("final")
+    if answered is None:
+        return
+    if not told:
+        yield "it has runs of the final stage, but its summary does not tell of them"
+    elif _figures(answered) != _figures(told):
+        yield "its summary's final stage is not what its runs say"
+
+
+def _figures(answered: dict[str, Any]) -> list[Any]:
+    """The answer without its sentences, which versions word differently."""
+    tried = [(one["trial"], one["mean"], one["losses"]) for one in answered["configurations"]]
+    return [*(answered[name] for name in _PARTS), tried]
+
+
+def _scores(evidence: Evidence, summary: dict[str, Any], best: TrialRecord) -> Iterator[str]:
+    """The test split's part: which models met it, how often, and their losses."""
+    if not summary.get("scored"):  # of a version before the final stage
+        if (summary.get("best") or {}).get("test_loss") is None:
+            yield "its summary has no test loss of the best trial"
+        return
+    answered, scored = _answered(evidence), summary["scored"]
+    runs = final_stage.winners_runs(answered, evidence.finals) if answered else []
+    models, losses = runs or [best], scored["losses"]
+    trial = trial_of(runs[0].number) if runs else best.number
+    if (scored["trial"], scored["runs"]) != (trial, [model.number for model in models]):
+        yield f"its summary has scores of trial {scored['trial']}, but trial {trial} wins"
+        return
+    if len(losses) != len(models):
+        yield f"its summary has {len(losses)} test losses of {len(models)} models"
+        return
+    told, whole = (summary.get("best") or {}).get("test_loss"), summary.get("final") or {}
+    if told != (None if runs else losses[0]):
+        yield f"its summary has test loss {told} of the best trial, but {losses[0]} among its scores"
+    if runs and (whole.get("test_loss"), whole.get("mean_test_loss")) != (losses[0], fmean(losses)):
+        yield f"its summary has test loss {whole.get('test_loss')} of the winner, but {losses[0]} among its scores"
+    uses = len(evidence.of_kind("test"))
+    if summary.get("test_uses") != uses:
+        yield f"its summary counts {summary.get('test_uses')} uses of the test split, but {uses} are recorded"
+
+
+def _states(case: Case) -> Iterator[str]:
+    """The digests of the state files that are there; most were freed."""
+    gone = 0
+    for number, checkpoint in case.evidence.checkpoints.items():
+        path = _place(case.evidence, checkpoint)
+        if not path.is_file():
+            gone += 1
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != checkpoint.sha256:
+            yield f"{words_of(number)}: its state in {path} has another digest than the one recorded"
+    if gone:
+        raise Unchecked(f"{gone} states, whose files are gone")
+
+
+def _place(evidence: Evidence, checkpoint: Checkpoint) -> Path:
+    """The folder may have been moved since the file was written."""
+    recorded = Path(checkpoint.path)
+    return recorded if recorded.is_file() else FOLDER / "checkpoints" / evidence.study.key / recorded.name
+
+
+def _fingerprint(case: Case) -> Iterator[str]:
+    """The data gives the study's fingerprint and number of features."""
+    from tuner.data.prepare import fingerprint
+
+    study, data = case.evidence.study, case.examined.data
+    if fingerprint(data, study.spec.data) != study.fingerprint:
+        yield (
+            f"the data in {study.spec.data.source} has another fingerprint than the one recorded: it has changed since"
+            " the study began, or the record has"
+        )
+    elif case.evidence.features not in (0, data.values.shape[1]):
+        yield f"its runs have {case.evidence.features} features, but the data has {data.values.shape[1]}"
+
+
+def _search(case: Case) -> Iterator[str]:
+    """The search, replayed, proposes and decides what is recorded."""
+    study, count = case.evidence.study, len(case.evidence.trials)
+    limit = MOST_SLOW_TRIALS if study.spec.search.sampler in SLOW_SAMPLERS else MOST_TRIALS
+    if count > limit and not case.deep:
+        raise Unchecked(f"the search, for replaying {count} trials takes long; --deep does it")
+    from tuner.orchestration.replay import differences  # (Optuna)
+
+    found = list(differences(case.evidence))
+    began, here = study.versions.get("optuna"), version("optuna")
+    if found and began != here:
+        raise Unchecked(f"the search, for it was begun with optuna {began} and here is {here}")
+    yield from found
+
+
+def _test_losses(case: Case) -> Iterator[str]:
+    """The scored models' losses on the test split, computed again from their states."""
+    evidence, summary = case.evidence, case.evidence.summary or {}
+    scored = summary.get("scored")
+    if evidence.study.state != "finished" or not scored:
+        return
+    devices = {event.body.get("device") for event in evidence.of_kind("run")}
+    if devices != {"cpu"}:
+        raise Unchecked("test losses, which another device than the CPU computed")
+    known = {trial.number: trial for trial in evidence.all_trials}
+    gone = 0
+    for number, loss in zip(scored["runs"], scored["losses"], strict=False):
+        again = _test_loss(case, known[number]) if number in known else None
+        gone += again is None
+        if again is not None and not math.isclose(again, loss, rel_tol=SAME_LOSS, abs_tol=1e-9):
+            yield f"{words_of(number)}: its test loss is recorded as {loss}, but its state gives {again}"
+    if gone:
+        raise Unchecked(f"{gone} test losses, whose models' states are gone")
+
+
+def _test_loss(case: Case, trial: TrialRecord) -> float | None:
+    from tuner.learning.checkpoint import best_weights
+    from tuner.learning.packs import runs_compiled
+    from tuner.learning.scoring import mean_loss
+
+    checkpoint, spec, examined = case.evidence.checkpoints.get(trial.number), case.evidence.study.spec, case.examined
+    if checkpoint is None or trial.state is not TrialState.COMPLETE:
+        return None
+    place = _place(case.evidence, checkpoint)
+    weights = best_weights(Checkpoint(str(place), checkpoint.sha256, checkpoint.epoch))
+    if weights is None:
+        return None
+    rows = examined.preprocessor.transform(examined.data.values[examined.split.test])
+    return mean_loss(trial.point, spec.loss, weights, rows.astype(np.float32), runs_compiled("cpu", spec.step))
+
+
+# From cheap to dear.
+CHECKS: Final[dict[str, Check]] = {
+    "summary": _summary,
+    "states": _states,
+    "data": _fingerprint,
+    "search": _search,
+    "test losses": _test_losses,
+}
+NEVER_CHECKED: Final = ("baselines", "times", "whether stops and faults of workers were all noted")
+
+
+def examine_study(evidence: Evidence, deep: bool = False) -> tuple[list[str], list[str]]:
+    """What differs in a study's record, and what could not be checked and why.
+
+    Args:
+        evidence: what is recorded of it.
+        deep: also what takes more than about a minute.
+    """
+    case, problems, unchecked = Case(evidence, deep), list[str](), list[str]()
+    for name, of_record in of_ledger.CHECKS.items():
+        problems += _guarded(name, lambda check=of_record: check(evidence), unchecked)  # type: ignore[misc]
+    for name, check in CHECKS.items():
+        problems += _guarded(name, lambda check=check: check(case), unchecked)  # type: ignore[misc]
+    return problems, list(dict.fromkeys(unchecked))
+
+
+def _guarded(name: str, check: Callable[[], Iterator[str]], unchecked: list[str]) -> list[str]:
+    """What a check finds; a record that it cannot make sense of is a finding as well."""
+    found: list[str] = []
+    try:
+        for problem in check():
+            found.append(problem)  # what was found before a failure stays
+    except Unchecked as why:
+        unchecked.append(str(why))
+    except TunerError as error:
+        found.append(str(error))
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        found.append(f"{name}: the record is damaged ({type(error).__name__}: {error})")
+    return found

@@ -1,0 +1,410 @@
+"""Launch a study, or open one: the door behind every door.
+
+What takes seconds to import (torch, Optuna, pandas) is imported where it is used, so that a study is listed and shown
+at once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.analysis.pareto import FrontPoint, chosen_trial, front_points, front_rows
+from tuner.errors import StudyError, TunerError
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
+from tuner.ledger.table import rows, trials_csv
+from tuner.ledger.trainers import step_at, trained_on
+from tuner.orchestration.warm_start import WarmStart
+from tuner.search.patience import stopped_early
+from tuner.settings import Workspace
+from tuner.spec.objectives import is_front
+from tuner.spec.reader import declared
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Trial, TrialEnd, TrialState
+from tuner.tracking.links import study_links
+from tuner.tracking.store import tracking_uri
+
+if TYPE_CHECKING:
+    import numpy as np
+    import optuna
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from tuner.analysis.final_stage import Winner
+    from tuner.analysis.trained import Trained
+    from tuner.orchestration.launch import Outcome, Progress
+
+
+def run(  # noqa: PLR0913 - all by name
+    source: str | Path | StudySpec | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    database: str | None = None,
+    warm_start: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Study:
+    """Launch a study, or continue it, and return it with its answer.
+
+    Args:
+        source: a space file, or what it says.
+        overrides: `search.trials=20` each.
+        workers: worker processes; by default one per usable core, or one for a GPU; 0 trains in this process.
+        database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
+        warm_start: another study of the ledger or an exported folder: its best configurations that fit the space, at
+            most five, are a new study's first trials.
+        progress: called a few times a second.
+        stop: set to end the run early; what is recorded stays.
+
+    Raises:
+        SpecError: the declaration has mistakes.
+        DataError: the data cannot be used.
+        DeviceError: the device is not there.
+        StudyError: the study cannot be continued like this, or is being run.
+        LedgerError: the ledger cannot be opened or written.
+        StorageError: the folder for prepared data cannot be written.
+        WorkerError: workers died again and again.
+    """
+    from tuner.orchestration.launch import Launch
+
+    workspace = Workspace.here(database, tracking_uri())
+    spec, origin = declared(source, overrides)
+    ledger = Ledger.open(workspace.database, folder=workspace.folder)
+    try:
+        launch = Launch((spec, origin), workspace, ledger, workers, progress, stop or threading.Event())
+        outcome = launch.run(warm_start)
+    finally:
+        ledger.close()
+    study = Study.at(workspace, spec.name, outcome)
+    study._mlflow["error"] = launch.publishing_error
+    return study
+
+
+class Study:
+    """A study as the ledger holds it.
+
+    Attributes:
+        name: its name.
+        key: 32 hexadecimal digits that tell it from every other study.
+        outcome: how the run ended that this comes from; None for a study that was opened.
+        spec: its declaration as it is now.
+        state: running, stopped or finished.
+        records: its search's trials, by number.
+    """
+
+    def __init__(self, ledger: Ledger, record: StudyRecord, workspace: Workspace, outcome: Outcome | None) -> None:
+        self.name, self.key, self.outcome, self._workspace = record.name, record.key, outcome, workspace
+        self.spec = record.spec
+        self.state = ledger.standing(record)
+        self._record = record
+        self.records = ledger.trials(record.id)
+        self._finals = ledger.finals(record.id)
+        self._curves = ledger.curves(record.id)
+        self._summary = ledger.summary(record.id)
+        self._segments, self._events = ledger.segments(record.id), (events := ledger.events(record.id))
+        self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
+        self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
+        self._mlflow = study_links(ledger, record.id, workspace.tracking)
+
+    @classmethod
+    def open(cls, name: str, database: str | None = None) -> Study:
+        """The study of that name.
+
+        Raises:
+            StudyError: there is none; the message names the nearest.
+            LedgerError: the ledger cannot be opened or read.
+        """
+        return cls.at(Workspace.here(database, tracking_uri()), name)
+
+    @classmethod
+    def at(cls, workspace: Workspace, name: str, outcome: Outcome | None = None) -> Study:
+        """The study of that name in a workspace, as `open` gives it; `outcome` is the run's that it comes from."""
+        ledger = Ledger.look(workspace.database, workspace.folder)
+        try:
+            record = ledger.study(name)
+            if record is None:
+                raise StudyError(unknown_study(name, [study.name for study in ledger.studies()]))
+            return cls(ledger, record, workspace, outcome)
+        finally:
+            ledger.close()
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The trials table: number, state, value, best_epoch, epochs, reason, `param.<name>` and `measure.<name>`."""
+        return self._table()
+
+    @property
+    def trials_with_times(self) -> pd.DataFrame:
+        """The trials table with asked_at, started_at and ended_at (UTC)."""
+        return self._table(times=True)
+
+    def _table(self, times: bool = False) -> pd.DataFrame:
+        from tuner.api.trials_table import trials_table
+
+        return trials_table(self.records, times)
+
+    def csv(self, times: bool = False) -> str:
+        """The trials table as CSV, the same byte for byte for the same study unless `times` are asked for."""
+        return trials_csv(self.records, times)
+
+    def json(self, times: bool = False) -> str:
+        """The trials table as a JSON list of objects."""
+        return json.dumps(rows(self.records, times), indent=1) + "\n"
+
+    @property
+    def best(self) -> TrialRecord:
+        """The complete trial with the lowest validation loss, or with several objectives the knee of the front.
+
+        Raises:
+            StudyError: no trial is complete yet.
+        """
+        best = self._chosen
+        if best is None:
+            raise StudyError(f"study {self.name}: no trial is complete yet, so there is no best one.")
+        return best
+
+    @property
+    def winner(self) -> Winner:
+        """What the final stage chose and `export` writes; where it is off or did not end yet, the best trial.
+
+        Raises:
+            StudyError: no trial is complete yet.
+        """
+        from tuner.analysis.final_stage import Winner, winners_runs
+
+        answered = (self._summary or {}).get("final")
+        if self.spec.final_stage is not None and answered and answered["winner"] is not None:
+            exported = winners_runs(answered, self._finals)[0]
+            return Winner(answered["winner"], answered["exported"], exported)
+        return Winner(self.best.number, None, self.best)
+
+    @property
+    def awaits_score(self) -> bool:
+        """Whether all is trained, but the run was ended before the winner was scored; the next run scores it."""
+        from tuner.analysis.final_stage import missing
+
+        spent = len(self.records) >= self.spec.search.trials or self._flat is not None
+        trained = spent and all(trial.state is not TrialState.RUNNING for trial in self.records)
+        left = missing(self.spec, self.records, self._finals, self._features)
+        return self.state == "stopped" and trained and not left
+
+    @property
+    def _chosen(self) -> TrialRecord | None:
+        return chosen_trial(self.spec, self.records, self._features)
+
+    @property
+    def _scored(self) -> int | None:
+        """The trial whose models met the test split last, and whose code's length the baselines have."""
+        known = self._summary or {}
+        number: int | None = (known.get("scored") or {}).get("trial", (known.get("best") or {}).get("number"))
+        return number
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front, the lowest loss first: number, val_loss, bottleneck, parameters, pca_val_loss, knee.
+
+        Raises:
+            StudyError: the study has one objective.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(front_rows(self.front_points))
+
+    @property
+    def front_points(self) -> list[FrontPoint]:
+        """The Pareto front as plain values, the lowest loss first.
+
+        Raises:
+            StudyError: the study has one objective.
+        """
+        if not is_front(self.spec):
+            raise StudyError(
+                f"study {self.name}: has one objective and so a best trial, not a front;"
+                " `objective: [val_loss, bottleneck]` in another study's file looks for one."
+            )
+        known = (self._summary or {}).get("front_pca", {})
+        pca = {int(code): value for code, value in known.items()}
+        return front_points(self.spec, self.records, self._features, pca)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by state, the states that occur alone."""
+        return dict(Counter(str(trial.state) for trial in self.records))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The study's answer, as `tuner run --json` prints it."""
+        known, best = self._summary or {}, self._chosen
+        scored = known.get("best") or {}
+        compared = known if best is not None and self._scored == self.winner.trial else {}
+        baselines = {name: compared.get(name) for name in ("baselines", "validation_baselines")}
+        return {
+            "study": self.name,
+            "state": self.state,
+            "counts": self.counts,
+            "stopped_early": None
+            if self._flat is None
+            else {"patience": self._flat.patience, "min_improvement": self._flat.min_improvement},
+            "warm_start": None
+            if self._warm is None
+            else {"from": self._warm.origin, "trials": len(self._warm.points), "left_out": self._warm.left_out},
+            "best": None
+            if best is None
+            else {
+                "number": best.number,
+                "value": best.value,
+                "params": {name: value for name, value in best.shown.items() if value is not None},
+                "test_loss": scored["test_loss"] if scored.get("number") == best.number else None,
+                "measures": dict(best.measures),
+            },
+            "winner": best and {**self._winner_facts(known), **baselines},
+            "final": known.get("final") if self.spec.final_stage is not None else None,
+            "test_uses": known.get("test_uses"),
+            "front": front_rows(self.front_points) if is_front(self.spec) else None,
+            "front_pca": known.get("front_pca", {}),
+            **baselines,
+            "seconds": known.get("seconds"),
+            "trained": trained_on(self._events),
+            "mlflow": self._mlflow,
+        }
+
+    def _winner_facts(self, known: dict[str, Any]) -> dict[str, Any]:
+        from tuner.analysis.recommended import winner_facts
+
+        complete = self.counts[str(TrialState.COMPLETE)]
+        return winner_facts(self._record, self.winner, known, self._features, complete)
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """The study in Optuna's memory, for its plots and importance functions."""
+        from tuner.search.rebuild import optuna_study
+
+        return optuna_study(self.spec, self.records, self._curves, self._features)
+
+    def export(
+        self,
+        path: str | Path,
+        force: bool = False,
+        trial: int | None = None,
+        quantile: float = 0.99,
+        on_step: Callable[[str], object] | None = None,
+    ) -> Path:
+        """Write the winner's configuration and its model into one folder.
+
+        Args:
+            path: the folder.
+            force: replace an export that stands there.
+            trial: this complete trial instead of the winner.
+            quantile: share of fresh rows that are not to count as anomalies: what the threshold is set by.
+            on_step: told what is being done, for it takes seconds.
+
+        Raises:
+            StudyError: no trial is complete yet, or this one is not.
+            ExportError: the folder exists, or cannot be written.
+            DataError: the prepared rows are gone, and so is the data.
+        """
+        from tuner.analysis.recommended import known_losses
+        from tuner.export.write import write_export
+
+        place = Path(path).absolute()
+        chosen = self.winner if trial is None else self._complete(trial)
+        best, trained = chosen.record, self._trained(chosen.record)
+        return write_export(
+            place,
+            spec=self.spec,
+            base=self._base,
+            trial=Trial(chosen.trial, best.point, best.seed),
+            end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
+            network=trained.network,
+            preprocessor=trained.prepared.preprocessor,
+            rows=trained.rows,
+            quantile=quantile,
+            on_step=on_step,
+            metrics={
+                **known_losses(self.summary, chosen, self.winner, trained.rows),
+                "source_note": self.source_note,
+                "fingerprint": self._record.fingerprint,
+                "device": trained.device,
+                "step": step_at(self._events, best.ended_at),
+            },
+            force=force,
+        )
+
+    def report(self, path: str | Path) -> Path:
+        """Write the study's report: one HTML file that opens without network; a file that stands there is replaced.
+
+        In any state of the study. Where its data is gone, the report says so in place of the reconstructions.
+
+        Raises:
+            ExportError: the file cannot be written.
+        """
+        from tuner.export.folder import check_file
+        from tuner.report.page import ENDINGS, write_report
+
+        place = Path(path).absolute()
+        check_file(Path(path), ENDINGS)
+        return write_report({**self.facts, **self._examples()}, place)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that figures are drawn from and studies are compared by, as `tuner.report.facts` lists it."""
+        from tuner.orchestration.answers import facts_of
+        from tuner.report.facts import Record
+
+        record = Record(self._record, self.records, self._curves, self._segments, self._events)
+        return facts_of(record, self.summary)
+
+    def _examples(self) -> dict[str, Any]:
+        """What the winner makes of validation rows, or why that cannot be told."""
+        from tuner.report.examples import examples
+
+        try:
+            return {"model": examples(self._trained(self.winner.record)), "source_note": self.source_note}
+        except TunerError as error:
+            return {"model_missing": str(error)}
+
+    def _trained(self, trial: TrialRecord) -> Trained:
+        from tuner.analysis.trained import trained
+
+        return trained(self._record, self.spec, self._workspace.work, trial, self._curves[trial.number].checkpoint)
+
+    def raw_rows(self, most: int) -> NDArray[np.float64]:
+        """The first training rows in the data's own units, (N, *shape).
+
+        Raises:
+            StudyError, DataError: the prepared rows are gone, and the data has changed or is gone as well.
+        """
+        from tuner.analysis.trained import prepared_again
+        from tuner.data.rows import open_rows
+
+        prepared = prepared_again(self._record, self._workspace.work)
+        rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
+        return prepared.preprocessor.inverse(rows.train[:most])
+
+    @cached_property
+    def source_note(self) -> str:
+        """What became of the data's source since the study began, in a sentence or two; empty where it is as it was."""
+        from tuner.analysis import trained
+
+        return trained.source_note(self._record)
+
+    @property
+    def _base(self) -> Path:
+        """The folder that the declaration's paths are relative to."""
+        return Path(self._record.source).parent
+
+    def _complete(self, number: int) -> Winner:
+        from tuner.analysis.final_stage import Winner
+
+        found = next((trial for trial in self.records if trial.number == number), None)
+        if found is None or found.state is not TrialState.COMPLETE:
+            state = "there is none of that number" if found is None else f"it is {found.state}"
+            raise StudyError(f"study {self.name}: trial {number} must be complete to be exported, but {state}.")
+        return Winner(number, None, found)

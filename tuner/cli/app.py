@@ -1,0 +1,410 @@
+"""The command line: a thin door. It parses, calls and prints."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from tuner.cli import exit_codes
+
+if TYPE_CHECKING:
+    from tuner.api.study import Study
+
+app = typer.Typer(
+    name="tuner",
+    help="Tunes autoencoders: one YAML file in, the best autoencoder out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+SpaceFile = Annotated[str, typer.Argument(metavar="FILE", help="The space file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
+]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
+Quantile = Annotated[
+    float,
+    typer.Option(min=0.01, max=1.0, help="Share of fresh rows that do not count as anomalies."),
+]
+
+
+class What(StrEnum):
+    """What an export is used for."""
+
+    ENCODE = "encode"
+    RECONSTRUCT = "reconstruct"
+    SCORE = "score"
+    SAMPLE = "sample"
+
+
+def main() -> NoReturn:
+    """Run the command, and end with its exit code."""
+    exit_codes.run(app)
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Tunes autoencoders: one YAML file in, the best autoencoder out."""
+    if version:
+        import tuner
+
+        typer.echo(f"tuner {tuner.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    file: SpaceFile,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, max=1024, help="Worker processes; 0 trains in this one. Default: one per core.")
+    ] = None,
+    warm_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Launch a study, or continue it.
+
+    Example: tuner run search_spaces/digits.yaml --set search.trials=40
+    """
+    stop = threading.Event()
+    received = exit_codes.stop_on_signals(stop)
+    from tuner.api import study
+    from tuner.cli import display, progress
+    from tuner.errors import StoppedError
+
+    try:
+        with progress.live() as show:
+            finished = study.run(
+                file, overrides=overrides or (), workers=workers, warm_start=warm_from, progress=show, stop=stop
+            )
+    except StoppedError as early:
+        typer.echo(str(early), err=True)
+        raise typer.Exit(128 + (received[0] if received else signal.SIGINT)) from None
+    command = display.command_line(file, overrides or ())
+    exit_codes.answer(display.as_json(finished) if as_json else display.ending(finished, command), received)
+
+
+@app.command()
+def validate(file: SpaceFile, overrides: Overrides = None) -> None:
+    """Check a space file, and say what would be searched.
+
+    Its data is read and checked as well. Example: tuner validate search_spaces/digits.yaml
+    """
+    from tuner.cli import display
+    from tuner.data.prepare import examine
+    from tuner.learning.device import check_precision, describe, resolve
+    from tuner.spec.reader import declared
+
+    spec, origin = declared(file, overrides or ())
+    resolved = resolve(spec.device)
+    check_precision(spec.precision, resolved)
+    device = describe(resolved, spec.step)
+    typer.echo(display.declaration(spec, examine(spec, origin.parent), device))
+
+
+@app.command("list")
+def list_studies() -> None:
+    """List the studies in the ledger."""
+    from tuner.api.listing import studies
+    from tuner.cli import display
+
+    typer.echo(display.studies(studies()))
+
+
+@app.command()
+def show(name: StudyName) -> None:
+    """Show where a study stands and what is best."""
+    from tuner.cli import display
+
+    typer.echo(display.summary(_open(name)))
+
+
+@app.command()
+def trials(
+    name: StudyName,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .csv, .parquet or .json file instead of standard output.")
+    ] = None,
+    times: Annotated[bool, typer.Option("--times", help="Add the times, which differ from run to run.")] = False,
+) -> None:
+    """Print a study's trials as CSV, or write them.
+
+    Example: tuner trials digits -o trials.parquet
+    """
+    from tuner.cli import display, tables
+
+    study = _open(name)
+    if output is None:
+        typer.echo(study.csv(times), nl=False)
+    else:
+        tables.write_table(study, output, times)
+        typer.echo(f"{output}: {display.counted(len(study.records), 'trial')}")
+
+
+@app.command()
+def front(
+    name: StudyName,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write it as a .csv file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")] = False,
+) -> None:
+    """Show a study's Pareto front: the lowest loss for every size.
+
+    For studies with several objectives. Example: tuner front digits_front -o front.csv
+    """
+    from tuner.cli import display, tables
+
+    points = _open(name).front_points
+    if output is not None:
+        tables.write_front(points, output)
+        typer.echo(f"{output}: {display.counted(len(points), 'trial')}", err=True)
+    typer.echo(tables.front_json(points) if as_json else tables.front(points))
+
+
+@app.command()
+def export(
+    name: StudyName,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+    quantile: Quantile = 0.99,
+    trial: Annotated[int | None, typer.Option(min=0, help="This complete trial instead of the winner.")] = None,
+) -> None:
+    """Write the best model into a folder.
+
+    It can be used without the study. Example: tuner export digits best/
+    """
+    from tuner.cli import progress
+
+    study = _open(name)
+    with progress.steps() as show:
+        written = study.export(folder, force, trial, quantile, show)
+    if study.state != "finished":
+        typer.echo(f"{name} is not finished: this is its best so far, not scored on the test split.", err=True)
+    if study.source_note:
+        typer.echo(study.source_note, err=True)
+    typer.echo(f"{folder}: {', '.join(sorted(path.name for path in written.iterdir()))}")
+    typer.echo(f'use it: import tuner; tuner.load_model("{folder}").encode(rows)')
+    typer.echo(f"or: tuner apply {folder} DATA --what score -o scores.csv")
+
+
+@app.command()
+def apply(  # noqa: PLR0913, PLR0917 - typer calls it by name
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `tuner export` wrote.")],
+    what: Annotated[What, typer.Option(help="Codes, reconstructions, errors and which are unusual, or new rows.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .csv, .parquet or .npy file.")],
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="DATA", help="A .csv, .parquet, .npy, .npz or IDX file, or a folder of images."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Keep a column of DATA beside it; may be repeated.")
+    ] = None,
+    array: Annotated[str | None, typer.Option(metavar="NAME", help="Which array of an .npz file.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Run model.onnx with onnxruntime instead of PyTorch.")] = False,
+    count: Annotated[int, typer.Option("-n", min=1, help="Rows that `sample` draws.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of what `sample` draws.")] = 0,
+) -> None:
+    """Use an exported model on new files.
+
+    No study is needed. A table's columns are taken by name, and others are passed over. `sample` takes no DATA.
+    Example: tuner apply best/ new.csv --what score -o scores.parquet --keep id
+    """
+    from tuner.cli import display, progress
+    from tuner.export.apply import Request, apply
+
+    request = Request(str(what), output, data, array, tuple(keep or ()), onnx, count, seed)
+    with progress.rows() as show:
+        done = apply(folder, request, show)
+    typer.echo(display.applied(done, output))
+
+
+@app.command()
+def report(
+    name: StudyName,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .html file to write.")] = Path("report.html"),
+    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a study's report: one HTML file that opens without network.
+
+    At any time, also beside a run. Example: tuner report digits -o digits.html --open
+    """
+    written = _open(name).report(output)
+    typer.echo(f"written to {output}")
+    if browser:
+        import webbrowser
+
+        webbrowser.open(written.resolve().as_uri())
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Two studies or more.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Set studies side by side, and say whether their losses can be compared.
+
+    Example: tuner compare digits digits-wider
+    """
+    from tuner.api.listing import compare
+    from tuner.cli import display
+
+    typer.echo(display.comparison(compare(names), as_json))
+
+
+@app.command()
+def register(
+    name: StudyName,
+    force: Annotated[bool, typer.Option("--force", help="Also where MLflow's model is another study's.")] = False,
+) -> None:
+    """Register the best model with MLflow, as the champion of the study's name.
+
+    It takes raw rows and gives their reconstructions. Example: tuner register digits
+    """
+    from tuner.api import champion
+
+    made = champion.register(name, force=force)
+    state = "" if made.is_new else ", as it was"
+    if made.note:
+        typer.echo(made.note, err=True)
+    typer.echo(f"{made.name}: version {made.version} is the champion{state}")
+    typer.echo(f'use it: import mlflow; mlflow.pyfunc.load_model("{made.uri}").predict(rows)')
+
+
+@app.command()
+def train(
+    file: SpaceFile,
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the model here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+    quantile: Quantile = 0.99,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Train it by an ordinary PyTorch loop as well, and compare the losses.")
+    ] = False,
+) -> None:
+    """Train one configuration, such as an exported one.
+
+    Nothing in it may be searched. With --plain, exit code 1 where the losses differ by more than rounding explains.
+    Example: tuner train best/config.yaml
+    """
+    from tuner.analysis.agreement import as_text
+    from tuner.api import train
+    from tuner.cli import progress
+    from tuner.export.folder import check_free
+
+    if output is not None:
+        check_free(output, force)
+    with progress.epochs() as show:
+        model = train.train(file, overrides=overrides or (), on_epoch=show)
+    typer.echo(f"validation loss {model.value!r} in epoch {model.best_epoch} of {model.epochs}")
+    agreed = model.beside_plain() if plain else None
+    if agreed is not None:
+        typer.echo(as_text(agreed, model.step))
+    if output is not None:
+        with progress.steps() as tell:
+            written = model.export(output, force, quantile, tell)
+        typer.echo(f"written to {written}")
+    if agreed is not None and not agreed.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sync(
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Of this study alone.")] = None,
+) -> None:
+    """Publish what waits for MLflow, once.
+
+    At any time, also beside a run. Exit code 1 where something waits still. Example: tuner sync digits
+    """
+    from tuner.api import publishing
+    from tuner.cli import display
+
+    done = publishing.sync(name)
+    typer.echo("\n".join(map(display.synced, done)) or display.NO_STUDIES)
+    if any(each.waiting for each in done):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Of this study alone.")] = None,
+    mlflow: Annotated[bool, typer.Option(help="Compare with MLflow as well.")] = True,
+    deep: Annotated[bool, typer.Option("--deep", help="Also what takes more than a minute.")] = False,
+) -> None:
+    """Check the record against itself, its data and search, and against MLflow.
+
+    Nothing is changed. Exit code 1 where something differs. Example: tuner doctor digits
+    """
+    from tuner.api import maintenance
+    from tuner.cli import display
+
+    found = maintenance.doctor(name, mlflow=mlflow, deep=deep)
+    typer.echo("".join(map(display.diagnosis, found)) or f"{display.NO_STUDIES}\n", nl=False)
+    if any(each.problems for each in found):
+        raise typer.Exit(1)
+
+
+@app.command("prune-files")
+def prune_files(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The best trials' states as well, and what belongs to no study here.")
+    ] = False,
+) -> None:
+    """Free the checkpoints and prepared data of finished studies.
+
+    All of it can be made again. Example: tuner prune-files --dry-run
+    """
+    from tuner.api import maintenance
+    from tuner.cli import display
+
+    typer.echo(display.freed(maintenance.prune_files(dry_run, everything), dry_run))
+
+
+@app.command()
+def dashboard(
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Open this study's trials.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 5000, or the next free one.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Serve MLflow's page on this machine and open it.
+
+    Until Ctrl-C. Example: tuner dashboard digits
+    """
+    from tuner.api.listing import dashboard_page
+    from tuner.tracking.dashboard import serve
+    from tuner.tracking.store import tracking_uri
+
+    page = dashboard_page(name)
+    typer.echo("Starting MLflow's server ...", err=True)
+    with serve(tracking_uri(), port) as server:
+        url = page(server.url)
+        typer.echo(url)
+        if browser:
+            import webbrowser
+
+            webbrowser.open(url)
+        with contextlib.suppress(exit_codes.Interrupted):
+            server.wait()
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of space files, for editors."""
+    from tuner.spec.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)
+
+
+def _open(name: str) -> Study:
+    from tuner.api.study import Study
+
+    return Study.open(name)

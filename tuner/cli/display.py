@@ -1,0 +1,393 @@
+"""What the command line says: summaries and tables."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.cli.progress import duration
+from tuner.spec.distributions import Distribution
+from tuner.spec.space import SearchSpace, largest_model
+from tuner.spec.study import StudySpec
+from tuner.spec.work import TrialState
+
+if TYPE_CHECKING:
+    from tuner.api.listing import Overview
+    from tuner.api.maintenance import Diagnosis, Freed
+    from tuner.api.publishing import Synced
+    from tuner.api.study import Study
+    from tuner.data.prepare import Examined
+    from tuner.export.apply import Applied
+
+NO_STUDIES = "no studies here yet; `tuner run FILE` begins one"
+MOST_LOSSES = 10  # of single seeds, shown in a line
+_MEASURES = {
+    "effective_dims": "effective dimensions of the code",
+    "dead_units": "dead units of the code",
+    "trustworthiness": "trustworthiness of neighbours",
+    "kl": "divergence from the prior, nats",
+    "active_units": "active units of the code",
+    "probe_accuracy": "accuracy of a linear probe",
+    "anomaly_auroc": "AUROC of the error",
+}
+
+
+def counted(count: int, what: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def applied(done: Applied, output: Path) -> str:
+    """What `tuner apply` did, in one line."""
+    parts = [f"{output}: {counted(done.rows, 'row')}"]
+    if done.mean_loss is not None:
+        parts.append(f"mean loss {done.mean_loss!r}")
+    if done.anomalies is not None:
+        word = "anomaly" if done.anomalies == 1 else "anomalies"
+        parts.append(f"{done.anomalies} {word} (score above {done.threshold:.6g}, {done.set_on})")
+    return ", ".join(parts)
+
+
+def ending(study: Study, command: str) -> str:
+    """What a run ends with: how it ended, the answer, and what to type next."""
+    total = study.spec.search.trials
+    done = sum(count for state, count in study.counts.items() if state != TrialState.RUNNING)
+    over = early(study.summary) or ("its one trial is done" if total == 1 else f"all {total} trials are done")
+    first = {
+        "nothing-left": f"{study.name}: {over}; nothing is left to do."
+        f" To go on: {command} --set search.trials={2 * total}",
+        "stopped": f"{study.name}: stopped; {done} of {counted(total, 'trial')} recorded. To go on: {command}",
+        "timeout": f"{study.name}: search.timeout is over; {done} of {counted(total, 'trial')} recorded."
+        f" To go on: {command}",
+    }.get(study.outcome or "", f"{study.name}: {over}.")
+    return f"{first}\n\n{summary(study)}"
+
+
+def early(answer: dict[str, Any]) -> str:
+    """Why a study ended before its trials were spent; empty where it did not."""
+    stopped = answer["stopped_early"]
+    if stopped is None:
+        return ""
+    done, count = sum(answer["counts"].values()), stopped["patience"]
+    cohorts = f"the last {count} cohorts" if count > 1 else "the last cohort"
+    least = f"{100 * stopped['min_improvement']:g} %"
+    return f"stopped early after {counted(done, 'trial')}, for {cohorts} brought less than {least}"
+
+
+def summary(study: Study) -> str:
+    """A study's answer."""
+    answer = study.summary
+    lines = [f"{study.name}: {answer['state']}; trials: {_counts(study.counts)}"]
+    if answer["seconds"] is not None:
+        lines[0] += f"; {duration(answer['seconds'])} in all"
+    if answer["trained"]:
+        lines.append(_trained(answer["trained"]))
+    if answer["stopped_early"]:
+        lines.append(f"It was {early(answer)}.")
+    if study.awaits_score:
+        lines.append("Its answer is missing: the winner is not scored yet; run the study again, which does that.")
+    if answer["warm_start"]:
+        lines.append(_warm(answer["warm_start"]))
+    if answer["best"] is None:
+        lines.append("No trial is complete yet.")
+    else:
+        lines += ["", *_table(_best(answer)), *_final(answer), *_verdict(answer)]
+    return "\n".join([*lines, "", *_next(study, answer)])
+
+
+def _trained(runs: list[dict[str, str]]) -> str:
+    from tuner.ledger.trainers import in_words
+
+    more = ". The losses of two steps differ in the last bits" if len({one["step"] for one in runs}) > 1 else ""
+    return f"Trained on {in_words(runs)}{more}."
+
+
+def _warm(start: dict[str, Any]) -> str:
+    first = "Its first trial has" if start["trials"] == 1 else f"Its first {start['trials']} trials have"
+    left = (
+        f"; {counted(start['left_out'], 'configuration')} there left out, which its space has no room for"
+        if start["left_out"]
+        else ""
+    )
+    return f"{first} the best configurations of {start['from']}{left}."
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+
+
+def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    best, winner = answer["best"], _winner(answer)
+    title = "best trial" if answer["front"] is None else "knee of the front"
+    rows = [(title, str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
+    if winner is not None:
+        title = "winner" if answer["front"] is None else "knee of the front"
+        rows = [(title, f"trial {winner['trial']}"), *_validation(winner, answer["winner"])]
+    loss, code = _tested(answer)
+    if loss is not None:
+        rows.append(("test loss", f"{loss:.6g}{_spread(answer)}"))
+    if answer["baselines"]:
+        rows.append((f"PCA({code})'s test loss", f"{answer['baselines']['pca']:.6g}"))
+        rows.append(("mean predictor's test loss", f"{answer['baselines']['mean']:.6g}"))
+    rows += [(_MEASURES.get(name, name), _value(value)) for name, value in answer["winner"]["measures"].items()]
+    params = best["params"] if winner is None else winner["params"]
+    return rows + [(name, _value(value)) for name, value in params.items()]
+
+
+def _validation(winner: dict[str, Any], exported: dict[str, Any]) -> list[tuple[str, str]]:
+    """The configuration's mean, and what the exported run has: a lower loss, for it was chosen by it."""
+    count = sum(loss is not None for loss in winner["losses"])
+    if count < 2:
+        return [("validation loss", _mean(winner))]
+    own = f"{exported['validation_loss']:.6g} ({exported['validation_loss_is']})"
+    return [("validation loss", f"{_mean(winner)} (mean over {count} seeds)"), ("of the exported run", own)]
+
+
+def _winner(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """The final stage's winner, if there is one."""
+    final = answer["final"] or {"configurations": (), "winner": None}
+    return next((one for one in final["configurations"] if one["trial"] == final["winner"]), None)
+
+
+def _mean(tried: dict[str, Any]) -> str:
+    """The mean and its interval, as `0.0138 ± 0.0002`."""
+    if tried["mean"] is None:
+        return "-"
+    spread = "" if tried["low"] is None else f" ± {(tried['high'] - tried['low']) / 2:.2g}"
+    return f"{tried['mean']:.6g}{spread}"
+
+
+def _tested(answer: dict[str, Any]) -> tuple[float | None, int]:
+    """The test loss of what is exported, and the length of its code."""
+    winner = _winner(answer)
+    if winner is None:
+        return answer["best"]["test_loss"], answer["best"]["params"]["bottleneck"]
+    return answer["final"]["test_loss"], winner["params"]["bottleneck"]
+
+
+def _spread(answer: dict[str, Any]) -> str:
+    if _winner(answer) is None or answer["final"]["seeds"] == 1:
+        return ""
+    return f" (of the exported run; mean over the winner's seeds {answer['final']['mean_test_loss']:.6g})"
+
+
+def _final(answer: dict[str, Any]) -> list[str]:
+    """The final stage's table, and its sentence."""
+    final = answer["final"]
+    if final is None:
+        return []
+    head = f"Trained again with {counted(final['seeds'], 'seed')} each"
+    head += ", mean validation loss ± half of the 95 % interval (Student's t):" if final["seeds"] > 1 else ":"
+    of_old = [f"Of the first {counted(final['trials'], 'trial')}, before the study went on:"] * (
+        answer["state"] != "finished"
+    )
+    rows = [
+        (f"trial {one['trial']}", f"{_mean(one):<24}{' '.join(map(_loss, one['losses'][:MOST_LOSSES]))}")
+        for one in final["configurations"]
+    ]
+    uses = answer["test_uses"] or 0
+    used = [f"The test split has been used {uses} times, each time for other models."] * (uses > 1)
+    return ["", *of_old, *([head, *_table(rows)] if rows else []), final["sentence"], *used]
+
+
+def _loss(loss: float | None) -> str:
+    return "lost" if loss is None else f"{loss:.5g}"
+
+
+def _verdict(answer: dict[str, Any]) -> list[str]:
+    """The comparison in plain words, whoever wins."""
+    loss, code = _tested(answer)
+    if not answer["baselines"] or loss is None:
+        return []
+    pca = answer["baselines"]["pca"]
+    names = f"autoencoder {loss:.4g}, PCA({code}) {pca:.4g}"
+    if loss < pca:
+        return ["", f"On the test split: {names}: {100 * (1 - loss / pca):.0f} % lower."]
+    return ["", f"On the test split: {names}: PCA is as good or better here; prefer it, or search a larger space."]
+
+
+def synced(done: Synced) -> str:
+    """What a `tuner sync` did for one study."""
+    lines = [f"{done.name}: {counted(done.published, 'record')} published, {done.waiting} waiting"]
+    if done.aside:
+        lines.append(f"{counted(len(done.aside), 'record')} set aside, which MLflow will never take:")
+        lines += [f"  {reason}" for reason in done.aside]
+    return "\n".join([*lines, *([done.error] if done.error else [])])
+
+
+def diagnosis(found: Diagnosis) -> str:
+    """What `tuner doctor` found of one study, each line ended."""
+    if found.name is None:
+        return "".join(f"{problem}\n" for problem in found.problems)
+    count = len(found.problems)
+    verdict = counted(count, "difference") if count else "all agrees"
+    lines = [f"{found.name}: {verdict}"]
+    lines += [f"  {problem}" for problem in found.problems]
+    lines += [f"  {line}" for line in _unpublished(found.name, found.waiting, found.aside)]
+    lines += [f"  not checked: {'; '.join(found.unchecked)}"] if found.unchecked else []
+    return "\n".join(lines) + "\n"
+
+
+def freed(found: Sequence[Freed], dry_run: bool) -> str:
+    """What `tuner prune-files` freed."""
+    if not found:
+        return "Nothing is there that is not needed."
+    verb = "would be freed" if dry_run else "freed"
+    return "\n".join(f"{each.owner}: {counted(each.files, 'file')}, {each.size / 1e6:.1f} MB {verb}" for each in found)
+
+
+def _unpublished(name: str, waiting: int, aside: int) -> list[str]:
+    """What MLflow does not show yet, or never will."""
+    lines = [f"{counted(waiting, 'record')} waiting for MLflow: `tuner sync {name}` publishes what waits."]
+    never = f"{counted(aside, 'record')} set aside, which MLflow will never take: `tuner sync {name}` says why."
+    return lines * (waiting > 0) + [never] * (aside > 0)
+
+
+def _next(study: Study, answer: dict[str, Any]) -> list[str]:
+    mlflow = answer["mlflow"]
+    lines = _unpublished(study.name, mlflow["waiting"], mlflow["aside"])
+    lines += [f"  {why}" for why in [*mlflow["reasons"], *filter(None, [mlflow["error"]])]]
+    if mlflow["url"]:
+        lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
+    steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]
+    steps += (
+        [("tuner front", f"the {counted(len(answer['front']), 'trial')} of the Pareto front")]
+        if answer["front"]
+        else []
+    )
+    steps += [("tuner export", "the best model in one folder")] if answer["best"] else []
+    ending = {"tuner export": " best/"}
+    return [*lines, "", *_table([(f"{step} {study.name}{ending.get(step, '')}", what) for step, what in steps])]
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"  {name:<{width}}  {value}" for name, value in rows]
+
+
+def _value(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def comparison(found: dict[str, Any], as_json: bool) -> str:
+    """Studies side by side, as a table or as one JSON object."""
+    from tuner.report.comparison import as_text
+
+    return json.dumps(found, indent=1) if as_json else as_text(found)
+
+
+def as_json(study: Study) -> str:
+    """The one object of `--json`."""
+    return json.dumps(study.summary, indent=1)
+
+
+def command_line(file: str, overrides: Sequence[str]) -> str:
+    """The command to type again."""
+    return shlex.join(["tuner", "run", file, *(word for text in overrides for word in ("--set", text))])
+
+
+def studies(found: Sequence[Overview]) -> str:
+    """One line per study."""
+    if not found:
+        return NO_STUDIES
+    width = max(len(one.name) for one in found)
+    return "\n".join(
+        f"{one.name:<{width}}  {one.state:<8}  {one.ended}/{one.trials} trials"
+        f"  best {'-' if one.best is None else format(one.best, '.6g')}"
+        f"  since {time.strftime('%Y-%m-%d %H:%M', time.localtime(one.created_at))}"
+        for one in found
+    )
+
+
+def declaration(spec: StudySpec, data: Examined, device: str) -> str:
+    """What a declaration would do."""
+    from tuner.search.rungs import expected_epochs, final_epochs
+
+    searched, search = spec.space.searched(), spec.search
+    fixed, shown = spec.space.fixed(), spec.space.columns
+    features = data.data.values.shape[1]
+    parameters = largest_model(features, spec.space)
+    split = data.split
+    epochs = expected_epochs(search, search.trials, len(spec.objective)) + final_epochs(spec)
+    rows = [
+        ("study", spec.name),
+        ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
+        *_label(data),
+        (
+            "split",
+            f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test,"
+            f" drawn by seed {spec.split_seed}",
+        ),
+        *((f"searched: {name}", _range(value) + _when(name, spec.space)) for name, value in searched.items()),
+        *((f"fixed: {name}", f"{fixed[name]}{_when(name, spec.space)}") for name in shown if name in fixed),
+        ("loss", spec.loss),
+        ("objective", " and ".join(spec.objective)),
+        (
+            "search",
+            f"{counted(search.trials, 'trial')} by {search.sampler}, pruner {search.pruner},"
+            f" at most {counted(search.epochs, 'epoch')}",
+        ),
+        ("final stage", _stage(spec)),
+        ("epochs in all", f"at most {epochs:,}"),
+        (
+            "largest model",
+            f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
+        ),
+        ("device", device),
+    ]
+    return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
+
+
+def _longest_code_wins(spec: StudySpec) -> list[str]:
+    if "bottleneck" not in spec.space.searched() or len(spec.objective) > 1:
+        return []
+    return [
+        "",
+        "space.bottleneck is searched by validation loss alone: a longer code has the smaller loss and wins."
+        " `objective: [val_loss, bottleneck]` finds the best of every length.",
+    ]
+
+
+def _label(data: Examined) -> list[tuple[str, str]]:
+    labels = data.data.labels
+    if labels is None:
+        return []
+    text = f"{labels.name}: {len(labels.classes)} classes"
+    if labels.anomaly is not None:
+        text += f"; the anomaly is {labels.anomaly}, the rarer one ({counted(labels.sizes[labels.anomaly], 'row')})"
+    return [("label", text)]
+
+
+def _stage(spec: StudySpec) -> str:
+    stage = spec.final_stage
+    if stage is None:
+        return "none"
+    what = "the knee of the front" if len(spec.objective) > 1 else f"the best {stage.top}"
+    return f"{what} again, with {counted(stage.seeds, 'seed')} each"
+
+
+def _range(value: Distribution) -> str:
+    if value.type == "categorical":
+        return " | ".join(map(str, value.choices))
+    step = "" if value.step in (None, 1) else f", step {value.step:g}"
+    return f"{value.type} from {value.low:g} to {value.high:g}{', log scale' if value.log else ''}{step}"
+
+
+def _when(name: str, space: SearchSpace) -> str:
+    """`, where kind is sparse or variational`; nothing for what is always in force."""
+    parts = [
+        f"{other} is {' or '.join(map(str, values))}" for other, values in space.conditions.when.get(name, {}).items()
+    ]
+    return f", where {' and '.join(parts)}" if parts else ""
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,1 @@
+"""One folder to take away: written, read, applied to new rows."""

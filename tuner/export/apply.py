@@ -1,0 +1,196 @@
+"""An export applied to new files, block by block, from the folder alone.
+
+Legend: N rows of a block, F features, C units of the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tuner.data.blocks import Block, Wanted, read_blocks
+from tuner.errors import DataError, PlaceError
+from tuner.export.model import ExportedModel
+from tuner.export.output import open_output
+from tuner.export.read import Exported, read_export
+from tuner.export.runtimes import Engine, OnnxEngine, TorchEngine
+from tuner.export.threshold import described
+
+Progress = Callable[[int, int | None], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of an export.
+
+    Attributes:
+        what: encode, reconstruct, score or sample.
+        output: the file to write: .parquet, .csv or .npy.
+        data: the rows; None for sample alone.
+        array: which array of an .npz file.
+        keep: columns of the data that stand beside the result.
+        onnx: run model.onnx with onnxruntime instead of PyTorch.
+        count: rows to draw.
+        seed: of the draw.
+    """
+
+    what: str
+    output: Path
+    data: str | None = None
+    array: str | None = None
+    keep: tuple[str, ...] = ()
+    onnx: bool = False
+    count: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was done.
+
+    Attributes:
+        rows: rows written.
+        mean_loss: of the rows, for score alone.
+        anomalies: rows above the threshold, for score alone; None where the export has no threshold.
+        threshold: that.
+        set_on: on which rows it was set, and what is to be expected of it.
+    """
+
+    rows: int
+    mean_loss: float | None = None
+    anomalies: int | None = None
+    threshold: float | None = None
+    set_on: str = field(default="", compare=False)
+
+
+def apply(folder: str | Path, request: Request, progress: Progress | None = None) -> Applied:
+    """Write codes, reconstructions, scores, or new rows into a file, whole or not at all.
+
+    Args:
+        folder: what `tuner export` wrote.
+        request: what is asked.
+        progress: told the rows that are done, and those there are in all where that is known.
+
+    Raises:
+        ExportError: the folder is no export, a file of it is damaged, or the output cannot be written.
+        DataError: the rows are not such as the model was trained on; the message names file, column and row.
+    """
+    exported, told = read_export(folder), progress or (lambda *_: None)
+    _check(request)
+    if request.what == "sample":
+        return _draw(exported, request, told)
+    engine = OnnxEngine(exported) if request.onnx else TorchEngine(exported)
+    names, shape = exported.preprocessor.names, exported.preprocessor.shape
+    wanted = Wanted(names, shape, request.array, request.keep)
+    results = _RESULTS[request.what](engine, exported)
+    _check_names(request.keep, results.names)
+    rows = 0
+    with open_output(request.output) as output:
+        for block in read_blocks(str(request.data), wanted):
+            columns, array = _named(str(request.data), block, results)
+            output.write({**block.kept, **columns}, array)
+            rows += len(block.values)
+            told(rows, block.total)
+    return results.summary(rows)
+
+
+def _check(request: Request) -> None:
+    if request.what not in (*_RESULTS, "sample"):
+        raise DataError(f"what: must be one of {', '.join((*_RESULTS, 'sample'))}, got {request.what}.")
+    if request.what == "sample":
+        if request.data is not None or request.keep or request.array or request.onnx:
+            raise DataError("sample draws new rows: it takes no data, and none of --keep, --array and --onnx.")
+        return
+    if request.data is None:
+        raise DataError(f"{request.what}: must be given the rows, a file or a folder of images, got none.")
+    if request.keep and request.output.suffix.lower() == ".npy":
+        raise DataError(f"{request.output}: an array has no room for the columns of --keep; write .csv or .parquet.")
+    source = Path(request.data)
+    if source.exists() and request.output.exists() and source.samefile(request.output):
+        raise PlaceError(f"{request.output}: must be another file than the rows'.")
+
+
+def _named(source: str, block: Block, results: _Results) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """The result, with the file's name in an error of the preprocessor."""
+    try:
+        return results.of(block)
+    except DataError as error:
+        raise DataError(str(error).replace("data:", f"{source}:", 1)) from None
+
+
+def _check_names(keep: tuple[str, ...], names: tuple[str, ...]) -> None:
+    if both := [name for name in keep if name in names]:
+        raise DataError(f"--keep {both[0]}: the result has a column of that name.")
+
+
+class _Codes:
+    def __init__(self, engine: Engine, exported: Exported) -> None:
+        self._engine, self.names = engine, tuple(f"code_{unit}" for unit in range(exported.code_size))
+
+    def of(self, block: Block) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+        return _columns(self.names, self._engine.encode(block.values, block.first))
+
+    def summary(self, rows: int) -> Applied:
+        return Applied(rows)
+
+
+class _Reconstructions:
+    def __init__(self, engine: Engine, exported: Exported) -> None:
+        self._engine, self.names = engine, exported.preprocessor.names
+
+    def of(self, block: Block) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+        return _columns(self.names, self._engine.reconstruct(block.values, block.first))
+
+    def summary(self, rows: int) -> Applied:
+        return Applied(rows)
+
+
+class _Scores:
+    names = ("score", "anomaly")
+
+    def __init__(self, engine: Engine, exported: Exported) -> None:
+        self._engine, self._sum, self._anomalies = engine, 0.0, 0
+        known = exported.card.anomaly
+        self._threshold = known.threshold if known else None
+        self._set_on = described(known) if known else ""
+
+    def of(self, block: Block) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+        scores = self._engine.score(block.values, block.first)
+        self._sum += float(scores.sum())
+        if self._threshold is None:
+            return {"score": scores}, scores
+        unusual = scores > self._threshold
+        self._anomalies += int(unusual.sum())
+        return {"score": scores, "anomaly": unusual}, scores
+
+    def summary(self, rows: int) -> Applied:
+        mean = self._sum / rows
+        if self._threshold is None:
+            return Applied(rows, mean)
+        return Applied(rows, mean, self._anomalies, self._threshold, self._set_on)
+
+
+_Results = _Codes | _Reconstructions | _Scores
+_RESULTS: dict[str, Callable[[Engine, Exported], _Results]] = {
+    "encode": _Codes,
+    "reconstruct": _Reconstructions,
+    "score": _Scores,
+}
+
+
+def _columns(names: tuple[str, ...], array: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    return dict(zip(names, array.reshape(len(array), -1).T, strict=True)), array
+
+
+def _draw(exported: Exported, request: Request, told: Progress) -> Applied:
+    model, rows = ExportedModel(exported), 0
+    with open_output(request.output) as output:
+        for drawn in model.samples(request.count, request.seed):
+            output.write(*_columns(model.names, drawn))
+            rows += len(drawn)
+            told(rows, request.count)
+    return Applied(rows)

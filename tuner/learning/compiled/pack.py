@@ -1,0 +1,130 @@
+"""A pack on the CPU: trials trained one epoch each in turn, an epoch being one call.
+
+Stacking models is what makes calls of a library worth their price. Here an epoch is one call already, so the trials of
+a pack share nothing but the data: their shapes, depths and batch sizes may differ, and none can change another (law 1).
+
+Shapes: N training rows, F features (padded), P a model's padded parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.learning import draws
+from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.compiled.border import Visit, aligned, aligned_copy, model
+from tuner.learning.compiled.library import Library
+from tuner.learning.epoch import Epoch
+from tuner.learning.initialization import initial_state
+from tuner.learning.rows import PaddedRows
+from tuner.spec.work import Trial
+
+CHUNK_ROWS = 128  # validation rows measured at once: their values stay in a core's cache
+NOISE_VALUES = 2**20  # of input noise drawn at once: 4 MB
+
+
+class CompiledPack:
+    """Any trials that stand at the same epoch.
+
+    Args:
+        library: the compiled step.
+        trials: at least one.
+        data: both splits in memory.
+        loss: `mse` or `bce`.
+        states: the trials' states after the same number of epochs; None to start them.
+
+    Attributes:
+        work: the work space that the trials use in turn.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        trials: Sequence[Trial],
+        data: PaddedRows,
+        loss: str,
+        states: Sequence[TrialTraining] | None = None,
+    ) -> None:
+        self.trials, self.numbers = list(trials), [trial.number for trial in trials]
+        begun = states or [initial_state(trial, data.features) for trial in trials]
+        self.epoch = begun[0].epoch
+        self._members = [_Member(library, trial, data, loss, state) for trial, state in zip(trials, begun, strict=True)]
+        self.work = aligned(max(member.room for member in self._members))
+
+    def train_epoch(self) -> Epoch:
+        """Train every model one epoch, the last, smaller batch included; then measure the validation loss.
+
+        Each trial visits the rows in an order of its own, drawn from its seed and the epoch. One that has diverged is
+        left as it is.
+        """
+        self.epoch += 1
+        losses = [member.train_epoch(self.epoch, self.work) for member in self._members]
+        return Epoch([train for train, _ in losses], [val for _, val in losses], time.time())
+
+    def states(self) -> list[TrialTraining]:
+        """Each trial's whole state, in the order in which the trials were given."""
+        return [member.state for member in self._members]
+
+
+class _Member:
+    """One trial of the pack."""
+
+    def __init__(self, library: Library, trial: Trial, data: PaddedRows, loss: str, state: TrialTraining) -> None:
+        self._library, self._trial, self._data = library, trial, data
+        self._model = model(data.features, trial.point, loss)
+        self.state = replace(
+            state,
+            parameters=aligned_copy(state.parameters),
+            first_moments=aligned_copy(state.first_moments),
+            second_moments=aligned_copy(state.second_moments),
+        )
+        self.room = library.room(self._model, max(min(len(data.train_NF), trial.point.batch_size), CHUNK_ROWS))
+        self._diverged = False
+
+    def train_epoch(self, epoch: int, work: NDArray[np.float32]) -> tuple[float, float]:
+        """The epoch's mean training loss and the mean validation loss after it."""
+        if self._diverged:
+            return math.nan, math.nan
+        state, data = self.state, self._data
+        total = self._train(draws.order(self._trial.seed, epoch, len(data.train_NF)), epoch, work)
+        held_out = self._library.measure(self._model, data.validation_VF, CHUNK_ROWS, state.parameters, work)
+        state.epoch = epoch
+        train_loss, val_loss = (
+            total / (len(data.train_NF) * data.features),
+            held_out / (len(data.validation_VF) * data.features),
+        )
+        self._keep_best(val_loss)
+        self._diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
+        return train_loss, val_loss
+
+    def _train(self, order_N: NDArray[np.int64], epoch: int, work: NDArray[np.float32]) -> float:
+        """One call for the whole epoch; with noise one for as many batches as NOISE_VALUES allows."""
+        seed, point = self._trial.seed, self._trial.point
+        width = self._data.features * (point.input_noise > 0), point.bottleneck * self._model.variational
+        at_once = (
+            max(1, NOISE_VALUES // (point.batch_size * max(width))) * point.batch_size if any(width) else len(order_N)
+        )
+        sources = (draws.noise, draws.code_noise)
+        draw = [source(seed, epoch) if count else None for source, count in zip(sources, width, strict=True)]
+        key, total = draws.dropout_key(seed, epoch) if self._model.dropped else 0, 0.0
+        for start in range(0, len(order_N), at_once):
+            part_N = order_N[start : start + at_once]
+            noise_NF, code_noise_NC = (
+                None if one is None else one.standard_normal((len(part_N), count), dtype=np.float32)
+                for one, count in zip(draw, width, strict=True)
+            )
+            visit = Visit(self._data.train_NF, part_N, noise_NF, code_noise_NC, key, start)
+            total += self._library.train(self._model, visit, self.state, work)
+            self.state.steps += -(-len(part_N) // point.batch_size)
+        return total
+
+    def _keep_best(self, val_loss: float) -> None:
+        if val_loss < self.state.best_value:
+            self.state.best_value, self.state.best_epoch = val_loss, self.state.epoch
+            self.state.best = self.state.parameters.copy()

@@ -1,0 +1,73 @@
+"""Scaling and network in one module: raw rows in, codes, reconstructions in the data's own units, and scores out.
+
+Legend: N rows, F features, C units of the code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tuner.learning.inference.model import Autoencoder
+
+
+class RawModel(nn.Module):
+    """What takes rows as they stand in the data: a model to export.
+
+    Scaled rows are (raw - offset) / scale in double precision, so that a column of large values that lie close together
+    (Unix times) keeps its digits; the network then computes in single precision, as it was trained.
+
+    Args:
+        model: the network.
+        offset: (F,) float64.
+        scale: (F,) float64, never zero.
+        clip: scaled values are clipped to [0, 1], as the training rows' were for loss bce.
+
+    Shapes: rows (N, F) float64; codes (N, C) float32, reconstructions (N, F) float64, scores (N,) float64.
+    """
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, model: Autoencoder, offset: NDArray[np.float64], scale: NDArray[np.float64], clip: bool) -> None:
+        super().__init__()
+        self.model, self.clip = model, clip
+        self.register_buffer("offset", torch.from_numpy(np.array(offset, dtype=np.float64)))
+        self.register_buffer("scale", torch.from_numpy(np.array(scale, dtype=np.float64)))
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw rows to their codes, reconstructions in raw units, and scores.
+
+        A score is the row's training loss, averaged over its features, in scaled space; infinite for a row that is too
+        far out for single precision.
+        """
+        narrow = self.scaled(rows)
+        losses = self.model.losses(narrow).double().mean(1)
+        scores = torch.where(torch.isnan(losses), torch.inf, losses)
+        return self.model.encoder(narrow), self.model.reconstruct(narrow).double() * self.scale + self.offset, scores
+
+    def scaled(self, rows: Tensor) -> Tensor:
+        """Raw rows (N, F) as the network sees them, (N, F) float32."""
+        scaled = (rows - self.offset) / self.scale
+        return (scaled.clamp(0, 1) if self.clip else scaled).float()
+
+
+class RawReconstruction(nn.Module):
+    """Of a `RawModel` the reconstructions alone, in whatever shape rows have.
+
+    Args:
+        model: what is asked.
+
+    Shapes: rows (N, *shape) of any real type, reconstructions (N, *shape) float64.
+    """
+
+    def __init__(self, model: RawModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(N, *shape) to (N, *shape)."""
+        rebuilt: Tensor = self.model(rows.double().flatten(1))[1]
+        return rebuilt.reshape(rows.shape)

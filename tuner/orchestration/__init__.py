@@ -1,0 +1,1 @@
+"""One run of one study: plan, driver, warm start."""

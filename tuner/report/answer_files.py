@@ -1,0 +1,172 @@
+"""What is to be looked at once a study has its answer: files for MLflow, in one folder under `.tuner/`.
+
+    .tuner/answers/KEY/WHEN/
+      study/                of the study's run
+        worst_rows.json       the validation rows that the best trial reconstructs worst
+        feature_errors.json   where rows are no images: the features, the worst first
+        images/...            where rows are images: the best trial's
+        figures/...           history, importance, slices and the rest, as a report has them
+      trial-N/              of a trial's run
+        images/...            originals beside reconstructions, of the same rows for every trial, and of its worst rows
+
+Whatever file lies there is published under its own name. It is made behind the training, when MLflow is about to get
+it, and can be made again from the record and the data.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from tuner.analysis.winner import winner_weights
+from tuner.data.prepare import Prepared
+from tuner.data.rows import Rows, open_rows
+from tuner.data.split import split_rows
+from tuner.learning.packs import runs_compiled, training_data
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
+from tuner.report.pictures import MOST, beside, image_files, is_image
+from tuner.report.worst import Errors, Model, feature_errors, worst_rows
+from tuner.spec.work import Checkpoint, Trial, TrialState
+
+PICTURED = 3  # trials with pictures, as many as the driver keeps states of
+RECONSTRUCTIONS, WORST_ROWS = "reconstructions", "worst_rows"
+
+
+def answer_files(
+    ledger: Ledger,
+    study: StudyRecord,
+    folder: Path,
+    device: str,
+    prepare: Callable[[], Prepared],
+    figures: Callable[[], Iterator[tuple[str, bytes]]] = lambda: iter(()),
+) -> Path:
+    """The study's folder of files, made where it is not there: whole or not at all.
+
+    Args:
+        ledger: the record.
+        study: one with a summary.
+        folder: where all studies' answers stand.
+        device: where the winner is trained again, should its weights be gone.
+        prepare: gives the data.
+        figures: more files, each with its path.
+
+    Raises:
+        DataError: the data cannot be used.
+        OSError: the folder cannot be written.
+    """
+    of_study = folder / study.key
+    place = of_study / str(round((ledger.summary_at(study.id) or 0.0) * 1e6))
+    if place.is_dir():
+        return place
+    of_study.mkdir(parents=True, exist_ok=True)
+    new = of_study / f".new-{secrets.token_hex(8)}"
+    try:
+        for name, content in chain(figures(), _files(ledger, study, prepare, device)):
+            path = new / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        new.mkdir(exist_ok=True)
+        new.rename(place)
+    finally:
+        _remove_others(of_study, place)
+    return place
+
+
+def _remove_others(folder: Path, place: Path) -> None:
+    for other in folder.iterdir():
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Study:
+    """What the files are made of."""
+
+    record: StudyRecord
+    prepared: Prepared
+    rows: Rows
+    best: TrialRecord
+    models: Mapping[int, Model]
+    records: Mapping[int, TrialRecord]
+
+
+def _files(
+    ledger: Ledger, study: StudyRecord, prepare: Callable[[], Prepared], device: str
+) -> Iterator[tuple[str, bytes]]:
+    """Each file's path in the folder, and its content."""
+    trials = ledger.trials(study.id)
+    best = _scored(ledger, study) or best_trial(trials)
+    if best is None:
+        return
+    prepared = prepare()
+    rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
+    shown = _shown(best, trials) if is_image(prepared.shape) else [best]
+    models = _models(ledger, study, shown, rows, device)
+    records = {record.number: record for record in shown}
+    of_study = _Study(study, prepared, rows, best, models, records)
+    yield from _tables(of_study)
+    yield from _pictures(of_study)
+
+
+def _scored(ledger: Ledger, study: StudyRecord) -> TrialRecord | None:
+    """The trial or the final stage's run that was scored on the test split and is exported."""
+    runs = ((ledger.summary(study.id) or {}).get("scored") or {}).get("runs") or []
+    return next(iter(ledger.trials(study.id, runs[:1])), None)
+
+
+def _shown(best: TrialRecord, trials: list[TrialRecord]) -> list[TrialRecord]:
+    """The winner, and the best few complete trials."""
+    ranked = [(t.value, t.number, t) for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
+    others = [trial for _, _, trial in sorted(ranked) if trial.number != best.number]
+    return [best, *others][:PICTURED]
+
+
+def _models(ledger: Ledger, study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: str) -> dict[int, Model]:
+    """The best trial's, and those others' whose last states are there: training them again would be too much."""
+    spec, best = study.spec, shown[0].number
+    kept = ledger.checkpoints(study.id, 1)
+    again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
+    by_compiled = runs_compiled(device, spec.step)
+    models = {}
+    for record in shown:
+        checkpoint = next(iter(kept.get(record.number, ())), None)
+        if record.number == best or _is_there(checkpoint, record.epochs):
+            trial = Trial(record.number, record.point, record.seed)
+            weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
+            models[record.number] = Model(record.point, spec.loss, weights, by_compiled)
+    return models
+
+
+def _is_there(checkpoint: Checkpoint | None, epochs: int) -> bool:
+    return checkpoint is not None and checkpoint.epoch == epochs and Path(checkpoint.path).is_file()
+
+
+def _tables(study: _Study) -> Iterator[tuple[str, bytes]]:
+    rows, fitted, data = study.rows.validation, study.prepared.preprocessor, study.record.spec.data
+    model = study.models[study.best.number]
+    errors = Errors.of(model, rows)
+    count = study.prepared.train + study.prepared.validation + study.prepared.test
+    numbers = split_rows(count, data.validation, data.test, study.record.spec.split_seed).validation
+    yield "study/worst_rows.json", worst_rows(model, rows, errors, numbers.tolist(), fitted)
+    if not is_image(fitted.shape):
+        yield "study/feature_errors.json", feature_errors(errors, fitted.names)
+
+
+def _pictures(study: _Study) -> Iterator[tuple[str, bytes]]:
+    if not is_image(study.prepared.shape):
+        return
+    rows, invert = study.rows.validation, study.prepared.preprocessor.inverse
+    for number, model in study.models.items():
+        record = study.records[number]
+        worst = Errors.of(model, rows).worst(MOST)
+        for key, part in ((RECONSTRUCTIONS, rows[:MOST]), (WORST_ROWS, rows[worst])):
+            pixels = beside(invert(part), invert(model.rebuilt(part)))
+            at = round((record.ended_at or record.asked_at) * 1000)
+            owners = [f"trial-{number}"] + ["study"] * (number == study.best.number)
+            yield from image_files(pixels, key, study.record.key, owners, at).items()
