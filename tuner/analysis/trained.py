@@ -15,6 +15,7 @@ from tuner.data.readers import load
 from tuner.data.rows import Rows, open_rows
 from tuner.data.split import split_rows
 from tuner.errors import DataError, StudyError
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.device import resolve
 from tuner.learning.inference.network import Network
 from tuner.learning.packs import training_data
@@ -88,7 +89,7 @@ def trained(
     Args:
         study: the study's record.
         spec: its declaration.
-        folder: where prepared data stands.
+        folder: the workspace's, with prepared data and states.
         record: the trial.
         checkpoint: its newest state, if there is one.
 
@@ -103,7 +104,8 @@ def trained(
     device = resolve(spec.device)
     again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
     trial = Trial(record.number, record.point, record.seed)
-    weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
+    state = None if checkpoint is None else CheckpointFolder.of_study(folder, study.key).get(checkpoint)
+    weights = winner_weights(trial, record.epochs, state, again, spec.loss)
     network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)
     places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.split_seed).validation
     return Trained(prepared, rows, places, network, device)
