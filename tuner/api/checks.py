@@ -174,7 +174,7 @@ def _search(case: Case) -> Iterator[str]:
     limit = MOST_SLOW_TRIALS if study.spec.search.sampler in SLOW_SAMPLERS else MOST_TRIALS
     if count > limit and not case.deep:
         raise Unchecked(f"the search, for replaying {count} trials takes long; --deep does it")
-    from tuner.orchestration.replay import differences  # (Optuna)
+    from tuner.orchestration.verify import differences  # (Optuna)
 
     found = list(differences(case.evidence))
     began, here = study.versions.get("optuna"), version("optuna")

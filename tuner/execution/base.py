@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from tuner.execution.context import Workplace
+from tuner.learning.checkpoint_store import CheckpointStore
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
 
 
@@ -19,6 +20,10 @@ class Workers(Protocol):
     @property
     def slots(self) -> int:
         """Segments worth having in flight: enough that no worker waits for the driver."""
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """Where the states are kept that segments leave, as this process reaches them."""
 
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
         """Cut trials into packs, longest first."""

@@ -1,165 +1,170 @@
-"""A study's search once more, from the record alone: does it decide what is recorded?
+"""The search of one study, run from its beginning: what is recorded is repeated, what follows is recorded.
 
-The loop is the driver's own, as a study that goes on runs it. Nothing is trained, recorded or removed: where the loop
-would begin something new, the record ends and so does the replay.
+Durable replay (law 3): a study that was killed goes on by running the very code that an undisturbed one runs. Nothing
+is trained here.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tuner.errors import LedgerError, StudyError
-from tuner.ledger.checks import Evidence
-from tuner.ledger.records import CohortRecord, Event, TrialRecord
-from tuner.orchestration.driver import Driver
-from tuner.search.patience import Budget
-from tuner.spec.final import words_of
-from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
+from tuner.ledger.record import RunRecord
+from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord
+from tuner.orchestration.results import Results
+from tuner.search.patience import Budget, Flatness, stopped_early
+from tuner.search.rungs import cohort_size
+from tuner.spec.study import StudySpec
+from tuner.spec.work import Trial, TrialState
+
+if TYPE_CHECKING:
+    from tuner.search.loop import Decision, Round, Search
 
 
-class _RecordEnds(Exception):  # noqa: N818 - it is no error
-    """What would follow is not recorded yet."""
+class Replay:
+    """Asks for cohorts and tells rounds, in the order in which the search wants them.
 
+    A cohort's size and the position at which it was asked for are recorded, since both depend on the budget of that
+    moment.
 
-class _Witness:
-    """Stands where the ledger does: answers from the evidence, and compares what a run would record."""
+    Args:
+        study: the study's record.
+        spec: its declaration as it is now.
+        record: where everything is recorded.
+        results: what is measured so far.
 
-    def __init__(self, evidence: Evidence) -> None:
-        self._evidence = evidence
-        self._trials = {trial.number: trial for trial in evidence.trials}
-        self.ended: set[int] = set()
-        self.differences: list[str] = []
+    Attributes:
+        rounds: begun and not told yet, in the order in which they are to be told.
+        states: each trial's.
+    """
 
-    def cohorts(self, _: int) -> list[CohortRecord]:
-        return list(self._evidence.cohorts)
+    def __init__(self, study: StudyRecord, spec: StudySpec, record: RunRecord, results: Results) -> None:
+        self._study, self._spec, self._record, self._results = study, spec, record, results
+        self._cohorts = record.cohorts(study.id)
+        self._trials = {trial.number: trial for trial in record.trials(study.id)}
+        self._ended = {n for n, trial in self._trials.items() if trial.state is not TrialState.RUNNING}
+        events = record.events(study.id)
+        self._first = [point for event in events if event.kind == "warm_start" for point in event.body["points"]]
+        self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
+        self._budgets = {e.body["position"]: Budget.recorded(e.body) for e in events if e.kind == "budget"}
+        self._flatness, self._noted_flat = Flatness(), stopped_early(events) is not None
+        self._position = 0  # rounds told
+        self._asked_cohorts = 0
+        self.rounds: deque[Round] = deque()
+        self.states = {number: trial.state for number, trial in self._trials.items()}
 
-    def trials(self, _: int) -> list[TrialRecord]:
-        return self._evidence.trials
+    @cached_property
+    def _search(self) -> Search:
+        from tuner.search.loop import Search  # (Optuna, while the workers start)
 
-    def curves(self, _: int) -> dict[int, Curve]:
-        return dict(self._evidence.curves)
+        return Search(self._spec, self._first, self._features, self._study.rules)
 
-    def checkpoints(self, _: int, __: int) -> dict[int, tuple[Checkpoint, ...]]:
-        return {}
+    def ask(self) -> list[Round]:
+        """The rounds that begin now: one for each cohort that is due.
 
-    def events(self, _: int) -> list[Event]:
-        return self._evidence.events
-
-    def record_cohort(self, _: int, __: CohortRecord, ___: Sequence[Trial]) -> None:
-        raise _RecordEnds
-
-    def record_segment(self, _: int, __: Segment, ___: SegmentResult) -> None:
-        raise _RecordEnds
-
-    def record_event(self, _: int, __: str, ___: Mapping[str, Any]) -> None:
-        raise _RecordEnds
-
-    def record_ends(self, _: int, ends: Sequence[TrialEnd]) -> None:
-        """A run that was killed may have measured them and not yet written down how they ended.
-
-        What their epochs say of them (value and epochs) is compared by another check.
+        Raises:
+            StudyError: the search proposes other trials than are recorded.
         """
-        for end in ends:
-            self.ended.add(end.number)
-            trial = self._trials[end.number]
-            if trial.state is not TrialState.RUNNING and (trial.state, trial.reason) != (end.state, end.reason):
-                recorded, found = _words(trial.state, trial.reason), _words(end.state, end.reason)
-                self.differences.append(
-                    f"{words_of(end.number)}: it is recorded as {recorded}, but the search says {found}"
-                )
+        begun = []
+        while (size := self._due()) > 0:
+            recorded = self._asked_cohorts < len(self._cohorts)
+            asked = self._search.ask(self._asked_cohorts, size)
+            if recorded:
+                self._check(asked.trials)
+            else:
+                cohort = CohortRecord(self._asked_cohorts, self._position)
+                self._record.record_cohort(self._study.id, cohort, asked.trials)
+                self._cohorts.append(replace(cohort, size=size))
+            self._asked_cohorts += 1
+            for trial in asked.trials:
+                self.states.setdefault(trial.number, TrialState.RUNNING)
+            self.rounds.append(asked)
+            begun.append(asked)
+        return begun
 
+    def tell(self) -> Decision:
+        """Tell the search of the first round, which is whole, and record how its trials end."""
+        told = self.rounds.popleft()
+        numbers = [trial.number for trial in told.trials]
+        decision = self._search.tell(told, self._results.curves_of(told), self._results.lost(numbers, told.last))
+        fresh = [end for end in decision.ends if end.number not in self._ended]
+        if fresh:
+            self._record.record_ends(self._study.id, fresh)
+        if decision.next is None:
+            complete = [end for end in decision.ends if end.state is TrialState.COMPLETE]
+            reached = [(self._search.size(end.number), end.value) for end in complete if end.value is not None]
+            self._flatness.tell(self._position + 1, reached, self._budget().min_improvement)
+        else:
+            self.rounds.append(decision.next)
+        self._position += 1
+        self.states.update({end.number: end.state for end in decision.ends})
+        return decision
 
-class _NoWorkers:
-    """Nothing is trained."""
+    def take_new_budget(self) -> bool:
+        """Where the record ends, the budget asked for now begins to count: an event, so that replay repeats it."""
+        wanted, newest = Budget.of(self._spec.search), max(self._budgets)
+        if self._budgets[newest].same_as(wanted) or newest > self._position:
+            return False
+        self._record.record_event(self._study.id, "budget", wanted.body(self._position))
+        self._budgets[self._position] = wanted
+        self._noted_flat = False
+        return True
 
-    slots = 0
+    def finish(self) -> None:
+        """Nothing is left to be asked or told.
 
-    def submit(self, _: Segment, __: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
-        raise _RecordEnds
-
-    def plan(self, trials: Sequence[Trial], _: int) -> list[tuple[Trial, ...]]:
-        return [tuple(trials)]
-
-
-class _Replay(Driver):
-    """The loop without its effects."""
-
-    def __init__(self, evidence: Evidence, witness: _Witness) -> None:
-        study = evidence.study
-        super().__init__(study, study.spec, witness, _NoWorkers(), lambda _: None, threading.Event())
-        self._ended = set()  # so that every end is compared
-        self._deadline = None
-        self._known_budgets: defaultdict[int, list[Budget]] = defaultdict(list)
-        for event in evidence.of_kind("budget"):
-            self._known_budgets[event.body["position"]].append(Budget.recorded(event.body))
-
-    @property
-    def cohorts_left(self) -> list[CohortRecord]:
-        """Those that the search did not come to."""
-        return self._cohorts[self._asked_cohorts :]
+        Raises:
+            LedgerError: more is recorded than the search came to.
+        """
+        if self._asked_cohorts < len(self._cohorts):
+            raise LedgerError(
+                f"study {self._study.name}: the ledger's cohort {self._asked_cohorts} was asked for after"
+                f" {self._cohorts[self._asked_cohorts].position} rounds, but replaying it ended after {self._position}."
+            )
+        if self._is_flat() and not self._noted_flat:
+            self._record.record_event(self._study.id, "flat", {"position": self._position})
 
     def _due(self) -> int:
-        """A recorded cohort has the size and the place that the search gives it."""
-        recorded = super()._due()
-        if self.cohorts_left and recorded not in (asked := self._acceptable()):
-            size = " or ".join(map(str, sorted(asked)))
-            raise StudyError(
-                f"cohort {self._asked_cohorts} is recorded with {self.cohorts_left[0].size} trials, asked for after"
-                f" {self.cohorts_left[0].position} rounds, but after {self._position} rounds the search asks for {size}"
-            )
-        return recorded
+        """Trials of the cohort that is to be asked for now; 0 where none is."""
+        if self._asked_cohorts < len(self._cohorts):
+            cohort = self._cohorts[self._asked_cohorts]
+            return cohort.size if cohort.position == self._position else 0
+        return self._wanted()
 
-    def _acceptable(self) -> set[int]:
-        """Where the budget was changed, a cohort may have been asked for before or after that."""
-        sizes, position = {self._wanted()}, self._position
-        if position in self._known_budgets:
-            earlier = [at for at in self._budgets if at < position]
-            before = [self._budgets[max(earlier)]] if earlier else []
-            now = self._budgets[position]
-            for budget in [*before, *self._known_budgets[position]]:
-                self._budgets[position] = budget
-                sizes.add(self._wanted())
-            self._budgets[position] = now
-        return sizes
+    def _wanted(self) -> int:
+        """Trials that the search asks for at this position; 0 where it waits, or has all it is to have."""
+        if len(self.rounds) >= self._spec.search.in_flight or self._is_flat():
+            return 0
+        return max(0, min(cohort_size(self._spec.search), self._budget().trials - self._search.trials_asked))
 
-    def _take_new_budget(self) -> bool:
-        return False
+    def _budget(self) -> Budget:
+        """The budget that counts at this position."""
+        return self._budgets[self._budget_since()]
 
-    def _train(self) -> None:
-        raise _RecordEnds
+    def _budget_since(self) -> int:
+        return int(max(position for position in self._budgets if position <= self._position))
 
-    def _keep_only_the_best(self, end: TrialEnd) -> None:
-        """No file is touched."""
+    def _is_flat(self) -> bool:
+        """Patience is over before the trials are; every budget begins to wait anew."""
+        budget = self._budget()
+        if budget.patience is None or self._search.trials_asked >= budget.trials:
+            return False
+        return self._flatness.since(self._budget_since()) >= budget.patience
 
-
-def differences(evidence: Evidence) -> Iterator[str]:
-    """Where the search, replayed, decides otherwise than is recorded, a sentence each."""
-    if not any(event.body["position"] == 0 for event in evidence.of_kind("budget")):
-        return  # the search cannot begin, which another check tells
-    witness = _Witness(evidence)
-    is_over = True
-    try:
-        replay = _Replay(evidence, witness)
-        replay.run()
-    except _RecordEnds:
-        is_over = False
-    except (StudyError, LedgerError) as error:
-        yield from witness.differences
-        yield str(error).removeprefix(f"study {evidence.study.name}: ")
-        return
-    yield from witness.differences
-    if replay.cohorts_left:
-        yield f"cohort {replay.cohorts_left[0].number} is recorded, but the search does not come to it"
-    for trial in evidence.trials:
-        if trial.state is not TrialState.RUNNING and trial.number not in witness.ended:
-            yield f"{words_of(trial.number)}: it is {trial.state}, but the search does not come to its end"
-    if evidence.study.state == "finished" and not is_over:
-        yield "it is finished, but what is recorded does not lead the search to its end"
+    def _check(self, trials: Iterable[Trial]) -> None:
+        for trial in trials:
+            known = self._trials[trial.number]
+            if (known.point, known.seed) != (trial.point, trial.seed):
+                raise StudyError(_other_versions(self._study, known, trial))
 
 
-def _words(state: TrialState, reason: str) -> str:
-    return f"{state} ({reason})" if reason else str(state)
+def _other_versions(study: StudyRecord, record: TrialRecord, trial: Trial) -> str:
+    return (
+        f"study {study.name}: replaying it proposed {trial.point.as_dict()} for trial {trial.number}, but the ledger"
+        f" holds {record.point.as_dict()}; it was begun with optuna {study.versions.get('optuna', '(unknown)')}."
+        " Install that version to go on, or give the study another name."
+    )
