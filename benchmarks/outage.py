@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import tuner
-import tuner.orchestration.launch
+import tuner.orchestration.prepared_run
 from tuner.tracking.dashboard import serve
 from tuner.tracking.store import ensure_store
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    tuner.orchestration.launch.PUBLISH_SECONDS = 2.0  # what is measured is over by then
+    tuner.orchestration.prepared_run.PUBLISH_SECONDS = 2.0  # what is measured is over by then
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0), backlog=1000) as silent:
         store = Path(name) / "mlflow.db"
         ensure_store(f"sqlite:///{store}")

@@ -82,7 +82,7 @@ def test_a_stop_while_the_winner_is_scored_leaves_it_to_the_next_run(
 ) -> None:
     """At the phase's beginning or amid a PCA of wide rows: the study says that its answer is missing, the next run
     scores it, and the test split was used once."""
-    monkeypatch.setattr("tuner.orchestration.launch.SHOW_SECONDS", -1.0)  # every step is told
+    monkeypatch.setattr("tuner.orchestration.progress.SHOW_SECONDS", -1.0)  # every step is told
     draw = np.random.default_rng(0)
     np.save("wide.npy", draw.normal(size=(1600, 1100)).astype(np.float32))
     declared = tiny(data={"source": "wide.npy"}, space=ONE, search={"trials": 1, "epochs": 1})

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from tuner.analysis.final_stage import Winner
     from tuner.analysis.trained import Trained
     from tuner.execution.choice import ExecutorChoice
-    from tuner.orchestration.launch import Outcome, Progress
+    from tuner.orchestration.prepared_run import Outcome
+    from tuner.orchestration.progress import Progress
 
 
 def run(  # noqa: PLR0913 - all by name
@@ -78,19 +79,20 @@ def run(  # noqa: PLR0913 - all by name
         WorkerError: workers died again and again.
     """
     from tuner.execution.choice import chosen
-    from tuner.orchestration.launch import Launch
+    from tuner.orchestration.launch import launch
+    from tuner.orchestration.plan import LaunchPlan
 
     choice = chosen(executor, workers)
     workspace = Workspace.here(database, tracking_uri())
     spec, origin = declared(source, overrides)
     ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
-        launch = Launch((spec, origin), workspace, ledger, choice, progress, stop or threading.Event())
-        outcome = launch.run(warm_start)
+        plan = LaunchPlan.of((spec, origin), workspace, choice, warm_start)
+        ended = launch(plan, ledger, progress, stop)
     finally:
         ledger.close()
-    study = Study.at(workspace, spec.name, outcome)
-    study._mlflow["error"] = launch.publishing_error
+    study = Study.at(workspace, spec.name, ended.outcome)
+    study._mlflow["error"] = ended.publishing_error
     return study
 
 

@@ -1,0 +1,89 @@
+"""What a run of a study is to do and where, settled before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tuner.data.rows import RowsFile
+from tuner.execution.choice import ExecutorChoice
+from tuner.execution.context import Workplace
+from tuner.execution.executors import sized
+from tuner.learning import device as devices
+from tuner.learning.checkpoint_store import CheckpointFolder
+from tuner.learning.packs import step_name
+from tuner.settings import Workspace
+from tuner.spec.study import StudySpec
+
+if TYPE_CHECKING:
+    from tuner.data.prepare import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """One run of one study.
+
+    Attributes:
+        spec: the declaration.
+        origin: the file that it is from; paths in it are relative to that file's folder.
+        workspace: where everything lies.
+        device: a resolved device.
+        step: what trains there, as it is recorded.
+        gpus: those that the workers are dealt, where there are several.
+        executor: where segments run, with its number of workers.
+        warm_from: a study or an exported folder whose best configurations a new study begins with.
+    """
+
+    spec: StudySpec
+    origin: Path
+    workspace: Workspace
+    device: str
+    step: str
+    gpus: tuple[str, ...]
+    executor: ExecutorChoice
+    warm_from: str | Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        declared: tuple[StudySpec, Path],
+        workspace: Workspace,
+        executor: ExecutorChoice,
+        warm_from: str | Path | None = None,
+    ) -> Self:
+        """The plan for a declaration on this machine.
+
+        Raises:
+            DeviceError: the device is not there, or cannot train like that.
+        """
+        spec, origin = declared
+        device = devices.resolve(spec.device)
+        devices.check_precision(spec.precision, device)
+        step, gpus = step_name(device, spec.step), devices.gpus(spec.device)
+        return cls(spec, origin, workspace, device, step, gpus, sized(executor, device, gpus), warm_from)
+
+    def prepare(self, rules: int, check: Callable[[], None]) -> Prepared:
+        """The data, prepared by a study's rules; `check` is called meanwhile, and what it raises ends it."""
+        from tuner.data.prepare import prepare  # (pandas, while workers start)
+
+        return prepare(self.spec, self.origin.parent, self.workspace.work, rules, check)
+
+    def states(self, key: str) -> CheckpointFolder:
+        """Where the states of the study with that key are kept."""
+        return CheckpointFolder.of_study(self.workspace.work, key)
+
+    def workplace(self, key: str, prepared: Prepared) -> Workplace:
+        """What all segments of the study with that key share."""
+        p = prepared
+        return Workplace(
+            RowsFile(p.path, (p.train, p.validation, p.test), p.features, p.labels),
+            self.states(key),
+            self.spec.loss,
+            self.device,
+            self.spec.search.epochs,
+            self.spec.precision,
+            self.spec.split_seed,
+            "torch" if self.step == "torch" else "compiled",
+        )
