@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -83,8 +84,9 @@ class Layout:
         return cls(sizes, tuple(places), at)
 
     @classmethod
+    @lru_cache(maxsize=4096)  # as `Architecture.of`
     def own(cls, shape: Architecture) -> Layout:
-        """A network's own layout, padded as it is alone."""
+        """A network's own layout, padded as it is alone, computed once."""
         return cls.of(padded_sizes(shape.sizes), shape.variational, shape.norm)
 
     def weights(self, rows_MP: Rows) -> list[Rows]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
@@ -95,8 +96,9 @@ class Architecture:
     norm: bool = False
 
     @classmethod
-    def of(cls, features: int, point: Hyperparameters) -> Self:
-        """The architecture of a point for rows of so many features."""
+    @lru_cache(maxsize=4096)  # a segment asks for it in planning, training, measuring and storing each of its trials
+    def of(cls, features: int, point: Hyperparameters) -> Architecture:
+        """The architecture of a point for rows of so many features, computed once."""
         return cls(layer_sizes(features, point), point.kind == "variational", point.norm == "layer")
 
     @property
