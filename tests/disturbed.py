@@ -35,7 +35,9 @@ def disagreements(folder: Path, name: str = "tiny") -> list[str]:
         record = ledger.study(name)
         assert record is not None
         trials = [*ledger.trials(record.id), *ledger.finals(record.id)]
-        found = [f"{ledger.waiting_count(record.id)} records wait"] if ledger.waiting_count(record.id) else []
+        found = (
+            [f"{ledger.outbox.waiting_count(record.id)} records wait"] if ledger.outbox.waiting_count(record.id) else []
+        )
     finally:
         ledger.close()
     with closing(sqlite3.connect(folder / "mlflow.db")) as store:

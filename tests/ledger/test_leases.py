@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 
 from tuner.errors import LedgerError, StudyError
 from tuner.ledger import leases
+from tuner.ledger.leases import Leases
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.owners import Owner
 from tuner.ledger.records import StudyRecord
@@ -206,24 +207,24 @@ def test_a_lease_that_could_not_be_given_back_is_free(
     ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk at the end of a run does not lock the study for the rest of the process."""
-    real = Ledger._set
+    real = Leases._set
 
     def full(*_: Any, **__: Any) -> None:
         raise LedgerError("the disk is full")
 
-    monkeypatch.setattr(Ledger, "_set", full)
+    monkeypatch.setattr(Leases, "_set", full)
     with ledger.lease(study.id, "run"):
         pass
-    monkeypatch.setattr(Ledger, "_set", real)
+    monkeypatch.setattr(Leases, "_set", real)
     assert ledger.holder(study.id, "run") is None
 
 
 def test_owners_tell_of_themselves(ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a study is held, the time at which its owner was last seen grows."""
     seen, grown = [], threading.Event()
-    real = Ledger._set
+    real = Leases._set
 
-    def watched(self: Ledger, *args: Any, **values: Any) -> None:
+    def watched(self: Leases, *args: Any, **values: Any) -> None:
         real(self, *args, **values)
         with ledger._database.reading() as connection:
             seen.append(connection.execute(select(lease.c.seen_at)).scalar_one())
@@ -231,7 +232,7 @@ def test_owners_tell_of_themselves(ledger: Ledger, study: StudyRecord, monkeypat
             grown.set()
 
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(Ledger, "_set", watched)
+    monkeypatch.setattr(Leases, "_set", watched)
     with ledger.lease(study.id, "run"):
         assert grown.wait(20)
     assert seen == sorted(set(seen))

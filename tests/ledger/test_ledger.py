@@ -43,7 +43,7 @@ def test_a_study_comes_back_as_it_was_recorded_after_the_ledger_is_reopened(url:
 
 def _everything(ledger: Ledger, study_id: int) -> list[Any]:
     readers = (ledger.cohorts, ledger.trials, ledger.curves, ledger.segments, ledger.events, ledger.summary)
-    return [ledger.study_by_id(study_id), *(read(study_id) for read in readers), ledger.waiting(study_id, 100)]
+    return [ledger.study_by_id(study_id), *(read(study_id) for read in readers), ledger.outbox.waiting(study_id, 100)]
 
 
 def test_trials_come_back_with_the_same_bits(ledger: Ledger, study: StudyRecord, make: Make) -> None:
@@ -115,9 +115,9 @@ def test_equal_epochs_that_come_again_are_ignored(ledger: Ledger, study: StudyRe
     """A retry that measured the same keeps the first record and its times, and brings nothing to the outbox."""
     losses = [0.5, math.nan, -0.0]
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, losses, at=1000.0)))
-    before = ledger.curves(study.id)[0].at, ledger.waiting_count(study.id), ledger.segments(study.id)
+    before = ledger.curves(study.id)[0].at, ledger.outbox.waiting_count(study.id), ledger.segments(study.id)
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, losses, at=5000.0)))
-    assert (ledger.curves(study.id)[0].at, ledger.waiting_count(study.id), ledger.segments(study.id)) == before
+    assert (ledger.curves(study.id)[0].at, ledger.outbox.waiting_count(study.id), ledger.segments(study.id)) == before
 
 
 def test_a_segment_may_repeat_old_epochs_and_add_new_ones(ledger: Ledger, study: StudyRecord, make: Make) -> None:
@@ -127,7 +127,7 @@ def test_a_segment_may_repeat_old_epochs_and_add_new_ones(ledger: Ledger, study:
     curve = ledger.curves(study.id)[0]
     assert curve.val_loss == (0.5, 0.4, 0.3)
     assert curve.checkpoint == Checkpoint("again-0-3", "0" * 64, 3)
-    spans = [(row.first, row.last) for row in ledger.waiting(study.id, 100) if row.kind == "curve"]
+    spans = [(row.first, row.last) for row in ledger.outbox.waiting(study.id, 100) if row.kind == "curve"]
     assert spans == [(0, 2), (2, 3)]
 
 
@@ -192,9 +192,9 @@ def test_an_end_is_recorded_once(ledger: Ledger, study: StudyRecord, state: Tria
     """The same end again changes nothing."""
     end = TrialEnd(2, state, 0.1 + 0.2, 3, 4, "because")
     ledger.record_ends(study.id, [end])
-    before = ledger.trials(study.id), ledger.waiting_count()
+    before = ledger.trials(study.id), ledger.outbox.waiting_count()
     ledger.record_ends(study.id, [end])
-    assert (ledger.trials(study.id), ledger.waiting_count()) == before
+    assert (ledger.trials(study.id), ledger.outbox.waiting_count()) == before
     record = before[0][2]
     assert (record.state, record.value, record.best_epoch, record.epochs, record.reason) == (
         (state, 0.1 + 0.2, 3, 4, "because")
@@ -279,10 +279,10 @@ def test_a_study_changes_its_spec_and_its_state(ledger: Ledger, study: StudyReco
     record = ledger.study_by_id(study.id)
     assert (record.spec_json, record.source, record.state) == ('{"name": "s", "trials": 9}', "t.yaml", "finished")
     assert record.changed_at >= record.created_at
-    waiting = ledger.waiting_count()
+    waiting = ledger.outbox.waiting_count()
     ledger.set_state(study.id, "finished")
     ledger.update_spec(study.id, '{"name": "s", "trials": 9}', "t.yaml")
-    assert ledger.waiting_count() == waiting
+    assert ledger.outbox.waiting_count() == waiting
     assert ledger.study_by_id(study.id) == record
 
 

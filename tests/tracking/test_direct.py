@@ -149,7 +149,7 @@ def test_what_fails_in_the_middle_leaves_nothing_and_is_published_later(
     store: str, ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error within a batch: no trial's row stays, every row of the ledger waits, and the next time all is there."""
-    whole = ledger.waiting_count(study.id)
+    whole = ledger.outbox.waiting_count(study.id)
     log, calls = direct.DirectRuns.log, [0]
 
     def failing(self: direct.DirectRuns, *words: Any, **named: Any) -> None:
@@ -165,7 +165,7 @@ def test_what_fails_in_the_middle_leaves_nothing_and_is_published_later(
     with closing(connected(store)) as opened:
         assert opened.execute("SELECT count(*) FROM runs").fetchone()[0] == 1, "only the study's own run"
         assert opened.execute("SELECT count(*) FROM metrics").fetchone()[0] == 0
-    assert ledger.waiting_count(study.id) == whole
+    assert ledger.outbox.waiting_count(study.id) == whole
     assert publish_once(ledger, study.id, store).waiting == 0
 
 

@@ -85,7 +85,7 @@ def _diagnosed(ledger: Ledger, record: StudyRecord, tracking: str | None, deep: 
             problems.append(f"the ledger alone was checked, for {error}")
     lost = "the losses of epochs, which training alone gives again"
     unchecked.append(f"{lost}, against MLflow" if tracking is None else f"{lost} (MLflow's were compared)")
-    waiting, aside = ledger.waiting_count(record.id), len(ledger.aside(record.id))
+    waiting, aside = ledger.outbox.waiting_count(record.id), len(ledger.outbox.aside(record.id))
     return Diagnosis(record.name, tuple(problems), waiting, aside, (*unchecked, *NEVER_CHECKED))
 
 

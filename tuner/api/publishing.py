@@ -66,9 +66,12 @@ def _sync(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Synced:
     uri, error = workspace.tracking, None
     try:
         # Where MLflow is another one or its store was moved, what the old one has is published anew.
-        if ledger.waiting_count(record.id) or ledger.tracking_store(record.id) not in (None, identity(uri)):
+        if ledger.outbox.waiting_count(record.id) or ledger.outbox.tracking_store(record.id) not in (
+            None,
+            identity(uri),
+        ):
             publish_once(ledger, record.id, uri, answer=answer, took=taken.append)
     except (TrackingError, StudyError, StorageError) as problem:
         error = str(problem)
-    waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)
+    waiting, aside = ledger.outbox.waiting_count(record.id), ledger.outbox.aside(record.id)
     return Synced(record.name, sum(taken), waiting, tuple(row.why for row in aside), error)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, final
 
 from sqlalchemy import Connection, Row, insert, select, text, update
 
@@ -27,6 +27,7 @@ BEAT_SECONDS: Final = 10.0
 _DOES: Final = {"run": "runs", "publish": "publishes"}
 
 
+@final
 class Leases:
     """The leases that one ledger object holds."""
 

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, selec
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox
 from tuner.ledger.database import BUSY_SECONDS, Database, cannot_be_written, is_missing
+from tuner.ledger.leases import Leases, Purpose
 from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord, search_space
 from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
@@ -27,13 +28,22 @@ from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, Tr
 
 
 @final
-class Ledger(Outbox):
+class Ledger:
     """The durable record. Safe to share between threads and to open from several processes, not across a fork.
 
     Every method raises LedgerError, one sentence, where the database refuses; then nothing of that call is recorded.
-    What changes a study needs its lease (`lease`), of the purpose `run` here and `publish` in `Outbox`; only
-    `create_study`, `mark_published` and `set_aside` need none.
+    What changes a study needs its lease (`lease`), of the purpose `run` here and `publish` in `outbox`; only
+    `create_study` needs none.
+
+    Attributes:
+        where: the database, as messages name it.
+        outbox: what MLflow does not show yet, and where it shows the rest.
     """
+
+    def __init__(self, database: Database) -> None:
+        self._database, self.where = database, database.where
+        self._leases = Leases(database)
+        self.outbox = Outbox(database, self._leases)
 
     @classmethod
     def open(cls, url: str, busy_seconds: float = BUSY_SECONDS, folder: Path | None = None) -> Self:
@@ -71,6 +81,18 @@ class Ledger(Outbox):
         """Close every connection."""
         self._database.close()
 
+    def lease(self, study_id: int, purpose: Purpose) -> AbstractContextManager[None]:
+        """Hold a study for one purpose, as `Leases.lease`; somebody else's lease is a StudyError."""
+        return self._leases.lease(study_id, purpose)
+
+    def holder(self, study_id: int, purpose: Purpose) -> str | None:
+        """Who holds a study, in words; None for nobody."""
+        return self._leases.holder(study_id, purpose)
+
+    def fence(self, study_id: int, purpose: Purpose) -> int:
+        """How often a study was held for that purpose; 0 where it never was."""
+        return self._leases.fence(study_id, purpose)
+
     def create_study(
         self, spec_json: str, source: str, fingerprint: str, name: str, versions: Mapping[str, str]
     ) -> StudyRecord:
@@ -88,7 +110,7 @@ class Ledger(Outbox):
             "versions": json.dumps(dict(versions)),
             "rules": NEWEST,
         }
-        with self.changing_without_lease() as connection:
+        with self._leases.changing_without_lease() as connection:
             if connection.execute(select(study.c.id).where(study.c.name == name)).first():
                 raise LedgerError(f"{self.where}: a study must have a new name, but there is one named {name!r}")
             connection.execute(insert(study), [row])
@@ -134,7 +156,7 @@ class Ledger(Outbox):
     def record_event(self, study_id: int, kind: str, body: Mapping[str, Any]) -> None:
         """Record something that replay must know and cannot compute."""
         row = _event_row(study_id, kind, body, time.time())
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             connection.execute(insert(event), [row])
 
     def events(self, study_id: int) -> list[Event]:
@@ -147,7 +169,7 @@ class Ledger(Outbox):
         """Record a cohort and its trials, running."""
         now = time.time()
         rows = [_trial_row(study_id, record.number, each, now) for each in trials]
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             _check_new_cohort(connection, study_id, record, self.where)
             values = {"study_id": study_id, "number": record.number, "position": record.position}
             connection.execute(insert(cohort), [values])
@@ -172,7 +194,7 @@ class Ledger(Outbox):
         now = time.time()
         rows = [_trial_row(study_id, FINAL_COHORT, each, now) for each in runs]
         of_finals = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == FINAL_COHORT)
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             if connection.execute(of_finals).first() is None:
                 connection.execute(insert(cohort), [{"study_id": study_id, "number": FINAL_COHORT, "position": 0}])
             connection.execute(insert(trial), rows)
@@ -206,7 +228,7 @@ class Ledger(Outbox):
         number is an event, `unmeasured`.
         """
         now = time.time()
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             curves = [measurements.below(curve, self._database.folder) for curve in result.curves]
             added = measurements.add_curves(connection, study_id, curves, self.where)
             if added:
@@ -250,7 +272,7 @@ class Ledger(Outbox):
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""
         now = time.time()
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             fresh = [end for end in ends if _is_new(connection, study_id, end, self.where)]
             for end in fresh:
                 connection.execute(_of(study_id, end.number).values(**_end_values(end), ended_at=now))
@@ -259,7 +281,7 @@ class Ledger(Outbox):
     def record_summary(self, study_id: int, summary: Mapping[str, Any]) -> None:
         """Record what came of the study; a later summary takes its place."""
         values = {"summary": json.dumps(dict(summary)), "summary_at": time.time()}
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             _update_study(connection, study_id, values)
             outbox.add(connection, study_id, [outbox.row("summary"), outbox.row("answer")])
 
@@ -277,7 +299,7 @@ class Ledger(Outbox):
     def _change_study(self, study_id: int, values: Mapping[str, Any], **stamps: float) -> None:
         """What is recorded already is not recorded, nor shown, again."""
         same = and_(study.c.id == study_id, *(study.c[name] == value for name, value in values.items()))
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             if connection.execute(select(study.c.id).where(same)).first() is None:
                 _update_study(connection, study_id, {**values, **stamps})
                 outbox.add(connection, study_id, [outbox.row("study")])

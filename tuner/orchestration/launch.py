@@ -360,7 +360,7 @@ class Launch:
                 tally.best,
                 rate,
                 max(0, left) / rate if rate > 0 else None,
-                self._ledger.waiting_count(self._study.id) if phase == "publishing" else 0,
+                self._ledger.outbox.waiting_count(self._study.id) if phase == "publishing" else 0,
                 phase,
                 tally.confirmed,
                 detail,

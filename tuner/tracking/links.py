@@ -43,8 +43,8 @@ def study_links(ledger: Ledger, study_id: int, uri: str) -> dict[str, Any]:
 
     Its ids are None until something of it is published; `error`, why something waits, is known to the end of a run.
     """
-    experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
-    view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
+    experiment, run_id = ledger.outbox.experiment_id(study_id), ledger.outbox.run_id(study_id, None)
+    view, base = ledger.outbox.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
     return {
         "tracking_uri": shown(uri),
         "experiment_id": experiment,
@@ -52,8 +52,8 @@ def study_links(ledger: Ledger, study_id: int, uri: str) -> dict[str, Any]:
         "view": view,
         "url": study_url(base, experiment, run_id, view) if experiment and run_id else None,
         "local": not is_server(uri),
-        "waiting": ledger.waiting_count(study_id),
-        "aside": len(aside := ledger.aside(study_id)),
+        "waiting": ledger.outbox.waiting_count(study_id),
+        "aside": len(aside := ledger.outbox.aside(study_id)),
         "reasons": list(dict.fromkeys(row.why for row in aside))[:_MOST_REASONS],
         "error": None,
     }

@@ -78,10 +78,10 @@ class Mirror:
             if answers and not self._stop():
                 self._publish_answer(answers, outcome)
         finally:
-            self._ledger.set_run_ids(self._study.id, self._fresh)
-            self._ledger.mark_published(outcome.published)
+            self._ledger.outbox.set_run_ids(self._study.id, self._fresh)
+            self._ledger.outbox.mark_published(outcome.published)
             for row_id, reason in outcome.rejected.items():
-                self._ledger.set_aside(row_id, reason)
+                self._ledger.outbox.set_aside(row_id, reason)
 
     def _publish_all(
         self, groups: Mapping[int | None, list[OutboxRow]], of_study: list[OutboxRow], outcome: Outcome
@@ -103,7 +103,7 @@ class Mirror:
 
     def _publish_trials(self, groups: Mapping[int | None, list[OutboxRow]], outcome: Outcome) -> None:
         numbers = [number for number in groups if number is not None]
-        known = self._ledger.run_ids(self._study.id, numbers)
+        known = self._ledger.outbox.run_ids(self._study.id, numbers)
         curves = self._ledger.curves(self._study.id, numbers)
         for record in self._ledger.trials(self._study.id, numbers):
             if self._stop():
@@ -193,7 +193,7 @@ class Mirror:
         if owner == "study":
             return self._parent
         number = int(owner.rpartition("-")[2])
-        return self._fresh.get(number) or self._ledger.run_id(self._study.id, number)
+        return self._fresh.get(number) or self._ledger.outbox.run_id(self._study.id, number)
 
     def _mark(self, tag: str, number: int | None) -> None:
         """A study that went on may have a new best trial, and another winner."""
@@ -223,23 +223,23 @@ class Mirror:
             self._experiments.set_tag(self._experiment_id, name, value)
         except Exception:  # what MLflow's stores and transports raise; if it is gone, the rows that follow will say so
             return
-        if self._ledger.view_key(self._study.id) is None:
-            self._ledger.set_view_key(self._study.id, view_key(self._study))
+        if self._ledger.outbox.view_key(self._study.id) is None:
+            self._ledger.outbox.set_view_key(self._study.id, view_key(self._study))
 
     def _parent_run(self) -> tuple[str, str]:
         """The ids of the study's experiment and run, which are remembered or found or made.
 
         What is remembered is asked for: where MLflow's store was removed, everything must be published anew.
         """
-        experiments, known = self._experiments, self._ledger.run_id(self._study.id, None)
+        experiments, known = self._experiments, self._ledger.outbox.run_id(self._study.id, None)
         if known is not None:
             return experiments.of_run(known), known
         experiment_id = experiments.ensure(self._study.name, artifact_root(self._uri))
         started_at = content.milliseconds(self._study.created_at)
         tags = self._study_tags()
         run_id = experiments.runs(experiment_id).ensure(content.run_name(self._study, None), tags, started_at)
-        self._ledger.set_experiment_id(self._study.id, experiment_id)
-        self._ledger.set_run_id(self._study.id, None, run_id)
+        self._ledger.outbox.set_experiment_id(self._study.id, experiment_id)
+        self._ledger.outbox.set_run_id(self._study.id, None, run_id)
         return experiment_id, run_id
 
     def _study_tags(self) -> dict[str, str]:

@@ -90,7 +90,7 @@ def publish_once(  # noqa: PLR0913 - the last three by name
             raise
         except Exception as error:  # MLflow lets through what its stores and transports raise.
             raise TrackingError(sentence(uri, error)) from None
-        return Published(sum(counts), ledger.waiting_count(study_id), len(ledger.aside(study_id)))
+        return Published(sum(counts), ledger.outbox.waiting_count(study_id), len(ledger.outbox.aside(study_id)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +111,23 @@ def _drain_anew_if_gone(task: _Task) -> None:
     except Exception as error:
         if not is_gone(error):
             raise
-        task.ledger.publish_anew(task.study_id, identity(task.mlflow.uri))
+        task.ledger.outbox.publish_anew(task.study_id, identity(task.mlflow.uri))
         _drain(task)
 
 
 def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:
-    known = ledger.tracking_store(study_id)
+    known = ledger.outbox.tracking_store(study_id)
     if known is None:
-        ledger.set_tracking_store(study_id, store)
+        ledger.outbox.set_tracking_store(study_id, store)
     elif known != store:
-        ledger.publish_anew(study_id, store)
+        ledger.outbox.publish_anew(study_id, store)
 
 
 def _drain(task: _Task) -> None:
     from tuner.tracking.mirror import Mirror, Outcome  # noqa: PLC0415
 
     ledger, study_id = task.ledger, task.study_id
-    while not task.stop() and (rows := ledger.waiting(study_id, _ROWS_AT_A_TIME)):
+    while not task.stop() and (rows := ledger.outbox.waiting(study_id, _ROWS_AT_A_TIME)):
         mirror = Mirror(ledger, ledger.study_by_id(study_id), task.mlflow, task.answer, task.stop)
         outcome = Outcome()
         try:
@@ -183,7 +183,7 @@ class Publisher:
             self._abandoned.set()
         self._mlflow.close()
         self._thread.join(_LAST_SECONDS)
-        waiting = self._ledger.waiting_count(self._study_id)
+        waiting = self._ledger.outbox.waiting_count(self._study_id)
         if waiting and is_late and self.error is None:
             self.error = unanswered(self._uri, seconds)
         return waiting
