@@ -70,3 +70,17 @@ except KeyboardInterrupt:
     pass
 """
     assert set(imported_by(code, folder)) <= {"sqlalchemy", "pydantic"}
+
+
+def test_a_list_of_studies_imports_the_database_alone(tmp_path: Path, mlflow_store: Path) -> None:
+    """`tuner list` and a look at a study's progress read no declaration, and so need no pydantic."""
+    folder = fresh_folder(tmp_path / "study", mlflow_store)
+    (folder / "spec.json").write_text(json.dumps(tiny()))
+    run = "import json, tuner; tuner.run(json.load(open('spec.json')), workers=0)"
+    subprocess.run([sys.executable, "-c", run], cwd=folder, check=True, capture_output=True)
+    code = """
+from tuner.api import control, listing
+from tuner.cli import display
+print(display.studies(listing.studies()), control.progress("tiny"))
+"""
+    assert imported_by(code, folder) == ["sqlalchemy"]

@@ -26,7 +26,7 @@ from tuner.execution import heartbeat
 from tuner.execution.executors import InlineExecutor
 from tuner.ledger.ledger import Ledger
 from tuner.orchestration.driver import Driver
-from tuner.orchestration.launch import Progress
+from tuner.orchestration.progress import Progress
 from tuner.search.loop import Search
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import spec_from_mapping

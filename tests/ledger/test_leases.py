@@ -132,7 +132,7 @@ def test_an_owner_that_cannot_be_looked_at_must_have_been_seen(
     with ledger.lease(study.id, "run"):
         pass
     with ledger._database.reading() as connection:
-        now = leases._now(connection)
+        now = leases.database_time(connection)
     stamp(ledger, study, owner=replace(Owner.this_process(), **change).text, seen_at=now - ago)
     assert (ledger.holder(study.id, "run") is not None) is held
 

@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from typing import Any
 
-from tuner.api.study import Study
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
+from tuner.ledger.records import StudyTally
 from tuner.settings import Workspace
-from tuner.spec.work import TrialState
-from tuner.tracking.links import study_url
 from tuner.tracking.store import tracking_uri
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A study in a list: `ended` of `trials` trials have ended."""
-
-    name: str
-    state: str
-    ended: int
-    trials: int
-    best: float | None
-    created_at: float
-
-
-def studies(database: str | None = None) -> list[Overview]:
+def studies(database: str | None = None) -> list[StudyTally]:
     """The studies in the ledger, oldest first."""
     workspace = Workspace.here(database, tracking_uri())
-    ledger = Ledger.look(workspace.database, workspace.folder)
-    try:
-        return [_overview(record, ledger.standing(record), ledger.trials(record.id)) for record in ledger.studies()]
-    finally:
-        ledger.close()
-
-
-def _overview(record: StudyRecord, state: str, trials: Sequence[TrialRecord]) -> Overview:
-    best = best_trial(trials)
-    return Overview(
-        record.name,
-        state,
-        sum(trial.state is not TrialState.RUNNING for trial in trials),
-        record.spec.search.trials,
-        None if best is None else best.value,
-        record.created_at,
-    )
+    with closing(Ledger.look(workspace.database, workspace.folder)) as ledger:
+        return ledger.tallies()
 
 
 def dashboard_page(name: str | None, database: str | None = None) -> Callable[[str], str]:
@@ -60,6 +30,9 @@ def dashboard_page(name: str | None, database: str | None = None) -> Callable[[s
     Raises:
         StudyError: there is no study of that name.
     """
+    from tuner.api.study import Study
+    from tuner.tracking.links import study_url
+
     if name is None:
         known = studies(database)
         if not known:
@@ -78,6 +51,7 @@ def compare(names: Sequence[str], database: str | None = None) -> dict[str, Any]
         StudyError: fewer than two, or there is none of such a name.
         LedgerError: the ledger cannot be opened or read.
     """
+    from tuner.api.study import Study
     from tuner.report import comparison
 
     if len(names) < 2:

@@ -122,6 +122,14 @@ def prune_files(dry_run: bool = False, everything: bool = False, database: str |
         ledger.close()
 
 
+def files_of(ledger: Ledger, record: StudyRecord, work: Path) -> list[Path]:
+    """A study's checkpoints, its files for MLflow, and its prepared data where no other study here needs it."""
+    prepared = _prepared(work, record)
+    needed = {_prepared(work, other) for other in ledger.studies() if other.id != record.id}
+    states = _files(work / "checkpoints" / record.key, "*") + _below(work / "answers" / record.key)
+    return states + ([] if prepared in needed else _with_notes(prepared))
+
+
 def _unneeded(ledger: Ledger, work: Path, everything: bool) -> Iterator[tuple[str, list[Path]]]:
     records = ledger.studies()
     finished = [r for r in records if r.state == "finished" and ledger.holder(r.id, "run") is None]
@@ -181,12 +189,12 @@ def _is_ours(path: Path) -> bool:
 def _freed(owner: str, files: Sequence[Path], work: Path | None) -> Freed:
     size = sum(file.stat().st_size for file in files)
     if work is not None:
-        _remove(files, work)
+        remove_files(files, work)
     return Freed(owner, len(files), size)
 
 
-def _remove(files: Iterable[Path], work: Path) -> None:
-    """And the folders of a study that are empty then."""
+def remove_files(files: Iterable[Path], work: Path) -> None:
+    """Remove files, and the folders of a study that are empty then."""
     for file in files:
         file.unlink(missing_ok=True)
         for folder in file.parents:

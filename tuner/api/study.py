@@ -10,6 +10,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from tuner.settings import Workspace
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialEnd, TrialState
+from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_links
 from tuner.tracking.store import tracking_uri
 
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
     from tuner.analysis.final_stage import Winner
     from tuner.analysis.trained import Trained
-    from tuner.orchestration.launch import Outcome, Progress
+    from tuner.api.control import Stopped
+    from tuner.orchestration.launch import Outcome
+    from tuner.orchestration.progress import Progress
 
 
 def run(  # noqa: PLR0913 - all by name
@@ -61,7 +64,7 @@ def run(  # noqa: PLR0913 - all by name
         warm_start: another study of the ledger or an exported folder: its best configurations that fit the space, at
             most five, are a new study's first trials.
         progress: called a few times a second.
-        stop: set to end the run early; what is recorded stays.
+        stop: set to end the run early; what is recorded stays. `tuner stop` and `Study.stop` end it as well.
 
     Raises:
         SpecError: the declaration has mistakes.
@@ -84,6 +87,7 @@ def run(  # noqa: PLR0913 - all by name
         ledger.close()
     study = Study.at(workspace, spec.name, outcome)
     study._mlflow["error"] = launch.publishing_error
+    study.stopped_by = launch.stopped_by if outcome == "stopped" else None
     return study
 
 
@@ -94,6 +98,7 @@ class Study:
         name: its name.
         key: 32 hexadecimal digits that tell it from every other study.
         outcome: how the run ended that this comes from; None for a study that was opened.
+        stopped_by: the process that asked that run to stop, in words; None where none did.
         spec: its declaration as it is now.
         state: running, stopped or finished.
         records: its search's trials, by number.
@@ -101,12 +106,12 @@ class Study:
 
     def __init__(self, ledger: Ledger, record: StudyRecord, workspace: Workspace, outcome: Outcome | None) -> None:
         self.name, self.key, self.outcome, self._workspace = record.name, record.key, outcome, workspace
+        self.stopped_by: str | None = None
         self.spec = record.spec
         self.state = ledger.standing(record)
         self._record = record
         self.records = ledger.trials(record.id)
         self._finals = ledger.finals(record.id)
-        self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
         self._segments, self._events = ledger.segments(record.id), (events := ledger.events(record.id))
         self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
@@ -134,6 +139,45 @@ class Study:
             return cls(ledger, record, workspace, outcome)
         finally:
             ledger.close()
+
+    @cached_property
+    def _curves(self) -> dict[int, Curve]:
+        """All epochs, as far as the trials had come when the study was opened; most calls need none of them."""
+        reached = {trial.number: trial.epochs for trial in [*self.records, *self._finals]}
+        with closing(self._ledger()) as ledger:
+            curves = ledger.curves(self._record.id)
+        return {number: curve.until(reached[number]) for number, curve in curves.items() if reached.get(number)}
+
+    def _ledger(self) -> Ledger:
+        return Ledger.look(self._workspace.database, self._workspace.folder)
+
+    def progress(self) -> Progress:
+        """Where the study stands now, whoever runs it and wherever; the rest of this object stays as it was opened.
+
+        Raises:
+            StudyError: it was deleted.
+            LedgerError: the ledger cannot be opened or read.
+        """
+        from tuner.api.control import progress_of
+
+        with closing(self._ledger()) as ledger:
+            return progress_of(ledger, self._record.id)
+
+    def stop(self, wait: bool = True, timeout: float | None = None) -> Stopped:
+        """End the study's run, wherever it was launched: what is recorded stays, and the study can be continued.
+
+        Args:
+            wait: return when the run has ended, instead of at once.
+            timeout: wait so many seconds at most.
+
+        Raises:
+            StudyError: it was deleted.
+            LedgerError: the ledger cannot be opened, read or written.
+        """
+        from tuner.api.control import stop_by_id
+
+        with closing(self._ledger()) as ledger:
+            return stop_by_id(ledger, self._record.id, timeout if wait else 0.0)
 
     @property
     def trials(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from tuner.cli import exit_codes
+from tuner.cli import control, exit_codes
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -91,7 +91,8 @@ def run(
         typer.echo(str(early), err=True)
         raise typer.Exit(128 + (received[0] if received else signal.SIGINT)) from None
     command = display.command_line(file, overrides or ())
-    exit_codes.answer(display.as_json(finished) if as_json else display.ending(finished, command), received)
+    answer = display.as_json(finished) if as_json else display.ending(finished, command)
+    exit_codes.answer(answer, received, finished.stopped_by)
 
 
 @app.command()
@@ -402,6 +403,9 @@ def schema() -> None:
     from tuner.spec.schema import schema_text
 
     typer.echo(schema_text(), nl=False)
+
+
+control.add_to(app)
 
 
 def _open(name: str) -> Study:

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.cli.progress import duration
-from tuner.spec.distributions import Distribution
-from tuner.spec.space import SearchSpace, largest_model
-from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:
-    from tuner.api.listing import Overview
     from tuner.api.maintenance import Diagnosis, Freed
     from tuner.api.publishing import Synced
     from tuner.api.study import Study
     from tuner.data.prepare import Examined
     from tuner.export.apply import Applied
+    from tuner.ledger.records import StudyTally
+    from tuner.spec.distributions import Distribution
+    from tuner.spec.space import SearchSpace
+    from tuner.spec.study import StudySpec
 
 NO_STUDIES = "no studies here yet; `tuner run FILE` begins one"
 MOST_LOSSES = 10  # of single seeds, shown in a line
@@ -60,11 +60,16 @@ def ending(study: Study, command: str) -> str:
     first = {
         "nothing-left": f"{study.name}: {over}; nothing is left to do."
         f" To go on: {command} --set search.trials={2 * total}",
-        "stopped": f"{study.name}: stopped; {done} of {counted(total, 'trial')} recorded. To go on: {command}",
+        "stopped": f"{study.name}: stopped{_by_request(study)}; {done} of {counted(total, 'trial')} recorded."
+        f" To go on: {command}",
         "timeout": f"{study.name}: search.timeout is over; {done} of {counted(total, 'trial')} recorded."
         f" To go on: {command}",
     }.get(study.outcome or "", f"{study.name}: {over}.")
     return f"{first}\n\n{summary(study)}"
+
+
+def _by_request(study: Study) -> str:
+    return "" if study.stopped_by is None else f" by request of {study.stopped_by} (`tuner stop`)"
 
 
 def early(answer: dict[str, Any]) -> str:
@@ -290,7 +295,7 @@ def command_line(file: str, overrides: Sequence[str]) -> str:
     return shlex.join(["tuner", "run", file, *(word for text in overrides for word in ("--set", text))])
 
 
-def studies(found: Sequence[Overview]) -> str:
+def studies(found: Sequence[StudyTally]) -> str:
     """One line per study."""
     if not found:
         return NO_STUDIES
@@ -306,6 +311,7 @@ def studies(found: Sequence[Overview]) -> str:
 def declaration(spec: StudySpec, data: Examined, device: str) -> str:
     """What a declaration would do."""
     from tuner.search.rungs import expected_epochs, final_epochs
+    from tuner.spec.space import largest_model
 
     searched, search = spec.space.searched(), spec.search
     fixed, shown = spec.space.fixed(), spec.space.columns

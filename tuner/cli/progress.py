@@ -17,7 +17,7 @@ from tuner.spec.work import TrialState
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuner.orchestration.launch import Progress
+    from tuner.orchestration.progress import Progress
 
 PLAIN_SECONDS = 5.0  # in a pipe, a line of progress at most this often
 ENDED = (TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE)

@@ -1,4 +1,4 @@
-"""What the ledger answers with, frozen; importing this does not import SQLAlchemy."""
+"""What the ledger answers with, frozen; importing this imports neither SQLAlchemy nor pydantic."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.errors import LedgerError
 from tuner.spec.architecture import Hyperparameters
-from tuner.spec.distributions import Scalar
 from tuner.spec.final import words_of
-from tuner.spec.space import SearchSpace
-from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
+
+if TYPE_CHECKING:
+    from tuner.spec.distributions import Scalar
+    from tuner.spec.space import SearchSpace
+    from tuner.spec.study import StudySpec
 
 StudyState = Literal["running", "stopped", "finished"]
 OutboxKind = Literal["study", "trial", "curve", "end", "summary", "answer"]
@@ -58,6 +60,8 @@ class StudyRecord:
         Raises:
             LedgerError: it is not one that the tuner wrote.
         """
+        from tuner.spec.study import StudySpec  # noqa: PLC0415  (pydantic: a list of studies needs none of it)
+
         try:
             return StudySpec.model_validate_json(self.spec_json)
         except ValueError:
@@ -65,6 +69,36 @@ class StudyRecord:
                 f"study {self.name}: the ledger must hold its declaration as the tuner wrote it, but it is damaged;"
                 " restore the ledger from a copy."
             ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTally:
+    """A study in a list.
+
+    Attributes:
+        name: its name.
+        state: running, stopped or finished; stopped as well where the run was killed.
+        counts: trials by state, the states that occur alone; runs of the final stage are not among them.
+        best: the lowest validation loss of a complete trial; None where there is none.
+        trials: trials in all, as it is declared now; those it has where its declaration is damaged.
+        created_at: Unix time in seconds.
+        owner: who runs it, in words; None for nobody.
+        was_killed: its run ended without writing down how.
+    """
+
+    name: str
+    state: StudyState
+    counts: dict[TrialState, int]
+    best: float | None
+    trials: int
+    created_at: float
+    owner: str | None
+    was_killed: bool
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended, in whatever way."""
+        return sum(count for state, count in self.counts.items() if state is not TrialState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +181,40 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a study.
+
+    Attributes:
+        state: run or stop.
+        trials: trials in all that a running study is to go on to; None for those that it was launched with.
+        timeout: seconds that this run may take, likewise.
+        at: when it was asked for, Unix time in seconds.
+        by: which process asked, in words.
+    """
+
+    state: Literal["run", "stop"]
+    trials: int | None
+    timeout: float | None
+    at: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """How far a run has come.
+
+    Attributes:
+        body: as the run wrote it.
+        at: when, Unix time in seconds.
+        fence: which of the study's runs wrote it, counted from 1.
+    """
+
+    body: dict[str, Any]
+    at: float
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxRow:
     """Something recorded that MLflow does not show yet. It points at the record and holds no copy of it.
 
@@ -175,6 +243,8 @@ class OutboxRow:
 @lru_cache(maxsize=8)
 def search_space(spec_json: str) -> SearchSpace | None:
     """The search space in a declaration; None where it is not one that the tuner wrote."""
+    from tuner.spec.space import SearchSpace  # noqa: PLC0415  (pydantic)
+
     try:
         return SearchSpace.model_validate_json(json.dumps(json.loads(spec_json)["space"]))
     except (ValueError, KeyError, TypeError):

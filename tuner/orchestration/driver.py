@@ -83,7 +83,8 @@ class Driver:
     ) -> None:
         self._study, self._spec, self._ledger, self._workers = study, spec, ledger, workers
         self._on_change, self._stop = on_change, stop
-        self._deadline = None if spec.search.timeout is None else time.monotonic() + spec.search.timeout
+        self._began = time.monotonic()
+        self._deadline = self._end_of_time()
         self._cohorts = ledger.cohorts(study.id)
         self._trials = {record.number: record for record in ledger.trials(study.id)}
         self._ended = {n for n, record in self._trials.items() if record.state is not TrialState.RUNNING}
@@ -107,6 +108,15 @@ class Driver:
         self._final_runs: tuple[Trial, ...] = ()
         self._leaders: list[tuple[float, int]] = []
         self._epochs = 0
+
+    def extend(self, spec: StudySpec) -> None:
+        """Go on with a larger budget: it comes into force where the record ends, as in a run that continues."""
+        self._spec = spec
+        self._deadline = self._end_of_time()
+
+    def _end_of_time(self) -> float | None:
+        timeout = self._spec.search.timeout
+        return None if timeout is None else self._began + timeout
 
     def run(self) -> Outcome:
         """Move rounds until nothing is left to do."""

@@ -6,10 +6,9 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +29,9 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.ledger.trainers import in_words, step_in_words, trained_on
 from tuner.orchestration.answers import answer_of
+from tuner.orchestration.control import RemoteControl
 from tuner.orchestration.driver import Driver, Tally
+from tuner.orchestration.progress import Phase, Progress, Speed
 from tuner.orchestration.warm_start import EVENT, WarmStart, check_same, has_begun, warm_start
 from tuner.report.pictures import is_image
 from tuner.search.patience import Budget, stopped_early
@@ -46,31 +47,9 @@ from tuner.tracking.publisher import Publisher
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
 
-Phase = Literal["preparing data", "training", "confirming", "scoring", "publishing"]
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS = 60.0  # how long a run waits for MLflow once the training is done
 SHOW_SECONDS = 0.2  # between two signs of progress while the winner is scored
-RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a running study stands.
-
-    `seconds_left` is None until there is a speed to tell it from, `confirmed` (the final stage's runs that are done, of
-    all) before the final stage. `detail` says what is being done while the winner is scored.
-    """
-
-    name: str
-    total: int
-    counts: dict[TrialState, int]
-    best: float | None
-    epochs_per_second: float
-    seconds_left: float | None
-    waiting: int
-    phase: Phase
-    confirmed: tuple[int, int] | None = None
-    detail: str = ""
 
 
 class Launch:
@@ -86,10 +65,12 @@ class Launch:
         stop: threading.Event,
     ) -> None:
         self._spec, self._origin = spec, _ = declared
-        self._workspace, self._ledger, self._stop = workspace, ledger, stop
+        self._workspace, self._ledger = workspace, ledger
+        self._control = RemoteControl(ledger, stop)
+        self._stop: threading.Event = self._control.stop
         self._progress = progress or (lambda _: None)
         self._started = self._shown_at = time.monotonic()
-        self._speed = _Speed()
+        self._speed = Speed()
         self.publishing_error: str | None = None  # why MLflow does not show all of it when the run has ended
         self._tally = Tally({}, None, 0)
         self._device = devices.resolve(spec.device)
@@ -112,7 +93,7 @@ class Launch:
         with ExitStack() as held:
             known = self._ledger.study(self._spec.name)
             if known is not None:
-                held.enter_context(self._ledger.lease(known.id, "run"))
+                self._hold(known, held)
                 self._tally = _standing(self._ledger.trials(known.id))
             self._warm = self._warm_start(known)
             self._show("preparing data")
@@ -129,6 +110,11 @@ class Launch:
             self._note_run()
             return self._run()
 
+    @property
+    def stopped_by(self) -> str | None:
+        """The process that asked this run to stop, in words; None where none did."""
+        return self._control.stopped_by
+
     def _prepare(self, rules: int) -> Prepared:
         from tuner.data.prepare import prepare  # (pandas, while workers start)
 
@@ -138,14 +124,30 @@ class Launch:
         self._publisher = Publisher(self._ledger, self._study.id, self._workspace.tracking, self._answer)
         self._publisher.start()
         try:
-            outcome = self._train()
-            if outcome in ("finished", "nothing-left"):
-                outcome = self._conclude(outcome)
+            outcome = self._to_an_end()
+            while outcome in ("finished", "nothing-left") and self._extend():
+                self._started = time.monotonic()  # what was before is in the summary
+                self._executor = start_executor(self._workers, self._gpus, self._check_stop)
+                outcome = self._to_an_end()
         finally:
             self._show("publishing")
             waiting = self._publisher.close(PUBLISH_SECONDS, self._stop)
             self.publishing_error = self._publisher.error if waiting else None
         return outcome
+
+    def _to_an_end(self) -> Outcome:
+        """Train what the budget leaves to train, and score the winner."""
+        outcome = self._train()
+        return self._conclude(outcome) if outcome in ("finished", "nothing-left") else outcome
+
+    def _extend(self) -> bool:
+        """Go on with the larger budget that another process asked for, if one did."""
+        larger = self._control.larger(self._spec)
+        if larger is None:
+            return False
+        self._ledger.update_spec(self._study.id, larger.model_dump_json(), str(self._origin))
+        self._spec = larger
+        return True
 
     def _warm_start(self, known: StudyRecord | None) -> WarmStart | None:
         """What a new study begins with; one that has begun can only be told the same again."""
@@ -172,11 +174,16 @@ class Launch:
             made_meanwhile = self._ledger.study(self._spec.name)
             if made_meanwhile is None:
                 raise
-            held.enter_context(self._ledger.lease(made_meanwhile.id, "run"))
+            self._hold(made_meanwhile, held)
             self._warm = self._warm_start(made_meanwhile)
             return self._continued(made_meanwhile)
-        held.enter_context(self._ledger.lease(study.id, "run"))
+        self._hold(study, held)
         return study
+
+    def _hold(self, study: StudyRecord, held: ExitStack) -> None:
+        """Take the study's lease, and listen to what is asked of its run as long as it is held."""
+        held.enter_context(self._ledger.lease_to_run(study.id))
+        held.enter_context(self._control.listening(study.id))
 
     def _note_run(self) -> None:
         """What a study begins with and the budget of its first run, and where each run trains."""
@@ -239,7 +246,7 @@ class Launch:
         self._ledger.set_state(self._study.id, "running")
         workers = LocalWorkers(self._place(), self._executor, self._workers)
         try:
-            driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop)
+            self._driver = driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop)
             outcome: Outcome = "finished" if searched else driver.run()
             if outcome == "finished":
                 outcome = self._confirm(driver)
@@ -252,7 +259,7 @@ class Launch:
 
     def _note_end(self, outcome: Outcome) -> Outcome:
         """A study that ended early is stopped, and the event says how."""
-        self._ledger.record_event(self._study.id, outcome, {})
+        self._ledger.record_event(self._study.id, outcome, {"by": self.stopped_by} if self.stopped_by else {})
         self._ledger.set_state(self._study.id, "stopped")
         return outcome
 
@@ -342,6 +349,8 @@ class Launch:
     def _on_change(self, tally: Tally) -> None:
         self._tally = tally
         self._publisher.notify()
+        if tally.confirmed is None and self._extend():  # amid the final stage, that is ended first
+            self._driver.extend(self._spec)
         self._show("training" if tally.confirmed is None else "confirming")
 
     def _show(self, phase: Phase, detail: str = "") -> None:
@@ -352,37 +361,20 @@ class Launch:
         left = planned - tally.epochs
         if tally.confirmed is not None:
             left = (tally.confirmed[1] - tally.confirmed[0]) * search.epochs
-        self._progress(
-            Progress(
-                self._spec.name,
-                search.trials,
-                tally.counts,
-                tally.best,
-                rate,
-                max(0, left) / rate if rate > 0 else None,
-                self._ledger.outbox.waiting_count(self._study.id) if phase == "publishing" else 0,
-                phase,
-                tally.confirmed,
-                detail,
-            )
+        shown = Progress(
+            self._spec.name,
+            search.trials,
+            tally.counts,
+            tally.best,
+            rate,
+            max(0, left) / rate if rate > 0 else None,
+            self._ledger.outbox.waiting_count(self._study.id) if phase == "publishing" else 0,
+            phase,
+            tally.confirmed,
+            detail,
         )
-
-
-class _Speed:
-    """Epochs per second over the last few seconds, counted from the first record on: before it, workers start."""
-
-    def __init__(self) -> None:
-        self._points: deque[tuple[float, int]] = deque()
-
-    def of(self, epochs: int) -> float:
-        if epochs == 0:
-            return 0.0
-        now = time.monotonic()
-        self._points.append((now, epochs))
-        while now - self._points[0][0] > RATE_SECONDS and len(self._points) > 2:
-            self._points.popleft()
-        before, then = self._points[0]
-        return (epochs - then) / (now - before) if now > before else 0.0
+        self._control.show(shown)
+        self._progress(shown)
 
 
 def _standing(trials: Sequence[TrialRecord]) -> Tally:
