@@ -45,7 +45,7 @@ def register(name: str, database: str | None = None, force: bool = False) -> Reg
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         model = load_model(study.export(Path(folder) / "best"))
     card = model.card
-    tags = {"tuner.api.study": name, "tuner.trial": str(card.trial)}
+    tags = {"tuner.study": name, "tuner.trial": str(card.trial)}
     rows = study.raw_rows(EXAMPLE_ROWS)
     champion = Champion(name, run_id, study.key, model.module(), rows, card.files[MODEL], tags)
     return replace(register(champion, workspace.tracking, force), note=study.source_note)
