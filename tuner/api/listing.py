@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.api.study import Study
+from tuner.api.workspace import chosen
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.settings import Workspace
 from tuner.spec.work import TrialState
 from tuner.tracking.links import study_url
-from tuner.tracking.store import tracking_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Overview:
     created_at: float
 
 
-def studies(database: str | None = None) -> list[Overview]:
+def studies(database: str | None = None, workspace: Workspace | None = None) -> list[Overview]:
     """The studies in the ledger, oldest first."""
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = chosen(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         return [_overview(record, ledger.standing(record), ledger.trials(record.id)) for record in ledger.studies()]
@@ -50,28 +50,32 @@ def _overview(record: StudyRecord, state: str, trials: Sequence[TrialRecord]) ->
     )
 
 
-def dashboard_page(name: str | None, database: str | None = None) -> Callable[[str], str]:
+def dashboard_page(
+    name: str | None, database: str | None = None, workspace: Workspace | None = None
+) -> Callable[[str], str]:
     """The page to open on a server: a study's trials, flat, sorted and charted, or the server's front page.
 
     Args:
         name: the study; by default the newest that MLflow shows, if there is one.
         database: the ledger's URL.
+        workspace: where it is, in place of the current folder.
 
     Raises:
         StudyError: there is no study of that name.
     """
+    workspace = chosen(workspace, database)
     if name is None:
-        known = studies(database)
+        known = studies(workspace=workspace)
         if not known:
             return lambda server: server
         name = known[-1].name
-    mlflow = Study.open(name, database).summary["mlflow"]
+    mlflow = Study.at(workspace, name).summary["mlflow"]
     if not mlflow["run_id"]:
         return lambda server: server
     return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"], mlflow["view"])
 
 
-def compare(names: Sequence[str], database: str | None = None) -> dict[str, Any]:
+def compare(names: Sequence[str], database: str | None = None, workspace: Workspace | None = None) -> dict[str, Any]:
     """Studies side by side, and whether their losses can be compared; see `tuner.report.comparison.compare`.
 
     Raises:
@@ -82,4 +86,5 @@ def compare(names: Sequence[str], database: str | None = None) -> dict[str, Any]
 
     if len(names) < 2:
         raise StudyError(f"compare: expected two studies or more, got {', '.join(names) or 'none'}.")
-    return comparison.compare([Study.open(name, database).facts for name in names])
+    workspace = chosen(workspace, database)
+    return comparison.compare([Study.at(workspace, name).facts for name in names])

@@ -20,6 +20,7 @@ from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import Dataset, load, told
 from tuner.data.rows import LabelFile, sha256_of
+from tuner.data.sources import Sources
 from tuner.data.split import Split, split_rows
 from tuner.errors import DataError, StorageError
 from tuner.spec.distributions import IntDistribution
@@ -87,23 +88,23 @@ class Examined:
     preprocessor: Preprocessor
 
 
-def examine(spec: StudySpec, base: Path, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
+def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
     """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
 
     Args:
         spec: the declaration.
-        base: the folder that a path in it is relative to.
+        sources: where a path in it leads.
         rules: the study's number of rules.
         check: called now and then; what it raises ends the work.
 
     Raises:
         DataError: as for `prepare`.
     """
-    return abandonable(lambda: _examined(spec, base, rules), check)
+    return abandonable(lambda: _examined(spec, sources, rules), check)
 
 
-def _examined(spec: StudySpec, base: Path, rules: int) -> Examined:
-    data = load(spec.data, base, rules)
+def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
+    data = load(spec.data, sources, rules)
     split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
     _check_batch_size(spec, len(split.train), data.where)
     _check_loss(spec, data)
@@ -117,13 +118,13 @@ def _examined(spec: StudySpec, base: Path, rules: int) -> Examined:
 
 
 def prepare(
-    spec: StudySpec, base: Path, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
+    spec: StudySpec, sources: Sources, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
 ) -> Prepared:
     """Load, check, split, scale, and write the one file that workers map.
 
     Args:
         spec: the declaration.
-        base: the folder that a path in it is relative to.
+        sources: where a path in it leads.
         folder: where `prepared/` stands.
         rules: the study's number of rules.
         check: called now and then; what it raises ends the work, and leaves no file half written.
@@ -132,7 +133,7 @@ def prepare(
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    return write_prepared(examine(spec, base, rules, check), spec, folder, check)
+    return write_prepared(examine(spec, sources, rules, check), spec, folder, check)
 
 
 def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Callable[[], object] = never) -> Prepared:

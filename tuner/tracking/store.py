@@ -41,14 +41,19 @@ SETTINGS: Final = {
 }
 
 
-def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, else MLflow's own default, a SQLite store in the current folder."""
-    return absolute(os.environ.get("MLFLOW_TRACKING_URI", "").strip() or DEFAULT_URI)
+def tracking_uri(given: str | None = None, folder: Path | None = None) -> str:
+    """MLflow's address: as given, or `MLFLOW_TRACKING_URI`, or MLflow's own default, a SQLite store in the folder."""
+    return absolute(given or os.environ.get("MLFLOW_TRACKING_URI", "").strip() or DEFAULT_URI, folder)
 
 
-def absolute(uri: str) -> str:
-    """A SQLite store's uri with its whole path: MLflow keeps stores by uri, wherever the process is by then."""
-    path = sqlite_path(uri)
+def absolute(uri: str, folder: Path | None = None) -> str:
+    """A SQLite store's uri with its whole path: MLflow keeps stores by uri, wherever the process is by then.
+
+    Args:
+        uri: MLflow's address.
+        folder: what a relative path in it is below; the current folder by default.
+    """
+    path = sqlite_path(uri, folder)
     return uri if path is None else sqlite_uri(path)
 
 
@@ -106,8 +111,8 @@ def check_reachable(uri: str) -> None:
         socket.create_connection((parts.hostname, port), _CONNECT_SECONDS).close()
 
 
-def sqlite_path(uri: str) -> Path | None:
-    """The absolute path of a SQLite store's file; None for anything else."""
+def sqlite_path(uri: str, folder: Path | None = None) -> Path | None:
+    """The absolute path of a SQLite store's file, relative ones below the folder; None for anything else."""
     scheme, _, rest = uri.partition(":///")
     if scheme.partition("+")[0] != "sqlite" or not rest:
         return None
@@ -116,7 +121,7 @@ def sqlite_path(uri: str) -> Path | None:
         name = unquote(name)
     if name.startswith("file:"):
         name = unquote(name.removeprefix("file:"))
-    return Path(name).absolute()
+    return (folder or Path.cwd()) / name
 
 
 @cache
