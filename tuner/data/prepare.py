@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
-from tuner.data.readers import Dataset, load, told
+from tuner.data.readers import Dataset, file_errors, load
 from tuner.data.rows import LabelFile, sha256_of
 from tuner.data.sources import Sources
 from tuner.data.split import Split, split_rows
@@ -112,7 +112,7 @@ def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
     fit = partial(Preprocessor.fit, train, data.shape, data.names, spec.data.scaling, clip)
     fitted = _named(data, fit)
     if rules > FIRST:
-        with told(data.where):
+        with file_errors(data.where):
             refuse_flattened(train, fitted)
     return Examined(data, split, fitted)
 
@@ -125,7 +125,7 @@ def prepare(
     Args:
         spec: the declaration.
         sources: where a path in it leads.
-        folder: where `prepared/` stands.
+        folder: the folder that holds `prepared/`.
         rules: the study's number of rules.
         check: called now and then; what it raises ends the work, and leaves no file half written.
 
@@ -142,7 +142,7 @@ def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Cal
     Args:
         examined: the data.
         spec: the declaration.
-        folder: where `prepared/` stands.
+        folder: the folder that holds `prepared/`.
         check: called now and then; what it raises ends the work, and leaves no file half written.
 
     Raises:
@@ -166,7 +166,7 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
     Args:
         spec: the declaration.
         mark: the data's fingerprint.
-        folder: where `prepared/` stands.
+        folder: the folder that holds `prepared/`.
 
     Returns:
         None where a file of it is missing or is not what was written, or an earlier version wrote it, which did not
@@ -183,7 +183,7 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
         if known["fingerprint"] != mark or any(sha256_of(file) != digest for file, digest in files.items()):
             return None
     except (OSError, ValueError, LookupError, TypeError, DataError):
-        return None  # whatever is wrong with the files: the source is asked
+        return None  # any fault in these files means that the source is read again
     labels = LabelFile(str(label_path(path)), known["labels"]) if known["labels"] else None
     train, validation, test = known["counts"]
     about = (fitted.shape, fitted.names, mark, fitted, labels)
@@ -217,7 +217,7 @@ def _fitted_path(prepared: Path) -> Path:
 
 
 def _note(path: Path) -> Path:
-    """Where a file's digest stands."""
+    """The file that holds a file's digest."""
     return path.with_suffix(".sha256")
 
 
@@ -254,7 +254,7 @@ def _scaled(data: Dataset, split: Split, fitted: Preprocessor, check: Callable[[
 
 
 def _written(path: Path, make: Callable[[], Array]) -> str:
-    """The digest of a file that is there and whole, or is written now: beside its place, then renamed."""
+    """The digest of a file that is there and whole, or is written now: under a temporary name, then renamed."""
     note = _note(path)
     try:
         if note.read_text(encoding="ascii") == (known := sha256_of(path)):

@@ -85,7 +85,7 @@ def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
         _refuse_columns(spec, "a bundled data set")
         return bundled(spec.source, spec.label)
     where = spec.source
-    with told(where):
+    with file_errors(where):
         path = sources.path(where)
         read = _reader(path, where, spec)
         values, names, shape, labels = read(path, spec, rules)
@@ -93,8 +93,8 @@ def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
 
 
 @contextmanager
-def told(where: str) -> Iterator[None]:
-    """Turn whatever reading a file raises into one sentence that names it."""
+def file_errors(where: str) -> Iterator[None]:
+    """Turn every error of reading a file into one sentence that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, to programmers; what comes out is checked
@@ -106,7 +106,7 @@ def told(where: str) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{where}: must be readable, got: {error.strerror or error}.") from None
     except Exception as error:
-        # Parsers of foreign formats raise whatever a damaged file leads them to; this place knows the file.
+        # Parsers raise many kinds of errors on damaged files; the name of the file is known here.
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
 

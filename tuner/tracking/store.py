@@ -31,7 +31,7 @@ _REASON_LENGTH = 300
 
 # MLflow's own variables, set in the helper processes that import it, and there where the user set none: a call to a
 # dead server must fail within seconds (by default it blocks for minutes; trying again is the publisher's work), and
-# nothing is sent to anybody but the server that the user named.
+# nothing is sent anywhere but to the server that the user named.
 SETTINGS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -88,7 +88,7 @@ def past_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
         return {}
     named = [host.strip() for host in (environment.get("no_proxy") or environment.get("NO_PROXY") or "").split(",")]
-    if "*" in named:  # past the proxy whatever it is
+    if "*" in named:  # every host is reached without the proxy
         return {}
     hosts = ",".join(dict.fromkeys([*filter(None, named), *_LOOPBACK]))
     return {"no_proxy": hosts, "NO_PROXY": hosts}  # the small letters count where both are there
@@ -131,7 +131,7 @@ def _is_unquoted() -> bool:
 
 
 def artifact_root(uri: str) -> str | None:
-    """Where the artifacts of a store without a server go: `mlartifacts` beside a SQLite file, else in this folder."""
+    """The artifacts' place without a server: `mlartifacts` in the folder of the SQLite file, else in this one."""
     if is_server(uri):
         return None
     path = sqlite_path(uri)
@@ -148,12 +148,12 @@ def shown(uri: str) -> str:
 
 
 def identity(uri: str) -> str:
-    """What tells one MLflow from another in the ledger; holds no secret."""
+    """Identifies an MLflow in the ledger; holds no secret."""
     path = sqlite_path(uri)
     return shown(uri) if path is None else path.as_uri()
 
 
-def in_the_bin(name: str, experiment_id: str, stage: str) -> str:
+def deleted_experiment_message(name: str, experiment_id: str, stage: str) -> str:
     """What to do about an experiment that was deleted."""
     return (
         f"MLflow's experiment {name!r} must be active, but it is {stage};"
