@@ -23,6 +23,7 @@ from tuner.cli import display
 from tuner.cli.progress import line
 from tuner.data.prepare import prepare
 from tuner.data.rows import open_rows
+from tuner.data.sources import Sources
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
 from tuner.ledger.ledger import Ledger
@@ -87,7 +88,7 @@ def copied(finished: Path, workspace: Path) -> Path:
 
 def test_every_run_is_that_trial_trained_alone_with_its_own_seed(copied: Path) -> None:
     """Law 1: configuration, seed by name, and every loss of `train_alone`, bit for bit."""
-    prepared = prepare(spec_from_mapping(staged()), copied, Path(".tuner"))
+    prepared = prepare(spec_from_mapping(staged()), Sources(copied), Path(".tuner"))
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     data = training_data(rows.train, rows.validation, "cpu", "fp32", "auto")
     trials = {trial.number: trial for trial in tuner.Study.open("tiny").records}

@@ -92,7 +92,7 @@ def test_an_export_is_one_point(here: Path) -> None:
     assert study.records[0].point == tuner.Study.open("tiny").best.point
     with closing(sqlite3.connect(here / "mlflow.db")) as store:
         query = "SELECT count(*) FROM tags t JOIN tags s USING (run_uuid) WHERE t.key = 'tuner.warm_start'"
-        assert store.execute(query + " AND s.key = 'tuner.api.study' AND s.value = 'from-export'").fetchone() == (1,)
+        assert store.execute(query + " AND s.key = 'tuner.study' AND s.value = 'from-export'").fetchone() == (1,)
 
 
 def test_what_does_not_fit_is_counted(here: Path) -> None:

@@ -16,6 +16,7 @@ from studies import fresh_folder, tiny
 import tuner
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import open_rows
+from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.learning import checkpoint
 from tuner.learning.checkpoint import TrialTraining
@@ -61,7 +62,7 @@ def test_no_damaged_checkpoint_is_read(tmp_path: Path, chance: random.Random, sc
 
 
 def prepared(folder: Path) -> Prepared:
-    return prepare(spec_from_mapping(tiny()), folder, folder)
+    return prepare(spec_from_mapping(tiny()), Sources(folder), folder)
 
 
 def counts(made: Prepared) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ import tuner
 from tuner.analysis.baselines import baselines
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import open_rows
+from tuner.data.sources import Sources
 from tuner.export.apply import Request, apply
 from tuner.export.density import Density
 from tuner.export.model import load_model
@@ -29,7 +30,7 @@ EPOCHS = 15
 
 
 def trained(spec: StudySpec, base: Path, trial: Trial, folder: Path) -> tuple[Prepared, Trained]:
-    prepared = prepare(spec, base, folder)
+    prepared = prepare(spec, Sources(base), folder)
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     data = TrainingData.of(rows.train, rows.validation, "cpu")
     return prepared, train_alone(trial, data, spec.loss, spec.search.epochs)

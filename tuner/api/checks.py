@@ -24,7 +24,7 @@ from tuner.errors import DataError, TunerError
 from tuner.ledger import checks as of_ledger
 from tuner.ledger.checks import Evidence
 from tuner.ledger.records import TrialRecord
-from tuner.places import FOLDER
+from tuner.settings import Workspace
 from tuner.spec.final import trial_of, words_of
 from tuner.spec.work import Checkpoint, TrialState
 
@@ -48,20 +48,23 @@ class Case:
 
     Attributes:
         evidence: what is recorded of it.
+        workspace: where its files are.
         deep: also what takes more than about a minute.
     """
 
     evidence: Evidence
+    workspace: Workspace
     deep: bool = False
 
     @cached_property
     def examined(self) -> Examined:
         """The study's data, read again."""
         from tuner.data.prepare import examine  # (pandas)
+        from tuner.data.sources import Sources
 
         study = self.evidence.study
         try:
-            return examine(study.spec, Path(study.source).parent, study.rules)
+            return examine(study.spec, Sources(Path(study.source).parent, self.workspace.data_root), study.rules)
         except DataError as error:
             raise Unchecked(f"the data cannot be read: {error}") from None
 
@@ -139,7 +142,7 @@ def _states(case: Case) -> Iterator[str]:
     """The digests of the state files that are there; most were freed."""
     gone = 0
     for number, checkpoint in case.evidence.checkpoints.items():
-        path = _place(case.evidence, checkpoint)
+        path = _place(case, checkpoint)
         if not path.is_file():
             gone += 1
         elif hashlib.sha256(path.read_bytes()).hexdigest() != checkpoint.sha256:
@@ -148,10 +151,14 @@ def _states(case: Case) -> Iterator[str]:
         raise Unchecked(f"{gone} states, whose files are gone")
 
 
-def _place(evidence: Evidence, checkpoint: Checkpoint) -> Path:
+def _place(case: Case, checkpoint: Checkpoint) -> Path:
     """The folder may have been moved since the file was written."""
     recorded = Path(checkpoint.path)
-    return recorded if recorded.is_file() else FOLDER / "checkpoints" / evidence.study.key / recorded.name
+    return (
+        recorded
+        if recorded.is_file()
+        else case.workspace.work / "checkpoints" / case.evidence.study.key / recorded.name
+    )
 
 
 def _fingerprint(case: Case) -> Iterator[str]:
@@ -211,7 +218,7 @@ def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     checkpoint, spec, examined = case.evidence.checkpoints.get(trial.number), case.evidence.study.spec, case.examined
     if checkpoint is None or trial.state is not TrialState.COMPLETE:
         return None
-    place = _place(case.evidence, checkpoint)
+    place = _place(case, checkpoint)
     weights = best_weights(Checkpoint(str(place), checkpoint.sha256, checkpoint.epoch))
     if weights is None:
         return None
@@ -230,14 +237,15 @@ CHECKS: Final[dict[str, Check]] = {
 NEVER_CHECKED: Final = ("baselines", "times", "whether stops and faults of workers were all noted")
 
 
-def examine_study(evidence: Evidence, deep: bool = False) -> tuple[list[str], list[str]]:
+def examine_study(evidence: Evidence, workspace: Workspace, deep: bool = False) -> tuple[list[str], list[str]]:
     """What differs in a study's record, and what could not be checked and why.
 
     Args:
         evidence: what is recorded of it.
+        workspace: where its files are.
         deep: also what takes more than about a minute.
     """
-    case, problems, unchecked = Case(evidence, deep), list[str](), list[str]()
+    case, problems, unchecked = Case(evidence, workspace, deep), list[str](), list[str]()
     for name, of_record in of_ledger.CHECKS.items():
         problems += _guarded(name, lambda check=of_record: check(evidence), unchecked)  # type: ignore[misc]
     for name, check in CHECKS.items():

@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
+from tuner.api.workspace import chosen
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, StudyState, unknown_study
 from tuner.orchestration.progress import Progress
 from tuner.settings import Workspace
-from tuner.tracking.store import tracking_uri
 
 WAIT_SECONDS: Final = 0.2  # between two looks while a run ends
 WATCH_SECONDS: Final = 0.5  # between two looks while it is watched
@@ -41,27 +41,28 @@ class Stopped:
         return self.progress.state
 
 
-def progress(name: str, database: str | None = None) -> Progress:
+def progress(name: str, database: str | None = None, workspace: Workspace | None = None) -> Progress:
     """Where a study stands now, whoever runs it and wherever.
 
     Args:
         name: the study.
         database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
+        workspace: where the study is kept, in place of the current folder; see `tuner.workspace`.
 
     Raises:
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    with closing(look(Workspace.here(database, tracking_uri()))) as ledger:
+    with closing(look(chosen(workspace, database))) as ledger:
         return progress_of(ledger, known_study(ledger, name).id)
 
 
-def watch(name: str, database: str | None = None) -> Iterator[Progress]:
+def watch(name: str, database: str | None = None, workspace: Workspace | None = None) -> Iterator[Progress]:
     """Where a study stands, twice a second as long as a process runs it, and once more when none does.
 
     The study is left alone. Raises as `progress` does.
     """
-    with closing(look(Workspace.here(database, tracking_uri()))) as ledger:
+    with closing(look(chosen(workspace, database))) as ledger:
         study = known_study(ledger, name)
         while True:
             now = progress_of(ledger, study.id)
@@ -71,7 +72,14 @@ def watch(name: str, database: str | None = None) -> Iterator[Progress]:
             time.sleep(WATCH_SECONDS)
 
 
-def stop(name: str, database: str | None = None, *, wait: bool = True, timeout: float | None = None) -> Stopped:
+def stop(
+    name: str,
+    database: str | None = None,
+    *,
+    workspace: Workspace | None = None,
+    wait: bool = True,
+    timeout: float | None = None,
+) -> Stopped:
     """End a study's run as Ctrl-C in its terminal does: what is recorded stays, and the study can be continued.
 
     A study that nobody runs stays as it is.
@@ -79,6 +87,7 @@ def stop(name: str, database: str | None = None, *, wait: bool = True, timeout: 
     Args:
         name: the study.
         database: as for `progress`.
+        workspace: likewise.
         wait: return when the run has ended, instead of at once.
         timeout: wait so many seconds at most.
 
@@ -86,7 +95,7 @@ def stop(name: str, database: str | None = None, *, wait: bool = True, timeout: 
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened, read or written.
     """
-    with closing(look(Workspace.here(database, tracking_uri()))) as ledger:
+    with closing(look(chosen(workspace, database))) as ledger:
         return stop_by_id(ledger, known_study(ledger, name).id, timeout if wait else 0.0)
 
 
@@ -103,7 +112,12 @@ def stop_by_id(ledger: Ledger, study_id: int, timeout: float | None) -> Stopped:
 
 
 def extend(
-    name: str, database: str | None = None, *, trials: int | None = None, timeout: float | None = None
+    name: str,
+    database: str | None = None,
+    *,
+    workspace: Workspace | None = None,
+    trials: int | None = None,
+    timeout: float | None = None,
 ) -> Progress:
     """Let a running study go on to a larger budget, as continuing it with a larger `search.trials` would.
 
@@ -112,6 +126,7 @@ def extend(
     Args:
         name: the study.
         database: as for `progress`.
+        workspace: likewise.
         trials: trials in all.
         timeout: seconds that this run may take in all.
 
@@ -122,7 +137,7 @@ def extend(
     """
     from tuner.spec.continuing import with_budget  # (pydantic)
 
-    with closing(look(Workspace.here(database, tracking_uri()))) as ledger:
+    with closing(look(chosen(workspace, database))) as ledger:
         study = known_study(ledger, name)
         now = progress_of(ledger, study.id)
         if now.owner is None or now.phase == "publishing":

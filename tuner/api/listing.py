@@ -6,26 +6,29 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
+from tuner.api.workspace import chosen
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyTally
 from tuner.settings import Workspace
-from tuner.tracking.store import tracking_uri
 
 
-def studies(database: str | None = None) -> list[StudyTally]:
+def studies(database: str | None = None, workspace: Workspace | None = None) -> list[StudyTally]:
     """The studies in the ledger, oldest first."""
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = chosen(workspace, database)
     with closing(Ledger.look(workspace.database, workspace.folder)) as ledger:
         return ledger.tallies()
 
 
-def dashboard_page(name: str | None, database: str | None = None) -> Callable[[str], str]:
+def dashboard_page(
+    name: str | None, database: str | None = None, workspace: Workspace | None = None
+) -> Callable[[str], str]:
     """The page to open on a server: a study's trials, flat, sorted and charted, or the server's front page.
 
     Args:
         name: the study; by default the newest that MLflow shows, if there is one.
         database: the ledger's URL.
+        workspace: where it is, in place of the current folder.
 
     Raises:
         StudyError: there is no study of that name.
@@ -33,18 +36,19 @@ def dashboard_page(name: str | None, database: str | None = None) -> Callable[[s
     from tuner.api.study import Study
     from tuner.tracking.links import study_url
 
+    workspace = chosen(workspace, database)
     if name is None:
-        known = studies(database)
+        known = studies(workspace=workspace)
         if not known:
             return lambda server: server
         name = known[-1].name
-    mlflow = Study.open(name, database).summary["mlflow"]
+    mlflow = Study.at(workspace, name).summary["mlflow"]
     if not mlflow["run_id"]:
         return lambda server: server
     return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"], mlflow["view"])
 
 
-def compare(names: Sequence[str], database: str | None = None) -> dict[str, Any]:
+def compare(names: Sequence[str], database: str | None = None, workspace: Workspace | None = None) -> dict[str, Any]:
     """Studies side by side, and whether their losses can be compared; see `tuner.report.comparison.compare`.
 
     Raises:
@@ -56,4 +60,5 @@ def compare(names: Sequence[str], database: str | None = None) -> dict[str, Any]
 
     if len(names) < 2:
         raise StudyError(f"compare: expected two studies or more, got {', '.join(names) or 'none'}.")
-    return comparison.compare([Study.open(name, database).facts for name in names])
+    workspace = chosen(workspace, database)
+    return comparison.compare([Study.at(workspace, name).facts for name in names])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.api.checks import NEVER_CHECKED, examine_study
+from tuner.api.workspace import chosen
 from tuner.data.prepare import prepared_files, prepared_path
 from tuner.errors import LedgerError, StudyError, TrackingError
 from tuner.ledger.checks import Evidence
@@ -15,7 +16,6 @@ from tuner.ledger.records import StudyRecord, best_trial
 from tuner.settings import Workspace
 from tuner.tracking.audit import differences
 from tuner.tracking.losses import loss_differences
-from tuner.tracking.store import tracking_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,11 @@ class Diagnosis:
 
 
 def doctor(
-    name: str | None = None, database: str | None = None, mlflow: bool = True, deep: bool = False
+    name: str | None = None,
+    database: str | None = None,
+    mlflow: bool = True,
+    deep: bool = False,
+    workspace: Workspace | None = None,
 ) -> list[Diagnosis]:
     """Check the ledger against itself, against the data, states and search it came from, and against MLflow.
 
@@ -49,17 +53,17 @@ def doctor(
         database: the ledger's URL.
         mlflow: whether to ask MLflow as well.
         deep: also what takes more than about a minute.
+        workspace: where the studies are, in place of the current folder.
 
     Raises:
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = chosen(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         found = [Diagnosis(None, tuple(ledger.faults()))]
-        tracking = workspace.tracking if mlflow else None
-        return found + [_diagnosed(ledger, record, tracking, deep) for record in _chosen(ledger, name)]
+        return found + [_diagnosed(ledger, record, workspace, mlflow, deep) for record in _chosen(ledger, name)]
     finally:
         ledger.close()
 
@@ -71,10 +75,11 @@ def _chosen(ledger: Ledger, name: str | None) -> list[StudyRecord]:
     return chosen
 
 
-def _diagnosed(ledger: Ledger, record: StudyRecord, tracking: str | None, deep: bool) -> Diagnosis:
+def _diagnosed(ledger: Ledger, record: StudyRecord, workspace: Workspace, mlflow: bool, deep: bool) -> Diagnosis:
+    tracking = workspace.tracking if mlflow else None
     try:
         evidence = Evidence.of(ledger, record)
-        problems, unchecked = examine_study(evidence, deep)
+        problems, unchecked = examine_study(evidence, workspace, deep)
     except LedgerError as error:
         return Diagnosis(record.name, (str(error),))
     if tracking is not None:
@@ -98,7 +103,12 @@ class Freed:
     size: int
 
 
-def prune_files(dry_run: bool = False, everything: bool = False, database: str | None = None) -> list[Freed]:
+def prune_files(
+    dry_run: bool = False,
+    everything: bool = False,
+    database: str | None = None,
+    workspace: Workspace | None = None,
+) -> list[Freed]:
     """Remove checkpoints, prepared data and the files made for MLflow of finished studies.
 
     Each finished study's best checkpoint stays, which saves an export a training; files of studies that run or were
@@ -108,11 +118,12 @@ def prune_files(dry_run: bool = False, everything: bool = False, database: str |
         dry_run: say what would be freed, and remove nothing.
         everything: remove the best checkpoints too, and what belongs to no study of this ledger.
         database: the ledger's URL.
+        workspace: where the studies are, in place of the current folder.
 
     Raises:
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = chosen(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         unneeded = _unneeded(ledger, workspace.work, everything)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tuner.api.workspace import chosen
 from tuner.errors import StorageError, StudyError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, unknown_study
 from tuner.settings import Workspace
-from tuner.tracking.store import identity, tracking_uri
+from tuner.tracking.store import identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Synced:
     error: str | None
 
 
-def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
+def sync(name: str | None = None, database: str | None = None, workspace: Workspace | None = None) -> list[Synced]:
     """Bring what waits to MLflow: of one study, or of all.
 
     What somebody else is publishing at this moment is left to them.
@@ -41,7 +42,7 @@ def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = chosen(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         known = ledger.studies()
@@ -59,7 +60,7 @@ def _sync(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Synced:
     from tuner.tracking.publisher import publish_once
 
     def answer(study: StudyRecord) -> Path:
-        again = partial(prepared_again, study, workspace.work)
+        again = partial(prepared_again, study, workspace)
         return answer_of(ledger, study, workspace.work, resolve(study.spec.device), again)
 
     taken: list[int] = []

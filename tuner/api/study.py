@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.analysis.pareto import FrontPoint, chosen_trial, front_points, front_rows
+from tuner.api.workspace import chosen
 from tuner.errors import StudyError, TunerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
@@ -29,7 +30,6 @@ from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_links
-from tuner.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,7 @@ def run(  # noqa: PLR0913 - all by name
     warm_start: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    workspace: Workspace | None = None,
 ) -> Study:
     """Launch a study, or continue it, and return it with its answer.
 
@@ -65,6 +66,7 @@ def run(  # noqa: PLR0913 - all by name
             most five, are a new study's first trials.
         progress: called a few times a second.
         stop: set to end the run early; what is recorded stays. `tuner stop` and `Study.stop` end it as well.
+        workspace: where the study is kept, in place of the current folder; see `tuner.workspace`.
 
     Raises:
         SpecError: the declaration has mistakes.
@@ -77,8 +79,8 @@ def run(  # noqa: PLR0913 - all by name
     """
     from tuner.orchestration.launch import Launch
 
-    workspace = Workspace.here(database, tracking_uri())
-    spec, origin = declared(source, overrides)
+    workspace = chosen(workspace, database)
+    spec, origin = declared(source, overrides, workspace.folder)
     ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
         launch = Launch((spec, origin), workspace, ledger, workers, progress, stop or threading.Event())
@@ -119,14 +121,19 @@ class Study:
         self._mlflow = study_links(ledger, record.id, workspace.tracking)
 
     @classmethod
-    def open(cls, name: str, database: str | None = None) -> Study:
+    def open(cls, name: str, database: str | None = None, workspace: Workspace | None = None) -> Study:
         """The study of that name.
+
+        Args:
+            name: the study.
+            database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
+            workspace: where it is kept, in place of the current folder; see `tuner.workspace`.
 
         Raises:
             StudyError: there is none; the message names the nearest.
             LedgerError: the ledger cannot be opened or read.
         """
-        return cls.at(Workspace.here(database, tracking_uri()), name)
+        return cls.at(chosen(workspace, database), name)
 
     @classmethod
     def at(cls, workspace: Workspace, name: str, outcome: Outcome | None = None) -> Study:
@@ -417,7 +424,7 @@ class Study:
     def _trained(self, trial: TrialRecord) -> Trained:
         from tuner.analysis.trained import trained
 
-        return trained(self._record, self.spec, self._workspace.work, trial, self._curves[trial.number].checkpoint)
+        return trained(self._record, self.spec, self._workspace, trial, self._curves[trial.number].checkpoint)
 
     def raw_rows(self, most: int) -> NDArray[np.float64]:
         """The first training rows in the data's own units, (N, *shape).
@@ -428,7 +435,7 @@ class Study:
         from tuner.analysis.trained import prepared_again
         from tuner.data.rows import open_rows
 
-        prepared = prepared_again(self._record, self._workspace.work)
+        prepared = prepared_again(self._record, self._workspace)
         rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
         return prepared.preprocessor.inverse(rows.train[:most])
 
@@ -437,7 +444,7 @@ class Study:
         """What became of the data's source since the study began, in a sentence or two; empty where it is as it was."""
         from tuner.analysis import trained
 
-        return trained.source_note(self._record)
+        return trained.source_note(self._record, self._workspace)
 
     @property
     def _base(self) -> Path:

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from tuner.analysis.agreement import Agreement, agreement
+from tuner.api.workspace import chosen
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import Rows, open_rows
+from tuner.data.sources import Sources
 from tuner.errors import DeviceError, Problem, SpecError, StudyError
 from tuner.export.write import write_export
 from tuner.learning.device import check_precision, resolve
 from tuner.learning.inference.network import Network
 from tuner.learning.packs import step_name, training_data
 from tuner.learning.training import Trained, train_alone
-from tuner.places import FOLDER
 from tuner.search.loop import best
-from tuner.settings import current_folder
+from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
@@ -29,6 +30,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     on_epoch: Callable[[int], object] | None = None,
+    workspace: Workspace | None = None,
 ) -> Model:
     """Train the one configuration of a declaration in which every hyperparameter is fixed, such as an exported one.
 
@@ -36,14 +38,15 @@ def train(
         source: a space file, or what it says.
         overrides: `search.epochs=20` each.
         on_epoch: called after each epoch with its number.
+        workspace: where prepared data is kept, in place of the current folder.
 
     Raises:
         SpecError: the declaration has mistakes, or something in it is searched.
         DataError, DeviceError: as for `run`.
         StudyError: the training diverged before its first epoch was done.
     """
-    work = current_folder() / FOLDER
-    spec, origin = declared(source, overrides)
+    workspace = chosen(workspace, None)
+    spec, origin = declared(source, overrides, workspace.folder)
     searched = spec.space.searched()
     if searched:
         where = str(source) if isinstance(source, str | Path) else "spec"
@@ -53,7 +56,7 @@ def train(
             )
             for name, value in searched.items()
         )
-    prepared = prepare(spec, origin.parent, work)
+    prepared = prepare(spec, Sources(origin.parent, workspace.data_root), workspace.work)
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed

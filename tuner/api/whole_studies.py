@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tuner.api.control import known_study, look
 from tuner.api.maintenance import files_of, remove_files
+from tuner.api.workspace import chosen
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
@@ -15,7 +16,6 @@ from tuner.settings import Workspace
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.rules import FIRST
 from tuner.tracking.links import study_links
-from tuner.tracking.store import tracking_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class Remains:
     tracking: str
 
 
-def remains(name: str, database: str | None = None) -> Remains:
+def remains(name: str, database: str | None = None, workspace: Workspace | None = None) -> Remains:
     """What `delete` would delete, and what it would leave; nothing is changed.
 
     Raises:
         StudyError: there is no study of that name, or a process runs it.
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = chosen(workspace, database)
     with closing(look(workspace)) as ledger:
         record = known_study(ledger, name)
         holder = ledger.holder(record.id, "run")
@@ -55,7 +55,7 @@ def remains(name: str, database: str | None = None) -> Remains:
         return _remains(ledger, record, workspace)
 
 
-def delete(name: str, database: str | None = None) -> Remains:
+def delete(name: str, database: str | None = None, workspace: Workspace | None = None) -> Remains:
     """Remove a study from the ledger, with its checkpoints, files for MLflow, and prepared data that it alone needs.
 
     MLflow's runs and what was exported stay.
@@ -64,7 +64,7 @@ def delete(name: str, database: str | None = None) -> Remains:
         StudyError: there is no study of that name, or a process runs or publishes it.
         LedgerError: the ledger cannot be opened or written.
     """
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = chosen(workspace, database)
     with closing(look(workspace)) as ledger:
         record = known_study(ledger, name)
         with _alone(ledger, record):
@@ -75,11 +75,11 @@ def delete(name: str, database: str | None = None) -> Remains:
         return found
 
 
-def rename(old: str, new: str, database: str | None = None) -> None:
+def rename(old: str, new: str, database: str | None = None, workspace: Workspace | None = None) -> None:
     """Give a study another name; it is continued by a file with that name.
 
     Its trials, draws and files do not depend on the name. MLflow's experiment and run keep the old one; their tag
-    `tuner.api.study` follows when the study is published next.
+    `tuner.study` follows when the study is published next.
 
     Raises:
         StudyError: there is no study of the old name, one of the new name is there, a process runs or publishes it, or
@@ -87,7 +87,7 @@ def rename(old: str, new: str, database: str | None = None) -> None:
         SpecError: the new name cannot be one.
         LedgerError: the ledger cannot be opened or written.
     """
-    with closing(look(Workspace.here(database, tracking_uri()))) as ledger:
+    with closing(look(chosen(workspace, database))) as ledger:
         record = known_study(ledger, old)
         spec = record.spec
         if record.rules == FIRST and spec.search.pruner == "hyperband":

@@ -101,8 +101,10 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
 
     Its data is read and checked as well. Example: tuner validate search_spaces/digits.yaml
     """
+    from tuner.api.workspace import workspace
     from tuner.cli import display
     from tuner.data.prepare import examine
+    from tuner.data.sources import Sources
     from tuner.learning.device import check_precision, describe, resolve
     from tuner.spec.reader import declared
 
@@ -110,7 +112,7 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     resolved = resolve(spec.device)
     check_precision(spec.precision, resolved)
     device = describe(resolved, spec.step)
-    typer.echo(display.declaration(spec, examine(spec, origin.parent), device))
+    typer.echo(display.declaration(spec, examine(spec, Sources(origin.parent, workspace().data_root)), device))
 
 
 @app.command("list")
@@ -381,12 +383,12 @@ def dashboard(
     Until Ctrl-C. Example: tuner dashboard digits
     """
     from tuner.api.listing import dashboard_page
+    from tuner.api.workspace import workspace
     from tuner.tracking.dashboard import serve
-    from tuner.tracking.store import tracking_uri
 
     page = dashboard_page(name)
     typer.echo("Starting MLflow's server ...", err=True)
-    with serve(tracking_uri(), port) as server:
+    with serve(workspace().tracking, port) as server:
         url = page(server.url)
         typer.echo(url)
         if browser:

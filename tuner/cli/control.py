@@ -140,7 +140,7 @@ def _deletion(found: Remains) -> str:
 def _renaming(old: str, new: str) -> str:
     return (
         f"{old} becomes {new}: its trials, checkpoints and prepared data stay as they are. MLflow's experiment and run"
-        f" keep the name {old}; the run's tag tuner.api.study follows with the next run, or `tuner sync {new}`."
+        f" keep the name {old}; the run's tag tuner.study follows with the next run, or `tuner sync {new}`."
         f" A model that was registered as {old} stays that."
     )
 

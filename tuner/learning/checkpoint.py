@@ -45,11 +45,11 @@ class TrialTraining:
 
 _ROWS = ("parameters", "first_moments", "second_moments", "best")
 NORM_NAMES = {"gain": "weight", "shift": "bias"}  # a layout's to nn.LayerNorm's
-_SLACK = 2**24  # for all that is small beside a state
+_SLACK = 2**24  # bytes for what is small compared with a state
 
 
 def write(path: Path, training: TrialTraining, shape: Architecture) -> Checkpoint:
-    """Write a state beside its place and rename it there.
+    """Write a state under a temporary name, then rename it.
 
     No fsync, for none belongs on the training path: a file that a power cut tore fails its digest and is trained again.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TrainablePack(Protocol):
-    """Some trials that stand at the same epoch and are trained together.
+    """Trials that have trained the same number of epochs, and are trained together.
 
     Attributes:
         trials: in no particular order.

@@ -145,7 +145,7 @@ def dropout_factors(one: Trial, epoch: int, rows: range, layer: int) -> Tensor:
 
 
 class Draws:
-    """What an epoch draws beside the order of its rows.
+    """An epoch's random draws other than the order of its rows.
 
     Args:
         one: the trial.

@@ -56,7 +56,7 @@ class Record:
 
     @property
     def all_diverged(self) -> bool:
-        """Whether nobody is left to train an epoch for."""
+        """Whether no trial is left to train."""
         return all(self._diverged)
 
     def add(self, epoch: Epoch) -> None:

@@ -117,8 +117,10 @@ class Launch:
 
     def _prepare(self, rules: int) -> Prepared:
         from tuner.data.prepare import prepare  # (pandas, while workers start)
+        from tuner.data.sources import Sources
 
-        return prepare(self._spec, self._origin.parent, self._workspace.work, rules, self._check_stop)
+        sources = Sources(self._origin.parent, self._workspace.data_root)
+        return prepare(self._spec, sources, self._workspace.work, rules, self._check_stop)
 
     def _run(self) -> Outcome:
         self._publisher = Publisher(self._ledger, self._study.id, self._workspace.tracking, self._answer)

@@ -36,8 +36,15 @@ def read_spec(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     return read_spec_text(read_text(Path(path)), str(path), overrides)
 
 
-def declared(source: str | Path | StudySpec | Mapping[str, Any], overrides: Sequence[str]) -> tuple[StudySpec, Path]:
+def declared(
+    source: str | Path | StudySpec | Mapping[str, Any], overrides: Sequence[str], folder: Path | None = None
+) -> tuple[StudySpec, Path]:
     """A declaration, however it is given, and the file that its paths are beside.
+
+    Args:
+        source: a space file, or what it says.
+        overrides: `search.trials=20` each.
+        folder: what a declaration without a file is beside; by default the current folder.
 
     Raises:
         SpecError: as for `read_spec`.
@@ -45,7 +52,7 @@ def declared(source: str | Path | StudySpec | Mapping[str, Any], overrides: Sequ
     if isinstance(source, str | Path):
         return read_spec(source, overrides), Path(source).absolute()
     mapping = source.model_dump(mode="json") if isinstance(source, StudySpec) else source
-    return spec_from_mapping(mapping, overrides), Path("spec.yaml").absolute()
+    return spec_from_mapping(mapping, overrides), (folder or Path.cwd()) / "spec.yaml"
 
 
 def read_spec_text(text: str, source: str, overrides: Sequence[str] = ()) -> StudySpec:

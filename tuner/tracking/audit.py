@@ -70,7 +70,7 @@ def _of_trial(trial: TrialRecord, runs: list[SeenRun]) -> Iterator[str]:
 
 
 def _of_files(ledger: Ledger, study: StudyRecord, uri: str, experiment: str) -> Iterator[str]:
-    """Whether the files of the study's run lie where MLflow looks for them, and that is beside its store."""
+    """Whether the files of the study's run are where MLflow looks for them, in the folder of its store."""
     run_id = ledger.outbox.run_id(study.id, None)
     with _sentences(uri):
         elsewhere = misplaced(uri, experiment)

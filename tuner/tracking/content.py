@@ -219,7 +219,7 @@ def _common_tags(study: StudyRecord) -> dict[str, str]:
         "mlflow.user": _user(),
         "mlflow.source.name": study.source,
         "mlflow.source.type": "LOCAL",
-        "tuner.api.study": study.name,
+        "tuner.study": study.name,
     }
 
 

@@ -15,7 +15,7 @@ _MOST_REASONS: Final = 3
 
 
 def study_url(base_url: str, experiment_id: str, parent_run_id: str, view_key: str | None = None) -> str:
-    """The page where a study's trials stand flat, the best first, with their curves beside each other.
+    """The page that lists a study's trials, the best first, with their curves side by side.
 
     Args:
         base_url: of the tracking server, such as http://127.0.0.1:5000.

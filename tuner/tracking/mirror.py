@@ -208,8 +208,8 @@ class Mirror:
                 self._runs.log(run_id, tags={tag: "false"})
 
     def _supersede(self) -> None:
-        """A study of this name whose ledger was deleted has no best trial beside this study's any more."""
-        same = {"tuner.api.study": self._study.name, content.PLACE_TAG: self._place}
+        """A study of this name whose ledger was deleted no longer has a best trial next to this study's."""
+        same = {"tuner.study": self._study.name, content.PLACE_TAG: self._place}
         for run_id in self._runs.tagged(same):
             if run_id != self._parent:
                 self._unmark(BEST_TAG, run_id)

@@ -138,7 +138,7 @@ def _drain(task: _Task) -> None:
 
 @final
 class Publisher:
-    """A background thread that publishes one study's outbox; its methods never wait for MLflow nor raise for it."""
+    """A background thread that publishes one study's outbox; no method waits for MLflow or raises its errors."""
 
     def __init__(self, ledger: Ledger, study_id: int, uri: str, answer: Answer = without_files) -> None:
         self._ledger = ledger
@@ -208,14 +208,14 @@ class Publisher:
             self._tell(None)
 
     def _tell(self, error: str | None) -> None:
-        """How an attempt ended; of one that nobody waited for, nothing: its ledger may be closed."""
+        """How an attempt ended; nothing of an abandoned one, whose ledger may be closed."""
         with self._telling:
             if not self._abandoned.is_set():
                 self._failures = self._failures + 1 if error else 0
                 self.error = error
 
     def _rest(self) -> None:
-        """After a failure, back off; else let some news gather, so that a trial takes few calls, and wait for it."""
+        """After a failure, back off; else let some records gather, so that a trial takes few calls, and wait for it."""
         if self._failures:
             signal = self._abandoned if self._closing.is_set() else self._closing
             signal.wait(min(_FIRST_BACKOFF * 2 ** min(self._failures - 1, 10), _LONGEST_BACKOFF))

@@ -30,7 +30,7 @@ NOISE_VALUES = 2**20  # of input noise drawn at once: 4 MB
 
 
 class CompiledPack:
-    """Any trials that stand at the same epoch.
+    """Trials that have trained the same number of epochs.
 
     Args:
         library: the compiled step.

@@ -1,7 +1,8 @@
 """The self-test of a build, of a few milliseconds: tiny trials are trained, and their losses compared with known ones.
 
-The known losses are PyTorch's (a test computes them again by the plain loop), and the bound is wide beside the last
-bits, which depend on compiler and processor, and narrow beside what a wrong constant or a missing term makes of them.
+The known losses are PyTorch's (a test computes them again by the plain loop), and the bound is wide compared with the
+last bits, which depend on compiler and processor, and narrow compared with the effect of a wrong constant or a missing
+term.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class FusedByModel:
-    """torch's fused kernel, once per model row: the same bits for a model whatever its neighbours are."""
+    """torch's fused kernel, once per model row: the same bits for a model with any neighbours."""
 
     def __init__(self, stack: Stack, points: Sequence[Hyperparameters]) -> None:
         self._stack, self._points = stack, points

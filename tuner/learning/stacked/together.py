@@ -30,7 +30,7 @@ def train_together(
     last: int,
     on_epoch: Callable[[int], object] | None = None,
 ) -> tuple[list[Curve], list[TrialTraining]]:
-    """Train trials of any shapes that stand at the same epoch.
+    """Train trials of any shapes that have trained the same number of epochs.
 
     Args:
         trials: at least one.
@@ -84,7 +84,7 @@ class _Lane:
     ) -> None:
         self._stream = _streams(data.device)[place] if data.device.type == "cuda" else None
         if self._stream is not None:
-            # After the copies of the data, and whatever else was launched, in the stream of whoever asks for this.
+            # After the copies of the data, and whatever else was launched, in the caller's stream.
             self._stream.wait_stream(torch.cuda.current_stream(data.device))
         with self.current():
             self.pack = Pack(trials, data, loss, states, merged=True)
@@ -116,7 +116,7 @@ class _Lane:
 
 @cache
 def _streams(device: torch.device) -> list[torch.cuda.Stream]:
-    """Taken at once, so that they differ; and kept, since torch keeps the memory of each stream for it alone."""
+    """Taken at once, so that they differ; and kept, since torch keeps a separate memory pool for each stream."""
     return [torch.cuda.Stream(device) for _ in range(LANES)]  # type: ignore[no-untyped-call]
 
 
