@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tuner.errors import Problem, SpecError
-from tuner.spec.distributions import Categorical, Condition, FloatDistribution, IntDistribution
+from tuner.spec.distributions import Condition, types_of
+from tuner.spec.hyperparameters import BY_NAME
 from tuner.spec.space import SearchSpace
 from tuner.spec.strict_yaml import Document, Path_, dotted, parse, read_text, refused
 from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
@@ -235,11 +236,7 @@ def _distribution(path: Path_, value: Any) -> str:
 
 def _fitting(name: str) -> list[str]:
     """The types of distribution that fit a hyperparameter."""
-    annotation = SearchSpace.model_fields[name].annotation if name in SearchSpace.model_fields else None
-    kinds = str(annotation)
-    options = {"float": FloatDistribution, "int": IntDistribution}
-    found = [kind for kind, model in options.items() if model.__name__ in kinds]
-    return found + ["categorical"] * any(model.__name__ in kinds for model in Categorical.__subclasses__())
+    return types_of(BY_NAME[name]) if name in BY_NAME else []
 
 
 def _near(word: str, known: Sequence[str]) -> str:

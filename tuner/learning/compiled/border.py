@@ -18,6 +18,7 @@ from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.draws import dropped
 from tuner.learning.layout import LINE, Layout
 from tuner.spec.architecture import Architecture, Hyperparameters
+from tuner.spec.hyperparameters import TABLE
 from tuner.spec.names import MOST_DEPTH, Activation, Loss
 
 Floats = NDArray[np.float32]
@@ -26,6 +27,9 @@ FORMAT = 5  # grows with every change of a function's arguments or of what they 
 MOST_LAYERS = 2 * (MOST_DEPTH + 1)
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 LOSSES: tuple[str, ...] = get_args(Loss)
+# The hyperparameters that cross as a number of their own, and the fields of the others, which follow from several.
+OTHERS = ("batch", "layers", "sizes", "activation", "variational", "dropped", "norm")
+NUMBERS = tuple(row for row in TABLE if row.step not in OTHERS)
 
 
 class Model(ctypes.Structure):
@@ -40,11 +44,7 @@ class Model(ctypes.Structure):
         ("variational", c_int32),
         ("norm", c_int32),
         ("dropped", c_int32),
-        ("learning_rate", c_float),
-        ("weight_decay", c_float),
-        ("noise", c_float),
-        ("sparsity", c_float),
-        ("beta", c_float),
+        *((row.step, c_float) for row in NUMBERS),
         ("sizes", c_int32 * (MOST_LAYERS + 1)),
         ("units", c_int32 * (MOST_LAYERS + 1)),
         ("weights", c_int64 * MOST_LAYERS),
@@ -127,11 +127,7 @@ def model(features: int, point: Hyperparameters, loss: str) -> Model:
         variational=shape.variational,
         norm=shape.norm,
         dropped=dropped(point.dropout),
-        learning_rate=point.learning_rate,
-        weight_decay=point.weight_decay,
-        noise=point.input_noise,
-        sparsity=point.code_penalty,
-        beta=point.divergence_weight,
+        **{row.step: point.in_use(row.name) for row in NUMBERS},
     )
     made.sizes[: len(sizes)] = layout.sizes
     made.units[: len(sizes)] = sizes
