@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import t as student
 
-from tuner.report.comparison import as_text, compare, welch
+from tuner.report.comparison import as_text, compare
 
 Facts = dict[str, Any]
 
@@ -112,13 +110,3 @@ def test_seed_noise_is_told_where_final_stages_are(second: list[float | None], w
     found = compare([facts("a", 1, 1, final=final([1.0, 1.05, 0.98])), facts("b", 1, 1, final=final(second))])
     assert word in found["noise"]
     assert "is not known" in compare([facts("a", 1, 1), facts("b", 1, 1)])["noise"]
-
-
-def test_welch_is_the_formula_of_1947() -> None:
-    """Against the statistic and the degrees of freedom written out; equal constants differ by nothing."""
-    one, two = [1.0, 1.2, 0.9, 1.1], [1.4, 1.9, 1.2]
-    a, b = np.var(one, ddof=1) / 4, np.var(two, ddof=1) / 3
-    freedom = (a + b) ** 2 / (a**2 / 3 + b**2 / 2)
-    expected = 2 * student.sf(abs(np.mean(one) - np.mean(two)) / math.sqrt(a + b), freedom)
-    assert welch(one, two) == pytest.approx(expected)
-    assert (welch([1.0, 1.0], [1.0, 1.0]), welch([1.0, 1.0], [2.0, 2.0])) == (1.0, 0.0)

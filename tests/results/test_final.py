@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -141,3 +142,18 @@ def test_the_stage_that_is_off_says_nothing() -> None:
     assert is_told(None, {"best": None})
     assert not is_told(None, {"final": said(1, [[0.1]])})
     assert not is_told(None, None)
+
+
+def test_the_last_digits_of_an_interval_are_no_other_answer() -> None:
+    """Versions before 0.1.0 computed Student's t in another way: their finished studies are not scored anew. A mean
+    or a loss that differs at all is another answer."""
+    found = said(2, [[0.1, 0.2, 0.15], [0.3, 0.2, 0.4]])
+    before = json.loads(json.dumps({"final": found}))
+    (one, *_) = before["final"]["configurations"]
+    one["low"] *= 1 + 1e-14
+    assert before["final"] != found
+    assert is_told(found, before)
+    one["low"] *= 1 + 1e-6
+    assert not is_told(found, before)
+    one["low"], one["mean"] = found["configurations"][0]["low"], one["mean"] * (1 + 1e-15)
+    assert not is_told(found, before)

@@ -5,6 +5,7 @@ All of it follows from the record: the same trials and runs give the same answer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,8 @@ METHOD: Final = (
     "means and 95 % intervals (Student's t) of the validation loss over the final stage's seeds;"
     " two means are told apart by Welch's t-test at 5 %"
 )
+
+_ENDS: Final = {"low", "high"}  # of an interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,22 @@ def is_told(answered: Mapping[str, Any] | None, summary: Mapping[str, Any] | Non
     told = summary.get("final")
     if answered is None or told is None:
         return answered is told
-    return bool({**told, **answered} == told)
+    return _equal({**told, **answered}, told)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two answers are equal but for the last digits of intervals, in which versions of the tuner differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            _close(one[key], other[key]) if key in _ENDS else _equal(one[key], other[key]) for key in one
+        )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
+def _close(one: float | None, other: float | None) -> bool:
+    return one == other or (one is not None and other is not None and math.isclose(one, other, rel_tol=1e-9))
 
 
 def winners_runs(answered: Mapping[str, Any], finals: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tuner.quiet import without_warnings
+from tuner.analysis.statistics import difference
 from tuner.report.facts import Facts, answer
 from tuner.report.markup import cut, shown
 
-LEVEL = 0.05  # a difference of means that is less likely than this is none of chance
 WIDEST = 28  # of a column on the terminal
 
 
@@ -151,12 +150,12 @@ def _noise(studies: Sequence[Facts]) -> str:
     """Whether the best two winners differ beyond the chance of their seeds, where final stages tell."""
     best = _ranked(studies)[1][:2]
     seeds = [_of_answer("seeds")(facts) for facts in best]
-    if len(seeds) < 2 or min(map(len, seeds)) < 2:
+    found = difference(*seeds) if len(seeds) == 2 else None
+    if found is None:
         return "Not each winner was trained with several seeds: how much of the difference is chance is not known."
-    chance = welch(*seeds)
     means = ", ".join(f"{facts['study']} {np.mean(losses):.4g}" for facts, losses in zip(best, seeds, strict=True))
-    differ = "differ" if chance < LEVEL else "do not differ"
-    return f"Mean validation losses: {means}; they {differ} beyond seed noise (Welch's test, p = {chance:.2g})."
+    differ = "differ" if found.is_distinct else "do not differ"
+    return f"Mean validation losses: {means}; they {differ} beyond seed noise (Welch's test, p = {found.p:.2g})."
 
 
 def _exported(studies: Sequence[Facts]) -> str:
@@ -165,16 +164,6 @@ def _exported(studies: Sequence[Facts]) -> str:
         "Each test loss is of the run that is exported: of the winner's seeds the one with the lowest validation loss."
     )
     return words * several
-
-
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """How likely so large a difference of means is by chance, variances not taken as equal (Welch 1947), two-sided."""
-    from scipy.stats import ttest_ind  # noqa: PLC0415 - takes half a second, and few comparisons need it
-
-    if len({*first}) == len({*second}) == 1:
-        return 1.0 if first[0] == second[0] else 0.0
-    with without_warnings():  # of losses that hardly differ, to programmers
-        return float(ttest_ind(first, second, equal_var=False).pvalue)
 
 
 def as_text(found: Facts) -> str:
