@@ -201,8 +201,11 @@ def _split(device: str) -> tuple[int, int]:
     """
     import torch
 
+    from tuner.data.rows import RowsFile
     from tuner.execution import worker
+    from tuner.execution.context import Workplace
     from tuner.learning import memory as room
+    from tuner.learning.checkpoint_store import CheckpointFolder
     from tuner.learning.stacked.pack import Pack, TrainingData
     from tuner.spec.architecture import Hyperparameters
     from tuner.spec.work import Segment, Trial
@@ -229,7 +232,8 @@ def _split(device: str) -> tuple[int, int]:
         torch.cuda.set_per_process_memory_fraction(room.packed(trials, 64, (512, 128)) / 3 / total, device)
     told = device if device != "cpu" else "mps"  # trained as on a GPU, by tensors that lie on the CPU
     with tempfile.TemporaryDirectory() as folder:
-        place = worker.Workplace("", (512, 128, 0), 64, "mse", told, folder, 9, "fp32")
+        rows, states = RowsFile("", (512, 128, 0), 64), CheckpointFolder(folder)
+        place = Workplace(rows, states, "mse", told, 9, "fp32")
         if device == "cpu":
             room.release = lambda _: None  # type: ignore[assignment]
         result = worker.run_segment(place, Segment(trials, 0, 2), [()] * 16)

@@ -22,8 +22,6 @@ import tuner
 from tuner.api.listing import studies
 from tuner.cli import display
 from tuner.errors import StoppedError
-from tuner.execution import heartbeat
-from tuner.execution.executors import InlineExecutor
 from tuner.ledger.ledger import Ledger
 from tuner.orchestration.driver import Driver
 from tuner.orchestration.progress import Progress
@@ -117,20 +115,6 @@ def test_an_epoch_in_this_process_is_the_most_that_a_stop_waits_for(workspace: P
     )
     assert (study.outcome, study.state) == ("stopped", "stopped")
     assert study.counts == {"running": 1}
-
-
-def test_only_the_call_itself_hears_the_check() -> None:
-    """What it raises is the future's error; afterwards nobody listens."""
-
-    def stop() -> None:
-        raise StoppedError
-
-    def train() -> None:
-        heartbeat._last = 0.0  # signs of life are told a few times a second
-        heartbeat.alive()
-
-    assert isinstance(InlineExecutor(stop).submit(train).exception(), StoppedError)
-    train()
 
 
 def test_a_long_record_is_not_replayed_before_the_stop_is_looked_at(

@@ -21,6 +21,7 @@ from studies import fresh_folder, tiny
 import tuner
 from tuner.api.maintenance import doctor
 from tuner.errors import StudyError
+from tuner.execution.choice import Processes
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.table import trials_csv
 from tuner.orchestration.launch import Progress
@@ -49,10 +50,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) ->
     return table(folder)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_the_table_does_not_depend_on_the_number_of_workers(workers: int, workspace: Path, undisturbed: str) -> None:
-    """Law 2: 1, 2 or 3 worker processes give the table of no worker process, bit for bit."""
-    tuner.run(tiny(), workers=workers)
+@pytest.mark.parametrize(
+    "asked",
+    [{"workers": 1}, {"executor": "inline"}, {"executor": "processes", "workers": 2}, {"executor": Processes(3)}],
+    ids=str,
+)
+def test_the_table_does_not_depend_on_the_number_of_workers(
+    asked: dict[str, Any], workspace: Path, undisturbed: str
+) -> None:
+    """Law 2: 1, 2 or 3 worker processes, however asked for, give the table of no worker process, bit for bit."""
+    tuner.run(tiny(), **asked)
     assert table(workspace) == undisturbed
 
 

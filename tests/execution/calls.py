@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tuner.data.rows import Rows, RowsFile, SplitLabels
 from tuner.execution import heartbeat
+from tuner.spec.work import Checkpoint
 
 
 def segfault() -> None:
@@ -24,6 +31,88 @@ def spin() -> None:
 def report_and_wait(folder: str) -> None:
     (Path(folder) / str(os.getpid())).touch()
     signal.pause()
+
+
+def fail(_: str) -> None:
+    raise ValueError("no such thing")
+
+
+# What a segment may do to its worker, each given a folder.
+ACTS: dict[str, Callable[[str], object]] = {
+    "nothing": lambda _: None,
+    "segfault": lambda _: segfault(),
+    "hang": lambda _: spin(),
+    "fail": fail,
+    "report and wait": report_and_wait,
+}
+
+
+@dataclass(frozen=True)
+class RowsThat:
+    """Rows that do something to the process in which they are opened: to any worker of any executor."""
+
+    act: str
+    file: RowsFile
+    folder: str
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        return self.file.counts
+
+    @property
+    def features(self) -> int:
+        return self.file.features
+
+    def open(self) -> Rows:
+        ACTS[self.act](self.folder)
+        return self.file.open()
+
+    def open_labels(self) -> SplitLabels | None:
+        return self.file.open_labels()
+
+
+@dataclass(frozen=True)
+class RowsInHand:
+    """Rows that travel with the segment: a worker needs no file of the driver's."""
+
+    content: bytes
+    counts: tuple[int, int, int]
+    features: int
+    name: str = "rows in hand"
+
+    def open(self) -> Rows:
+        rows = np.frombuffer(self.content, np.float32).reshape(-1, self.features).copy()
+        first, second = self.counts[0], self.counts[0] + self.counts[1]
+        return Rows(rows[:first], rows[first:second], rows[second:])
+
+    def open_labels(self) -> SplitLabels | None:
+        return None
+
+
+@dataclass(frozen=True)
+class StatesByDigest:
+    """States that are no files of a known name: what is recorded of one is no path."""
+
+    folder: str
+
+    def put(self, name: str, content: bytes, epoch: int) -> Checkpoint:
+        digest = hashlib.sha256(content).hexdigest()
+        (Path(self.folder) / digest).write_bytes(content)
+        return Checkpoint(f"store://{name}", digest, epoch)
+
+    def get(self, checkpoint: Checkpoint) -> bytes | None:
+        return (Path(self.folder) / checkpoint.sha256).read_bytes() if self.has(checkpoint) else None
+
+    def has(self, checkpoint: Checkpoint) -> bool:
+        return (Path(self.folder) / checkpoint.sha256).exists()
+
+    def remove(self, checkpoints: Iterable[Checkpoint]) -> None:
+        for checkpoint in checkpoints:
+            (Path(self.folder) / checkpoint.sha256).unlink(missing_ok=True)
 
 
 def beat_for(seconds: float) -> str:

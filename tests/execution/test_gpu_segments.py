@@ -12,8 +12,11 @@ import pytest
 import torch
 from plain import digits, trial
 
+from tuner.data.rows import RowsFile
 from tuner.execution import worker
-from tuner.execution.worker import Workplace, run_segment
+from tuner.execution.context import Workplace
+from tuner.execution.worker import run_segment
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.stacked.pack import Pack, TrainingData
 from tuner.spec.work import Curve, Segment, Trial
 
@@ -23,7 +26,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     """A worker that trains as on a GPU, whose tensors lie on the CPU."""
     data = TrainingData.of(*digits(200, 50))
     monkeypatch.setattr(worker, "_data", lambda *_: data)
-    return Workplace("", (200, 50, 0), 64, "mse", "mps", str(tmp_path / "checkpoints"), 9, "fp32")
+    rows, states = RowsFile("", (200, 50, 0), 64), CheckpointFolder(str(tmp_path / "checkpoints"))
+    return Workplace(rows, states, "mse", "mps", 9, "fp32")
 
 
 def of_all_shapes() -> tuple[Trial, ...]:

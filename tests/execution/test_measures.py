@@ -16,12 +16,14 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import roc_auc_score
 
-from tuner.data.rows import LabelFile
+from tuner.data.rows import LabelFile, RowsFile
 from tuner.errors import DataError
 from tuner.execution import measures
-from tuner.execution.worker import Workplace, run_segment
+from tuner.execution.context import Workplace
+from tuner.execution.worker import run_segment
 from tuner.learning import checkpoint, quality
 from tuner.learning.activations import ACTIVATIONS
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.draws import generator
 from tuner.learning.inference.network import Network
 from tuner.learning.layout import Layout, padded_sizes
@@ -37,15 +39,15 @@ TRAIN, HELD_OUT, EPOCHS = 500, 300, 3
 def place(tmp_path: Path) -> Workplace:
     """A study of some rows of digits; the ones are the anomaly."""
     np.save(tmp_path / "rows.npy", np.concatenate(digits(TRAIN, HELD_OUT)))
-    folder = str(tmp_path / "checkpoints")
-    counts = (TRAIN, HELD_OUT, 0)
-    return Workplace(str(tmp_path / "rows.npy"), counts, 64, "mse", "cpu", folder, EPOCHS, "fp32", 7)
+    rows = RowsFile(str(tmp_path / "rows.npy"), (TRAIN, HELD_OUT, 0), 64)
+    return Workplace(rows, CheckpointFolder(str(tmp_path / "checkpoints")), "mse", "cpu", EPOCHS, "fp32", 7)
 
 
 def labelled(place: Workplace, labels: np.ndarray) -> Workplace:
-    path = Path(place.rows).with_name("labels.npy")
+    path = Path(place.rows.name).with_name("labels.npy")
     np.save(path, labels[: TRAIN + HELD_OUT].astype(np.int32))
-    return replace(place, labels=LabelFile(str(path), hashlib.sha256(path.read_bytes()).hexdigest()))
+    label_file = LabelFile(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+    return replace(place, rows=replace(place.rows, labels=label_file))
 
 
 def test_every_measure_is_what_scikit_learn_says_of_the_best_epochs_weights(place: Workplace) -> None:
@@ -53,8 +55,7 @@ def test_every_measure_is_what_scikit_learn_says_of_the_best_epochs_weights(plac
     one, labels = trial(0), load_digits().target
     (curve,) = run_segment(labelled(place, labels), Segment((one,), 0, EPOCHS), [()]).curves
     assert curve.checkpoint is not None
-    weights = checkpoint.best_weights(curve.checkpoint)
-    assert weights is not None
+    weights = checkpoint.best_weights(place.checkpoints.get(curve.checkpoint) or b"")
     network = Network(layer_sizes(64, one.point), one.point.activation, "mse", weights)
     train, held_out = digits(TRAIN, HELD_OUT)
     codes = network.encode(held_out)
@@ -75,8 +76,7 @@ def test_of_two_classes_the_rarer_one_is_the_anomaly(place: Workplace) -> None:
     one, labels = trial(0), load_digits().target != 1
     (curve,) = run_segment(labelled(place, labels), Segment((one,), 0, EPOCHS), [()]).curves
     assert curve.checkpoint is not None
-    weights = checkpoint.best_weights(curve.checkpoint)
-    assert weights is not None
+    weights = checkpoint.best_weights(place.checkpoints.get(curve.checkpoint) or b"")
     network = Network(layer_sizes(64, one.point), one.point.activation, "mse", weights)
     errors = network.losses(digits(TRAIN, HELD_OUT)[1])
     expected = roc_auc_score(~labels[TRAIN : TRAIN + HELD_OUT], errors)
@@ -124,15 +124,16 @@ def test_labels_change_no_bit_of_the_training(place: Workplace) -> None:
     """The same losses and the same state with labels and without."""
     one = trial(0)
     (without,) = run_segment(place, Segment((one,), 0, EPOCHS), [()]).curves
-    aside = replace(labelled(place, load_digits().target), checkpoints=f"{place.checkpoints}-aside")
+    aside = replace(
+        labelled(place, load_digits().target), checkpoints=CheckpointFolder(f"{place.checkpoints.folder}-aside")
+    )
     (with_labels,) = run_segment(aside, Segment((one,), 0, EPOCHS), [()]).curves
     assert with_labels.val_loss == without.val_loss
     assert with_labels.train_loss == without.train_loss
     assert with_labels.checkpoint is not None
     assert without.checkpoint is not None
-    state, expected = checkpoint.read(with_labels.checkpoint), checkpoint.read(without.checkpoint)
-    assert state is not None
-    assert expected is not None
+    both = aside.checkpoints.get(with_labels.checkpoint), place.checkpoints.get(without.checkpoint)
+    state, expected = (checkpoint.loads(content or b"") for content in both)
     assert (state.parameters == expected.parameters).all()
     assert (state.best == expected.best).all()
     assert {**with_labels.measures, **without.measures} == with_labels.measures
@@ -188,7 +189,7 @@ def test_a_measure_that_fails_in_any_other_way_fails_the_segment(
     monkeypatch.setattr(quality, "trustworthiness", broken)
     with pytest.raises(ValueError, match="no such thing"):
         run_segment(place, Segment((trial(0),), 0, EPOCHS), [()])
-    assert not list(Path(place.checkpoints).glob("*"))
+    assert not list(Path(place.checkpoints.folder).glob("*"))
 
 
 def test_memory_that_runs_out_for_a_moment_changes_no_measure(
@@ -232,8 +233,8 @@ def test_a_trial_that_can_be_trained_but_not_measured_is_infeasible(
 def test_a_damaged_file_of_labels_is_noticed(place: Workplace) -> None:
     """A flipped bit, and a file that is gone, are said in a sentence: they would change the table."""
     damaged = labelled(place, load_digits().target)
-    assert damaged.labels is not None
-    path = Path(damaged.labels.path)
+    assert damaged.rows.labels is not None
+    path = Path(damaged.rows.labels.path)
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from plain import digits, trial
 
+from tuner.data.rows import RowsFile
 from tuner.execution import worker
-from tuner.execution.worker import Workplace, run_segment
+from tuner.execution.context import Workplace
+from tuner.execution.worker import run_segment
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.spec.work import Checkpoint, Segment
 
 
@@ -20,8 +23,8 @@ def place(tmp_path: Path) -> Workplace:
     train, validation = digits()
     rows = np.concatenate([train, validation, validation[:5]])
     np.save(tmp_path / "rows.npy", rows)
-    counts = (len(train), len(validation), 5)
-    return Workplace(str(tmp_path / "rows.npy"), counts, 64, "mse", "cpu", str(tmp_path / "states"), 9, "fp32")
+    prepared = RowsFile(str(tmp_path / "rows.npy"), (len(train), len(validation), 5), 64)
+    return Workplace(prepared, CheckpointFolder(str(tmp_path / "states")), "mse", "cpu", 9, "fp32")
 
 
 def states(place: Workplace, epochs: Sequence[int]) -> list[Checkpoint]:

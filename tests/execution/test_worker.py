@@ -15,10 +15,13 @@ import pytest
 import torch
 from plain import digits, trial
 
+from tuner.data.rows import RowsFile
 from tuner.errors import WorkerError
 from tuner.execution import worker
-from tuner.execution.worker import Workplace, run_segment
+from tuner.execution.context import Workplace
+from tuner.execution.worker import run_segment
 from tuner.learning import checkpoint, memory
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.packs import compiled
 from tuner.spec.work import Segment, SegmentResult, Trial
 
@@ -30,19 +33,17 @@ def place(tmp_path: Path) -> Workplace:
     """A study of three epochs on some rows of digits."""
     rows = np.concatenate(digits(200, 50))
     np.save(tmp_path / "rows.npy", rows)
-    counts = (200, len(rows) - 200, 0)
-    return Workplace(
-        str(tmp_path / "rows.npy"), counts, 64, "mse", "cpu", str(tmp_path / "checkpoints"), EPOCHS, "fp32"
-    )
+    prepared = RowsFile(str(tmp_path / "rows.npy"), (200, len(rows) - 200, 0), 64)
+    return Workplace(prepared, CheckpointFolder(str(tmp_path / "checkpoints")), "mse", "cpu", EPOCHS, "fp32")
 
 
 def kept(place: Workplace, result: SegmentResult) -> set[int]:
     """The trials whose states are there, whole and at the segment's end; no other file is."""
     checkpoints = {curve.number: curve.checkpoint for curve in result.curves if curve.checkpoint is not None}
-    files = {str(path) for path in Path(place.checkpoints).glob("*")}
+    files = {str(path) for path in Path(place.checkpoints.folder).glob("*")}
     assert files == {one.path for one in checkpoints.values()}
-    states = {number: checkpoint.read(one) for number, one in checkpoints.items()}
-    assert all(state is not None and state.epoch == checkpoints[number].epoch for number, state in states.items())
+    states = {number: checkpoint.loads(place.checkpoints.get(one) or b"") for number, one in checkpoints.items()}
+    assert all(state.epoch == checkpoints[number].epoch for number, state in states.items())
     return set(states)
 
 
@@ -63,7 +64,7 @@ def test_at_the_top_rung_only_the_best_living_trials_state_is_kept(place: Workpl
     below = run_segment(place, Segment(trials, 0, EPOCHS - 1), [()] * 4)
     best = min(below.curves, key=lambda curve: min(curve.val_loss)).number
     assert best == 1
-    again = replace(place, checkpoints=f"{place.checkpoints}-of-the-top")
+    again = replace(place, checkpoints=CheckpointFolder(f"{place.checkpoints.folder}-of-the-top"))
     climbing = (trials[0], replace(trials[1], point=trial(1, learning_rate=1e25).point), *trials[2:])
     states = [(curve.checkpoint,) if curve.checkpoint else () for curve in below.curves]
     top = run_segment(again, Segment(climbing, EPOCHS - 1, EPOCHS), states)

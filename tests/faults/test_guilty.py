@@ -64,8 +64,8 @@ def test_the_guilty_trial_fails_alone(
     act, reason = FAULTS[kind]
     expected = undisturbed(SPEC).splitlines()
     plant(act)
-    monkeypatch.setattr("tuner.execution.workers.LEAST_PATIENCE", 1.0)
-    monkeypatch.setattr("tuner.execution.workers.LATE_UNMEASURED", 50.0)
+    monkeypatch.setattr("tuner.execution.planning.LEAST_PATIENCE", 1.0)
+    monkeypatch.setattr("tuner.execution.planning.LATE_UNMEASURED", 50.0)
     study = tuner.run(SPEC, workers=2)
     failed = [record for record in study.records if record.state == "failed"]
     assert [record.number for record in failed] == [GUILTY]

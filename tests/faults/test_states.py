@@ -20,6 +20,7 @@ from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.learning import checkpoint
 from tuner.learning.checkpoint import TrialTraining
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.orchestration.launch import Progress
 from tuner.spec.architecture import Architecture
 from tuner.spec.reader import spec_from_mapping
@@ -50,14 +51,14 @@ def zeros() -> dict[str, np.ndarray]:
 def test_no_damaged_checkpoint_is_read(tmp_path: Path, chance: random.Random, scale: Scale, tell: Tell) -> None:
     """Whatever befalls the bytes, the state is told as missing (and so trained again), never as another one."""
     path, count = tmp_path / "x.safetensors", scale(500, 10_000)
-    kept = checkpoint.write(path, training(), SHAPE)
+    store = CheckpointFolder(str(tmp_path))
+    kept = store.put("x", checkpoint.dumps(training(), SHAPE), 5)
     content = path.read_bytes()
     for _ in range(count):
         path.write_bytes(damaged(content, chance))
-        assert checkpoint.read(kept) is None
-        assert checkpoint.best_weights(kept) is None
+        assert store.get(kept) is None
     path.write_bytes(content)
-    assert checkpoint.read(kept) is not None
+    assert checkpoint.loads(store.get(kept) or b"").epoch == 5
     tell(f"{count} damaged checkpoints, none of them read")
 
 

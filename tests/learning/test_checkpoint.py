@@ -9,6 +9,7 @@ import torch
 from plain import digits, trial
 
 from tuner.learning import checkpoint
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.inference.model import Autoencoder
 from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.spec.work import Checkpoint
@@ -25,8 +26,9 @@ def pack() -> Pack:
 def test_a_state_survives_the_file_bit_for_bit(pack, tmp_path) -> None:
     """Every row, the best value and the counts come back as they were."""
     (state,) = pack.states()
-    restored = checkpoint.read(checkpoint.write(tmp_path / "deep" / "x.safetensors", state, pack.members.shapes[0]))
-    assert restored is not None
+    store = CheckpointFolder(str(tmp_path / "deep"))
+    kept = store.put("x", checkpoint.dumps(state, pack.members.shapes[0]), 1)
+    restored = checkpoint.loads(store.get(kept) or b"")
     for name in ("parameters", "first_moments", "second_moments", "best"):
         assert np.array_equal(getattr(restored, name), getattr(state, name))
     assert (restored.best_value, restored.best_epoch, restored.epoch, restored.steps) == (
@@ -38,12 +40,10 @@ def test_a_state_survives_the_file_bit_for_bit(pack, tmp_path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.safetensors"]
 
 
-def test_the_best_weights_are_a_plain_modules(pack, tmp_path) -> None:
+def test_the_best_weights_are_a_plain_modules(pack) -> None:
     """They load into the plain module, unpadded, and give its losses."""
     (state,) = pack.states()
-    kept = checkpoint.write(tmp_path / "x.safetensors", state, pack.members.shapes[0])
-    weights = checkpoint.best_weights(kept)
-    assert weights is not None
+    weights = checkpoint.best_weights(checkpoint.dumps(state, pack.members.shapes[0]))
     model = Autoencoder(pack.members.shapes[0].sizes, "sigmoid")
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     validation = torch.from_numpy(digits()[1])
@@ -54,7 +54,8 @@ def test_the_best_weights_are_a_plain_modules(pack, tmp_path) -> None:
 def test_no_damaged_file_is_read(pack, tmp_path) -> None:
     """300 flipped bits and truncations: each is told as missing, none as a state."""
     (state,) = pack.states()
-    kept = checkpoint.write(tmp_path / "x.safetensors", state, pack.members.shapes[0])
+    store = CheckpointFolder(str(tmp_path))
+    kept = store.put("x", checkpoint.dumps(state, pack.members.shapes[0]), 1)
     content = (tmp_path / "x.safetensors").read_bytes()
     chance = random.Random(0)
     for attempt in range(300):
@@ -64,10 +65,25 @@ def test_no_damaged_file_is_read(pack, tmp_path) -> None:
         else:
             del damaged[chance.randrange(len(content)) :]
         (tmp_path / "x.safetensors").write_bytes(damaged)
-        assert checkpoint.read(kept) is None
-        assert checkpoint.best_weights(kept) is None
+        assert store.has(kept)
+        assert store.get(kept) is None
 
 
 def test_a_missing_file_is_no_error(tmp_path) -> None:
-    """It is trained again instead."""
-    assert checkpoint.read(Checkpoint(str(tmp_path / "none"), "0" * 64, 1)) is None
+    """It is trained again instead; removing it once more is no error either."""
+    store = CheckpointFolder(str(tmp_path))
+    gone = Checkpoint(str(tmp_path / "none"), "0" * 64, 1)
+    assert store.get(gone) is None
+    assert not store.has(gone)
+    store.remove([gone, gone])
+
+
+def test_states_are_found_where_their_folder_was_moved_to(tmp_path) -> None:
+    """The recorded path is the old one: the state is read and removed in the new folder."""
+    kept = CheckpointFolder(str(tmp_path / "before")).put("x", b"a state", 1)
+    (tmp_path / "before").rename(tmp_path / "now")
+    store = CheckpointFolder(str(tmp_path / "now"))
+    assert store.get(kept) == b"a state"
+    store.remove([kept])
+    assert not store.has(kept)
+    assert list((tmp_path / "now").iterdir()) == []

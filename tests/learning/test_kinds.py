@@ -28,7 +28,7 @@ from tuner.learning.stacked.dropout import Masks
 from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.learning.training import train, train_alone
 from tuner.spec.architecture import Architecture
-from tuner.spec.work import Checkpoint, Trial
+from tuner.spec.work import Trial
 
 SPARSE = {"kind": "sparse", "sparsity": 0.05}
 VARIATIONAL = {"kind": "variational", "beta": 0.5}
@@ -152,8 +152,7 @@ def test_a_checkpoint_in_mid_training_changes_no_bit(kind: Kind, case: dict[str,
         (expected,) = train(whole, 5)
         first = kind.pack([one], data, "mse")
         train(first, 2)
-        state = checkpoint.read(checkpoint.write(tmp_path / "x", first.states()[0], Architecture.of(64, one.point)))
-        assert state is not None
+        state = checkpoint.loads(checkpoint.dumps(first.states()[0], Architecture.of(64, one.point)))
         second = kind.pack([one], data, "mse", [state])
         (rest,) = train(second, 5)
     kind.assert_same(rest.val_loss, expected.val_loss[2:])
@@ -231,8 +230,7 @@ def test_the_kept_weights_are_a_networks(kind: Kind, case: dict[str, Any], tmp_p
     with reproducible():
         train(pack, 3)
     (state,) = pack.states()
-    weights = checkpoint.best_weights(checkpoint.write(tmp_path / "state", state, shape))
-    assert weights is not None
+    weights = checkpoint.best_weights(checkpoint.dumps(state, shape))
     Network(shape.sizes, one.point.activation, "mse", weights).save(tmp_path / "weights")
     again = Network.read((tmp_path / "weights").read_bytes(), "weights", shape.sizes, one.point.activation, "mse")
     assert again.mean_loss(held_out) == pytest.approx(state.best_value, rel=1e-6)
@@ -336,18 +334,12 @@ def test_what_a_kind_has_more_is_thought_to_take_longer() -> None:
         assert plain < seconds(trial(0, **more), 64, (1000, 100), 1) < 2.5 * plain
 
 
-def test_a_state_of_the_version_before_is_a_plain_ones(tmp_path: Path) -> None:
+def test_a_state_of_the_version_before_is_a_plain_ones() -> None:
     """Its header says nothing of parts: the weights are those of a plain autoencoder."""
     one = trial(0)
     shape, state = Architecture.of(64, one.point), initial_state(one, 64)
-    kept = checkpoint.write(tmp_path / "x", state, shape)
-    content = (tmp_path / "x").read_bytes()
+    content = checkpoint.dumps(state, shape)
     header = {name: value for name, value in checkpoint._header(content).items() if name != "parts"}
-    old = save(load(content), header)
-    (tmp_path / "x").write_bytes(old)
-    import hashlib
-
-    weights = checkpoint.best_weights(Checkpoint(kept.path, hashlib.sha256(old).hexdigest(), 0))
+    weights = checkpoint.best_weights(save(load(content), header))
     expected = checkpoint.plain_weights(state.best, shape)
-    assert weights is not None
     assert all(np.array_equal(weights[name], value) for name, value in expected.items())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +12,7 @@ from tuner.analysis.final_stage import winners_runs
 from tuner.analysis.pca import Tick, quiet
 from tuner.analysis.winner import winner_weights
 from tuner.data.rows import Rows
+from tuner.learning.checkpoint_store import CheckpointStore
 from tuner.learning.packs import compiled, training_data
 from tuner.learning.scoring import mean_loss
 from tuner.ledger.ledger import Ledger
@@ -31,14 +31,21 @@ class Scorer:
         ledger: where that is written.
         study: its id there, and its declaration.
         rows: the prepared splits.
+        states: where its states are kept.
         device: a resolved device.
         tick: told what is being done; what it raises ends the scoring, and nothing but its use is written down.
     """
 
     def __init__(
-        self, ledger: Ledger, study: tuple[int, StudySpec], rows: Rows, device: str, tick: Tick = quiet
+        self,
+        ledger: Ledger,
+        study: tuple[int, StudySpec],
+        rows: Rows,
+        states: CheckpointStore,
+        device: str,
+        tick: Tick = quiet,
     ) -> None:
-        self._ledger, self._rows, self._device, self._tick = ledger, rows, device, tick
+        self._ledger, self._rows, self._states, self._device, self._tick = ledger, rows, states, device, tick
         self._study_id, self._spec = study
 
     def summed_up(
@@ -97,16 +104,16 @@ class Scorer:
         checkpoint = self._ledger.curves(self._study_id, [run.number])[run.number].checkpoint
         again = partial(training_data, rows.train, rows.validation, device, self._spec.precision, self._spec.step)
         trial = Trial(run.number, run.point, run.seed)
-        weights = winner_weights(trial, run.epochs, checkpoint, again, loss, lambda e: self._tick(f"{name}, epoch {e}"))
+        state = None if checkpoint is None else self._states.get(checkpoint)
+        weights = winner_weights(trial, run.epochs, state, again, loss, lambda e: self._tick(f"{name}, epoch {e}"))
         return mean_loss(run.point, loss, weights, rows.test, compiled(device, self._spec.step))
 
 
-def free_final_states(ledger: Ledger, study_id: int, exported: int | None) -> None:
+def free_final_states(ledger: Ledger, states: CheckpointStore, study_id: int, exported: int | None) -> None:
     """Of the final stage only the exported run's state is worth its space: any other can be trained again."""
-    for number, states in ledger.checkpoints(study_id, 2).items():
+    for number, newest in ledger.checkpoints(study_id, 2).items():
         if is_final(number):
-            for state in states[1:] if number == exported else states:
-                Path(state.path).unlink(missing_ok=True)
+            states.remove(newest[1:] if number == exported else newest)
 
 
 def _use(known: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from tuner.data.rows import Rows, open_rows
 from tuner.data.sources import Sources
 from tuner.data.split import split_rows
 from tuner.errors import DataError, StudyError
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.device import resolve
 from tuner.learning.inference.network import Network
 from tuner.learning.packs import training_data
@@ -90,7 +91,7 @@ def trained(
     Args:
         study: the study's record.
         spec: its declaration.
-        workspace: where prepared data is kept, and what its source may be.
+        workspace: where prepared data and states are kept, and what its source may be.
         record: the trial.
         checkpoint: its newest state, if there is one.
 
@@ -105,7 +106,8 @@ def trained(
     device = resolve(spec.device)
     again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
     trial = Trial(record.number, record.point, record.seed)
-    weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
+    state = None if checkpoint is None else CheckpointFolder.of_study(workspace.work, study.key).get(checkpoint)
+    weights = winner_weights(trial, record.epochs, state, again, spec.loss)
     network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)
     places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.split_seed).validation
     return Trained(prepared, rows, places, network, device)

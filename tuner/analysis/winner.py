@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tuner.learning.checkpoint import best_weights
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train_alone
-from tuner.spec.work import Checkpoint, Trial
+from tuner.spec.work import Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def winner_weights(
     trial: Trial,
     epochs: int,
-    checkpoint: Checkpoint | None,
+    state: bytes | None,
     data: Callable[[], PaddedRows | TrainingData],
     loss: str,
     on_epoch: Callable[[int], object] | None = None,
@@ -30,12 +30,11 @@ def winner_weights(
     Args:
         trial: the winner.
         epochs: epochs that it was trained.
-        checkpoint: its newest state, if there is one.
+        state: its newest state as a store keeps it, if there is one.
         data: gives what it is trained on, where it has to be trained again.
         loss: `mse` or `bce`.
         on_epoch: called after each epoch of such a training with its number.
     """
-    weights = best_weights(checkpoint) if checkpoint is not None else None
-    if weights is None:
-        weights = train_alone(trial, data(), loss, epochs, on_epoch).weights
-    return weights
+    if state is not None:
+        return best_weights(state)
+    return train_alone(trial, data(), loss, epochs, on_epoch).weights

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.api.study import Study
-from tuner.api.workspace import chosen
+from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError
 from tuner.settings import Workspace
 
@@ -40,7 +40,7 @@ def register(
     from tuner.export.model_card import MODEL
     from tuner.tracking.registry import Champion, register
 
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     study = Study.at(workspace, name)
     run_id = study.summary["mlflow"]["run_id"]
     if study.best and run_id is None:

@@ -6,7 +6,6 @@ the reason where it cannot tell.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,10 +25,11 @@ from tuner.ledger.checks import Evidence
 from tuner.ledger.records import TrialRecord
 from tuner.settings import Workspace
 from tuner.spec.final import trial_of, words_of
-from tuner.spec.work import Checkpoint, TrialState
+from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Examined
+    from tuner.learning.checkpoint_store import CheckpointStore
 
 MOST_TRIALS = 2_000  # that are replayed without being asked for: about a minute with TPE
 SLOW_SAMPLERS = ("gp",)  # take a second a trial
@@ -67,6 +67,13 @@ class Case:
             return examine(study.spec, Sources(Path(study.source).parent, self.workspace.data_root), study.rules)
         except DataError as error:
             raise Unchecked(f"the data cannot be read: {error}") from None
+
+    @cached_property
+    def states(self) -> CheckpointStore:
+        """Where the study's states are kept."""
+        from tuner.learning.checkpoint_store import CheckpointFolder
+
+        return CheckpointFolder.of_study(self.workspace.work, self.evidence.study.key)
 
 
 Check = Callable[[Case], Iterator[str]]
@@ -142,23 +149,12 @@ def _states(case: Case) -> Iterator[str]:
     """The digests of the state files that are there; most were freed."""
     gone = 0
     for number, checkpoint in case.evidence.checkpoints.items():
-        path = _place(case, checkpoint)
-        if not path.is_file():
+        if not case.states.has(checkpoint):
             gone += 1
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != checkpoint.sha256:
-            yield f"{words_of(number)}: its state in {path} has another digest than the one recorded"
+        elif case.states.get(checkpoint) is None:
+            yield f"{words_of(number)}: its state in {checkpoint.path} has another digest than the one recorded"
     if gone:
         raise Unchecked(f"{gone} states, whose files are gone")
-
-
-def _place(case: Case, checkpoint: Checkpoint) -> Path:
-    """The folder may have been moved since the file was written."""
-    recorded = Path(checkpoint.path)
-    return (
-        recorded
-        if recorded.is_file()
-        else case.workspace.work / "checkpoints" / case.evidence.study.key / recorded.name
-    )
 
 
 def _fingerprint(case: Case) -> Iterator[str]:
@@ -218,12 +214,13 @@ def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     checkpoint, spec, examined = case.evidence.checkpoints.get(trial.number), case.evidence.study.spec, case.examined
     if checkpoint is None or trial.state is not TrialState.COMPLETE:
         return None
-    place = _place(case, checkpoint)
-    weights = best_weights(Checkpoint(str(place), checkpoint.sha256, checkpoint.epoch))
-    if weights is None:
+    state = case.states.get(checkpoint)
+    if state is None:
         return None
     rows = examined.preprocessor.transform(examined.data.values[examined.split.test])
-    return mean_loss(trial.point, spec.loss, weights, rows.astype(np.float32), runs_compiled("cpu", spec.step))
+    return mean_loss(
+        trial.point, spec.loss, best_weights(state), rows.astype(np.float32), runs_compiled("cpu", spec.step)
+    )
 
 
 # From cheap to dear.

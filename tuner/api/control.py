@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
-from tuner.api.workspace import chosen
+from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, StudyState, unknown_study
@@ -53,7 +53,7 @@ def progress(name: str, database: str | None = None, workspace: Workspace | None
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    with closing(look(chosen(workspace, database))) as ledger:
+    with closing(look(workspace_for(workspace, database))) as ledger:
         return progress_of(ledger, known_study(ledger, name).id)
 
 
@@ -62,7 +62,7 @@ def watch(name: str, database: str | None = None, workspace: Workspace | None = 
 
     The study is left alone. Raises as `progress` does.
     """
-    with closing(look(chosen(workspace, database))) as ledger:
+    with closing(look(workspace_for(workspace, database))) as ledger:
         study = known_study(ledger, name)
         while True:
             now = progress_of(ledger, study.id)
@@ -95,7 +95,7 @@ def stop(
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened, read or written.
     """
-    with closing(look(chosen(workspace, database))) as ledger:
+    with closing(look(workspace_for(workspace, database))) as ledger:
         return stop_by_id(ledger, known_study(ledger, name).id, timeout if wait else 0.0)
 
 
@@ -137,7 +137,7 @@ def extend(
     """
     from tuner.spec.continuing import with_budget  # (pydantic)
 
-    with closing(look(chosen(workspace, database))) as ledger:
+    with closing(look(workspace_for(workspace, database))) as ledger:
         study = known_study(ledger, name)
         now = progress_of(ledger, study.id)
         if now.owner is None or now.phase == "publishing":

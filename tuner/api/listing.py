@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-from tuner.api.workspace import chosen
+from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyTally
@@ -15,7 +15,7 @@ from tuner.settings import Workspace
 
 def studies(database: str | None = None, workspace: Workspace | None = None) -> list[StudyTally]:
     """The studies in the ledger, oldest first."""
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     with closing(Ledger.look(workspace.database, workspace.folder)) as ledger:
         return ledger.tallies()
 
@@ -36,7 +36,7 @@ def dashboard_page(
     from tuner.api.study import Study
     from tuner.tracking.links import study_url
 
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     if name is None:
         known = studies(workspace=workspace)
         if not known:
@@ -60,5 +60,5 @@ def compare(names: Sequence[str], database: str | None = None, workspace: Worksp
 
     if len(names) < 2:
         raise StudyError(f"compare: expected two studies or more, got {', '.join(names) or 'none'}.")
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     return comparison.compare([Study.at(workspace, name).facts for name in names])

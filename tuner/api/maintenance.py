@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.api.checks import NEVER_CHECKED, examine_study
-from tuner.api.workspace import chosen
+from tuner.api.workspace import workspace_for
 from tuner.data.prepare import prepared_files, prepared_path
 from tuner.errors import LedgerError, StudyError, TrackingError
 from tuner.ledger.checks import Evidence
@@ -59,7 +59,7 @@ def doctor(
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         found = [Diagnosis(None, tuple(ledger.faults()))]
@@ -123,7 +123,7 @@ def prune_files(
     Raises:
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         unneeded = _unneeded(ledger, workspace.work, everything)

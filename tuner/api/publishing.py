@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tuner.api.workspace import chosen
+from tuner.api.workspace import workspace_for
 from tuner.errors import StorageError, StudyError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, unknown_study
@@ -42,7 +42,7 @@ def sync(name: str | None = None, database: str | None = None, workspace: Worksp
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         known = ledger.studies()

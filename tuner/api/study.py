@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.analysis.pareto import FrontPoint, chosen_trial, front_points, front_rows
-from tuner.api.workspace import chosen
+from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError, TunerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tuner.analysis.final_stage import Winner
     from tuner.analysis.trained import Trained
     from tuner.api.control import Stopped
+    from tuner.execution.choice import ExecutorChoice
     from tuner.orchestration.launch import Outcome
     from tuner.orchestration.progress import Progress
 
@@ -49,6 +50,7 @@ def run(  # noqa: PLR0913 - all by name
     *,
     overrides: Sequence[str] = (),
     workers: int | None = None,
+    executor: ExecutorChoice | str | None = None,
     database: str | None = None,
     warm_start: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -61,6 +63,8 @@ def run(  # noqa: PLR0913 - all by name
         source: a space file, or what it says.
         overrides: `search.trials=20` each.
         workers: worker processes; by default one per usable core, or one for a GPU; 0 trains in this process.
+        executor: where segments run: `inline` (this process), `processes`, or a value of `tuner.execution.choice`; by
+            default what `workers` says.
         database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
         warm_start: another study of the ledger or an exported folder: its best configurations that fit the space, at
             most five, are a new study's first trials.
@@ -70,6 +74,7 @@ def run(  # noqa: PLR0913 - all by name
 
     Raises:
         SpecError: the declaration has mistakes.
+        InputError: there is no such executor.
         DataError: the data cannot be used.
         DeviceError: the device is not there.
         StudyError: the study cannot be continued like this, or is being run.
@@ -77,13 +82,15 @@ def run(  # noqa: PLR0913 - all by name
         StorageError: the folder for prepared data cannot be written.
         WorkerError: workers died again and again.
     """
+    from tuner.execution.choice import chosen
     from tuner.orchestration.launch import Launch
 
-    workspace = chosen(workspace, database)
+    choice = chosen(executor, workers)
+    workspace = workspace_for(workspace, database)
     spec, origin = declared(source, overrides, workspace.folder)
     ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
-        launch = Launch((spec, origin), workspace, ledger, workers, progress, stop or threading.Event())
+        launch = Launch((spec, origin), workspace, ledger, choice, progress, stop or threading.Event())
         outcome = launch.run(warm_start)
     finally:
         ledger.close()
@@ -133,7 +140,7 @@ class Study:
             StudyError: there is none; the message names the nearest.
             LedgerError: the ledger cannot be opened or read.
         """
-        return cls.at(chosen(workspace, database), name)
+        return cls.at(workspace_for(workspace, database), name)
 
     @classmethod
     def at(cls, workspace: Workspace, name: str, outcome: Outcome | None = None) -> Study:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.analysis.agreement import Agreement, agreement
-from tuner.api.workspace import chosen
+from tuner.api.workspace import workspace_for
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import Rows, open_rows
 from tuner.data.sources import Sources
@@ -45,7 +45,7 @@ def train(
         DataError, DeviceError: as for `run`.
         StudyError: the training diverged before its first epoch was done.
     """
-    workspace = chosen(workspace, None)
+    workspace = workspace_for(workspace, None)
     spec, origin = declared(source, overrides, workspace.folder)
     searched = spec.space.searched()
     if searched:

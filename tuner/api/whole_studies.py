@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tuner.api.control import known_study, look
 from tuner.api.maintenance import files_of, remove_files
-from tuner.api.workspace import chosen
+from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
@@ -46,7 +46,7 @@ def remains(name: str, database: str | None = None, workspace: Workspace | None 
         StudyError: there is no study of that name, or a process runs it.
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     with closing(look(workspace)) as ledger:
         record = known_study(ledger, name)
         holder = ledger.holder(record.id, "run")
@@ -64,7 +64,7 @@ def delete(name: str, database: str | None = None, workspace: Workspace | None =
         StudyError: there is no study of that name, or a process runs or publishes it.
         LedgerError: the ledger cannot be opened or written.
     """
-    workspace = chosen(workspace, database)
+    workspace = workspace_for(workspace, database)
     with closing(look(workspace)) as ledger:
         record = known_study(ledger, name)
         with _alone(ledger, record):
@@ -87,7 +87,7 @@ def rename(old: str, new: str, database: str | None = None, workspace: Workspace
         SpecError: the new name cannot be one.
         LedgerError: the ledger cannot be opened or written.
     """
-    with closing(look(chosen(workspace, database))) as ledger:
+    with closing(look(workspace_for(workspace, database))) as ledger:
         record = known_study(ledger, old)
         spec = record.spec
         if record.rules == FIRST and spec.search.pruner == "hyperband":

@@ -43,7 +43,7 @@ def workspace(
     )
 
 
-def chosen(given: Workspace | None, database: str | None) -> Workspace:
+def workspace_for(given: Workspace | None, database: str | None) -> Workspace:
     """The workspace of a call that may be given one, and a ledger beside."""
     if given is None:
         return workspace(database=database)

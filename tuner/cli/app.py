@@ -66,6 +66,10 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, max=1024, help="Worker processes; 0 trains in this one. Default: one per core.")
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(metavar="inline|processes", help="Where trials train: in this process, or in worker processes."),
+    ] = None,
     warm_from: Annotated[
         str | None,
         typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
@@ -85,7 +89,13 @@ def run(
     try:
         with progress.live() as show:
             finished = study.run(
-                file, overrides=overrides or (), workers=workers, warm_start=warm_from, progress=show, stop=stop
+                file,
+                overrides=overrides or (),
+                workers=workers,
+                executor=executor,
+                warm_start=warm_from,
+                progress=show,
+                stop=stop,
             )
     except StoppedError as early:
         typer.echo(str(early), err=True)

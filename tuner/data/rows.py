@@ -6,6 +6,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,72 @@ class SplitLabels:
     test: NDArray[np.int32]
     classes: int
     anomaly: int | None
+
+
+class RowsSource(Protocol):
+    """Where the prepared rows of a study come from.
+
+    An implementation is a frozen value that can be pickled and hashed: it travels to the workers with every segment,
+    and each of them opens it once.
+    """
+
+    @property
+    def name(self) -> str:
+        """What an error message calls it."""
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Rows of each split: training, validation, test."""
+
+    @property
+    def features(self) -> int:
+        """Real features of a row."""
+
+    def open(self) -> Rows:
+        """The rows.
+
+        Raises:
+            DataError: they are missing or damaged.
+        """
+
+    def __hash__(self) -> int: ...
+
+    def open_labels(self) -> SplitLabels | None:
+        """What the rows are known to be, where that is declared.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RowsFile:
+    """Prepared rows in a file of this machine, which all processes map together.
+
+    Attributes:
+        path: the prepared file.
+        counts: rows of each split: training, validation, test.
+        features: real features of a row.
+        labels: what the rows are known to be, where that is declared.
+    """
+
+    path: str
+    counts: tuple[int, int, int]
+    features: int
+    labels: LabelFile | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        return self.path
+
+    def open(self) -> Rows:
+        """Map the file; its digest was checked when the run began."""
+        return open_rows(self.path, None, self.counts)
+
+    def open_labels(self) -> SplitLabels | None:
+        """Read the file of labels, and check its digest."""
+        return None if self.labels is None else open_labels(self.labels, self.counts)
 
 
 def open_labels(file: LabelFile, counts: tuple[int, int, int]) -> SplitLabels:

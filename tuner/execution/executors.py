@@ -1,19 +1,16 @@
-"""How many workers there can be, and the executor that needs none of them."""
+"""How the executor that was chosen is started."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
-from tuner.execution import heartbeat
+from tuner.execution.base import Executor
+from tuner.execution.choice import ExecutorChoice, Inline, Processes
+from tuner.execution.local import InlineExecutor, ProcessExecutor
 from tuner.learning import cgroups
 from tuner.waiting import never
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def usable_cores(root: Path = cgroups.ROOT) -> int:
@@ -27,22 +24,27 @@ def usable_cores(root: Path = cgroups.ROOT) -> int:
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
-class InlineExecutor(Executor):
-    """Runs each call in this process when it is submitted: for one trial, and for debugging.
+def sized(choice: ExecutorChoice, device: str, gpus: Sequence[str]) -> ExecutorChoice:
+    """The choice with its number of workers filled in where it was left open.
 
     Args:
-        check: called after an epoch, a few times a second; what it raises ends the call.
+        choice: what was asked for.
+        device: a resolved device.
+        gpus: those that the study may use, where there are several.
     """
+    if choice != Processes():
+        return choice
+    return Processes(usable_cores() if device == "cpu" else max(1, len(gpus)))
 
-    def __init__(self, check: Callable[[], object] = never) -> None:
-        self._check = check
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """A future that is done already."""
-        future: Future[T] = Future()
-        try:
-            with heartbeat.heard_by(self._check):
-                future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+def start_executor(choice: ExecutorChoice, gpus: Sequence[str] = (), check: Callable[[], object] = never) -> Executor:
+    """Begin to start workers; returns before they are ready.
+
+    Args:
+        choice: from `sized`.
+        gpus: names as in CUDA_VISIBLE_DEVICES that the workers are dealt, where a study has several.
+        check: called between epochs that are trained in this process; what it raises ends them.
+    """
+    if isinstance(choice, Inline):
+        return InlineExecutor(check)
+    return ProcessExecutor(choice.workers or 1, gpus)

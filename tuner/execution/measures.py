@@ -6,19 +6,17 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.rows import LabelFile, Rows, SplitLabels, open_labels, open_rows
+from tuner.data.rows import Rows, RowsSource, SplitLabels
+from tuner.execution.context import Workplace
 from tuner.learning import quality
 from tuner.learning.draws import generator
 from tuner.learning.scoring import Encoded, active_units, divergences, encode
 from tuner.spec.work import Trial
-
-if TYPE_CHECKING:
-    from tuner.execution.worker import Workplace
 
 SAMPLE = 256  # validation rows whose neighbours are looked at: the time grows with its square
 ROWS_AT_ONCE = 4096  # training rows encoded at once
@@ -71,7 +69,7 @@ def measure(place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> M
     values, reasons = {}, dict[str, str]()
     # What numpy says of overflow depends on the caller's settings: the numbers must not.
     with np.errstate(all="ignore"):
-        subject = Subject(_ground(place.rows, place.counts, place.seed, place.labels), place, trial, weights_P)
+        subject = Subject(_ground(place.rows, place.seed), place, trial, weights_P)
         for name, measure_of in MEASURES.items():
             try:
                 value = measure_of(subject)
@@ -91,11 +89,11 @@ def forget_rows() -> None:
 
 
 @lru_cache(maxsize=2)
-def _ground(path: str, counts: tuple[int, int, int], seed: int, labels: LabelFile | None) -> Ground:
-    rows = open_rows(path, None, counts)
-    sample_n = np.sort(generator(seed, "quality").permutation(counts[1])[:SAMPLE])
+def _ground(source: RowsSource, seed: int) -> Ground:
+    rows = source.open()
+    sample_n = np.sort(generator(seed, "quality").permutation(source.counts[1])[:SAMPLE])
     ranks_nn = quality.neighbour_ranks(rows.validation[sample_n])
-    return Ground(rows, sample_n, ranks_nn, None if labels is None else open_labels(labels, counts))
+    return Ground(rows, sample_n, ranks_nn, source.open_labels())
 
 
 @final

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.data.rows import LabelFile, open_rows
+from tuner.data.rows import RowsSource
 from tuner.errors import WorkerError
 from tuner.execution import heartbeat
+from tuner.execution.context import Workplace
 from tuner.execution.measures import Measured, forget_rows, measure
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.packs import compiled, make_pack, reproducibly, training_data
+from tuner.learning.packs import make_pack, reproducibly, training_data
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import Architecture
@@ -25,42 +25,6 @@ from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
-
-
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """What all segments of a study share.
-
-    Attributes:
-        rows: the prepared file.
-        counts: its rows per split: training, validation, test.
-        features: real features of a row.
-        loss: `mse` or `bce`.
-        device: a resolved device.
-        checkpoints: folder of the states.
-        epochs: of a trial that is never pruned.
-        precision: of the products.
-        seed: draws the rows that codes are measured on: the split's.
-        labels: what the rows are known to be, where that is declared.
-        step: `compiled` or `torch`, as the driver chose, so that all workers train by the same; `auto` chooses here.
-    """
-
-    rows: str
-    counts: tuple[int, int, int]
-    features: int
-    loss: str
-    device: str
-    checkpoints: str
-    epochs: int
-    precision: str
-    seed: int = 0
-    labels: LabelFile | None = None
-    step: str = "auto"
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the compiled step trains; see `compiled_step`."""
-        return compiled(self.device, self.step)
 
 
 def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequence[Checkpoint]]) -> SegmentResult:
@@ -78,7 +42,7 @@ def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequen
         WorkerError: there is no memory for the data, whichever trials are to be trained on them.
     """
     started = time.monotonic()
-    data = _data(place.rows, place.counts, place.device, place.precision, place.step)
+    data = _data(place.rows, place.device, place.precision, place.step)
     curves, infeasible = _train_what_fits(place, segment, checkpoints, data)
     return SegmentResult(tuple(curves), time.monotonic() - started, f"process {os.getpid()}", tuple(infeasible))
 
@@ -89,10 +53,10 @@ def _train_what_fits(
     checkpoints: Sequence[Sequence[Checkpoint]],
     data: PaddedRows | TrainingData,
 ) -> tuple[list[Curve], list[tuple[int, str]]]:
-    trials, rows = segment.trials, place.counts[0]
+    trials, features, rows = segment.trials, place.rows.features, place.rows.counts[0]
     try:
         if len(trials) == 1:
-            memory.check(trials[0], place.features, rows, place.device)
+            memory.check(trials[0], features, rows, place.device)
         return _train(place, segment, checkpoints, data), []
     except Exception as error:
         if not memory.ran_out(error):
@@ -102,7 +66,7 @@ def _train_what_fits(
     if len(trials) == 1 and trained:
         return [], [(trials[0].number, memory.unmeasurable(place.device))]
     if len(trials) == 1:
-        return [], [(trials[0].number, memory.reason(trials[0], place.features, rows, place.device))]
+        return [], [(trials[0].number, memory.reason(trials[0], features, rows, place.device))]
     half = len(trials) // 2
     parts = [
         _train_what_fits(place, replace(segment, trials=trials[part]), checkpoints[part], data)
@@ -163,15 +127,15 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=2)
-def _data(path: str, counts: tuple[int, int, int], device: str, precision: str, step: str) -> PaddedRows | TrainingData:
-    rows = open_rows(path, None, counts)
+def _data(source: RowsSource, device: str, precision: str, step: str) -> PaddedRows | TrainingData:
+    rows = source.open()
     try:
         return training_data(rows.train, rows.validation, device, precision, step)
     except Exception as error:
         if not memory.ran_out(error):
             raise
         raise WorkerError(
-            f"a worker has no memory for the prepared rows ({path}) on {device}, which all trials need."
+            f"a worker has no memory for the prepared rows ({source.name}) on {device}, which all trials need."
             " What is recorded stays; run the study again to go on, once there is memory, or with fewer workers."
         ) from error
 
@@ -202,8 +166,8 @@ def _training(
     place: Workplace, trial: Trial, states: Sequence[Checkpoint], epoch: int, data: PaddedRows | TrainingData
 ) -> TrialTraining:
     """The trial's state after `epoch`: read, or trained from the newest good one, or from the start."""
-    known = (checkpoint.read(state) for state in states if state.epoch <= epoch)
-    training = next((state for state in known if state is not None), None)
+    known = (place.checkpoints.get(state) for state in states if state.epoch <= epoch)
+    training = next((checkpoint.loads(content) for content in known if content is not None), None)
     if training is not None and training.epoch == epoch:
         return training
     again = make_pack([trial], data, place.loss, None if training is None else [training])
@@ -224,5 +188,5 @@ def _needed(curves: Sequence[Curve], states: Sequence[TrialTraining], top: bool)
 
 
 def _write(place: Workplace, trial: Trial, state: TrialTraining) -> Checkpoint:
-    path = Path(place.checkpoints) / f"{name_of(trial.number)}-epoch-{state.epoch}.safetensors"
-    return checkpoint.write(path, state, Architecture.of(place.features, trial.point))
+    content = checkpoint.dumps(state, Architecture.of(place.rows.features, trial.point))
+    return place.checkpoints.put(f"{name_of(trial.number)}-epoch-{state.epoch}", content, state.epoch)

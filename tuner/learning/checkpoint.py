@@ -1,14 +1,10 @@
-"""A trial's whole training state as one safetensors file, named by its digest: nothing in it can run code."""
+"""A trial's whole training state as the bytes of a safetensors file: nothing in it can run code."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +12,6 @@ from safetensors.numpy import load, save
 
 from tuner.learning.layout import Layout
 from tuner.spec.architecture import Architecture
-from tuner.spec.work import Checkpoint
 
 
 @dataclass(slots=True)
@@ -48,13 +43,11 @@ NORM_NAMES = {"gain": "weight", "shift": "bias"}  # a layout's to nn.LayerNorm's
 _SLACK = 2**24  # bytes for what is small compared with a state
 
 
-def write(path: Path, training: TrialTraining, shape: Architecture) -> Checkpoint:
-    """Write a state under a temporary name, then rename it.
-
-    No fsync, for none belongs on the training path: a file that a power cut tore fails its digest and is trained again.
+def dumps(training: TrialTraining, shape: Architecture) -> bytes:
+    """A state as bytes.
 
     Raises:
-        MemoryError: there is no room for the content.
+        MemoryError: there is no room for them.
     """
     header = {
         "sizes": json.dumps(shape.sizes),
@@ -64,28 +57,16 @@ def write(path: Path, training: TrialTraining, shape: Architecture) -> Checkpoin
     }
     rows = {name: getattr(training, name) for name in _ROWS}
     _expect_memory(2 * sum(row.nbytes for row in rows.values()))
-    content = save(rows, header)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None  # a write does not say to which file
-    return Checkpoint(str(path), hashlib.sha256(content).hexdigest(), training.epoch)
+    content: bytes = save(rows, header)
+    return content
 
 
-def read(checkpoint: Checkpoint) -> TrialTraining | None:
-    """The state, or None where the file is missing or is not what was written.
+def loads(content: bytes) -> TrialTraining:
+    """The state that `dumps` gave these bytes; a store hands out no others.
 
     Raises:
         MemoryError: there is no room for it.
     """
-    content = _content(checkpoint)
-    if content is None:
-        return None
     _expect_memory(len(content))
     header = _header(content)
     best_epoch, epoch, steps = json.loads(header["counts"])
@@ -107,11 +88,8 @@ def _expect_memory(size: int) -> None:
     np.empty(size + _SLACK, np.uint8)
 
 
-def best_weights(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]] | None:
-    """The best epoch's weights by the plain module's names, or None as for `read`."""
-    content = _content(checkpoint)
-    if content is None:
-        return None
+def best_weights(content: bytes) -> dict[str, NDArray[np.float32]]:
+    """The best epoch's weights of a state, by the plain module's names."""
     header = _header(content)
     parts = json.loads(header.get("parts", "{}"))  # the version before had none
     return plain_weights(load(content)["best"], Architecture(tuple(json.loads(header["sizes"])), **parts))
@@ -141,14 +119,6 @@ def _tensors(row_P: NDArray[np.float32], shape: Architecture) -> Iterator[tuple[
             yield f"{half}.{layers * place + 1}.{NORM_NAMES[name]}", values
         else:
             yield name if name.startswith("log_variance") else f"{half}.{layers * place}.{name}", values
-
-
-def _content(checkpoint: Checkpoint) -> bytes | None:
-    try:
-        content = Path(checkpoint.path).read_bytes()
-    except OSError:
-        return None
-    return content if hashlib.sha256(content).hexdigest() == checkpoint.sha256 else None
 
 
 def _header(content: bytes) -> dict[str, str]:

@@ -49,7 +49,7 @@ def answer_of(ledger: Ledger, study: StudyRecord, work: Path, device: str, prepa
     """
     from tuner.report.answer_files import answer_files
 
-    return answer_files(ledger, study, work / "answers", device, prepare, partial(_figures, ledger, study))
+    return answer_files(ledger, study, work, device, prepare, partial(_figures, ledger, study))
 
 
 def _figures(ledger: Ledger, study: StudyRecord) -> Iterator[tuple[str, bytes]]:

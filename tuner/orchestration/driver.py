@@ -14,9 +14,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from tuner.errors import LedgerError, StoppedError, StudyError, TunerError, WorkerError
+from tuner.execution.base import Workers
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.retries import Retries
 from tuner.ledger.record import RunRecord
@@ -34,20 +35,6 @@ TICK_SECONDS = 0.25  # how often the user's stop and the progress line are looke
 KEPT = 2  # states of a running trial
 LEADERS = 3  # trials that ended and keep their state: MLflow shows what they make of some rows
 GIVEN_UP = {"infeasible": TrialState.INFEASIBLE, "failed": TrialState.FAILED}  # events that end a trial
-
-
-class Workers(Protocol):
-    """Where segments run."""
-
-    @property
-    def slots(self) -> int:
-        """Segments worth having in flight: enough that no worker waits for the driver."""
-
-    def submit(self, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
-        """Begin to train a segment; its future may raise `WorkerFaultError`."""
-
-    def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
-        """Cut trials into packs, longest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuner.analysis import final_stage
 from tuner.analysis.pareto import chosen_trial, front_points
 from tuner.analysis.test_score import Scorer, free_final_states
-from tuner.data.rows import open_rows
+from tuner.data.rows import RowsFile, open_rows
 from tuner.errors import LedgerError, StoppedError, StudyError
-from tuner.execution.executors import usable_cores
-from tuner.execution.worker import Workplace
-from tuner.execution.workers import LocalWorkers, end_executor, start_executor
+from tuner.execution.choice import ExecutorChoice
+from tuner.execution.context import Workplace
+from tuner.execution.executors import sized, start_executor, usable_cores
 from tuner.learning import cgroups
 from tuner.learning import device as devices
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.compiled.library import found
 from tuner.learning.packs import step_name
 from tuner.ledger.ledger import Ledger
@@ -60,7 +61,7 @@ class Launch:
         declared: tuple[StudySpec, Path],
         workspace: Workspace,
         ledger: Ledger,
-        workers: int | None,
+        executor: ExecutorChoice,
         progress: Callable[[Progress], None] | None,
         stop: threading.Event,
     ) -> None:
@@ -77,7 +78,7 @@ class Launch:
         devices.check_precision(spec.precision, self._device)
         self._step = step_name(self._device, spec.step)
         self._gpus = devices.gpus(spec.device)
-        self._workers = _worker_count(self._device, self._gpus) if workers is None else workers
+        self._choice = sized(executor, self._device, self._gpus)
 
     def run(self, warm_from: str | Path | None = None) -> Outcome:
         """Train what is left, score the winner, and publish; nobody else runs the study meanwhile.
@@ -97,8 +98,8 @@ class Launch:
                 self._tally = _standing(self._ledger.trials(known.id))
             self._warm = self._warm_start(known)
             self._show("preparing data")
-            self._executor = start_executor(self._workers, self._gpus, self._check_stop)
-            held.callback(end_executor, self._executor)
+            self._executor = start_executor(self._choice, self._gpus, self._check_stop)
+            held.callback(lambda: self._executor.end())  # the one that is the last by then
             try:
                 self._prepared = self._prepare(NEWEST if known is None else known.rules)
             except StoppedError:
@@ -129,7 +130,7 @@ class Launch:
             outcome = self._to_an_end()
             while outcome in ("finished", "nothing-left") and self._extend():
                 self._started = time.monotonic()  # what was before is in the summary
-                self._executor = start_executor(self._workers, self._gpus, self._check_stop)
+                self._executor = start_executor(self._choice, self._gpus, self._check_stop)
                 outcome = self._to_an_end()
         finally:
             self._show("publishing")
@@ -197,7 +198,7 @@ class Launch:
         body = {
             "device": self._device,
             "step": self._step,
-            "workers": self._workers,
+            "workers": self._choice.workers,
             "cores": usable_cores(),
             "memory": f"{_memory() / 1e9:.1f} GB",
             "features": self._prepared.features,
@@ -246,7 +247,7 @@ class Launch:
         if searched and not final_stage.missing(*self._final_facts()):
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
-        workers = LocalWorkers(self._place(), self._executor, self._workers)
+        workers = self._executor.workers(self._place())
         try:
             self._driver = driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._stop)
             outcome: Outcome = "finished" if searched else driver.run()
@@ -256,7 +257,7 @@ class Launch:
             self._ledger.set_state(self._study.id, "stopped")
             raise
         finally:
-            end_executor(self._executor)
+            self._executor.end()
         return outcome if outcome == "finished" else self._note_end(outcome)
 
     def _note_end(self, outcome: Outcome) -> Outcome:
@@ -288,20 +289,19 @@ class Launch:
 
     def _place(self) -> Workplace:
         p = self._prepared
-        folder = self._workspace.work / "checkpoints" / self._study.key
         return Workplace(
-            p.path,
-            (p.train, p.validation, p.test),
-            p.features,
+            RowsFile(p.path, (p.train, p.validation, p.test), p.features, p.labels),
+            self._states(),
             self._spec.loss,
             self._device,
-            str(folder),  # the ledger records it relative to the workspace's folder
             self._spec.search.epochs,
             self._spec.precision,
             self._spec.split_seed,
-            p.labels,
             "torch" if self._step == "torch" else "compiled",
         )
+
+    def _states(self) -> CheckpointFolder:
+        return CheckpointFolder.of_study(self._workspace.work, self._study.key)
 
     def _conclude(self, outcome: Outcome) -> Outcome:
         """Score the winner on the untouched test split, once, beside the baselines; stopped, the next run does it."""
@@ -316,7 +316,7 @@ class Launch:
             seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
             self._ledger.record_summary(self._study.id, {**summary, "seconds": seconds})
             if summary["best"] is not None:
-                free_final_states(self._ledger, self._study.id, summary["scored"]["runs"][0])
+                free_final_states(self._ledger, self._states(), self._study.id, summary["scored"]["runs"][0])
         self._ledger.set_state(self._study.id, "finished")
         return outcome
 
@@ -326,7 +326,7 @@ class Launch:
         if best is None:
             return {"best": None, "final": answered}
         rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
-        scorer = Scorer(self._ledger, (self._study.id, self._spec), rows, self._device, self._tick)
+        scorer = Scorer(self._ledger, (self._study.id, self._spec), rows, self._states(), self._device, self._tick)
         summary = scorer.summed_up(best, answered, known)
         if is_front(self._spec):
             points = front_points(self._spec, trials, p.features, {})
@@ -383,10 +383,6 @@ def _standing(trials: Sequence[TrialRecord]) -> Tally:
     """Where a study stands that goes on; its epochs are counted anew, for the speed is this run's."""
     best = best_trial(trials)
     return Tally(dict(Counter(trial.state for trial in trials)), None if best is None else best.value, 0)
-
-
-def _worker_count(device: str, gpus: Sequence[str]) -> int:
-    return usable_cores() if device == "cpu" else max(1, len(gpus))
 
 
 def _memory() -> int:

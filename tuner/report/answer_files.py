@@ -27,6 +27,7 @@ from tuner.analysis.winner import winner_weights
 from tuner.data.prepare import Prepared
 from tuner.data.rows import Rows, open_rows
 from tuner.data.split import split_rows
+from tuner.learning.checkpoint_store import CheckpointFolder, CheckpointStore
 from tuner.learning.packs import runs_compiled, training_data
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
@@ -41,7 +42,7 @@ RECONSTRUCTIONS, WORST_ROWS = "reconstructions", "worst_rows"
 def answer_files(
     ledger: Ledger,
     study: StudyRecord,
-    folder: Path,
+    work: Path,
     device: str,
     prepare: Callable[[], Prepared],
     figures: Callable[[], Iterator[tuple[str, bytes]]] = lambda: iter(()),
@@ -51,7 +52,7 @@ def answer_files(
     Args:
         ledger: the record.
         study: one with a summary.
-        folder: where all studies' answers stand.
+        work: the workspace's folder, with all studies' answers and states.
         device: where the winner is trained again, should its weights be gone.
         prepare: gives the data.
         figures: more files, each with its path.
@@ -60,14 +61,15 @@ def answer_files(
         DataError: the data cannot be used.
         OSError: the folder cannot be written.
     """
-    of_study = folder / study.key
+    of_study = work / "answers" / study.key
     place = of_study / str(round((ledger.summary_at(study.id) or 0.0) * 1e6))
     if place.is_dir():
         return place
     of_study.mkdir(parents=True, exist_ok=True)
     new = of_study / f".new-{secrets.token_hex(8)}"
+    states = CheckpointFolder.of_study(work, study.key)
     try:
-        for name, content in chain(figures(), _files(ledger, study, prepare, device)):
+        for name, content in chain(figures(), _files(ledger, study, prepare, device, states)):
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -97,7 +99,7 @@ class _Study:
 
 
 def _files(
-    ledger: Ledger, study: StudyRecord, prepare: Callable[[], Prepared], device: str
+    ledger: Ledger, study: StudyRecord, prepare: Callable[[], Prepared], device: str, states: CheckpointStore
 ) -> Iterator[tuple[str, bytes]]:
     """Each file's path in the folder, and its content."""
     trials = ledger.trials(study.id)
@@ -107,7 +109,8 @@ def _files(
     prepared = prepare()
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     shown = _shown(best, trials) if is_image(prepared.shape) else [best]
-    models = _models(ledger, study, shown, rows, device)
+    kept = {number: newest for number, (newest, *_) in ledger.checkpoints(study.id, 1).items()}
+    models = _models(study, shown, rows, device, _Kept(states, kept))
     records = {record.number: record for record in shown}
     of_study = _Study(study, prepared, rows, best, models, records)
     yield from _tables(of_study)
@@ -127,24 +130,34 @@ def _shown(best: TrialRecord, trials: list[TrialRecord]) -> list[TrialRecord]:
     return [best, *others][:PICTURED]
 
 
-def _models(ledger: Ledger, study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: str) -> dict[int, Model]:
+@dataclass(frozen=True, eq=False, slots=True)
+class _Kept:
+    """The newest state of each trial."""
+
+    store: CheckpointStore
+    newest: Mapping[int, Checkpoint]
+
+    def is_whole(self, record: TrialRecord) -> bool:
+        """Whether the trial's last state is there."""
+        state = self.newest.get(record.number)
+        return state is not None and state.epoch == record.epochs and self.store.has(state)
+
+    def content(self, number: int) -> bytes | None:
+        return self.store.get(self.newest[number]) if number in self.newest else None
+
+
+def _models(study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: str, kept: _Kept) -> dict[int, Model]:
     """The best trial's, and those others' whose last states are there: training them again would be too much."""
     spec, best = study.spec, shown[0].number
-    kept = ledger.checkpoints(study.id, 1)
     again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
     by_compiled = runs_compiled(device, spec.step)
     models = {}
     for record in shown:
-        checkpoint = next(iter(kept.get(record.number, ())), None)
-        if record.number == best or _is_there(checkpoint, record.epochs):
+        if record.number == best or kept.is_whole(record):
             trial = Trial(record.number, record.point, record.seed)
-            weights = winner_weights(trial, record.epochs, checkpoint, again, spec.loss)
+            weights = winner_weights(trial, record.epochs, kept.content(record.number), again, spec.loss)
             models[record.number] = Model(record.point, spec.loss, weights, by_compiled)
     return models
-
-
-def _is_there(checkpoint: Checkpoint | None, epochs: int) -> bool:
-    return checkpoint is not None and checkpoint.epoch == epochs and Path(checkpoint.path).is_file()
 
 
 def _tables(study: _Study) -> Iterator[tuple[str, bytes]]:

@@ -1,0 +1,46 @@
+"""What an executor must be: the driver knows nothing else of where segments run.
+
+`tests/execution/test_contract.py` says what every implementation must do; a new one is added to its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from tuner.execution.context import Workplace
+from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
+
+
+class Workers(Protocol):
+    """Where the segments of one study run."""
+
+    @property
+    def slots(self) -> int:
+        """Segments worth having in flight: enough that no worker waits for the driver."""
+
+    def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
+        """Cut trials into packs, longest first."""
+
+    def submit(self, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
+        """Begin to train a segment.
+
+        Its future is done in the end, whatever becomes of the worker. It raises `WorkerFaultError` where a worker died
+        of the segment, hung, or was ended from outside; what the training raised; `WorkerError` where no worker can be
+        had any more. It is cancelled where the executor was ended.
+
+        Args:
+            segment: trials of one pack.
+            states: each trial's checkpoints, the newest first.
+        """
+
+
+class Executor(Protocol):
+    """Workers that were started, perhaps before the study's data are prepared."""
+
+    def workers(self, place: Workplace) -> Workers:
+        """The workers for one study's segments."""
+
+    def end(self) -> None:
+        """End everything now, whatever it is doing, and leave nothing over; a second time does nothing."""

@@ -1,0 +1,39 @@
+"""What a segment needs to know beside its trials, the same for all segments of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuner.data.rows import RowsSource
+from tuner.learning.checkpoint_store import CheckpointStore
+from tuner.learning.packs import compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What all segments of a study share. It is pickled and hashed, and so are its rows and checkpoints.
+
+    Attributes:
+        rows: the prepared rows.
+        checkpoints: where states are kept.
+        loss: `mse` or `bce`.
+        device: a resolved device.
+        epochs: of a trial that is never pruned.
+        precision: of the products.
+        seed: draws the rows that codes are measured on: the split's.
+        step: `compiled` or `torch`, as the driver chose, so that all workers train by the same; `auto` chooses here.
+    """
+
+    rows: RowsSource
+    checkpoints: CheckpointStore
+    loss: str
+    device: str
+    epochs: int
+    precision: str
+    seed: int = 0
+    step: str = "auto"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled step trains; see `compiled_step`."""
+        return compiled(self.device, self.step)
