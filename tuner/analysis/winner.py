@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 from tuner.learning.checkpoint import best_weights
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train_alone
-from tuner.spec.work import Checkpoint, Trial
+from tuner.spec.work import Checkpoint, TrainingPlan, Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
 
 
-def winner_weights(
+def winner_weights(  # noqa: PLR0913 - all that training is a function of
     trial: Trial,
     epochs: int,
     checkpoint: Checkpoint | None,
     data: Callable[[], PaddedRows | TrainingData],
     loss: str,
     on_epoch: Callable[[int], object] | None = None,
+    *,
+    plan: TrainingPlan,
 ) -> dict[str, NDArray[np.float32]]:
     """The weights of a trial's best epoch, by the plain module's names.
 
@@ -34,8 +36,9 @@ def winner_weights(
         data: gives what it is trained on, where it has to be trained again.
         loss: `mse` or `bce`.
         on_epoch: called after each epoch of such a training with its number.
+        plan: of the study's trainings: a trial that ended early was a part of one.
     """
     weights = best_weights(checkpoint) if checkpoint is not None else None
     if weights is None:
-        weights = train_alone(trial, data(), loss, epochs, on_epoch).weights
+        weights = train_alone(trial, data(), loss, epochs, on_epoch, plan).weights
     return weights

@@ -21,7 +21,7 @@ from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import Architecture
 from tuner.spec.final import is_final, name_of
-from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
+from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, TrainingPlan, Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
@@ -56,6 +56,11 @@ class Workplace:
     seed: int = 0
     labels: LabelFile | None = None
     step: str = "auto"
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """What every trial's whole training is planned by; a segment is a part of it."""
+        return TrainingPlan(self.epochs)
 
     @property
     def compiled(self) -> bool:
@@ -193,8 +198,8 @@ def _trained(
     if place.device != "cpu" and not isinstance(data, PaddedRows):
         from tuner.learning.stacked.together import train_together  # noqa: PLC0415  (torch)
 
-        return train_together(segment.trials, data, place.loss, starts, segment.last, heartbeat.alive)
-    pack = make_pack(segment.trials, data, place.loss, starts)
+        return train_together(segment.trials, data, place.loss, starts, segment.last, heartbeat.alive, place.plan)
+    pack = make_pack(segment.trials, data, place.loss, place.plan, starts)
     return train(pack, segment.last, heartbeat.alive), pack.states()
 
 
@@ -206,7 +211,7 @@ def _training(
     training = next((state for state in known if state is not None), None)
     if training is not None and training.epoch == epoch:
         return training
-    again = make_pack([trial], data, place.loss, None if training is None else [training])
+    again = make_pack([trial], data, place.loss, place.plan, None if training is None else [training])
     train(again, epoch, heartbeat.alive)
     return again.states()[0]
 
