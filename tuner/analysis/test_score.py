@@ -19,7 +19,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import is_final, name_of, trial_of
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial
+from tuner.spec.work import TrainingPlan, Trial
 
 USE = "test"  # the event that says: the test split was used, when, and for which models
 
@@ -105,7 +105,12 @@ class Scorer:
         again = partial(training_data, rows.train, rows.validation, device, self._spec.precision, self._spec.step)
         trial = Trial(run.number, run.point, run.seed)
         state = None if checkpoint is None else self._states.get(checkpoint)
-        weights = winner_weights(trial, run.epochs, state, again, loss, lambda e: self._tick(f"{name}, epoch {e}"))
+        plan = TrainingPlan(self._spec.search.epochs)
+
+        def tick(epoch: int) -> None:
+            self._tick(f"{name}, epoch {epoch}")
+
+        weights = winner_weights(trial, run.epochs, state, again, loss, tick, plan=plan)
         return mean_loss(run.point, loss, weights, rows.test, compiled(device, self._spec.step))
 
 

@@ -24,7 +24,7 @@ from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Checkpoint, Trial
+from tuner.spec.work import Checkpoint, TrainingPlan, Trial
 
 _KEPT = "This is made from the rows that were prepared when it began."
 
@@ -107,7 +107,8 @@ def trained(
     again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
     trial = Trial(record.number, record.point, record.seed)
     state = None if checkpoint is None else CheckpointFolder.of_study(workspace.work, study.key).get(checkpoint)
-    weights = winner_weights(trial, record.epochs, state, again, spec.loss)
+    plan = TrainingPlan(spec.search.epochs)
+    weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan)
     network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)
     places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.split_seed).validation
     return Trained(prepared, rows, places, network, device)

@@ -22,7 +22,7 @@ from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialEnd, TrialState, derive_seed
+from tuner.spec.work import TrainingPlan, Trial, TrialEnd, TrialState, derive_seed
 
 
 def train(
@@ -104,7 +104,8 @@ class Model:
             raise DeviceError(
                 f"precision: must be fp32 where plain PyTorch trains beside it, got {self._spec.precision}."
             )
-        return agreement(self._trial, self._rows, self._spec.loss, self._curve, self._device)
+        plan = TrainingPlan(self._spec.search.epochs)
+        return agreement(self._trial, self._rows, self._spec.loss, self._curve, self._device, plan)
 
     def export(
         self,

@@ -104,8 +104,10 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     """
     told = on_step or (lambda _: None)
     check_free(folder, force)
+    # A training that diverged early was planned longer, and a schedule's rates follow from the plan.
+    epochs = spec.search.epochs if trial.point.scheduled else end.epochs
     config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
-        exported_spec(spec, base, trial, end.epochs, metrics.get("device"))
+        exported_spec(spec, base, trial, epochs, metrics.get("device"))
     )
     facts = {
         **_identity(spec, trial, end, metrics),

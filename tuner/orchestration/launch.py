@@ -99,7 +99,7 @@ class Launch:
             self._warm = self._warm_start(known)
             self._show("preparing data")
             self._executor = start_executor(self._choice, self._gpus, self._check_stop)
-            held.callback(lambda: self._executor.end())  # the one that is the last by then
+            held.callback(self._end_executor)
             try:
                 self._prepared = self._prepare(NEWEST if known is None else known.rules)
             except StoppedError:
@@ -137,6 +137,10 @@ class Launch:
             waiting = self._publisher.close(PUBLISH_SECONDS, self._stop)
             self.publishing_error = self._publisher.error if waiting else None
         return outcome
+
+    def _end_executor(self) -> None:
+        """End the one that there is by then: a study that is extended starts another one."""
+        self._executor.end()
 
     def _to_an_end(self) -> Outcome:
         """Train what the budget leaves to train, and score the winner."""

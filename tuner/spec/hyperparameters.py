@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Self, get_args, get_type_hints
 
-from tuner.spec.names import MOST_DEPTH, Activation, Kind, Norm
+from tuner.spec.names import MOST_DEPTH, Activation, Kind, Norm, Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,16 @@ class Hyperparameters:
     )
     norm: Norm = _declared("none", "layer: normalise every hidden layer before its activation.", "norm")
 
+    schedule: Schedule = _declared(
+        "constant", "How the learning rate falls to 0 over the steps of a whole training.", "rates"
+    )
+    warmup: float = _declared(
+        0.0, "Share of a whole training's steps in which the learning rate rises to its value.", "rates", Bounds(0, 1)
+    )
+    clip_norm: float = _declared(
+        0.0, "Largest norm of a step's gradient, all parameters together; 0: any.", "clip_norm", Bounds(0, 1_000_000)
+    )
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From a value for each name; a later hyperparameter that is missing has its default.
@@ -154,6 +164,11 @@ class Hyperparameters:
         """A number, or 0 where it means nothing to the point's kind."""
         of = BY_NAME[name].of_kind
         return 0.0 if of is not None and of.alone and of.kind != self.kind else getattr(self, name)
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the learning rate depends on a step's place in the whole training."""
+        return self.schedule != "constant" or self.warmup > 0
 
     @property
     def code_penalty(self) -> float:
