@@ -104,12 +104,16 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     from tuner.data.prepare import examine
     from tuner.learning.device import check_precision, describe, resolve
     from tuner.spec.reader import declared
+    from tuner.tracking.direct import way_of_writing
+    from tuner.tracking.store import shown, tracking_uri
 
     spec, origin = declared(file, overrides or ())
     resolved = resolve(spec.device)
     check_precision(spec.precision, resolved)
     device = describe(resolved, spec.step)
-    typer.echo(display.declaration(spec, examine(spec, origin.parent), device))
+    uri = tracking_uri()
+    mlflow = f"{shown(uri)}, {way_of_writing(uri)}"
+    typer.echo(display.declaration(spec, examine(spec, origin.parent), device, mlflow))
 
 
 @app.command("list")

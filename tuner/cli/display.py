@@ -303,7 +303,7 @@ def studies(found: Sequence[Overview]) -> str:
     )
 
 
-def declaration(spec: StudySpec, data: Examined, device: str) -> str:
+def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> str:
     """What a declaration would do."""
     from tuner.search.rungs import expected_epochs, final_epochs
 
@@ -338,6 +338,7 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
             f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
         ),
         ("device", device),
+        ("MLflow", mlflow),
     ]
     return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
 
