@@ -18,10 +18,11 @@ from studies import fresh_folder
 
 import tuner.data.readers
 import tuner.export.write
+import tuner.search.importance
 from tuner.helper import Helper
 
 # Where helper processes are kept from one test to the next.
-_KEEPING = (tuner.data.readers, tuner.export.write)
+_KEEPING = (tuner.data.readers, tuner.export.write, tuner.search.importance)
 
 
 @pytest.fixture(scope="session", autouse=True)

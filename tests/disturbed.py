@@ -14,7 +14,9 @@ import psutil
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.table import trials_csv
 
-LONG = os.environ.get("TUNER_FAULTS") == "long"
+# How many faults: "sample" in `make test`, "ci" in `make faults`, "long" in `make faults-long`.
+FORM = os.environ.get("TUNER_FAULTS", "ci")
+LONG = FORM == "long"
 TUNER = [sys.executable, "-m", "tuner"]
 
 

@@ -122,6 +122,7 @@ def test_the_answer_does_not_depend_on_the_number_of_workers(workers: int, works
     assert answer(study) == json.loads((finished / "answer.json").read_text())
 
 
+@pytest.mark.long
 def test_a_kill_in_the_final_stage_loses_nothing(workspace: Path) -> None:
     """kill -9 of the driver among the runs; run again: trials, runs and answer of the undisturbed study."""
     spec = staged(search={"epochs": 300, "trials": 4})

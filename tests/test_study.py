@@ -113,7 +113,7 @@ def test_a_timeout_stops_and_the_next_run_goes_on(workspace: Path, undisturbed: 
     assert table(workspace) == undisturbed
 
 
-@pytest.mark.parametrize("kills", [1, 3])
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_a_killed_study_goes_on_to_the_same_table(kills: int, workspace: Path, undisturbed: str) -> None:
     """kill -9 of the driver in the middle of training; run again: the exact budget, and the undisturbed table."""
     (workspace / "spec.json").write_text(json.dumps(tiny()))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disturbed import FORM
 from PIL import Image
 from read_damaged import KINDS
 
@@ -22,6 +23,8 @@ from tuner.data.readers import load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
+
+pytestmark = pytest.mark.sample
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -38,10 +41,10 @@ def test_damaged_files_are_rows_or_one_sentence(
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60 + count / 10, check=False)
     at = (tmp_path / "at").read_text()
     assert ended.returncode == 0, f"file {at} ({KINDS[kind][0]} in {tmp_path}); {command}\n{ended.stderr[-3000:]}"
-    seen = json.loads(ended.stdout)
+    seen = {"read": 0, "refused": 0, **json.loads(ended.stdout)}
     grown = seen.pop("megabytes")
     assert sum(seen.values()) >= count
-    assert seen["read"] > 0
+    assert seen["read"] > 0 or FORM == "sample"  # too few for one that is damaged and can be read all the same
     assert grown < 200
     tell(f"{count} damaged {kind} files: {seen['refused']} refused, {seen['read']} read, {grown} MB of memory at most")
 

@@ -39,6 +39,8 @@ if "-c" in sys.orig_argv and any("tuner.execution.processes" in word for word in
     CompiledPack.train_epoch = train_epoch
 """
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture
 def plant(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:

@@ -30,6 +30,8 @@ Tell = Callable[[str], None]
 SIZES = (4, 16, 2, 16, 4)
 SHAPE = Architecture(SIZES)
 
+pytestmark = pytest.mark.sample
+
 
 def training() -> TrialTraining:
     """A state in which no two values are equal."""

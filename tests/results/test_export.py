@@ -42,8 +42,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_an_export_is_eight_files(winner: Any, home: Path) -> None:
-    """The folder holds exactly the promised files, nothing stands beside it, and its absolute path comes back."""
+def test_an_export_is_eight_files(winner: Any, home: Path, own_helpers: None) -> None:
+    """The folder holds exactly the promised files, nothing stands beside it, and its absolute path comes back; made
+    with a helper process of its own."""
     folder = winner.export(home / "best")
     assert folder == (home / "best").resolve()
     assert sorted(path.name for path in folder.iterdir()) == FILES

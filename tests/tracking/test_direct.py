@@ -5,13 +5,17 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from answers import made_up_answer, view_state
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
@@ -180,3 +184,26 @@ def test_publishing_into_a_known_store_does_not_import_mlflow(
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "0 False\n"
+
+
+def test_how_a_study_gets_to_mlflow_is_said(store: str, tmp_path: Path) -> None:
+    """`tuner validate` says which of the two ways a store is written, and for which reason."""
+    assert direct.way_of_writing(store) == "written directly"
+    assert direct.way_of_writing(f"sqlite:///{tmp_path / 'new.db'}") == "written directly, once the store is made"
+    assert "server" in direct.way_of_writing("http://tracking:5000")
+    assert "no SQLite file" in direct.way_of_writing("postgresql://tracking/mlflow")
+    with closing(connected(store)) as opened:
+        opened.execute("UPDATE alembic_version SET version_num = 'other'")
+        opened.commit()
+    assert "through MLflow's client" in direct.way_of_writing(store)
+
+
+def test_only_releases_that_the_tables_were_compared_with_may_be_installed() -> None:
+    """What is installed is of those releases, and the project asks for no other one."""
+    installed = Version(version("mlflow"))
+    assert f"{installed.major}.{installed.minor}" == direct.RELEASES
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = map(Requirement, project["dependencies"])
+    (mlflow,) = (one.specifier for one in asked if one.name == "mlflow")
+    assert mlflow.contains(f"{direct.RELEASES}.99")
+    assert not mlflow.contains(f"{installed.major}.{installed.minor + 1}.0")

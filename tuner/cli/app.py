@@ -117,12 +117,17 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     from tuner.data.sources import Sources
     from tuner.learning.device import check_precision, describe, resolve
     from tuner.spec.reader import declared
+    from tuner.tracking.direct import way_of_writing
+    from tuner.tracking.store import shown
 
     spec, origin = declared(file, overrides or ())
     resolved = resolve(spec.device)
     check_precision(spec.precision, resolved)
     device = describe(resolved, spec.step)
-    typer.echo(display.declaration(spec, examine(spec, Sources(origin.parent, workspace().data_root)), device))
+    places = workspace()
+    examined = examine(spec, Sources(origin.parent, places.data_root))
+    mlflow = f"{shown(places.tracking)}, {way_of_writing(places.tracking)}"
+    typer.echo(display.declaration(spec, examined, device, mlflow))
 
 
 @app.command("list")

@@ -308,7 +308,7 @@ def studies(found: Sequence[StudyTally]) -> str:
     )
 
 
-def declaration(spec: StudySpec, data: Examined, device: str) -> str:
+def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> str:
     """What a declaration would do."""
     from tuner.search.rungs import expected_epochs, final_epochs
     from tuner.spec.space import largest_model
@@ -344,6 +344,7 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
             f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
         ),
         ("device", device),
+        ("MLflow", mlflow),
     ]
     return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
 

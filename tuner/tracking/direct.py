@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import final
 
@@ -22,9 +23,10 @@ from tuner.ledger.readonly import read_only_uri
 from tuner.tracking.apart import ApartRuns, Mlflow
 from tuner.tracking.artifacts import local_folder
 from tuner.tracking.entries import GONE, INVALID, KEY, Dataset, Metric, StoreError
-from tuner.tracking.store import deleted_experiment_message, sqlite_path
+from tuner.tracking.store import deleted_experiment_message, is_server, sqlite_path
 
-REVISION = "dc11669786a5"  # Alembic's, of MLflow 3.17
+# Alembic's, of the releases that pyproject.toml allows; the tests compare what both ways write, with the newest one.
+REVISION, RELEASES = "dc11669786a5", "3.17"
 _BUSY_SECONDS = 20.0
 
 _LATEST = """
@@ -51,6 +53,19 @@ def is_known(uri: str) -> bool:
             return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
     except sqlite3.Error:
         return False
+
+
+def way_of_writing(uri: str) -> str:
+    """How a study's results will get to MLflow there, in words."""
+    if is_server(uri):
+        return "through MLflow's client, for it is a server"
+    path = sqlite_path(uri)
+    if path is None:
+        return "through MLflow's client, for the store is no SQLite file"
+    is_new = not path.is_file()
+    if is_known(uri) or (is_new and version("mlflow").startswith(f"{RELEASES}.")):
+        return "written directly" + ", once the store is made" * is_new
+    return f"through MLflow's client, for the store is of another release than {RELEASES}"
 
 
 @contextmanager

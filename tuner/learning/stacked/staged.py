@@ -2,6 +2,8 @@
 
 Only a copy from or to pinned memory runs behind the launches; any other one waits for all that was launched before.
 Away from CUDA a copy is done when its call returns, and nothing here is more than that.
+
+Experimental: the pinned rings have not run on a device yet; see docs/gpu.md.
 """
 
 from __future__ import annotations

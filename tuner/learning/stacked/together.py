@@ -2,6 +2,8 @@
 
 One thread, since torch records one CUDA graph at a time in a process, and a launch from another thread into the stream
 that is being recorded would become part of the graph (there are but 32 streams, dealt again and again).
+
+Experimental: these lanes have not run on a device yet; see docs/gpu.md.
 """
 
 from __future__ import annotations
