@@ -40,8 +40,8 @@ def test_the_working_folder_may_change_while_a_study_runs(workers: int, workspac
     study = tuner.run(spec, workers=workers, progress=leave)
     assert study.outcome == "finished"
     assert list(elsewhere.iterdir()) == []
-    assert study.summary["mlflow"]["waiting"] == 0
-    assert study.summary["mlflow"]["tracking_uri"].endswith(f"{workspace}/mlflow.db")
+    assert study.summary.mlflow.waiting == 0
+    assert study.summary.mlflow.tracking_uri.endswith(f"{workspace}/mlflow.db")
     # What was opened there stays there: its checkpoint is read, and its prepared data.
     exported = study.export(workspace / "best")
     assert np.isfinite(tuner.load_model(exported).encode(study.raw_rows(3))).all()

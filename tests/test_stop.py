@@ -95,12 +95,12 @@ def test_a_stop_while_the_winner_is_scored_leaves_it_to_the_next_run(
     stop, listen = stopping_when(is_time)
     study = tuner.run(declared, workers=0, progress=listen, stop=stop)
     assert (study.outcome, study.state, study.awaits_score) == ("stopped", "stopped", True)
-    assert study.summary["baselines"] is None
+    assert study.summary.baselines is None
     assert "Its answer is missing: the winner is not scored yet" in display.summary(study)
     again = tuner.run(declared, workers=0, progress=lambda progress: told.append(progress.detail))
     assert (again.state, again.awaits_score) == ("finished", False)
-    assert again.summary["baselines"]["pca"] > 0
-    assert again.summary["test_uses"] == 1
+    assert again.summary.baselines.pca > 0
+    assert again.summary.test_uses == 1
     assert any(text.startswith("PCA of 4 components") for text in told)
     assert again.csv() == study.csv()
 
@@ -141,7 +141,9 @@ def test_a_publisher_that_hangs_is_left_soon_after_a_stop(workspace: Path) -> No
     record = ledger.study("tiny")
     assert record is not None
     with ledger.lease(record.id, "run"):
-        ledger.record_summary(record.id, ledger.summary(record.id) or {})
+        summary = ledger.summary(record.id)
+        assert summary is not None
+        ledger.record_summary(record.id, summary)
 
     def answer(_: object) -> Path:
         there.set()

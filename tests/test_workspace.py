@@ -71,7 +71,7 @@ def test_two_workspaces_work_side_by_side_in_threads(
             started.wait()
             spec = tiny(data={"source": "rows.npy"}, search={"seed": seed})
             study = tuner.run(spec, workers=0, workspace=places[name])
-            assert study.summary["mlflow"]["tracking_uri"] == places[name].tracking
+            assert study.summary.mlflow.tracking_uri == places[name].tracking
             found[name] = study.csv()
         except BaseException as error:
             errors.append(error)

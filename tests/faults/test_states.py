@@ -133,6 +133,6 @@ def test_a_study_among_damaged_files_ends_with_the_same_table(
                 hit += 1
     assert study.outcome == "finished"
     assert study.csv() == undisturbed.csv()
-    assert math.isfinite(study.summary["best"]["test_loss"])
-    assert study.summary["best"] == undisturbed.summary["best"]
+    assert math.isfinite(study.summary.best.test_loss)
+    assert study.summary.best == undisturbed.summary.best
     tell(f"{hit} files damaged under one study")

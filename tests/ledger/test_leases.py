@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from tuner.answers.summary import Summary
 from tuner.errors import LedgerError, StudyError
 from tuner.ledger import leases
 from tuner.ledger.leases import Leases
@@ -147,7 +148,7 @@ def test_an_owner_that_was_followed_cannot_write(ledger: Ledger, study: StudyRec
             for write in (
                 lambda: ledger.record_event(study.id, "run", {}),
                 lambda: ledger.record_ends(study.id, []),
-                lambda: ledger.record_summary(study.id, {}),
+                lambda: ledger.record_summary(study.id, Summary(best=None, seconds=1.0)),
                 lambda: ledger.set_state(study.id, "stopped"),
             ):
                 with pytest.raises(LedgerError, match=f"process {os.getpid()} .* took its place"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tuner.answers.summary import BestScore, Summary
 from tuner.errors import LedgerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord
@@ -22,6 +23,10 @@ def bits(values: Any) -> list[bytes]:
     return [struct.pack("<d", math.nan if math.isnan(value) else value) for value in values]
 
 
+def summary(number: int = 0, value: float = 0.5) -> Summary:
+    return Summary(best=BestScore(number=number, value=value, test_loss=math.inf), seconds=1.0)
+
+
 def test_a_study_comes_back_as_it_was_recorded_after_the_ledger_is_reopened(url: str, make: Make) -> None:
     """A closed ledger forgets nothing."""
     first = Ledger.open(url)
@@ -31,7 +36,7 @@ def test_a_study_comes_back_as_it_was_recorded_after_the_ledger_is_reopened(url:
         first.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.25]), make.curve(1, 0, [0.5, 0.75])))
         first.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.5, 1, 2, "pruned at rung 0")])
         first.record_event(study.id, "timeout", {"after": 1.25})
-        first.record_summary(study.id, {"best": {"value": 0.1 + 0.2}})
+        first.record_summary(study.id, summary(value=0.1 + 0.2))
     before = _everything(first, study.id)
     first.close()
     second = Ledger.open(url)
@@ -299,9 +304,9 @@ def test_events_come_back_in_order(ledger: Ledger, study: StudyRecord) -> None:
 def test_the_latest_summary_counts(ledger: Ledger, study: StudyRecord) -> None:
     """A continued study has a new summary in place of the old one."""
     assert (ledger.summary(study.id), ledger.summary_at(study.id)) == (None, None)
-    ledger.record_summary(study.id, {"best": {"number": 1}})
-    ledger.record_summary(study.id, {"best": {"number": 2}})
-    assert ledger.summary(study.id) == {"best": {"number": 2}}
+    ledger.record_summary(study.id, summary(number=1))
+    ledger.record_summary(study.id, summary(number=2))
+    assert ledger.summary(study.id) == summary(number=2)
     assert ledger.summary_at(study.id) is not None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from tuner.answers.summary import Summary
 from tuner.errors import LedgerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, OutboxRow, StudyRecord
@@ -27,7 +28,7 @@ RECORDS: dict[str, Callable[[Ledger, int, Make], object]] = {
     "record_ends": lambda ledger, study, _: ledger.record_ends(
         study, [TrialEnd(number, TrialState.COMPLETE, 0.5, 1, 1, "") for number in (0, 1)]
     ),
-    "record_summary": lambda ledger, study, _: ledger.record_summary(study, {"best": None}),
+    "record_summary": lambda ledger, study, _: ledger.record_summary(study, Summary(best=None, seconds=1.0)),
 }
 
 
@@ -64,7 +65,7 @@ def test_rows_wait_in_the_order_in_which_things_were_recorded(ledger: Ledger, st
     """Each thing that is recorded leaves one row, a summary another for its files, and `limit` takes the oldest."""
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.5, 0.4])))
     ledger.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.4, 2, 2, "pruned")])
-    ledger.record_summary(study.id, {})
+    ledger.record_summary(study.id, Summary(best=None, seconds=1.0))
     rows = ledger.outbox.waiting(study.id, 100)
     assert [(row.kind, row.trial, row.first, row.last) for row in rows] == [
         ("study", None, None, None),
@@ -120,7 +121,7 @@ def test_publishing_anew_lets_all_that_is_recorded_wait(ledger: Ledger, study: S
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.5, 0.4])))
     ledger.record_segment(study.id, *make.segment(make.curve(0, 2, [0.3])))
     ledger.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.4, 2, 2, "pruned")])
-    ledger.record_summary(study.id, {})
+    ledger.record_summary(study.id, Summary(best=None, seconds=1.0))
     rows = ledger.outbox.waiting(study.id, 100)
     ledger.outbox.mark_published([row.id for row in rows[1:]])
     ledger.outbox.set_aside(rows[0].id, "never")

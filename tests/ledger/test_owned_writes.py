@@ -13,6 +13,7 @@ from owning import owning
 from sqlalchemy import Engine, event
 
 import tuner.ledger
+from tuner.answers.summary import Summary
 from tuner.errors import LedgerError
 from tuner.ledger.control import Control
 from tuner.ledger.leases import Purpose
@@ -39,7 +40,7 @@ OF_A_RUN: dict[str, Write] = {
     "record_ends": lambda ledger, study, _: ledger.record_ends(
         study, [TrialEnd(0, TrialState.FAILED, None, None, 0, "no")]
     ),
-    "record_summary": lambda ledger, study, _: ledger.record_summary(study, {"best": None}),
+    "record_summary": lambda ledger, study, _: ledger.record_summary(study, Summary(best=None, seconds=1.0)),
 }
 OF_A_PUBLISHER: dict[str, Write] = {
     "set_run_id": lambda ledger, study, _: ledger.outbox.set_run_id(study, None, "parent"),

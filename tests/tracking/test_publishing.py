@@ -14,6 +14,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from owning import owning
 
+from tuner.answers.parts import Scores
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord
@@ -262,7 +263,10 @@ def test_a_ledger_begun_anew_leaves_one_best_trial(uri: str, tmp_path: Path, sto
         study = story.begin(ledger, name)
         story.finish(ledger, study.id)
         with owning(ledger, study.id, "run"):
-            ledger.record_summary(study.id, {**(ledger.summary(study.id) or {}), "scored": {"runs": [0], "trial": 0}})
+            known = ledger.summary(study.id)
+            assert known is not None
+            scored = Scores(trial=0, runs=(0,), losses=(1.25,))
+            ledger.record_summary(study.id, known.model_copy(update={"scored": scored}))
         publish_once(ledger, study.id, uri)
         runs.append(ledger.outbox.run_ids(study.id, [None, 0]))
         ledger.close()

@@ -42,8 +42,9 @@ def register(
 
     workspace = workspace_for(workspace, database)
     study = Study.at(workspace, name)
-    run_id = study.summary["mlflow"]["run_id"]
-    if study.best and run_id is None:
+    run_id = study.summary.mlflow.run_id
+    _ = study.best  # raises where no trial is complete, which is to be said first
+    if run_id is None:
         raise StudyError(f"study {name}: MLflow must show it first; `tuner sync {name}` publishes it.")
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         model = load_model(study.export(Path(folder) / "best"))

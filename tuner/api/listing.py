@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any
 
+from tuner.answers.comparison import Comparison
 from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
@@ -42,13 +42,14 @@ def dashboard_page(
         if not known:
             return lambda server: server
         name = known[-1].name
-    mlflow = Study.at(workspace, name).summary["mlflow"]
-    if not mlflow["run_id"]:
+    mlflow = Study.at(workspace, name).summary.mlflow
+    experiment, run_id = mlflow.experiment_id, mlflow.run_id
+    if not experiment or not run_id:
         return lambda server: server
-    return lambda server: study_url(server, mlflow["experiment_id"], mlflow["run_id"], mlflow["view"])
+    return lambda server: study_url(server, experiment, run_id, mlflow.view)
 
 
-def compare(names: Sequence[str], database: str | None = None, workspace: Workspace | None = None) -> dict[str, Any]:
+def compare(names: Sequence[str], database: str | None = None, workspace: Workspace | None = None) -> Comparison:
     """Studies side by side, and whether their losses can be compared; see `tuner.report.comparison.compare`.
 
     Raises:

@@ -171,8 +171,9 @@ def _with_notes(prepared: Path) -> list[Path]:
 
 def _best_checkpoints(ledger: Ledger, record: StudyRecord) -> set[str]:
     """Names of files: the folder may have been moved since they were written. What was scored is what is exported."""
-    best, scored = best_trial(ledger.trials(record.id)), (ledger.summary(record.id) or {}).get("scored")
-    exported = scored["runs"][0] if scored else best.number if best else None
+    best, summary = best_trial(ledger.trials(record.id)), ledger.summary(record.id)
+    scored = None if summary is None else summary.scored
+    exported = scored.runs[0] if scored else best.number if best else None
     newest = () if exported is None else ledger.checkpoints(record.id, 1).get(exported, ())
     return {Path(checkpoint.path).name for checkpoint in newest}
 

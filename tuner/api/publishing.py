@@ -61,7 +61,7 @@ def _sync(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Synced:
 
     def answer(study: StudyRecord) -> Path:
         again = partial(prepared_again, study, workspace)
-        return answer_of(ledger, study, workspace.work, resolve(study.spec.device), again)
+        return answer_of(ledger, study, workspace, resolve(study.spec.device), again)
 
     taken: list[int] = []
     uri, error = workspace.tracking, None

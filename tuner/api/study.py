@@ -11,18 +11,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.analysis.pareto import FrontPoint, chosen_trial, front_points, front_rows
+from tuner.analysis.pareto import chosen_trial, front_points
+from tuner.answers.parts import FrontPoint
+from tuner.answers.study import StudyAnswer
 from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError, TunerError
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
+from tuner.ledger.records import StudyRecord, TrialRecord, WholeRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
-from tuner.ledger.trainers import step_at, trained_on
-from tuner.orchestration.warm_start import WarmStart
+from tuner.ledger.trainers import step_at
 from tuner.search.patience import stopped_early
 from tuner.settings import Workspace
 from tuner.spec.objectives import is_front
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from tuner.execution.choice import ExecutorChoice
     from tuner.orchestration.launch import Outcome
     from tuner.orchestration.progress import Progress
+    from tuner.report.facts import Facts
 
 
 def run(  # noqa: PLR0913 - all by name
@@ -95,7 +98,7 @@ def run(  # noqa: PLR0913 - all by name
     finally:
         ledger.close()
     study = Study.at(workspace, spec.name, outcome)
-    study._mlflow["error"] = launch.publishing_error
+    study._mlflow = study._mlflow.model_copy(update={"error": launch.publishing_error})
     study.stopped_by = launch.stopped_by if outcome == "stopped" else None
     return study
 
@@ -124,7 +127,7 @@ class Study:
         self._summary = ledger.summary(record.id)
         self._segments, self._events = ledger.segments(record.id), (events := ledger.events(record.id))
         self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
-        self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
+        self._flat = stopped_early(events)
         self._mlflow = study_links(ledger, record.id, workspace.tracking)
 
     @classmethod
@@ -235,13 +238,9 @@ class Study:
         Raises:
             StudyError: no trial is complete yet.
         """
-        from tuner.analysis.final_stage import Winner, winners_runs
+        from tuner.analysis.final_stage import recommended
 
-        answered = (self._summary or {}).get("final")
-        if self.spec.final_stage is not None and answered and answered["winner"] is not None:
-            exported = winners_runs(answered, self._finals)[0]
-            return Winner(answered["winner"], answered["exported"], exported)
-        return Winner(self.best.number, None, self.best)
+        return recommended(self.spec, self.best, self._summary, self._finals)
 
     @property
     def awaits_score(self) -> bool:
@@ -258,13 +257,6 @@ class Study:
         return chosen_trial(self.spec, self.records, self._features)
 
     @property
-    def _scored(self) -> int | None:
-        """The trial whose models met the test split last, and whose code's length the baselines have."""
-        known = self._summary or {}
-        number: int | None = (known.get("scored") or {}).get("trial", (known.get("best") or {}).get("number"))
-        return number
-
-    @property
     def front(self) -> pd.DataFrame:
         """The Pareto front, the lowest loss first: number, val_loss, bottleneck, parameters, pca_val_loss, knee.
 
@@ -273,7 +265,7 @@ class Study:
         """
         import pandas as pd
 
-        return pd.DataFrame(front_rows(self.front_points))
+        return pd.DataFrame([point.model_dump() for point in self.front_points])
 
     @property
     def front_points(self) -> list[FrontPoint]:
@@ -287,8 +279,7 @@ class Study:
                 f"study {self.name}: has one objective and so a best trial, not a front;"
                 " `objective: [val_loss, bottleneck]` in another study's file looks for one."
             )
-        known = (self._summary or {}).get("front_pca", {})
-        pca = {int(code): value for code, value in known.items()}
+        pca = {} if self._summary is None else self._summary.front_pca
         return front_points(self.spec, self.records, self._features, pca)
 
     @property
@@ -297,47 +288,18 @@ class Study:
         return dict(Counter(str(trial.state) for trial in self.records))
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> StudyAnswer:
         """The study's answer, as `tuner run --json` prints it."""
-        known, best = self._summary or {}, self._chosen
-        scored = known.get("best") or {}
-        compared = known if best is not None and self._scored == self.winner.trial else {}
-        baselines = {name: compared.get(name) for name in ("baselines", "validation_baselines")}
-        return {
-            "study": self.name,
-            "state": self.state,
-            "counts": self.counts,
-            "stopped_early": None
-            if self._flat is None
-            else {"patience": self._flat.patience, "min_improvement": self._flat.min_improvement},
-            "warm_start": None
-            if self._warm is None
-            else {"from": self._warm.origin, "trials": len(self._warm.points), "left_out": self._warm.left_out},
-            "best": None
-            if best is None
-            else {
-                "number": best.number,
-                "value": best.value,
-                "params": {name: value for name, value in best.shown.items() if value is not None},
-                "test_loss": scored["test_loss"] if scored.get("number") == best.number else None,
-                "measures": dict(best.measures),
-            },
-            "winner": best and {**self._winner_facts(known), **baselines},
-            "final": known.get("final") if self.spec.final_stage is not None else None,
-            "test_uses": known.get("test_uses"),
-            "front": front_rows(self.front_points) if is_front(self.spec) else None,
-            "front_pca": known.get("front_pca", {}),
-            **baselines,
-            "seconds": known.get("seconds"),
-            "trained": trained_on(self._events),
-            "mlflow": self._mlflow,
-        }
+        from tuner.orchestration.answers import study_answer
 
-    def _winner_facts(self, known: dict[str, Any]) -> dict[str, Any]:
-        from tuner.analysis.recommended import winner_facts
+        return study_answer(self._whole, self.state, self._mlflow)
 
-        complete = self.counts[str(TrialState.COMPLETE)]
-        return winner_facts(self._record, self.winner, known, self._features, complete)
+    @property
+    def _whole(self) -> WholeRecord:
+        """All that is recorded of the study."""
+        return WholeRecord(
+            self._record, self.records, self._finals, self._curves, self._segments, self._events, self._summary
+        )
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -369,7 +331,7 @@ class Study:
             DataError: the prepared rows are gone, and so is the data.
         """
         from tuner.analysis.recommended import known_losses
-        from tuner.export.write import write_export
+        from tuner.export.write import Origin, write_export
 
         place = Path(path).absolute()
         chosen = self.winner if trial is None else self._complete(trial)
@@ -385,13 +347,10 @@ class Study:
             rows=trained.rows,
             quantile=quantile,
             on_step=on_step,
-            metrics={
-                **known_losses(self.summary, chosen, self.winner, trained.rows),
-                "source_note": self.source_note,
-                "fingerprint": self._record.fingerprint,
-                "device": trained.device,
-                "step": step_at(self._events, best.ended_at),
-            },
+            losses=known_losses(self.summary, chosen, self.winner, trained.rows),
+            origin=Origin(
+                self._record.fingerprint, trained.device, step_at(self._events, best.ended_at), self.source_note
+            ),
             force=force,
         )
 
@@ -408,25 +367,24 @@ class Study:
 
         place = Path(path).absolute()
         check_file(Path(path), ENDINGS)
-        return write_report({**self.facts, **self._examples()}, place)
+        return write_report(self._with_examples(), place)
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """All that figures are drawn from and studies are compared by, as `tuner.report.facts` lists it."""
+    def facts(self) -> Facts:
+        """All that figures are drawn from and studies are compared by."""
         from tuner.orchestration.answers import facts_of
-        from tuner.report.facts import Record
 
-        record = Record(self._record, self.records, self._curves, self._segments, self._events)
-        return facts_of(record, self.summary)
+        return facts_of(self._whole, self.summary)
 
-    def _examples(self) -> dict[str, Any]:
-        """What the winner makes of validation rows, or why that cannot be told."""
+    def _with_examples(self) -> Facts:
+        """The facts with what the winner makes of validation rows, or why that cannot be told."""
         from tuner.report.examples import examples
 
         try:
-            return {"model": examples(self._trained(self.winner.record)), "source_note": self.source_note}
+            made = examples(self._trained(self.winner.record))
+            return replace(self.facts, model=made, source_note=self.source_note)
         except TunerError as error:
-            return {"model_missing": str(error)}
+            return replace(self.facts, model_missing=str(error))
 
     def _trained(self, trial: TrialRecord) -> Trained:
         from tuner.analysis.trained import trained

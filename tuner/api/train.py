@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tuner.analysis.agreement import Agreement, agreement
+from tuner.answers.parts import ModelLosses
 from tuner.api.workspace import workspace_for
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import Rows, open_rows
 from tuner.data.sources import Sources
 from tuner.errors import DeviceError, Problem, SpecError, StudyError
-from tuner.export.write import write_export
+from tuner.export.write import Origin, write_export
 from tuner.learning.device import check_precision, resolve
 from tuner.learning.inference.network import Network
 from tuner.learning.packs import step_name, training_data
@@ -133,11 +134,7 @@ class Model:
             quantile=quantile,
             on_step=on_step,
             # Nothing was compared here, so the test rows are as fresh as they were.
-            metrics={
-                "fingerprint": self._prepared.fingerprint,
-                "device": self._device,
-                "step": self.step,
-                "threshold_on_test": True,
-            },
+            losses=ModelLosses(threshold_on_test=True),
+            origin=Origin(self._prepared.fingerprint, self._device, self.step),
             force=force,
         )

@@ -107,8 +107,8 @@ def _remains(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Remai
         0 if tally is None else sum(tally.counts.values()),
         len(files),
         sum(file.stat().st_size for file in files),
-        links["experiment_id"],
-        links["tracking_uri"],
+        links.experiment_id,
+        links.tracking_uri,
     )
 
 

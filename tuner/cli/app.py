@@ -140,11 +140,15 @@ def list_studies() -> None:
 
 
 @app.command()
-def show(name: StudyName) -> None:
+def show(
+    name: StudyName,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
     """Show where a study stands and what is best."""
     from tuner.cli import display
 
-    typer.echo(display.summary(_open(name)))
+    study = _open(name)
+    typer.echo(display.as_json(study) if as_json else display.summary(study))
 
 
 @app.command()
@@ -415,9 +419,14 @@ def dashboard(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    answers: Annotated[bool, typer.Option("--answers", help="Of what --json prints instead.")] = False,
+) -> None:
     """Print the JSON Schema of space files, for editors."""
-    from tuner.spec.schema import schema_text
+    if answers:
+        from tuner.answers.schema import schema_text
+    else:
+        from tuner.spec.schema import schema_text
 
     typer.echo(schema_text(), nl=False)
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
+from tuner.answers.summary import Summary
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.measurements import Best, best_of
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, TrialRecord
@@ -63,7 +64,7 @@ class Evidence:
     segments: list[SegmentRecord]
     events: list[Event]
     checkpoints: dict[int, Checkpoint]
-    summary: dict[str, Any] | None
+    summary: Summary | None
     runs: Mapping[int | None, str]
     unpublished: set[int | None]
     store: str | None

@@ -13,6 +13,7 @@ from typing import Any, Self, final
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
+from tuner.answers.summary import Summary, read_summary
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox, overview, rows, whole_studies
 from tuner.ledger.control import Control, want_run
@@ -314,18 +315,28 @@ class Ledger:
                 connection.execute(_of(study_id, end.number).values(**_end_values(end), ended_at=now))
             outbox.add(connection, study_id, [outbox.row("end", end.number) for end in fresh])
 
-    def record_summary(self, study_id: int, summary: Mapping[str, Any]) -> None:
+    def record_summary(self, study_id: int, summary: Summary) -> None:
         """Record what came of the study; a later summary takes its place."""
-        values = {"summary": json.dumps(dict(summary)), "summary_at": time.time()}
+        values = {"summary": summary.stored(), "summary_at": time.time()}
         with self._leases.changing(study_id, "run") as connection:
             _update_study(connection, study_id, values)
             outbox.add(connection, study_id, [outbox.row("summary"), outbox.row("answer")])
 
-    def summary(self, study_id: int) -> dict[str, Any] | None:
-        """What came of the study, once that is recorded."""
+    def summary(self, study_id: int) -> Summary | None:
+        """What came of the study, once that is recorded; a summary that an older version wrote is upgraded.
+
+        Raises:
+            LedgerError: it is damaged, or a newer version wrote it.
+        """
         with self._database.reading() as connection:
             text = connection.execute(select(study.c.summary).where(study.c.id == study_id)).scalar_one_or_none()
-        return None if text is None else dict(json.loads(text))
+        try:
+            return None if text is None else read_summary(text)
+        except ValueError:
+            raise LedgerError(
+                f"{self.where}: the summary of study {study_id} must be as this version of the tuner or an older one"
+                " wrote it, but it is damaged or newer; restore the ledger from a copy, or use the newer version"
+            ) from None
 
     def summary_at(self, study_id: int) -> float | None:
         """When the summary was recorded, Unix time in seconds."""

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tuner.analysis import final_stage
 from tuner.analysis.pareto import chosen_trial, front_points
 from tuner.analysis.test_score import Scorer, free_final_states
+from tuner.answers.parts import FinalStage
+from tuner.answers.summary import Summary
 from tuner.data.rows import RowsFile, open_rows
 from tuner.errors import LedgerError, StoppedError, StudyError
 from tuner.execution.choice import ExecutorChoice
@@ -216,7 +218,7 @@ class Launch:
         if self._device == "cpu" and self._spec.step != "torch" and found().refused:
             says("%s", found().why)
         before = trained_on(events)
-        if before and self._step not in {one["step"] for one in before}:
+        if before and self._step not in {one.step for one in before}:
             so_far, now = in_words(before), step_in_words(self._step)
             text = "%s: was trained on %s; what is left is trained by %s, whose losses differ in the last bits."
             says(text, self._study.name, so_far, now)
@@ -317,28 +319,26 @@ class Launch:
                 summary = self._summary(answered, known)
             except StoppedError:
                 return self._note_end("stopped")
-            seconds = time.monotonic() - self._started + (known["seconds"] if known else 0.0)
-            self._ledger.record_summary(self._study.id, {**summary, "seconds": seconds})
-            if summary["best"] is not None:
-                free_final_states(self._ledger, self._states(), self._study.id, summary["scored"]["runs"][0])
+            seconds = summary.seconds + time.monotonic() - self._started
+            self._ledger.record_summary(self._study.id, summary.model_copy(update={"seconds": seconds}))
+            if summary.scored is not None:
+                free_final_states(self._ledger, self._states(), self._study.id, summary.scored.runs[0])
         self._ledger.set_state(self._study.id, "finished")
         return outcome
 
-    def _summary(self, answered: dict[str, Any] | None, known: dict[str, Any] | None) -> dict[str, Any]:
+    def _summary(self, answered: FinalStage | None, known: Summary | None) -> Summary:
+        """What came of the study, with the time of the runs before this one."""
         p, trials = self._prepared, self._ledger.trials(self._study.id)
         best = chosen_trial(self._spec, trials, p.features)
         if best is None:
-            return {"best": None, "final": answered}
+            return Summary(best=None, final=answered, seconds=0.0 if known is None else known.seconds)
         rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
         scorer = Scorer(self._ledger, (self._study.id, self._spec), rows, self._states(), self._device, self._tick)
-        summary = scorer.summed_up(best, answered, known)
-        if is_front(self._spec):
-            points = front_points(self._spec, trials, p.features, {})
-            summary |= scorer.beside_front([point.bottleneck for point in points])
-        return summary
+        front = front_points(self._spec, trials, p.features, {}) if is_front(self._spec) else []
+        return scorer.summary(best, answered, known, [point.bottleneck for point in front])
 
     def _answer(self, study: StudyRecord) -> Path:
-        return answer_of(self._ledger, study, self._workspace.work, self._device, lambda: self._prepared)
+        return answer_of(self._ledger, study, self._workspace, self._device, lambda: self._prepared)
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

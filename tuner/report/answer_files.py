@@ -119,7 +119,8 @@ def _files(
 
 def _scored(ledger: Ledger, study: StudyRecord) -> TrialRecord | None:
     """The trial or the final stage's run that was scored on the test split and is exported."""
-    runs = ((ledger.summary(study.id) or {}).get("scored") or {}).get("runs") or []
+    summary = ledger.summary(study.id)
+    runs = summary.scored.runs if summary is not None and summary.scored is not None else ()
     return next(iter(ledger.trials(study.id, runs[:1])), None)
 
 

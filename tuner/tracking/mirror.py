@@ -159,12 +159,17 @@ class Mirror:
         self._runs.set_status(self._parent, content.STUDY_STATUS[self._study.state], changed_at)
 
     def _publish_summary(self) -> None:
-        summary, at = self._ledger.summary(self._study.id) or {}, self._ledger.summary_at(self._study.id)
+        summary, at = self._ledger.summary(self._study.id), self._ledger.summary_at(self._study.id)
+        if summary is None:
+            return
+        trials = self._ledger.trials(self._study.id)
+        number = None if summary.best is None else summary.best.number
+        best = next((trial for trial in trials if trial.number == number), None)
         metrics = content.summary_metrics(summary, at or self._study.changed_at)
-        self._runs.log(self._parent, metrics, tags=content.summary_tags(summary))
-        self._runs.log_text(self._parent, trials_csv(self._ledger.trials(self._study.id)), "trials.csv")
-        self._mark(BEST_TAG, (summary.get("best") or {}).get("number"))
-        self._mark(WINNER_TAG, ((summary.get("scored") or {}).get("runs") or [None])[0])
+        self._runs.log(self._parent, metrics, tags=content.summary_tags(summary, best))
+        self._runs.log_text(self._parent, trials_csv(trials), "trials.csv")
+        self._mark(BEST_TAG, number)
+        self._mark(WINNER_TAG, None if summary.scored is None else summary.scored.runs[0])
 
     def _publish_answer(self, rows: Sequence[OutboxRow], outcome: Outcome) -> None:
         """Files that are made now, or were before; where they cannot be made, that is the reason to go on without."""
