@@ -1,7 +1,8 @@
 # make demo     from a fresh machine to a finished, exported study on real data (needs Python >= 3.11 and make)
-# make test     the whole test suite
+# make test     unit and integration tests, and a sample of the faults (8 minutes on 2 cores)
 # make check    format, lint, types, the laws on imports, and the tests
-# make faults   kills, crashes, outages, full disks and damaged files in their long form (hours)
+# make faults   all kills, crashes, outages, full disks and damaged files, as CI runs them (a quarter of an hour)
+# make faults-long  the same with ten times as many of each, drawn anew every time (hours)
 # make bench    this project beside its peers, in one table (some minutes)
 # make gpu-wheels  what a machine with torch but without a network needs for benchmarks/gpu_check.sh, in gpu-wheels/
 # make format   put the code in the project's format
@@ -31,7 +32,7 @@ endif
 DEMO := search_spaces/digits.yaml
 DEMO_EXPORT := best
 
-.PHONY: demo test faults bench gpu-wheels check format clean format-check lint types imports stale
+.PHONY: demo test faults faults-long bench gpu-wheels check format clean format-check lint types imports stale
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -43,11 +44,16 @@ demo: $(STAMP)
 	@echo "Browse the study in MLflow:  $(BIN)/tuner dashboard"
 
 # The faults come alone: some of them watch the clock, and they start processes of their own for both cores.
+# tests/PLACES.md says which command runs which test.
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not long"
+	TUNER_FAULTS=sample $(BIN)/python -m pytest -m sample tests/faults
 
 faults: $(STAMP)
+	TUNER_FAULTS=ci $(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest --ignore tests/faults -m long
+
+faults-long: $(STAMP)
 	TUNER_FAULTS=long $(BIN)/python -m pytest tests/faults
 
 bench: $(STAMP)

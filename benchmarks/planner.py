@@ -25,7 +25,7 @@ from scipy.optimize import nnls
 from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.packs import make_pack, reproducibly, training_data
 from tuner.spec.architecture import Hyperparameters, layer_sizes
-from tuner.spec.work import Trial
+from tuner.spec.work import TrainingPlan, Trial
 
 NAMES = ("MULTIPLY_ADD_SECONDS", "PARAMETER_SECONDS", "VALUE_SECONDS", "LAYER_SECONDS", "EPOCH_SECONDS")
 
@@ -68,7 +68,7 @@ def measured(trial: Trial, data: dict[str, int]) -> float:
     rows = [draw.random((data[name], data["features"]), dtype=np.float32) for name in ("train", "validation")]
     prepared = training_data(rows[0], rows[1], "cpu", "fp32", "auto")
     with reproducibly(prepared):
-        return seconds(make_pack([trial], prepared, "mse").train_epoch, 1)
+        return seconds(make_pack([trial], prepared, "mse", TrainingPlan(1)).train_epoch, 1)
 
 
 def terms(trial: Trial, data: dict[str, int]) -> list[float]:

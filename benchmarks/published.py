@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 import tuner
 from tuner.data.readers import load
+from tuner.data.sources import Sources
 from tuner.learning.compiled import planner
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.study import DataSpec
@@ -281,7 +282,7 @@ def rows_of(protocol: Protocol, train: NDArray[np.float32], test: NDArray[np.flo
 
 def images(path: Path) -> NDArray[np.float32]:
     """(N, 784) pixels between 0 and 1."""
-    data = load(DataSpec(source=str(path.absolute())), Path())
+    data = load(DataSpec(source=str(path.absolute())), Sources(Path()))
     return (data.values / PIXEL).astype(np.float32)
 
 

@@ -14,6 +14,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from tuner.answers.summary import BestScore, Summary
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord
 from tuner.spec.architecture import Hyperparameters
@@ -45,7 +46,8 @@ def record(ledger: Ledger, study_id: int, trials: int, epochs: int) -> None:
         ledger.record_segment(study_id, Segment(tuple(asked), 0, epochs), SegmentResult(curves, 1.0, "nobody"))
         state = TrialState.COMPLETE
         ledger.record_ends(study_id, [TrialEnd(n, state, losses[-1], epochs, epochs, "") for n in numbers])
-    ledger.record_summary(study_id, {"best": {"number": 0, "value": losses[-1]}, "seconds": 1.0})
+    best = BestScore(number=0, value=losses[-1], test_loss=None)
+    ledger.record_summary(study_id, Summary(best=best, seconds=1.0))
     ledger.set_state(study_id, "finished")
 
 

@@ -123,13 +123,14 @@ def write_data(job: Job) -> None:
     import numpy as np
 
     from tuner.data.prepare import examine
+    from tuner.data.sources import Sources
     from tuner.spec.reader import spec_from_mapping
 
     folder = Path(job.folder)
     source = folder / job.load.source
     if not source.exists():
         np.save(source, _rows(source.stem))
-    made = examine(spec_from_mapping(declaration(job)), folder)
+    made = examine(spec_from_mapping(declaration(job)), Sources(folder))
     for name in ("train", "validation"):
         values = made.data.values[getattr(made.split, name)]
         np.save(folder / f"{name}-{job.seed}.npy", made.preprocessor.transform(values))

@@ -52,6 +52,8 @@ def calls(workers: int) -> list[tuple[str, Callable[[], Any]]]:
         ("Study.trials", lambda: kept["study"].trials),
         ("Study.facts", lambda: kept["study"].facts),
         ("Study.optuna_study", lambda: kept["study"].optuna_study),
+        ("Study.progress", lambda: keep("progress", kept["study"].progress())),
+        ("Study.stop", lambda: keep("stopped", kept["study"].stop())),
         ("Study.report", lambda: kept["study"].report("report.html")),
         ("Study.export", lambda: kept["study"].export("best")),
         ("load_model", lambda: keep("model", tuner.load_model("best"))),

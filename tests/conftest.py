@@ -11,17 +11,46 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import kept_helpers
 import pytest
+from filelock import FileLock
 from studies import fresh_folder
+
+import tuner.data.readers
+import tuner.export.write
+import tuner.search.importance
+from tuner.helper import Helper
+
+# Where helper processes are kept from one test to the next.
+_KEEPING = (tuner.data.readers, tuner.export.write, tuner.search.importance)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_helpers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in _KEEPING:
+            patch.setattr(module, "Helper", kept_helpers.KeptHelper)
+        yield
+    kept_helpers.close_all()
+
+
+@pytest.fixture
+def own_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helper processes as they are outside of the tests: started for a call or two, and ended."""
+    for module in _KEEPING:
+        monkeypatch.setattr(module, "Helper", Helper)
 
 
 @pytest.fixture(scope="session")
 def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh SQLite store of MLflow; its making takes seconds, so it is made once and copied."""
+    """A fresh SQLite store of MLflow; its making takes seconds, so it is made once, also for several pytest workers."""
     from tuner.tracking.store import ensure_store
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    ensure_store(f"sqlite:///{path}")
+    folder = tmp_path_factory.getbasetemp()
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "mlflow_store" / "mlflow.db"
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        ensure_store(f"sqlite:///{path}")
     return path
 
 

@@ -14,7 +14,9 @@ import psutil
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.table import trials_csv
 
-LONG = os.environ.get("TUNER_FAULTS") == "long"
+# How many faults: "sample" in `make test`, "ci" in `make faults`, "long" in `make faults-long`.
+FORM = os.environ.get("TUNER_FAULTS", "ci")
+LONG = FORM == "long"
 TUNER = [sys.executable, "-m", "tuner"]
 
 
@@ -35,7 +37,9 @@ def disagreements(folder: Path, name: str = "tiny") -> list[str]:
         record = ledger.study(name)
         assert record is not None
         trials = [*ledger.trials(record.id), *ledger.finals(record.id)]
-        found = [f"{ledger.waiting_count(record.id)} records wait"] if ledger.waiting_count(record.id) else []
+        found = (
+            [f"{ledger.outbox.waiting_count(record.id)} records wait"] if ledger.outbox.waiting_count(record.id) else []
+        )
     finally:
         ledger.close()
     with closing(sqlite3.connect(folder / "mlflow.db")) as store:

@@ -12,5 +12,5 @@ from tuner.ledger.ledger import Ledger
 @contextmanager
 def owning(ledger: Ledger, study_id: int, purpose: Purpose = "run") -> Iterator[None]:
     """Hold a study's lease, unless this ledger object holds it already."""
-    with nullcontext() if (study_id, purpose) in ledger._fences else ledger.lease(study_id, purpose):
+    with nullcontext() if (study_id, purpose) in ledger._leases._fences else ledger.lease(study_id, purpose):
         yield

@@ -36,7 +36,7 @@ def test_the_champion_reconstructs_raw_rows_in_a_fresh_process(workspace: Path, 
     study = tuner.run(tiny(data={"source": "rows.npy"}, loss=loss), workers=0)
     uri = f"sqlite:///{workspace / 'mlflow.db'}"
     client = MlflowClient(uri)
-    run = client.get_run(study.summary["mlflow"]["run_id"]).info
+    run = client.get_run(study.summary.mlflow.run_id).info
     first, second = champion.register("tiny"), champion.register("tiny")
     assert (first.version, first.is_new, second.version, second.is_new) == ("1", True, "1", False)
     environment = {

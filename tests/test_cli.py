@@ -134,6 +134,7 @@ def test_a_report_and_a_comparison_at_the_command_line(folder: Path) -> None:
         assert (refused.returncode, len(refused.stderr.splitlines())) == (code, 1)
 
 
+@pytest.mark.long
 def test_a_csv_of_ones_own_goes_to_an_export_by_editing_three_lines(tmp_path: Path, mlflow_store: Path) -> None:
     """Name, source and bottleneck changed in a shipped space; then validate, run, export and train."""
     made = fresh_folder(tmp_path / "mine", mlflow_store)

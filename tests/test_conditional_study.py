@@ -71,8 +71,8 @@ def test_what_is_not_in_force_is_empty_in_the_table(undisturbed: str) -> None:
 def test_mlflow_and_the_export_have_what_is_in_force(workspace: Path, mlflow_store: Path) -> None:
     """A run's parameters are its row's, the exported declaration is that of the winner, and doctor agrees."""
     study = tuner.run(kinds(), workers=0)
-    client, mlflow = MlflowClient(), study.summary["mlflow"]
-    runs = client.search_runs([mlflow["experiment_id"]], f"tags.mlflow.parentRunId = '{mlflow['run_id']}'")
+    client, mlflow = MlflowClient(), study.summary.mlflow
+    runs = client.search_runs([mlflow.experiment_id], f"tags.mlflow.parentRunId = '{mlflow.run_id}'")
     shown = {run.data.tags["tuner.trial"]: dict(run.data.params) for run in runs}
     for record in study.records:
         expected = {name: str(value) for name, value in record.shown.items() if value is not None}
@@ -80,7 +80,7 @@ def test_mlflow_and_the_export_have_what_is_in_force(workspace: Path, mlflow_sto
     assert [found.problems for found in doctor()] == [(), ()]
     exported = read_spec(study.export("best") / "config.yaml").space
     assert exported.point({}) == study.best.point
-    assert study.summary["best"]["params"].keys() == {n for n, v in study.best.shown.items() if v is not None}
+    assert study.summary.best.params.keys() == {n for n, v in study.best.shown.items() if v is not None}
     assert str(study.trials["param.width"].dtype) == "Int64"
 
 
@@ -88,7 +88,7 @@ def test_a_study_without_news_has_the_table_and_parameters_of_before(workspace: 
     """The eight hyperparameters that there always were, each with a value, in the table, the summary and MLflow."""
     study = tuner.run(tiny(search={"trials": 3, "epochs": 1}), workers=0)
     before = list(study.best.point.as_dict())[:8]
-    assert list(study.best.shown) == list(study.summary["best"]["params"]) == before
+    assert list(study.best.shown) == list(study.summary.best.params) == before
     columns = trials_csv(study.records).splitlines()[0].split(",")
     assert [name for name in columns if name.startswith("param.")] == [f"param.{name}" for name in before]
     assert json.loads(study.json())[0]["param.width"] == study.records[0].point.width

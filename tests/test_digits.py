@@ -39,15 +39,15 @@ def study(folder: Path) -> tuner.Study:
 
 @pytest.fixture(scope="module")
 def client(study: tuner.Study) -> MlflowClient:
-    return MlflowClient(study.summary["mlflow"]["tracking_uri"])
+    return MlflowClient(study.summary.mlflow.tracking_uri)
 
 
 def runs(client: MlflowClient, study: tuner.Study) -> list[Run]:
-    return list(client.search_runs([study.summary["mlflow"]["experiment_id"]], max_results=1000))
+    return list(client.search_runs([study.summary.mlflow.experiment_id], max_results=1000))
 
 
 def nested(client: MlflowClient, study: tuner.Study) -> dict[int, Run]:
-    parent = study.summary["mlflow"]["run_id"]
+    parent = study.summary.mlflow.run_id
     children = [run for run in runs(client, study) if run.data.tags.get("mlflow.parentRunId") == parent]
     return {int(run.data.tags["tuner.trial"]): run for run in children if run.data.tags["tuner.stage"] == "search"}
 
@@ -55,8 +55,8 @@ def nested(client: MlflowClient, study: tuner.Study) -> dict[int, Run]:
 def test_it_beats_pca_at_the_same_code_size(study: tuner.Study) -> None:
     """On the test split, which no trial saw, by a tenth at least."""
     answer = study.summary
-    assert answer["final"]["test_loss"] < 0.9 * answer["baselines"]["pca"] < answer["baselines"]["mean"]
-    assert answer["best"]["params"]["bottleneck"] == 8
+    assert answer.final.test_loss < 0.9 * answer.baselines.pca < answer.baselines.mean
+    assert answer.best.params["bottleneck"] == 8
 
 
 def test_the_exported_folder_reproduces_the_reported_test_loss(
@@ -69,7 +69,7 @@ def test_the_exported_folder_reproduces_the_reported_test_loss(
     test = split_rows(len(raw.data), 0.2, 0.1, study.spec.search.seed).test
     pd.DataFrame(raw.data[test], columns=raw.feature_names).to_csv(tmp_path / "test.csv", index=False)
     reported = json.loads((tmp_path / "best" / "metrics.json").read_text())["losses"]["test"]
-    assert reported == study.summary["final"]["test_loss"]
+    assert reported == study.summary.final.test_loss
     for option, tolerance in (((), 1e-6), (("--onnx",), 1e-4)):
         words = ["apply", "best", "test.csv", "--what", "score", "-o", "scores.csv", *option]
         subprocess.run([sys.executable, "-m", "tuner", *words], cwd=tmp_path, check=True)
@@ -78,7 +78,7 @@ def test_the_exported_folder_reproduces_the_reported_test_loss(
 
 def test_mlflow_holds_one_parent_and_forty_trials(study: tuner.Study, client: MlflowClient) -> None:
     """Beside the final stage's runs, five a configuration, and not one run more, though the study was run twice."""
-    assert len(runs(client, study)) == 41 + 5 * len(study.summary["final"]["configurations"])
+    assert len(runs(client, study)) == 41 + 5 * len(study.summary.final.configurations)
     assert sorted(nested(client, study)) == list(range(40))
     assert {run.info.run_name for run in nested(client, study).values()} == {f"trial-{n:04}" for n in range(40)}
 
@@ -110,14 +110,14 @@ def test_every_trial_has_its_parameters_and_true_end(study: tuner.Study, client:
 
 def test_the_parent_has_spec_table_data_and_best(study: tuner.Study, client: MlflowClient, tmp_path: Path) -> None:
     """The files read back, the data set's fingerprint, the best trial's number and losses."""
-    parent = client.get_run(study.summary["mlflow"]["run_id"])
+    parent = client.get_run(study.summary.mlflow.run_id)
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"config.yaml", "trials.csv"} <= files
     table = Path(client.download_artifacts(parent.info.run_id, "trials.csv", str(tmp_path)))
     assert table.read_text() == study.csv()
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["best.trial"] == str(study.best.number)
-    assert parent.data.metrics["final.test_loss"] == study.summary["final"]["test_loss"]
+    assert parent.data.metrics["final.test_loss"] == study.summary.final.test_loss
     assert parent.data.tags["final.winner"] == str(study.winner.trial)
     assert parent.data.tags["tuner.test_uses"] == "1"
     (data,) = parent.inputs.dataset_inputs

@@ -23,6 +23,7 @@ from tuner.cli import display
 from tuner.cli.progress import line
 from tuner.data.prepare import prepare
 from tuner.data.rows import open_rows
+from tuner.data.sources import Sources
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
 from tuner.ledger.ledger import Ledger
@@ -62,7 +63,7 @@ def uses(folder: Path) -> list[dict[str, Any]]:
 
 def answer(study: tuner.Study) -> dict[str, Any]:
     """The summary without what differs between two runs of the same study."""
-    return {name: value for name, value in study.summary.items() if name not in ("seconds", "mlflow")}
+    return {name: value for name, value in study.summary.as_dict().items() if name not in ("seconds", "mlflow")}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def copied(finished: Path, workspace: Path) -> Path:
 
 def test_every_run_is_that_trial_trained_alone_with_its_own_seed(copied: Path) -> None:
     """Law 1: configuration, seed by name, and every loss of `train_alone`, bit for bit."""
-    prepared = prepare(spec_from_mapping(staged()), copied, Path(".tuner"))
+    prepared = prepare(spec_from_mapping(staged()), Sources(copied), Path(".tuner"))
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     data = training_data(rows.train, rows.validation, "cpu", "fp32", "auto")
     trials = {trial.number: trial for trial in tuner.Study.open("tiny").records}
@@ -107,7 +108,7 @@ def test_the_chosen_are_the_best_different_configurations_and_the_lowest_mean_wi
     ranked = study.trials[study.trials.state == "complete"].sort_values("value").number.tolist()
     assert {trial_of(run.number) for run in finals(copied)} == set(ranked[:2])
     means = {of: np.mean([run.value for run in finals(copied) if trial_of(run.number) == of]) for of in ranked[:2]}
-    assert study.summary["final"]["winner"] == study.winner.trial == min(means, key=means.__getitem__)
+    assert study.summary.final.winner == study.winner.trial == min(means, key=means.__getitem__)
     assert study.winner.record.value == min(r.value for r in finals(copied) if trial_of(r.number) == study.winner.trial)
     assert study.best.number == ranked[0]
     assert len(study.records) == 8
@@ -121,6 +122,7 @@ def test_the_answer_does_not_depend_on_the_number_of_workers(workers: int, works
     assert answer(study) == json.loads((finished / "answer.json").read_text())
 
 
+@pytest.mark.long
 def test_a_kill_in_the_final_stage_loses_nothing(workspace: Path) -> None:
     """kill -9 of the driver among the runs; run again: trials, runs and answer of the undisturbed study."""
     spec = staged(search={"epochs": 300, "trials": 4})
@@ -178,7 +180,7 @@ def test_a_stop_in_the_final_stage_goes_on_to_the_same_answer(
     """The study is stopped and nothing is scored; the next run has the answer of a study that nobody stopped."""
     study = stopped_among_its_runs()
     assert (study.outcome, study.state) == ("stopped", "stopped")
-    assert study.summary["final"] is None
+    assert study.summary.final is None
     assert uses(workspace) == []
     resumed = tuner.run(staged(search=LONGER), workers=0)
     monkeypatch.chdir(fresh_folder(workspace / "undisturbed", mlflow_store))
@@ -210,12 +212,12 @@ def test_the_reported_test_loss_is_the_exported_models(copied: Path) -> None:
     folder = study.export("best")
     model, raw = tuner.load_model(folder), load_iris().data
     test = split_rows(len(raw), 0.2, 0.1, 3).test
-    final = study.summary["final"]
-    assert float(np.mean(model.score(raw[test]))) == pytest.approx(final["test_loss"], rel=1e-6)
+    final = study.summary.final
+    assert float(np.mean(model.score(raw[test]))) == pytest.approx(final.test_loss, rel=1e-6)
     assert model.card.final is not None
     assert (model.card.trial, model.card.seed) == (study.winner.trial, study.winner.record.seed)
-    assert model.card.final.sentence == final["sentence"]
-    assert model.card.losses.test == final["test_loss"]
+    assert model.card.final.sentence == final.sentence
+    assert model.card.losses.test == final.test_loss
     tuner.train(folder / "config.yaml").export("again")
     assert (folder / "model.safetensors").read_bytes() == Path("again/model.safetensors").read_bytes()
 
@@ -237,10 +239,10 @@ def test_more_seeds_train_what_is_missing_and_no_more(copied: Path) -> None:
     assert len(finals(copied)) == 8
     segments = record_of(copied, lambda ledger, study: ledger.segments(study))[work:]
     assert {index_of(number) for segment in segments for number in segment.trials} == {3}
-    assert more.summary["test_uses"] == 2
+    assert more.summary.test_uses == 2
     work += len(segments)
     fewer = tuner.run(staged(final={"top": 2, "seeds": 2}), workers=0)
-    assert all(len(one["losses"]) == 2 for one in fewer.summary["final"]["configurations"])
+    assert all(len(one.losses) == 2 for one in fewer.summary.final.configurations)
     assert len(record_of(copied, lambda ledger, study: ledger.segments(study))) == work
 
 
@@ -251,7 +253,7 @@ def test_a_study_that_goes_on_counts_every_use_of_the_test_split(copied: Path) -
     study = tuner.run(grown, workers=0)
     assert study.winner.trial >= 8, "the larger budget must find a better one for this test to say anything"
     assert [use["trial"] for use in uses(copied)] == [first, study.winner.trial]
-    assert study.summary["test_uses"] == 2
+    assert study.summary.test_uses == 2
     assert [run for run in finals(copied) if run.number in {each.number for each in before}] == before
     assert [(found.name, found.problems) for found in doctor()] == [(None, ()), ("tiny", ())]
 
@@ -267,26 +269,26 @@ def test_what_a_larger_budget_leaves_of_an_unfinished_stage_is_finished(workspac
 def test_without_the_stage_the_best_trial_is_scored(copied: Path) -> None:
     """`final: none` as before there was one; turned on again, the record's answer, and nothing is trained."""
     off = tuner.run(staged(final="none"), workers=0)
-    assert off.summary["final"] is None
-    assert off.summary["best"]["test_loss"] is not None
+    assert off.summary.final is None
+    assert off.summary.best.test_loss is not None
     assert off.winner.record == off.best
     on = tuner.run(staged(), workers=0)
-    assert on.summary["final"] == json.loads((copied / "answer.json").read_text())["final"]
-    assert on.summary["test_uses"] == 2
+    assert on.summary.final.as_dict() == json.loads((copied / "answer.json").read_text())["final"]
+    assert on.summary.test_uses == 2
 
 
 def test_a_study_of_the_version_before_goes_on(workspace: Path) -> None:
     """Schema 2 and a summary without this stage: the ledger opens, the runs are made, and both uses are counted."""
     study = tuner.run(staged(final="none"), workers=0)
-    old = {name: study.summary[name] for name in ("best", "baselines", "validation_baselines", "seconds")}
+    old = {name: study.summary.as_dict()[name] for name in ("best", "baselines", "validation_baselines", "seconds")}
     with closing(sqlite3.connect("tuner.db")) as connection:
         connection.execute("UPDATE tuner_schema SET version = 2")
         connection.execute("DELETE FROM tuner_event WHERE kind = 'test'")
         connection.execute("UPDATE tuner_study SET summary = ?", [json.dumps(old)])
         connection.commit()
-    assert tuner.Study.open("tiny").summary["final"] is None
+    assert tuner.Study.open("tiny").summary.final is None
     after = tuner.run(staged(), workers=0)
-    assert after.summary["final"]["winner"] == after.winner.trial
+    assert after.summary.final.winner == after.winner.trial
     assert [use["runs"][0] for use in uses(workspace)] == [study.best.number, after.winner.record.number]
 
 
@@ -296,9 +298,9 @@ def test_a_study_without_a_complete_trial_says_so(workspace: Path) -> None:
     wild = staged(data={"source": "rows.npy", "scaling": "none"})
     study = tuner.run(wild, workers=0)
     assert set(study.counts) == {"diverged"}
-    assert study.summary["best"] is None
-    assert study.summary["final"]["winner"] is None
-    assert study.summary["final"]["sentence"].startswith("No trial was completed")
+    assert study.summary.best is None
+    assert study.summary.final.winner is None
+    assert study.summary.final.sentence.startswith("No trial was completed")
     assert (finals(workspace), uses(workspace)) == ([], [])
     assert tuner.run(wild, workers=0).outcome == "nothing-left"
 
@@ -306,9 +308,9 @@ def test_a_study_without_a_complete_trial_says_so(workspace: Path) -> None:
 def test_mlflow_shows_the_runs_beside_the_trials_and_not_among_them(copied: Path) -> None:
     """Children of the study with a stage and a trial of theirs; `best` marks a trial, `tuner.winner` the export."""
     study = tuner.Study.open("tiny")
-    client, mlflow = MlflowClient(study.summary["mlflow"]["tracking_uri"]), study.summary["mlflow"]
-    query = f"tags.mlflow.parentRunId = '{mlflow['run_id']}'"
-    runs = list(client.search_runs([mlflow["experiment_id"]], query))
+    client, mlflow = MlflowClient(study.summary.mlflow.tracking_uri), study.summary.mlflow
+    query = f"tags.mlflow.parentRunId = '{mlflow.run_id}'"
+    runs = list(client.search_runs([mlflow.experiment_id], query))
     confirmed = [run for run in runs if run.data.tags["tuner.stage"] == "final"]
     assert (len(runs), len(confirmed)) == (14, 6)
     assert all("objective" not in run.data.metrics and "tuner.trial" not in run.data.tags for run in confirmed)
@@ -362,14 +364,14 @@ def test_no_number_of_a_run_is_another_ones() -> None:
 def test_what_is_shown_is_the_answer_in_plain_words(copied: Path) -> None:
     """Mean and interval, the sentence, each configuration's row, and the test loss beside PCA's, whoever wins."""
     study = tuner.Study.open("tiny")
-    final, shown = study.summary["final"], display.summary(study)
-    winner = final["configurations"][0]
-    assert f"{winner['mean']:.6g} ± {(winner['high'] - winner['low']) / 2:.2g}" in shown
-    assert final["sentence"] in shown
-    assert all(f"trial {one['trial']} " in shown for one in final["configurations"])
-    pca = study.summary["baselines"]["pca"]
-    assert f"autoencoder {final['test_loss']:.4g}, PCA(2) {pca:.4g}: " in shown
-    assert ("PCA is as good or better here" in shown) is (pca <= final["test_loss"])
+    final, shown = study.summary.final, display.summary(study)
+    winner = final.configurations[0]
+    assert f"{winner.mean:.6g} ± {(winner.high - winner.low) / 2:.2g}" in shown
+    assert final.sentence in shown
+    assert all(f"trial {one.trial} " in shown for one in final.configurations)
+    pca = study.summary.baselines.pca
+    assert f"autoencoder {final.test_loss:.4g}, PCA(2) {pca:.4g}: " in shown
+    assert ("PCA is as good or better here" in shown) is (pca <= final.test_loss)
 
 
 def test_the_progress_line_says_how_far_the_confirming_is() -> None:
@@ -386,5 +388,5 @@ def test_the_answer_on_postgres_is_the_same(
     monkeypatch.setenv("TUNER_DATABASE_URL", postgres())
     study = tuner.run(staged(), workers=2)
     assert answer(study) == json.loads((finished / "answer.json").read_text())
-    assert study.summary["mlflow"]["waiting"] == 0
+    assert study.summary.mlflow.waiting == 0
     assert [(found.name, found.problems) for found in doctor()] == [(None, ()), ("tiny", ())]

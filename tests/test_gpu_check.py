@@ -24,6 +24,7 @@ def check(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_the_whole_check_passes_in_its_small_form(tmp_path: Path) -> None:
     """Every step passes, has one line on the screen, and is in both files with what it found."""
     ended = check(tmp_path)

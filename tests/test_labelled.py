@@ -133,7 +133,7 @@ def test_labels_change_no_loss(study: tuner.Study, workspace: Path) -> None:
 def test_mlflow_shows_the_measures(study: tuner.Study, finished: Path) -> None:
     """As metrics of the runs of complete trials, by the names of the table's columns."""
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
-    found = client.search_runs([study.summary["mlflow"]["experiment_id"]])
+    found = client.search_runs([study.summary.mlflow.experiment_id])
     by_trial = {int(run.data.tags["tuner.trial"]): run.data.metrics for run in found if "tuner.trial" in run.data.tags}
     for record in study.records:
         shown = {name: value for name, value in by_trial[record.number].items() if name.startswith("measure.")}
@@ -201,7 +201,7 @@ def test_a_cell_that_arithmetic_left_empty_says_why_in_the_record(
         left = [name for name in found.trials.columns if name != "measure.effective_dims"]
         assert "measure.effective_dims" not in found.trials.columns
         pd.testing.assert_frame_equal(found.trials[left], study.trials[left], check_exact=True)
-        events = [event for event in found.facts["events"] if event["kind"] == "unmeasured"]
+        events = [event.body for event in found.facts.events if event.kind == "unmeasured"]
         complete = {record.number for record in found.records if record.state == "complete"}
         assert sorted(event["trial"] for event in events) == sorted(complete)
         assert {(e["measure"], e["reason"]) for e in events} == {

@@ -64,6 +64,7 @@ def test_no_call_changes_a_process_that_uses_the_same_libraries(folder: Path) ->
     assert {name: changes for name, changes in found.items() if changes} == {}
 
 
+@pytest.mark.long
 def test_no_call_changes_a_process_that_uses_nothing_else(tmp_path: Path, server: str) -> None:
     """The same where no library was imported before, with worker processes and a tracking server: only filters of
     warnings may be more, which NumPy and SciPy add wherever they are imported."""

@@ -33,8 +33,8 @@ def test_a_flat_study_stops_and_is_scored(workspace: Path, undisturbed: str) -> 
     assert study.outcome == "finished"
     assert study.state == "finished"
     assert 12 < len(study.records) < 90
-    assert study.summary["stopped_early"] == {"patience": 2, "min_improvement": 0.3}
-    assert study.summary["best"]["test_loss"] is not None
+    assert study.summary.stopped_early.as_dict() == {"patience": 2, "min_improvement": 0.3}
+    assert study.summary.best.test_loss is not None
     again = tuner.run(tiny(search=PATIENT), workers=0)
     assert (again.outcome, again.summary) == ("nothing-left", study.summary)
 
@@ -66,7 +66,7 @@ def test_stopped_again_and_again_it_becomes_flat_at_the_same_trial(workspace: Pa
     assert tuner.run(tiny(search={**PATIENT, "timeout": 0.001}), workers=0).outcome == "timeout"
     with pytest.raises(Killed):
         tuner.run(tiny(search=PATIENT), workers=0, progress=kill)
-    assert tuner.run(tiny(search=PATIENT), workers=0).summary["best"]["test_loss"] is not None
+    assert tuner.run(tiny(search=PATIENT), workers=0).summary.best.test_loss is not None
     assert table(workspace) == undisturbed
 
 

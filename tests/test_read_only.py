@@ -23,6 +23,7 @@ AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"] i
 AGED = {
     1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures"),
     2: ("ALTER TABLE tuner_trial DROP COLUMN measures",),
+    4: ("DROP TABLE tuner_wanted", "DROP TABLE tuner_progress", "DROP TABLE tuner_removed"),
 }
 READ = """
 import sys, tuner

@@ -16,9 +16,9 @@ from studies import tiny
 import tuner
 from tuner.api.maintenance import prune_files
 from tuner.api.publishing import sync
+from tuner.api.workspace import workspace as workspace_of
 from tuner.errors import InputError
 from tuner.orchestration.launch import Progress
-from tuner.settings import Workspace
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import spec_from_mapping
 
@@ -40,8 +40,8 @@ def test_the_working_folder_may_change_while_a_study_runs(workers: int, workspac
     study = tuner.run(spec, workers=workers, progress=leave)
     assert study.outcome == "finished"
     assert list(elsewhere.iterdir()) == []
-    assert study.summary["mlflow"]["waiting"] == 0
-    assert study.summary["mlflow"]["tracking_uri"].endswith(f"{workspace}/mlflow.db")
+    assert study.summary.mlflow.waiting == 0
+    assert study.summary.mlflow.tracking_uri.endswith(f"{workspace}/mlflow.db")
     # What was opened there stays there: its checkpoint is read, and its prepared data.
     exported = study.export(workspace / "best")
     assert np.isfinite(tuner.load_model(exported).encode(study.raw_rows(3))).all()
@@ -106,7 +106,7 @@ def test_a_workspace_is_of_the_folder_it_was_made_in(
 ) -> None:
     """And a folder that was removed is named as the reason, with exit code 2."""
     monkeypatch.chdir(tmp_path)
-    made = Workspace.here(None, "http://mlflow")
+    made = workspace_of(mlflow="http://mlflow")
     monkeypatch.chdir(elsewhere)
     assert (made.folder, made.work) == (tmp_path, tmp_path / ".tuner")
     gone = tmp_path / "gone"
@@ -114,7 +114,7 @@ def test_a_workspace_is_of_the_folder_it_was_made_in(
     monkeypatch.chdir(gone)
     gone.rmdir()
     with pytest.raises(InputError, match="the current folder must be there"):
-        Workspace.here(None, "http://mlflow")
+        workspace_of(mlflow="http://mlflow")
 
 
 def test_commands_of_upkeep_look_where_they_began(workspace: Path, elsewhere: Path) -> None:

@@ -13,7 +13,7 @@ from studies import fresh_folder, tiny
 
 from tuner.learning.compiled.library import library
 
-HEAVY = ("torch", "optuna", "mlflow", "sqlalchemy", "pandas", "sklearn", "scipy", "pydantic")
+HEAVY = ("torch", "optuna", "mlflow", "sqlalchemy", "pandas", "sklearn", "scipy", "scipy.stats", "pydantic")
 
 
 def imported_by(code: str, folder: Path | None = None) -> list[str]:
@@ -43,14 +43,14 @@ def test_a_whole_study_on_the_cpu_never_imports_torch_nor_mlflow(tmp_path: Path,
 
 @pytest.mark.skipif(library() is None, reason="no C++ compiler was there when the project was installed")
 def test_a_study_of_an_arrays_file_imports_what_it_uses_alone(tmp_path: Path, mlflow_store: Path) -> None:
-    """Searched, confirmed with several seeds, its importances and figures drawn: without scikit-learn, SciPy and
-    pandas, which take a second."""
+    """Searched, confirmed with several seeds, its figures drawn: without scikit-learn and pandas, which take seconds;
+    of SciPy its distributions alone, for the final stage's intervals."""
     folder = fresh_folder(tmp_path / "study", mlflow_store)
     np.save(folder / "rows.npy", np.random.default_rng(0).normal(size=(200, 6)))
     spec = tiny(data={"source": "rows.npy"}, final={"top": 2, "seeds": 2})
     (folder / "spec.json").write_text(json.dumps(spec))
     loaded = imported_by("import json, tuner; tuner.run(json.load(open('spec.json')), workers=0)", folder)
-    assert set(loaded) == {"optuna", "sqlalchemy", "pydantic"}
+    assert set(loaded) == {"optuna", "sqlalchemy", "pydantic", "scipy"}
 
 
 def test_workers_start_before_anything_heavy_is_imported(tmp_path: Path, mlflow_store: Path) -> None:
@@ -70,3 +70,17 @@ except KeyboardInterrupt:
     pass
 """
     assert set(imported_by(code, folder)) <= {"sqlalchemy", "pydantic"}
+
+
+def test_a_list_of_studies_imports_the_database_alone(tmp_path: Path, mlflow_store: Path) -> None:
+    """`tuner list` and a look at a study's progress read no declaration, and so need no pydantic."""
+    folder = fresh_folder(tmp_path / "study", mlflow_store)
+    (folder / "spec.json").write_text(json.dumps(tiny()))
+    run = "import json, tuner; tuner.run(json.load(open('spec.json')), workers=0)"
+    subprocess.run([sys.executable, "-c", run], cwd=folder, check=True, capture_output=True)
+    code = """
+from tuner.api import control, listing
+from tuner.cli import display
+print(display.studies(listing.studies()), control.progress("tiny"))
+"""
+    assert imported_by(code, folder) == ["sqlalchemy"]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import tuner
 from tuner.analysis import agreement
 from tuner.analysis.agreement import LEAST, Agreement, as_text, rounding_bounds
+from tuner.answers.study import TrainedOn
 from tuner.api import train
 from tuner.cli.app import app
 from tuner.errors import DeviceError, StudyError
@@ -55,7 +56,7 @@ def test_pytorch_trains_where_the_declaration_says_so(workspace: Path) -> None:
     step = library()
     assert step is not None
     for study, name in ((compiled, step.name), (torch, "torch")):
-        assert study.summary["trained"] == [{"device": "cpu", "step": name}]
+        assert study.summary.trained == (TrainedOn(device="cpu", step=name),)
         folder = study.export(study.name)
         assert json.loads((folder / "metrics.json").read_text())["step"] == name
         assert read_spec(folder / "config.yaml").step == study.spec.step
@@ -107,7 +108,7 @@ def test_a_study_that_goes_on_without_the_build_says_so(
         f"tiny: was trained on cpu by the compiled step ({step.name}); what is left is trained by PyTorch's functions,"
         " whose losses differ in the last bits."
     ]
-    assert [one["step"] for one in grown.summary["trained"]] == [step.name, "torch"]
+    assert [one.step for one in grown.summary.trained] == [step.name, "torch"]
     shown = CliRunner().invoke(app, ["show", "tiny"]).stdout
     assert f"Trained on cpu by the compiled step ({step.name}), then on cpu by PyTorch's functions." in shown
 

@@ -24,7 +24,7 @@ from tuner.cli import display
 from tuner.errors import StoppedError
 from tuner.ledger.ledger import Ledger
 from tuner.orchestration.driver import Driver
-from tuner.orchestration.launch import Progress
+from tuner.orchestration.progress import Progress
 from tuner.search.loop import Search
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import spec_from_mapping
@@ -82,7 +82,7 @@ def test_a_stop_while_the_winner_is_scored_leaves_it_to_the_next_run(
 ) -> None:
     """At the phase's beginning or amid a PCA of wide rows: the study says that its answer is missing, the next run
     scores it, and the test split was used once."""
-    monkeypatch.setattr("tuner.orchestration.progress.SHOW_SECONDS", -1.0)  # every step is told
+    monkeypatch.setattr("tuner.orchestration.reporter.SHOW_SECONDS", -1.0)  # every step is told
     draw = np.random.default_rng(0)
     np.save("wide.npy", draw.normal(size=(1600, 1100)).astype(np.float32))
     declared = tiny(data={"source": "wide.npy"}, space=ONE, search={"trials": 1, "epochs": 1})
@@ -95,12 +95,12 @@ def test_a_stop_while_the_winner_is_scored_leaves_it_to_the_next_run(
     stop, listen = stopping_when(is_time)
     study = tuner.run(declared, workers=0, progress=listen, stop=stop)
     assert (study.outcome, study.state, study.awaits_score) == ("stopped", "stopped", True)
-    assert study.summary["baselines"] is None
+    assert study.summary.baselines is None
     assert "Its answer is missing: the winner is not scored yet" in display.summary(study)
     again = tuner.run(declared, workers=0, progress=lambda progress: told.append(progress.detail))
     assert (again.state, again.awaits_score) == ("finished", False)
-    assert again.summary["baselines"]["pca"] > 0
-    assert again.summary["test_uses"] == 1
+    assert again.summary.baselines.pca > 0
+    assert again.summary.test_uses == 1
     assert any(text.startswith("PCA of 4 components") for text in told)
     assert again.csv() == study.csv()
 
@@ -141,7 +141,9 @@ def test_a_publisher_that_hangs_is_left_soon_after_a_stop(workspace: Path) -> No
     record = ledger.study("tiny")
     assert record is not None
     with ledger.lease(record.id, "run"):
-        ledger.record_summary(record.id, ledger.summary(record.id) or {})
+        summary = ledger.summary(record.id)
+        assert summary is not None
+        ledger.record_summary(record.id, summary)
 
     def answer(_: object) -> Path:
         there.set()

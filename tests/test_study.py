@@ -71,7 +71,7 @@ def test_a_study_on_postgres_has_the_same_table(
     assert tuner.run(tiny(search={"timeout": 0.001}), workers=2).outcome == "timeout"
     study = tuner.run(tiny(), workers=2)
     assert study.csv() == undisturbed
-    assert study.summary["mlflow"]["waiting"] == 0
+    assert study.summary.mlflow.waiting == 0
     assert [(found.name, found.problems) for found in doctor()] == [(None, ()), ("tiny", ())]
 
 
@@ -113,7 +113,7 @@ def test_a_timeout_stops_and_the_next_run_goes_on(workspace: Path, undisturbed: 
     assert table(workspace) == undisturbed
 
 
-@pytest.mark.parametrize("kills", [1, 3])
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_a_killed_study_goes_on_to_the_same_table(kills: int, workspace: Path, undisturbed: str) -> None:
     """kill -9 of the driver in the middle of training; run again: the exact budget, and the undisturbed table."""
     (workspace / "spec.json").write_text(json.dumps(tiny()))
@@ -224,7 +224,7 @@ def test_a_run_killed_before_its_summary_is_summed_up_by_the_next(workspace: Pat
         tuner.run(grown, workers=0, progress=kill)
     study = tuner.run(grown, workers=0)
     assert study.outcome == "nothing-left"
-    best = study.summary["best"]
+    best = study.summary.best
     assert best["number"] == min(study.trials[study.trials.state == "complete"].index, key=study.trials.value.get)
     assert best["test_loss"] is not None
     assert best["number"] >= 13, "the larger budget must have found a better trial for this test to say anything"
@@ -325,4 +325,4 @@ def test_test_loss_is_that_of_the_exported_model(workspace: Path) -> None:
     model = tuner.load_model(study.export("best"))
     raw = load_iris().data
     test = split_rows(len(raw), 0.2, 0.1, 3).test
-    assert float(np.mean(model.score(raw[test]))) == pytest.approx(study.summary["best"]["test_loss"], rel=1e-6)
+    assert float(np.mean(model.score(raw[test]))) == pytest.approx(study.summary.best.test_loss, rel=1e-6)

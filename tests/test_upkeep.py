@@ -200,12 +200,12 @@ def test_baselines_of_another_trial_are_not_shown_beside_this_one(workspace: Pat
     """A study that went on and was stopped has a new best trial, whose code may be longer than what was
     compared; an export of it has PCA's loss at its own length."""
     study = tuner.run(tiny(search={"trials": 2, "epochs": 1}, final="none"), workers=0)
-    assert study.summary["baselines"] is not None
-    known = json.loads(json.dumps(study._summary))
+    assert study.summary.baselines is not None
+    known = json.loads(study._summary.stored())
     known["scored"]["trial"], known["validation_baselines"] = 1 - study.best.number, {"pca": 99.0, "mean": 99.0}
     change("tuner.db", f"UPDATE tuner_study SET summary = '{json.dumps(known)}'")
     again = tuner.Study.open("tiny")
-    assert (again.summary["baselines"], again.summary["validation_baselines"]) == (None, None)
+    assert (again.summary.baselines, again.summary.validation_baselines) == (None, None)
     card = tuner.load_model(again.export("best")).card
     assert card.losses.baselines.validation is not None
-    assert card.losses.baselines.validation["pca"] == pytest.approx(study.summary["validation_baselines"]["pca"])
+    assert card.losses.baselines.validation["pca"] == pytest.approx(study.summary.validation_baselines.pca)

@@ -54,7 +54,7 @@ def test_the_best_of_another_study_come_first(here: Path) -> None:
     best = distinct_best(tuner.Study.open("tiny"))[:MOST]
     study = tuner.Study.open("next")
     assert [trial.point.as_dict() for trial in study.records[: len(best)]] == best
-    assert study.summary["warm_start"] == {"from": "tiny", "trials": len(best), "left_out": 0}
+    assert study.summary.warm_start.as_dict() == {"from": "tiny", "trials": len(best), "left_out": 0}
     assert len({trial.seed for trial in study.records}) == 13
 
 
@@ -92,7 +92,7 @@ def test_an_export_is_one_point(here: Path) -> None:
     assert study.records[0].point == tuner.Study.open("tiny").best.point
     with closing(sqlite3.connect(here / "mlflow.db")) as store:
         query = "SELECT count(*) FROM tags t JOIN tags s USING (run_uuid) WHERE t.key = 'tuner.warm_start'"
-        assert store.execute(query + " AND s.key = 'tuner.api.study' AND s.value = 'from-export'").fetchone() == (1,)
+        assert store.execute(query + " AND s.key = 'tuner.study' AND s.value = 'from-export'").fetchone() == (1,)
 
 
 def test_what_does_not_fit_is_counted(here: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_does_not_fit_is_counted(here: Path) -> None:
     fitting = [point for point in best if point["activation"] == "tanh"]
     assert 0 < len(fitting) < len(best), "the study must have found both for this test to say anything"
     study = tuner.run(tiny(name="narrow", space=space, search=NEXT), workers=0, warm_start="tiny")
-    assert study.summary["warm_start"]["left_out"] == len(best) - len(fitting)
+    assert study.summary.warm_start.left_out == len(best) - len(fitting)
     assert [trial.point.as_dict() for trial in study.records[: len(fitting[:MOST])]] == fitting[:MOST]
 
 
@@ -119,7 +119,7 @@ def test_conditional_spaces_begin_with_what_is_in_force(sampler: str, here: Path
     assert {trial.point.kind for trial in study.records} == {"plain", "variational"}
     back = tuner.run(tiny(name="back", search=NEXT), workers=0, warm_start="kinds")
     found = distinct_best(study)
-    assert back.summary["warm_start"]["left_out"] == sum(point["kind"] == "variational" for point in found) > 0
+    assert back.summary.warm_start.left_out == sum(point["kind"] == "variational" for point in found) > 0
 
 
 @pytest.mark.parametrize(

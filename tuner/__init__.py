@@ -9,16 +9,18 @@ if TYPE_CHECKING:
     from tuner.api.study import Study as Study
     from tuner.api.study import run as run
     from tuner.api.train import train as train
+    from tuner.api.workspace import workspace as workspace
     from tuner.export.model import load_model as load_model
 
 __version__: str
-__all__ = ["Study", "load_model", "run", "train"]
+__all__ = ["Study", "load_model", "run", "train", "workspace"]
 
 _HOMES = {
     "Study": "tuner.api.study",
     "load_model": "tuner.export.model",
     "run": "tuner.api.study",
     "train": "tuner.api.train",
+    "workspace": "tuner.api.workspace",
 }
 
 

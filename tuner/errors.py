@@ -78,7 +78,7 @@ class DataError(InputError):
 
 
 def sentence(text: str) -> str:
-    """One line of usual length, whatever names and values of damaged files stand in it.
+    """One line of limited length, even where it quotes names and values of damaged files.
 
     Line ends and what would steer the terminal are written out as in Python; what is long is cut in its middle.
     """

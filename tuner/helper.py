@@ -94,7 +94,7 @@ class Helper:
         return value  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End the process, whatever it is doing; may be called from another thread, and again."""
+        """End the process at once; may be called from another thread, and again."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:

@@ -28,7 +28,7 @@ _BASE64: Final = "[A-Za-z0-9+/_-]"
 def without_secrets(text: str, *urls: str) -> str:
     """A text without anything that the urls, the environment or MLflow's file of credentials keep secret.
 
-    A secret is found as it is, percent-encoded in whole or in part, and within base64; what stands in an
+    A secret is found as it is, percent-encoded in whole or in part, and within base64; what is in an
     `Authorization` header of the usual kinds is taken out whether it is known or not.
 
     Args:
@@ -52,7 +52,7 @@ def _one_character(character: str) -> str:
 
 
 def _cores(secret: bytes) -> Iterator[str]:
-    """What base64 of any text with the secret in it contains, whatever stands before and after the secret.
+    """What base64 of any text with the secret in it contains, whatever comes before and after the secret.
 
     Base64 turns 3 bytes into 4 characters, so it depends on where among three the secret begins; characters that other
     bytes have a part in are left out.

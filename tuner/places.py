@@ -1,4 +1,4 @@
-"""Where a study's files stand, unless the environment says otherwise."""
+"""Where a study's files are, unless the environment says otherwise."""
 
 from __future__ import annotations
 

@@ -4,38 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from tuner.errors import InputError
-from tuner.places import FOLDER, database_url
+from tuner.places import FOLDER
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The addresses of one call, made where it enters and passed on.
+    """The addresses of one call, made where it enters (`tuner.api.workspace`) and passed on; nothing is global.
 
     Attributes:
         folder: absolute; what every relative path is relative to, also those that the ledger holds.
         database: the ledger's URL; a relative SQLite file is in `folder`.
-        tracking: MLflow's address.
+        tracking: MLflow's address; a store in a file has its whole path.
+        data_root: absolute; no data outside it is read. None where any file may be.
     """
 
     folder: Path
     database: str
     tracking: str
-
-    @classmethod
-    def here(cls, database: str | None, tracking: str) -> Self:
-        """The workspace of the current folder.
-
-        Args:
-            database: the ledger's URL; None for TUNER_DATABASE_URL or `tuner.db` in the current folder.
-            tracking: MLflow's address.
-
-        Raises:
-            InputError: the current folder was removed.
-        """
-        return cls(current_folder(), database_url(database), tracking)
+    data_root: Path | None = None
 
     @property
     def work(self) -> Path:

@@ -82,7 +82,7 @@ class _Stream(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, content: bytes) -> int:  # type: ignore[override]  # whatever has a buffer
+    def write(self, content: bytes) -> int:  # type: ignore[override]  # any object with a buffer
         try:
             return os.write(self._number, content)
         except OSError as error:

@@ -12,7 +12,7 @@ TICK_SECONDS: Final = 0.1
 
 
 def never() -> None:
-    """The check of a call that nobody ends."""
+    """A check that never ends a call."""
 
 
 def abandonable(act: Callable[[], T], check: Callable[[], object] = never) -> T:

@@ -26,7 +26,7 @@ def run(job: Job, variant: str) -> dict[str, Any]:
     from tuner.ledger.ledger import Ledger
 
     study = tuner.run(declaration(job), workers=int(variant))
-    if study.summary["mlflow"]["waiting"]:
+    if study.summary.mlflow.waiting:
         raise SystemExit("not everything was published")
     ledger = Ledger.open("sqlite:///tuner.db")
     record = ledger.study(job.workload)

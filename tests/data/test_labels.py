@@ -16,6 +16,7 @@ from tuner.data.labels import Labels
 from tuner.data.prepare import Prepared, fingerprint, label_path, prepare
 from tuner.data.readers import Dataset, load
 from tuner.data.rows import SplitLabels, open_labels, open_rows
+from tuner.data.sources import Sources
 from tuner.data.split import split_rows
 from tuner.errors import DataError, SpecError
 from tuner.spec.reader import spec_from_mapping
@@ -30,7 +31,7 @@ TABLE = "a,kind,b\n1,cat,2\n3,dog,4\n5,cat,6\n7,ape,8\n"
 
 def read(folder: Path, name: str, content: str | bytes, **block: object) -> Dataset:
     (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return load(DataSpec.model_validate({"source": name, "label": "kind", **block}), folder)
+    return load(DataSpec.model_validate({"source": name, "label": "kind", **block}), Sources(folder))
 
 
 def labels_of(data: Dataset) -> Labels:
@@ -102,7 +103,7 @@ def test_a_csv_and_a_parquet_of_the_same_text_have_the_same_classes(values: list
     """Text is text in both."""
     frame = pd.DataFrame({"a": range(4), "kind": values})
     frame.to_parquet(tmp_path / "t.parquet")
-    parquet = load(DataSpec(source="t.parquet", label="kind"), tmp_path)
+    parquet = load(DataSpec(source="t.parquet", label="kind"), Sources(tmp_path))
     assert labels_of(read(tmp_path, "t.csv", frame.to_csv(index=False))).sizes == labels_of(parquet).sizes
 
 
@@ -138,7 +139,7 @@ def test_a_study_with_rules_1_reads_its_labels_as_it_did(
     """Fingerprints of the version of 2026-11-26; by newer rules the same where pandas had left the text as it was."""
     (tmp_path / "t.csv").write_text("a,kind\n" + "".join(f"{n},{value}\n" for n, value in enumerate(values)))
     block = DataSpec(source="t.csv", label="kind")
-    same = tuple(number for number in (1, 2) if fingerprint(load(block, tmp_path, number), block) == mark)
+    same = tuple(number for number in (1, 2) if fingerprint(load(block, Sources(tmp_path), number), block) == mark)
     assert same == rules
 
 
@@ -152,7 +153,10 @@ def test_an_archive_holds_rows_and_labels(kinds: list[object], tmp_path: Path) -
 
 def test_bundled_sets_have_their_target(tmp_path: Path) -> None:
     """With scikit-learn's names; the rarer class is the anomaly."""
-    bunch, data = load_breast_cancer(), load(DataSpec(source="sklearn:breast_cancer", label="target"), tmp_path)
+    bunch, data = (
+        load_breast_cancer(),
+        load(DataSpec(source="sklearn:breast_cancer", label="target"), Sources(tmp_path)),
+    )
     labels = labels_of(data)
     assert [labels.classes[code] for code in labels.codes] == bunch.target_names[bunch.target].tolist()
     assert labels.anomaly == "malignant"
@@ -241,12 +245,12 @@ def test_sources_without_labels_say_so(tmp_path: Path) -> None:
     """Folders of images have none, bundled sets have `target` alone, and what the model sees is no label."""
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"array of an \.npz file, got a folder of images\."):
-        load(DataSpec(source="images", label="kind"), tmp_path)
+        load(DataSpec(source="images", label="kind"), Sources(tmp_path))
     (tmp_path / "x-idx3-ubyte").write_bytes(b"")
     with pytest.raises(DataError, match=r"array of an \.npz file, got a \.idx file\."):
-        load(DataSpec(source="x-idx3-ubyte", label="kind"), tmp_path)
+        load(DataSpec(source="x-idx3-ubyte", label="kind"), Sources(tmp_path))
     with pytest.raises(DataError, match=r"sklearn:iris: data\.label must be target, got species"):
-        load(DataSpec(source="sklearn:iris", label="species"), tmp_path)
+        load(DataSpec(source="sklearn:iris", label="species"), Sources(tmp_path))
     with pytest.raises(SpecError, match="must be a column that the model never sees, but columns names kind"):
         spec(source="t.csv", columns=["kind"], label="kind")
     with pytest.raises(SpecError, match="must be another array than array, got x twice"):
@@ -267,8 +271,11 @@ def test_labels_are_in_the_fingerprint_only_where_they_are_declared() -> None:
 
 def test_the_labels_file_is_split_like_the_rows(tmp_path: Path) -> None:
     """Row for row, and the prepared rows are the bytes that they are without labels."""
-    made, without = prepare(spec(label="target"), tmp_path, tmp_path), prepare(spec(), tmp_path, tmp_path)
-    raw = load(DataSpec(source="sklearn:breast_cancer", label="target"), tmp_path)
+    made, without = (
+        prepare(spec(label="target"), Sources(tmp_path), tmp_path),
+        prepare(spec(), Sources(tmp_path), tmp_path),
+    )
+    raw = load(DataSpec(source="sklearn:breast_cancer", label="target"), Sources(tmp_path))
     split, labels = split_rows(569, 0.2, 0.1, 0), opened(made)
     for part in ("train", "validation", "test"):
         assert (getattr(labels, part) == labels_of(raw).codes[getattr(split, part)]).all()
@@ -281,12 +288,12 @@ def test_the_labels_file_is_split_like_the_rows(tmp_path: Path) -> None:
 
 def test_a_damaged_file_of_labels_is_written_again(tmp_path: Path) -> None:
     """Like the prepared rows: noticed by whoever reads it, mended by the next start."""
-    made = prepare(spec(label="target"), tmp_path, tmp_path)
+    made = prepare(spec(label="target"), Sources(tmp_path), tmp_path)
     path = label_path(Path(made.path))
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"\x01")
     with pytest.raises(DataError, match="the file of labels is damaged"):
         opened(made)
-    assert prepare(spec(label="target"), tmp_path, tmp_path) is not None
+    assert prepare(spec(label="target"), Sources(tmp_path), tmp_path) is not None
     assert path.read_bytes() == whole
     opened(made)

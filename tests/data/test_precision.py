@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from tuner.data.prepare import examine
 from tuner.data.readers import Dataset, load
+from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.study import DataSpec, StudySpec
@@ -47,7 +48,7 @@ def npz(folder: Path, column: Sequence[int]) -> str:
 
 
 def opened(folder: Path, source: str, rules: int = 2) -> Dataset:
-    return load(DataSpec(source=source), folder, rules)
+    return load(DataSpec(source=source), Sources(folder), rules)
 
 
 def spec(source: str, scaling: str) -> StudySpec:
@@ -121,13 +122,13 @@ def test_numbers_that_scaling_would_merge_are_refused(
     """What trains are 32-bit floats; the sentence names the scaling that keeps them apart, and it does."""
     source = csv(tmp_path, column)
     with pytest.raises(DataError) as refused:
-        examine(spec(source, scaling), tmp_path)
+        examine(spec(source, scaling), Sources(tmp_path))
     start = "t.csv: column id: its 42 different numbers in the training rows must stay different as 32-bit floats, but"
     assert str(refused.value).startswith(start)
     assert str(refused.value).endswith(advice)
-    fine = examine(spec(source, "minmax"), tmp_path)
+    fine = examine(spec(source, "minmax"), Sources(tmp_path))
     assert len(np.unique(fine.preprocessor.transform(fine.data.values)[:, 0])) == ROWS
-    examine(spec(source, scaling), tmp_path, rules=1)
+    examine(spec(source, scaling), Sources(tmp_path), rules=1)
 
 
 @pytest.mark.parametrize("scaling", ["minmax", "standard", "none"])
@@ -138,8 +139,8 @@ def test_ordinary_columns_pass_whatever_their_rounding(scaling: str, tmp_path: P
     rows = np.column_stack(columns).astype(float)
     rows[3, 1] = -999_999
     np.save(tmp_path / "t.npy", rows)
-    examine(spec("t.npy", scaling), tmp_path)
+    examine(spec("t.npy", scaling), Sources(tmp_path))
     images = draws.random((90, 4, 4)) * 255
     images[:, 0] = draws.random((90, 4)) * 1e-9
     np.save(tmp_path / "i.npy", images)
-    examine(spec("i.npy", scaling), tmp_path)
+    examine(spec("i.npy", scaling), Sources(tmp_path))

@@ -14,6 +14,7 @@ from tuner.data.labels import Labels
 from tuner.data.prepare import Prepared, fingerprint, prepare, prepared_path
 from tuner.data.readers import Dataset, load
 from tuner.data.rows import open_rows
+from tuner.data.sources import Sources
 from tuner.data.split import split_rows
 from tuner.errors import DataError
 from tuner.spec.reader import spec_from_mapping
@@ -57,11 +58,11 @@ def test_the_split_is_drawn_from_the_seed() -> None:
 def test_the_split_has_a_seed_of_its_own(tmp_path: Path) -> None:
     """By default it is the search's; with another one the rows stay where they are, whatever the search's is."""
     data = {"source": "sklearn:iris", "seed": 5}
-    fixed = [prepare(spec(data, seed=seed), tmp_path, tmp_path) for seed in (5, 6)]
-    default = prepare(spec(seed=5), tmp_path, tmp_path)
+    fixed = [prepare(spec(data, seed=seed), Sources(tmp_path), tmp_path) for seed in (5, 6)]
+    default = prepare(spec(seed=5), Sources(tmp_path), tmp_path)
     assert fixed[0].path == fixed[1].path == default.path
     assert fixed[0].sha256 == default.sha256
-    assert prepare(spec({**data, "seed": 6}, seed=5), tmp_path, tmp_path).sha256 != default.sha256
+    assert prepare(spec({**data, "seed": 6}, seed=5), Sources(tmp_path), tmp_path).sha256 != default.sha256
 
 
 def test_scaling_is_fitted_on_training_rows_alone(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_scaling_is_fitted_on_training_rows_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", values)
     values[split_rows(50, 0.2, 0.1, 0).test[2]] = 1e6
     np.save(tmp_path / "b.npy", values)
-    first, second = (prepare(spec({"source": f"{name}.npy"}), tmp_path, tmp_path) for name in "ab")
+    first, second = (prepare(spec({"source": f"{name}.npy"}), Sources(tmp_path), tmp_path) for name in "ab")
     assert (first.preprocessor.offset == second.preprocessor.offset).all()
     assert (first.preprocessor.scale == second.preprocessor.scale).all()
     assert (rows_of(first).train == rows_of(second).train).all()
@@ -80,8 +81,8 @@ def test_scaling_is_fitted_on_training_rows_alone(tmp_path: Path) -> None:
 
 def test_the_file_holds_the_scaled_splits(tmp_path: Path) -> None:
     """Row for row what the preprocessor makes of the raw rows."""
-    made = prepare(spec(), tmp_path, tmp_path)
-    raw = load(DataSpec(source="sklearn:iris"), tmp_path).values
+    made = prepare(spec(), Sources(tmp_path), tmp_path)
+    raw = load(DataSpec(source="sklearn:iris"), Sources(tmp_path)).values
     split = split_rows(150, 0.2, 0.1, 0)
     for part, index in zip(("train", "validation", "test"), (split.train, split.validation, split.test), strict=True):
         assert (getattr(rows_of(made), part) == made.preprocessor.transform(raw[index])).all()
@@ -90,23 +91,23 @@ def test_the_file_holds_the_scaled_splits(tmp_path: Path) -> None:
 
 def test_preparing_again_reuses_the_file_and_mends_a_damaged_one(tmp_path: Path) -> None:
     """The same path and digest; a flipped bit is noticed and the file written again."""
-    made = prepare(spec(), tmp_path, tmp_path)
+    made = prepare(spec(), Sources(tmp_path), tmp_path)
     before = Path(made.path).stat().st_mtime_ns
-    assert prepare(spec(), tmp_path, tmp_path).sha256 == made.sha256
+    assert prepare(spec(), Sources(tmp_path), tmp_path).sha256 == made.sha256
     assert Path(made.path).stat().st_mtime_ns == before
     content = bytearray(Path(made.path).read_bytes())
     content[-3] ^= 1
     Path(made.path).write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         rows_of(made)
-    assert prepare(spec(), tmp_path, tmp_path).sha256 == made.sha256
+    assert prepare(spec(), Sources(tmp_path), tmp_path).sha256 == made.sha256
     rows_of(made)
 
 
 def test_what_the_file_depends_on_is_in_its_name(tmp_path: Path) -> None:
     """Another seed, scaling or loss gives another file beside it."""
     variants = [spec(), spec(seed=1), spec(loss="bce"), spec({"source": "sklearn:iris", "scaling": "standard"})]
-    assert len({prepare(one, tmp_path, tmp_path).path for one in variants}) == 4
+    assert len({prepare(one, Sources(tmp_path), tmp_path).path for one in variants}) == 4
 
 
 def test_the_fingerprint_is_stable_and_sensitive() -> None:
@@ -156,12 +157,12 @@ def test_what_does_not_fit_the_data_is_refused_before_any_trial(
 ) -> None:
     """Batch sizes above the training rows, bce on other values."""
     with pytest.raises(DataError, match=said):
-        prepare(spec(changes.pop("data", None), **changes), tmp_path, tmp_path)
+        prepare(spec(changes.pop("data", None), **changes), Sources(tmp_path), tmp_path)
 
 
 def test_bce_rows_are_between_0_and_1(tmp_path: Path) -> None:
     """Validation and test rows beyond the training range are clipped."""
-    made = rows_of(prepare(spec(loss="bce"), tmp_path, tmp_path))
+    made = rows_of(prepare(spec(loss="bce"), Sources(tmp_path), tmp_path))
     for part in (made.train, made.validation, made.test):
         assert part.min() >= 0
         assert part.max() <= 1

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tuner.data.readers import BUNDLED, Dataset, load
+from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
 
@@ -27,14 +28,15 @@ TABLE = "a,b,c\n1,2.5,3\n4,5e-1,6\n7,8,9\n"
 def read(folder: Path, name: str, content: bytes | str | None = None, **block: object) -> Dataset:
     if content is not None:
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return load(DataSpec.model_validate({"source": name, **block}), folder)
+    return load(DataSpec.model_validate({"source": name, **block}), Sources(folder))
 
 
 def test_a_name_that_the_locale_cannot_write_says_so(tmp_path: Path) -> None:
     """Under LC_ALL=C without Python's UTF-8 mode a file that is there cannot be named: the sentence says why."""
     (tmp_path / "donn\u00e9es.csv").write_text(TABLE)
-    look = "import sys; from tuner.data.readers import load; from tuner.spec.study import DataSpec\n"
-    look += "try: load(DataSpec(source='donn\\xe9es.csv'), __import__('pathlib').Path(sys.argv[1]))\n"
+    look = "import sys; from tuner.data.readers import load\n"
+    look += "from tuner.data.sources import Sources; from tuner.spec.study import DataSpec\n"
+    look += "try: load(DataSpec(source='donn\\xe9es.csv'), Sources(__import__('pathlib').Path(sys.argv[1])))\n"
     look += "except Exception as error: print(type(error).__name__, ascii(str(error)))"
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-c", look, str(tmp_path)]
@@ -59,7 +61,7 @@ def npz(**named: object) -> bytes:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_sets_are_read_without_a_network(name: str, tmp_path: Path) -> None:
     """Names, shape and numbers agree."""
-    data = load(DataSpec(source=f"sklearn:{name}"), tmp_path)
+    data = load(DataSpec(source=f"sklearn:{name}"), Sources(tmp_path))
     assert data.values.shape[1] == len(data.names) == np.prod(data.shape)
     assert (data.shape == (8, 8)) == (name == "digits")
 

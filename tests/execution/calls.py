@@ -127,8 +127,11 @@ def write_graphs_that_are_off(*args: Any) -> None:
     from tuner.export.write import _write_graphs
     from tuner.learning.inference import graphs
 
-    graphs.TOLERANCE = -1.0
-    _write_graphs(*args)
+    tolerance, graphs.TOLERANCE = graphs.TOLERANCE, -1.0
+    try:
+        _write_graphs(*args)
+    finally:
+        graphs.TOLERANCE = tolerance  # the process may be used by other tests
 
 
 def fail_to_start() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disturbed import LONG, table
+from disturbed import FORM, LONG, table
 from studies import fresh_folder, tiny
 
 import tuner
@@ -21,8 +21,8 @@ TOLD = pytest.StashKey[list[str]]()
 
 @pytest.fixture(scope="session")
 def scale() -> Callable[[int, int], int]:
-    """`scale(500, 10_000)`: how many faults, in CI and with `make faults`."""
-    return lambda in_ci, by_hand: by_hand if LONG else in_ci
+    """`scale(500, 10_000)`: how many faults, in `make faults` and in its long form; in a sample a tenth."""
+    return lambda in_ci, long: long if LONG else max(1, in_ci // 10) if FORM == "sample" else in_ci
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from pyarrow import parquet
 
 from tuner.data.prepare import prepare
 from tuner.data.rows import open_rows
+from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.spec.reader import spec_from_mapping
 
@@ -169,7 +170,7 @@ def _read(folder: Path, source: str) -> str:
             "space": {"bottleneck": 1, "width": 8, "batch_size": 1},
             "search": {"trials": 1, "epochs": 1},
         }
-        made = prepare(spec_from_mapping(spec), folder, folder)
+        made = prepare(spec_from_mapping(spec), Sources(folder), folder)
         rows = open_rows(made.path, made.sha256, (made.train, made.validation, made.test))
         for part in (rows.train, rows.validation, rows.test):
             _claim(part.dtype == np.float32 and bool(np.isfinite(part).all()), "rows are not finite float32")

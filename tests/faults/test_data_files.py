@@ -15,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disturbed import FORM
 from PIL import Image
 from read_damaged import KINDS
 
 from tuner.data.readers import load
+from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
+
+pytestmark = pytest.mark.sample
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,10 +41,10 @@ def test_damaged_files_are_rows_or_one_sentence(
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60 + count / 10, check=False)
     at = (tmp_path / "at").read_text()
     assert ended.returncode == 0, f"file {at} ({KINDS[kind][0]} in {tmp_path}); {command}\n{ended.stderr[-3000:]}"
-    seen = json.loads(ended.stdout)
+    seen = {"read": 0, "refused": 0, **json.loads(ended.stdout)}
     grown = seen.pop("megabytes")
     assert sum(seen.values()) >= count
-    assert seen["read"] > 0
+    assert seen["read"] > 0 or FORM == "sample"  # too few for one that is damaged and can be read all the same
     assert grown < 200
     tell(f"{count} damaged {kind} files: {seen['refused']} refused, {seen['read']} read, {grown} MB of memory at most")
 
@@ -104,7 +108,7 @@ def test_a_claim_of_terabytes_is_refused(claim: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     source = name.partition("/")[0]
     with pytest.raises(DataError) as error:
-        load(DataSpec(source=source), tmp_path)
+        load(DataSpec(source=source), Sources(tmp_path))
     assert str(error.value).startswith(f"{source}: {said}")
 
 
@@ -116,7 +120,7 @@ def test_an_image_of_another_size_takes_no_memory(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"^images: its images must be of one size, got 8 x 8 \(a.png\) and 10000 x 8000"
     ):
-        load(DataSpec(source="images"), tmp_path)
+        load(DataSpec(source="images"), Sources(tmp_path))
 
 
 NAMES = {"csv": 'a,"b\nc\x1b[2J"\n1,x\n2,3\n4,5\n', "long csv": f"a,{'b' * 100_000}\n1,x\n2,3\n4,5\n"}
@@ -127,7 +131,7 @@ def test_a_columns_name_cannot_break_the_sentence(kind: str, tmp_path: Path) -> 
     """Line ends and the terminal's commands in a column's name are written out; a name of pages is cut."""
     (tmp_path / "t.csv").write_text(NAMES[kind])
     with pytest.raises(DataError) as error:
-        load(DataSpec(source="t.csv"), tmp_path)
+        load(DataSpec(source="t.csv"), Sources(tmp_path))
     said = str(error.value)
     assert said.startswith("t.csv: column b")
     assert said.isprintable()
@@ -137,4 +141,4 @@ def test_a_columns_name_cannot_break_the_sentence(kind: str, tmp_path: Path) -> 
 def test_a_home_folder_of_nobody_is_a_sentence(tmp_path: Path) -> None:
     """A source that begins with ~ and the name of no user."""
     with pytest.raises(DataError, match=r"^~nobody-of-this-name/t\.csv: must begin with the home folder of a user"):
-        load(DataSpec(source="~nobody-of-this-name/t.csv"), tmp_path)
+        load(DataSpec(source="~nobody-of-this-name/t.csv"), Sources(tmp_path))

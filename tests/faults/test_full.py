@@ -88,6 +88,7 @@ def failing_writes(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(made)
 
 
+@pytest.mark.sample
 def test_where_every_write_fails_nothing_is_recorded(failing_writes: str, workspace: Path) -> None:
     """The faults reach the ledger itself: one sentence, exit code 1, and no table was made."""
     (workspace / "study.yaml").write_text(json.dumps(tiny()))
@@ -165,6 +166,7 @@ def test_an_export_onto_a_full_disk_leaves_nothing_half_done(small_disk: Path, m
     assert run_tuner(folder, "export", "tiny", "best").returncode == 0
 
 
+@pytest.mark.sample
 def test_a_ledger_that_cannot_be_written_says_so(workspace: Path) -> None:
     """A folder in the ledger's place, a file that is something else, a folder that is not there."""
     (workspace / "study.yaml").write_text(json.dumps(tiny()))
@@ -178,6 +180,7 @@ def test_a_ledger_that_cannot_be_written_says_so(workspace: Path) -> None:
         assert left_behind(workspace) == []
 
 
+@pytest.mark.sample
 def test_a_locked_ledger_is_waited_for(workspace: Path, undisturbed: Callable[..., str]) -> None:
     """Somebody holds SQLite's lock for two seconds, as a backup does: the run waits and goes on."""
     (workspace / "study.yaml").write_text(json.dumps(tiny()))

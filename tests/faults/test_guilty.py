@@ -39,6 +39,8 @@ if "-c" in sys.orig_argv and any("tuner.execution.processes" in word for word in
     CompiledPack.train_epoch = train_epoch
 """
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture
 def plant(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
@@ -140,11 +142,11 @@ def test_a_guilty_run_of_the_final_stage_is_lost_alone(plant: Callable[..., None
     staged = {**SPEC, "final": {"top": 2, "seeds": 3}}
     plant(FAULTS["exit"][0], "any(n >= 10**9 and n % 1000 == 1 for n in self.numbers) and self.epoch == 2")
     study = tuner.run(staged, workers=2)
-    final = study.summary["final"]
+    final = study.summary.final
     assert study.counts == {"complete": 12}
-    assert [[loss is None for loss in one["losses"]] for one in final["configurations"]] == [[False, True, False]] * 2
-    reasons = [reason for one in final["configurations"] for reason in one["lost"]]
+    assert [[loss is None for loss in one.losses] for one in final.configurations] == [[False, True, False]] * 2
+    reasons = [reason for one in final.configurations for reason in one.lost]
     assert reasons == ["run 1 failed: the worker that trained it ended with exit code 3"] * 2
-    assert "lost 1 of 3 runs" in final["sentence"]
+    assert "lost 1 of 3 runs" in final.sentence
     assert disagreements(workspace) == []
     assert tuner.run(staged, workers=2).outcome == "nothing-left"

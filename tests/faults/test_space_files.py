@@ -34,6 +34,8 @@ LONGEST = 1000
 Scale = Callable[[int, int], int]
 Tell = Callable[[str], None]
 
+pytestmark = pytest.mark.sample
+
 
 def outcome(read: Callable[[], StudySpec], source: str) -> str:
     """What came of reading, having checked all that is claimed of it."""

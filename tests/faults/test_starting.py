@@ -44,6 +44,7 @@ def without_python(python: Path, count: int) -> Callable[[Progress], None]:
     return disturb
 
 
+@pytest.mark.sample
 def test_where_no_worker_can_be_started_the_run_ends_and_the_next_one_goes_on(
     python: Path, workspace: Path, undisturbed: Callable[..., str]
 ) -> None:

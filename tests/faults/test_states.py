@@ -16,6 +16,7 @@ from studies import fresh_folder, tiny
 import tuner
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import open_rows
+from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.learning import checkpoint
 from tuner.learning.checkpoint import TrialTraining
@@ -28,6 +29,8 @@ Scale = Callable[[int, int], int]
 Tell = Callable[[str], None]
 SIZES = (4, 16, 2, 16, 4)
 SHAPE = Architecture(SIZES)
+
+pytestmark = pytest.mark.sample
 
 
 def training() -> TrialTraining:
@@ -62,7 +65,7 @@ def test_no_damaged_checkpoint_is_read(tmp_path: Path, chance: random.Random, sc
 
 
 def prepared(folder: Path) -> Prepared:
-    return prepare(spec_from_mapping(tiny()), folder, folder)
+    return prepare(spec_from_mapping(tiny()), Sources(folder), folder)
 
 
 def counts(made: Prepared) -> tuple[int, int, int]:
@@ -130,6 +133,6 @@ def test_a_study_among_damaged_files_ends_with_the_same_table(
                 hit += 1
     assert study.outcome == "finished"
     assert study.csv() == undisturbed.csv()
-    assert math.isfinite(study.summary["best"]["test_loss"])
-    assert study.summary["best"] == undisturbed.summary["best"]
+    assert math.isfinite(study.summary.best.test_loss)
+    assert study.summary.best == undisturbed.summary.best
     tell(f"{hit} files damaged under one study")

@@ -131,7 +131,7 @@ def test_an_outage_in_mid_study_is_not_seen_in_it(
     study = tuner.run(SPEC, workers=2, progress=disturb)
     proxy.mode = "open"
     assert sum(proxy.spoiled.values()) > 3
-    waited = study.summary["mlflow"]["waiting"]
+    waited = study.summary.mlflow.waiting
     (done,) = sync()
     assert (done.waiting, done.aside, done.error) == (0, (), None)
     assert done.published >= waited

@@ -18,7 +18,7 @@ from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.packs import TrainablePack
 from tuner.learning.rows import PaddedRows
 from tuner.learning.stacked.pack import Pack, TrainingData
-from tuner.spec.work import Trial
+from tuner.spec.work import TrainingPlan, Trial
 
 
 def runnable() -> list[str]:
@@ -74,11 +74,16 @@ class Kind:
             self.assert_same(getattr(found, name), getattr(expected, name), 1e-2, 1e-5)
 
     def pack(
-        self, trials: list[Trial], data: Any, loss: str, states: Sequence[TrialTraining] | None = None
+        self,
+        trials: list[Trial],
+        data: Any,
+        loss: str,
+        states: Sequence[TrialTraining] | None = None,
+        plan: TrainingPlan | None = None,
     ) -> TrainablePack:
         if self.step is None:
-            return Pack(trials, data, loss, states, merged=self.merged)
-        return CompiledPack(self.step, trials, data, loss, states)
+            return Pack(trials, data, loss, states, merged=self.merged, plan=plan)
+        return CompiledPack(self.step, trials, data, loss, states, plan)
 
     def company(self, count: int, **changes: Any) -> list[Trial]:
         """Trials that differ in everything in which a pack's may: for the compiled step in shape, depth and batches."""

@@ -212,7 +212,7 @@ def test_the_self_test_has_every_part_that_a_trial_may_have() -> None:
     points = [one.point for loss in border.LOSSES for one in selftest.trials(loss)]
     assert {point.activation for point in points} == set(ACTIVATIONS)
     assert {"sparse", "variational", "plain"} <= {point.kind for point in points}
-    for name in ("dropout", "input_noise", "weight_decay", "norm"):
+    for name in ("dropout", "input_noise", "weight_decay", "norm", "schedule", "warmup", "clip_norm"):
         assert len({getattr(point, name) for point in points}) == 2
 
 

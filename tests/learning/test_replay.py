@@ -13,9 +13,10 @@ from plain import digits, trial
 from tuner.learning.stacked.captured import Replay
 from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.learning.stacked.together import train_together
-from tuner.spec.work import Curve, Trial
+from tuner.spec.work import Curve, TrainingPlan, Trial
 
 PARTS = [{}, {"norm": "layer", "dropout": 0.1}, {"kind": "variational", "beta": 0.5, "input_noise": 0.1}]
+PARTS.append({"schedule": "cosine", "warmup": 0.3, "clip_norm": 0.1, "weight_decay": 0.1})
 
 
 def of_two_batches(parts: dict[str, object]) -> list[Trial]:
@@ -25,7 +26,7 @@ def of_two_batches(parts: dict[str, object]) -> list[Trial]:
 
 def curves(trials: list[Trial], device: str) -> list[Curve]:
     with reproducible():
-        return train_together(trials, TrainingData.of(*digits(), device), "mse", None, 6)[0]
+        return train_together(trials, TrainingData.of(*digits(), device), "mse", None, 6, plan=TrainingPlan(6))[0]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -108,9 +108,9 @@ def test_two_threads_write_through_one_ledger(ledger: Ledger, study: StudyRecord
     driver = threading.Thread(target=drive)
     driver.start()
     published = 0
-    while driver.is_alive() or ledger.waiting_count(study.id):
-        rows = ledger.waiting(study.id, 7)
-        ledger.mark_published([row.id for row in rows])
+    while driver.is_alive() or ledger.outbox.waiting_count(study.id):
+        rows = ledger.outbox.waiting(study.id, 7)
+        ledger.outbox.mark_published([row.id for row in rows])
         published += len(rows)
     driver.join()
     assert errors == []

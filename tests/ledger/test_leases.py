@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from tuner.answers.summary import Summary
 from tuner.errors import LedgerError, StudyError
 from tuner.ledger import leases
+from tuner.ledger.leases import Leases
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.owners import Owner
 from tuner.ledger.records import StudyRecord
@@ -131,7 +133,7 @@ def test_an_owner_that_cannot_be_looked_at_must_have_been_seen(
     with ledger.lease(study.id, "run"):
         pass
     with ledger._database.reading() as connection:
-        now = leases._now(connection)
+        now = leases.database_time(connection)
     stamp(ledger, study, owner=replace(Owner.this_process(), **change).text, seen_at=now - ago)
     assert (ledger.holder(study.id, "run") is not None) is held
 
@@ -146,7 +148,7 @@ def test_an_owner_that_was_followed_cannot_write(ledger: Ledger, study: StudyRec
             for write in (
                 lambda: ledger.record_event(study.id, "run", {}),
                 lambda: ledger.record_ends(study.id, []),
-                lambda: ledger.record_summary(study.id, {}),
+                lambda: ledger.record_summary(study.id, Summary(best=None, seconds=1.0)),
                 lambda: ledger.set_state(study.id, "stopped"),
             ):
                 with pytest.raises(LedgerError, match=f"process {os.getpid()} .* took its place"):
@@ -206,24 +208,24 @@ def test_a_lease_that_could_not_be_given_back_is_free(
     ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk at the end of a run does not lock the study for the rest of the process."""
-    real = Ledger._set
+    real = Leases._set
 
     def full(*_: Any, **__: Any) -> None:
         raise LedgerError("the disk is full")
 
-    monkeypatch.setattr(Ledger, "_set", full)
+    monkeypatch.setattr(Leases, "_set", full)
     with ledger.lease(study.id, "run"):
         pass
-    monkeypatch.setattr(Ledger, "_set", real)
+    monkeypatch.setattr(Leases, "_set", real)
     assert ledger.holder(study.id, "run") is None
 
 
 def test_owners_tell_of_themselves(ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a study is held, the time at which its owner was last seen grows."""
     seen, grown = [], threading.Event()
-    real = Ledger._set
+    real = Leases._set
 
-    def watched(self: Ledger, *args: Any, **values: Any) -> None:
+    def watched(self: Leases, *args: Any, **values: Any) -> None:
         real(self, *args, **values)
         with ledger._database.reading() as connection:
             seen.append(connection.execute(select(lease.c.seen_at)).scalar_one())
@@ -231,7 +233,7 @@ def test_owners_tell_of_themselves(ledger: Ledger, study: StudyRecord, monkeypat
             grown.set()
 
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(Ledger, "_set", watched)
+    monkeypatch.setattr(Leases, "_set", watched)
     with ledger.lease(study.id, "run"):
         assert grown.wait(20)
     assert seen == sorted(set(seen))

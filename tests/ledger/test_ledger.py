@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tuner.answers.summary import BestScore, Summary
 from tuner.errors import LedgerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord
@@ -22,6 +23,10 @@ def bits(values: Any) -> list[bytes]:
     return [struct.pack("<d", math.nan if math.isnan(value) else value) for value in values]
 
 
+def summary(number: int = 0, value: float = 0.5) -> Summary:
+    return Summary(best=BestScore(number=number, value=value, test_loss=math.inf), seconds=1.0)
+
+
 def test_a_study_comes_back_as_it_was_recorded_after_the_ledger_is_reopened(url: str, make: Make) -> None:
     """A closed ledger forgets nothing."""
     first = Ledger.open(url)
@@ -31,7 +36,7 @@ def test_a_study_comes_back_as_it_was_recorded_after_the_ledger_is_reopened(url:
         first.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.25]), make.curve(1, 0, [0.5, 0.75])))
         first.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.5, 1, 2, "pruned at rung 0")])
         first.record_event(study.id, "timeout", {"after": 1.25})
-        first.record_summary(study.id, {"best": {"value": 0.1 + 0.2}})
+        first.record_summary(study.id, summary(value=0.1 + 0.2))
     before = _everything(first, study.id)
     first.close()
     second = Ledger.open(url)
@@ -43,7 +48,7 @@ def test_a_study_comes_back_as_it_was_recorded_after_the_ledger_is_reopened(url:
 
 def _everything(ledger: Ledger, study_id: int) -> list[Any]:
     readers = (ledger.cohorts, ledger.trials, ledger.curves, ledger.segments, ledger.events, ledger.summary)
-    return [ledger.study_by_id(study_id), *(read(study_id) for read in readers), ledger.waiting(study_id, 100)]
+    return [ledger.study_by_id(study_id), *(read(study_id) for read in readers), ledger.outbox.waiting(study_id, 100)]
 
 
 def test_trials_come_back_with_the_same_bits(ledger: Ledger, study: StudyRecord, make: Make) -> None:
@@ -115,9 +120,9 @@ def test_equal_epochs_that_come_again_are_ignored(ledger: Ledger, study: StudyRe
     """A retry that measured the same keeps the first record and its times, and brings nothing to the outbox."""
     losses = [0.5, math.nan, -0.0]
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, losses, at=1000.0)))
-    before = ledger.curves(study.id)[0].at, ledger.waiting_count(study.id), ledger.segments(study.id)
+    before = ledger.curves(study.id)[0].at, ledger.outbox.waiting_count(study.id), ledger.segments(study.id)
     ledger.record_segment(study.id, *make.segment(make.curve(0, 0, losses, at=5000.0)))
-    assert (ledger.curves(study.id)[0].at, ledger.waiting_count(study.id), ledger.segments(study.id)) == before
+    assert (ledger.curves(study.id)[0].at, ledger.outbox.waiting_count(study.id), ledger.segments(study.id)) == before
 
 
 def test_a_segment_may_repeat_old_epochs_and_add_new_ones(ledger: Ledger, study: StudyRecord, make: Make) -> None:
@@ -127,7 +132,7 @@ def test_a_segment_may_repeat_old_epochs_and_add_new_ones(ledger: Ledger, study:
     curve = ledger.curves(study.id)[0]
     assert curve.val_loss == (0.5, 0.4, 0.3)
     assert curve.checkpoint == Checkpoint("again-0-3", "0" * 64, 3)
-    spans = [(row.first, row.last) for row in ledger.waiting(study.id, 100) if row.kind == "curve"]
+    spans = [(row.first, row.last) for row in ledger.outbox.waiting(study.id, 100) if row.kind == "curve"]
     assert spans == [(0, 2), (2, 3)]
 
 
@@ -192,9 +197,9 @@ def test_an_end_is_recorded_once(ledger: Ledger, study: StudyRecord, state: Tria
     """The same end again changes nothing."""
     end = TrialEnd(2, state, 0.1 + 0.2, 3, 4, "because")
     ledger.record_ends(study.id, [end])
-    before = ledger.trials(study.id), ledger.waiting_count()
+    before = ledger.trials(study.id), ledger.outbox.waiting_count()
     ledger.record_ends(study.id, [end])
-    assert (ledger.trials(study.id), ledger.waiting_count()) == before
+    assert (ledger.trials(study.id), ledger.outbox.waiting_count()) == before
     record = before[0][2]
     assert (record.state, record.value, record.best_epoch, record.epochs, record.reason) == (
         (state, 0.1 + 0.2, 3, 4, "because")
@@ -279,10 +284,10 @@ def test_a_study_changes_its_spec_and_its_state(ledger: Ledger, study: StudyReco
     record = ledger.study_by_id(study.id)
     assert (record.spec_json, record.source, record.state) == ('{"name": "s", "trials": 9}', "t.yaml", "finished")
     assert record.changed_at >= record.created_at
-    waiting = ledger.waiting_count()
+    waiting = ledger.outbox.waiting_count()
     ledger.set_state(study.id, "finished")
     ledger.update_spec(study.id, '{"name": "s", "trials": 9}', "t.yaml")
-    assert ledger.waiting_count() == waiting
+    assert ledger.outbox.waiting_count() == waiting
     assert ledger.study_by_id(study.id) == record
 
 
@@ -299,9 +304,9 @@ def test_events_come_back_in_order(ledger: Ledger, study: StudyRecord) -> None:
 def test_the_latest_summary_counts(ledger: Ledger, study: StudyRecord) -> None:
     """A continued study has a new summary in place of the old one."""
     assert (ledger.summary(study.id), ledger.summary_at(study.id)) == (None, None)
-    ledger.record_summary(study.id, {"best": {"number": 1}})
-    ledger.record_summary(study.id, {"best": {"number": 2}})
-    assert ledger.summary(study.id) == {"best": {"number": 2}}
+    ledger.record_summary(study.id, summary(number=1))
+    ledger.record_summary(study.id, summary(number=2))
+    assert ledger.summary(study.id) == summary(number=2)
     assert ledger.summary_at(study.id) is not None
 
 

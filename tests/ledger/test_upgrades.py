@@ -16,11 +16,13 @@ from tuner.ledger.records import CohortRecord, StudyRecord
 from tuner.ledger.schema import SCHEMA_VERSION
 from tuner.spec.rules import NEWEST
 
+WITHOUT_CONTROL = ("DROP TABLE tuner_wanted", "DROP TABLE tuner_progress", "DROP TABLE tuner_removed")
 WITHOUT_RULES = "ALTER TABLE tuner_study DROP COLUMN rules"
 AGED = {
-    1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES),
-    2: ("ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES),
-    3: (WITHOUT_RULES,),
+    1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES, *WITHOUT_CONTROL),
+    2: ("ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES, *WITHOUT_CONTROL),
+    3: (WITHOUT_RULES, *WITHOUT_CONTROL),
+    4: WITHOUT_CONTROL,
 }
 
 
@@ -39,6 +41,7 @@ def test_an_older_ledger_is_brought_up_step_by_step(
         connection.executescript(";".join([*AGED[version], f"UPDATE tuner_schema SET version = {version}"]))
     again = Ledger.open(url)
     assert again.trials(study.id) == before
+    assert again.control.wanted(study.id) is None
     with again.lease(study.id, "run"):
         curve = make.curve(1, 0, [1.0], measures={"trustworthiness": 0.1 + 0.2, "dead_units": 3})
         again.record_segment(study.id, *make.segment(curve))

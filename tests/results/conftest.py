@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tuner.answers.parts import ModelLosses
 from tuner.data.preprocess import Preprocessor
 from tuner.data.rows import Rows
-from tuner.export.write import write_export
+from tuner.export.write import Origin, write_export
 from tuner.learning.inference.network import Network
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.study import StudySpec
@@ -36,9 +37,8 @@ class Winner:
     epochs: int = 12
     quantile: float = 0.99
 
-    def export(self, folder: Path, force: bool = False, **metrics: Any) -> Path:
+    def export(self, folder: Path, force: bool = False, losses: ModelLosses | None = None) -> Path:
         end = TrialEnd(self.trial.number, TrialState.COMPLETE, 0.125, 7, self.epochs, "")
-        known = {"fingerprint": "ab" * 32, "device": "cpu", **metrics}
         return write_export(
             folder,
             spec=self.spec,
@@ -48,7 +48,8 @@ class Winner:
             network=self.network,
             preprocessor=self.preprocessor,
             rows=self.splits,
-            metrics=known,
+            losses=losses or ModelLosses(),
+            origin=Origin("ab" * 32, "cpu"),
             force=force,
             quantile=self.quantile,
         )

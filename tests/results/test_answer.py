@@ -110,7 +110,7 @@ def republish() -> None:
     ledger = Ledger.open("sqlite:///tuner.db")
     record = ledger.studies()[0]
     with ledger.lease(record.id, "publish"):
-        ledger.publish_anew(record.id, ledger.tracking_store(record.id) or "")
+        ledger.outbox.publish_anew(record.id, ledger.outbox.tracking_store(record.id) or "")
     ledger.close()
     (done,) = sync()
     assert (done.waiting, done.aside, done.error) == (0, (), None)
@@ -127,7 +127,7 @@ def test_a_study_that_goes_on_has_new_files_alone(images: tuner.Study) -> None:
 def waiting() -> list[Any]:
     ledger = Ledger.open("sqlite:///tuner.db")
     try:
-        return ledger.waiting(1, 100)
+        return ledger.outbox.waiting(1, 100)
     finally:
         ledger.close()
 
@@ -140,7 +140,7 @@ def test_data_that_is_gone_is_the_reason_that_is_told(images: tuner.Study) -> No
     Path("rows.npy").unlink()
     ledger = Ledger.open("sqlite:///tuner.db")
     with ledger.lease(1, "publish"):
-        ledger.publish_anew(1, ledger.tracking_store(1) or "")
+        ledger.outbox.publish_anew(1, ledger.outbox.tracking_store(1) or "")
     ledger.close()
     (done,) = sync()
     assert done.waiting == 0

@@ -44,10 +44,10 @@ def test_pca_and_mean_are_those_of_an_explicit_svd(train: int, features: int, co
     rows = splits(train, features)
     losses = baselines(rows, code, "mse")
     for split, part in (("validation", rows.validation), ("test", rows.test)):
-        assert losses[split]["pca"] == pytest.approx(
+        assert getattr(losses, split).pca == pytest.approx(
             np.mean((part - svd_reconstruction(rows.train, part, code)) ** 2), rel=1e-9
         )
-        assert losses[split]["mean"] == pytest.approx(np.mean((part - rows.train.mean(axis=0, dtype=float)) ** 2))
+        assert getattr(losses, split).mean == pytest.approx(np.mean((part - rows.train.mean(axis=0, dtype=float)) ** 2))
 
 
 def test_pca_is_that_of_scikit_learn() -> None:
@@ -55,7 +55,7 @@ def test_pca_is_that_of_scikit_learn() -> None:
     rows = splits(300, 20)
     pca = PCA(5, svd_solver="full").fit(rows.train.astype(np.float64))
     guess = pca.inverse_transform(pca.transform(rows.test.astype(np.float64)))
-    assert baselines(rows, 5, "mse")["test"]["pca"] == pytest.approx(np.mean((rows.test - guess) ** 2), rel=1e-9)
+    assert baselines(rows, 5, "mse").test.pca == pytest.approx(np.mean((rows.test - guess) ** 2), rel=1e-9)
 
 
 def test_the_cross_entropy_is_that_of_the_clipped_reconstruction() -> None:
@@ -66,27 +66,27 @@ def test_the_cross_entropy_is_that_of_the_clipped_reconstruction() -> None:
     for split, part in (("validation", clipped.validation), ("test", clipped.test)):
         guess = svd_reconstruction(clipped.train, part, 3)
         mean = np.broadcast_to(clipped.train.mean(axis=0, dtype=float), part.shape)
-        assert losses[split]["pca"] == pytest.approx(cross_entropy(part, guess), rel=1e-6)
-        assert losses[split]["mean"] == pytest.approx(cross_entropy(part, mean), rel=1e-6)
+        assert getattr(losses, split).pca == pytest.approx(cross_entropy(part, guess), rel=1e-6)
+        assert getattr(losses, split).mean == pytest.approx(cross_entropy(part, mean), rel=1e-6)
 
 
 def test_a_wrong_certainty_costs_a_finite_loss() -> None:
     """A mean of 0 costs -log(1e-6) for every 1 that comes."""
     dark, lit = np.zeros((8, 2), np.float32), np.ones((4, 2), np.float32)
-    assert baselines(Rows(dark, lit, lit), 1, "bce")["test"]["mean"] == pytest.approx(-np.log(EPSILON))
+    assert baselines(Rows(dark, lit, lit), 1, "bce").test.mean == pytest.approx(-np.log(EPSILON))
 
 
 def test_nothing_is_fitted_on_the_rows_that_are_scored() -> None:
     """Other validation rows leave the test losses as they were, bit for bit."""
     rows = splits(80, 9)
     other = Rows(rows.train, rows.validation[::-1] * 3, rows.test)
-    assert baselines(rows, 2, "mse")["test"] == baselines(other, 2, "mse")["test"]
+    assert baselines(rows, 2, "mse").test == baselines(other, 2, "mse").test
 
 
 def test_a_code_as_long_as_the_row_loses_nothing() -> None:
     """With as many components as features the reconstruction is exact; asking for more changes nothing."""
     rows = splits(80, 6)
-    assert baselines(rows, 6, "mse")["test"]["pca"] == pytest.approx(0, abs=1e-20)
+    assert baselines(rows, 6, "mse").test.pca == pytest.approx(0, abs=1e-20)
     assert baselines(rows, 60, "mse") == baselines(rows, 6, "mse")
 
 
@@ -97,7 +97,7 @@ def test_a_few_training_rows_are_enough(train: int) -> None:
     losses = baselines(splits(train, 10), 8, "mse")
     assert all(np.isfinite(value) for split in losses.values() for value in split.values())
     if train == 1:
-        assert losses["test"]["pca"] <= losses["test"]["mean"]
+        assert losses.test.pca <= losses.test.mean
 
 
 def test_many_rows_are_scored_as_few(tmp_path: Path) -> None:
@@ -108,12 +108,12 @@ def test_many_rows_are_scored_as_few(tmp_path: Path) -> None:
     a, b = len(rows.train), len(rows.train) + len(rows.validation)
     losses = baselines(Rows(mapped[:a], mapped[a:b], mapped[b:]), 2, "mse")
     error = np.mean((rows.validation - svd_reconstruction(rows.train, rows.validation, 2)) ** 2)
-    assert losses["validation"]["pca"] == pytest.approx(error, rel=1e-9)
+    assert losses.validation.pca == pytest.approx(error, rel=1e-9)
 
 
 def test_digits_with_eight_components() -> None:
     """On the digits, eight components reach the .025 a pixel that is known of them."""
     pixels = np.random.default_rng(0).permutation(load_digits().data / 16).astype(np.float32)
     losses = baselines(Rows(pixels[:1257], pixels[1257:1617], pixels[1617:]), 8, "mse")
-    assert losses["test"]["pca"] == pytest.approx(0.0253, rel=0.05)
-    assert losses["test"]["mean"] == pytest.approx(0.0733, rel=0.05)
+    assert losses.test.pca == pytest.approx(0.0253, rel=0.05)
+    assert losses.test.mean == pytest.approx(0.0733, rel=0.05)

@@ -18,6 +18,7 @@ from typing import Any
 import calls
 import pytest
 
+from tuner.answers.parts import BaselineLosses, ModelLosses
 from tuner.data.preprocess import Preprocessor
 from tuner.errors import ExportError
 from tuner.export import write
@@ -42,8 +43,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_an_export_is_eight_files(winner: Any, home: Path) -> None:
-    """The folder holds exactly the promised files, nothing stands beside it, and its absolute path comes back."""
+def test_an_export_is_eight_files(winner: Any, home: Path, own_helpers: None) -> None:
+    """The folder holds exactly the promised files, nothing stands beside it, and its absolute path comes back; made
+    with a helper process of its own."""
     folder = winner.export(home / "best")
     assert folder == (home / "best").resolve()
     assert sorted(path.name for path in folder.iterdir()) == FILES
@@ -96,12 +98,12 @@ def test_the_name_stays_within_its_limit(name: str, exported: str, winner: Any, 
 def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Path) -> None:
     """metrics.json holds the losses, the trial, the model's form, the data's fingerprint and the versions."""
     before = datetime.now(UTC) - timedelta(seconds=1)
-    folder = winner.export(
-        home / "best",
-        best={"number": 3, "value": 0.125, "test_loss": 0.25},
-        baselines={"mean": 0.9, "pca": 0.5},
-        validation_baselines={"mean": 0.8, "pca": float("inf")},
+    known = ModelLosses(
+        test=0.25,
+        baselines=BaselineLosses(mean=0.9, pca=0.5),
+        validation_baselines=BaselineLosses(mean=0.8, pca=float("inf")),
     )
+    folder = winner.export(home / "best", losses=known)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["losses"] == {
         "validation": 0.125,

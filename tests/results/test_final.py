@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from scipy import stats
 from studies import tiny
 
 from tuner.analysis.final_stage import answer, chosen, is_told, missing, planned, winners_runs
+from tuner.answers.parts import FinalStage
+from tuner.answers.summary import Summary
 from tuner.ledger.records import TrialRecord
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.final import final_run, index_of, trial_of
@@ -41,7 +43,7 @@ def runs(of: TrialRecord, losses: Sequence[float | None]) -> list[TrialRecord]:
     ]
 
 
-def said(top: int, losses: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+def said(top: int, losses: Sequence[Sequence[float | None]]) -> FinalStage:
     """The answer where trial 0 was the search's best, then trial 1, and so on."""
     trials = [trial(number, 0.1 + number / 100) for number in range(len(losses))]
     finals = [run for of, each in zip(trials, losses, strict=True) for run in runs(of, each)]
@@ -77,8 +79,8 @@ def test_what_was_begun_is_finished_whoever_is_chosen_now() -> None:
 def test_the_lowest_mean_wins_and_not_the_lowest_run() -> None:
     """Nor the search's best trial; the exported run is the winner's lowest."""
     found = said(2, [[0.1, 0.5, 0.5], [0.2, 0.19, 0.21]])
-    assert (found["winner"], found["exported"]) == (1, 1)
-    assert [one["trial"] for one in found["configurations"]] == [1, 0]
+    assert (found.winner, found.exported) == (1, 1)
+    assert [one.trial for one in found.configurations] == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_the_lowest_mean_wins_and_not_the_lowest_run() -> None:
 )
 def test_the_sentence_says_what_welchs_test_says(losses: list[list[float]], verdict: str) -> None:
     """scipy's p stands in it."""
-    sentence = said(2, losses)["sentence"]
+    sentence = said(2, losses).sentence
     assert sentence.startswith(verdict)
     assert f"p = {stats.ttest_ind(losses[1], losses[0], equal_var=False).pvalue:.2g}" in sentence
 
@@ -98,17 +100,17 @@ def test_the_sentence_says_what_welchs_test_says(losses: list[list[float]], verd
 def test_one_seed_says_nothing_about_certainty() -> None:
     """And that is what is said."""
     found = said(2, [[0.1], [0.2]])
-    assert "nothing can be said" in found["sentence"]
-    assert (found["configurations"][0]["low"], found["winner"]) == (None, 0)
+    assert "nothing can be said" in found.sentence
+    assert (found.configurations[0].low, found.winner) == (None, 0)
 
 
 def test_a_configuration_that_loses_runs_does_not_win_by_it() -> None:
     """One with a lower mean over the runs that were left ranks behind, and both are said."""
     found = said(2, [[0.01, None, 0.01], [0.2, 0.2, 0.2]])
-    assert found["winner"] == 1
-    assert "lost more of its runs, though the mean of the others is lower" in found["sentence"]
-    assert "Trial 0 lost 1 of 3 runs." in found["sentence"]
-    assert found["configurations"][1]["losses"] == [0.01, None, 0.01]
+    assert found.winner == 1
+    assert "lost more of its runs, though the mean of the others is lower" in found.sentence
+    assert "Trial 0 lost 1 of 3 runs." in found.sentence
+    assert found.configurations[1].losses == (0.01, None, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +126,13 @@ def test_a_configuration_that_loses_runs_does_not_win_by_it() -> None:
 )
 def test_whatever_is_missing_is_said_plainly(top: int, losses: list[list[float | None]], words: str) -> None:
     """Fewer configurations than asked for, or none."""
-    assert words in said(top, losses)["sentence"]
+    assert words in said(top, losses).sentence
 
 
 def test_there_is_no_winner_where_every_run_was_lost() -> None:
     """The search's best trial stays the answer."""
     found = said(1, [[None, None]])
-    assert (found["winner"], found["exported"], winners_runs(found, [])) == (None, None, [])
+    assert (found.winner, found.exported, winners_runs(found, [])) == (None, None, [])
 
 
 def test_the_stage_that_is_off_says_nothing() -> None:
@@ -138,6 +140,21 @@ def test_the_stage_that_is_off_says_nothing() -> None:
     off = spec_from_mapping(tiny())
     assert planned(off, [trial(0, 0.1)], []) == []
     assert answer(off, [trial(0, 0.1)], []) is None
-    assert is_told(None, {"best": None})
-    assert not is_told(None, {"final": said(1, [[0.1]])})
+    assert is_told(None, Summary(best=None, seconds=1.0))
+    assert not is_told(None, Summary(best=None, final=said(1, [[0.1]]), seconds=1.0))
     assert not is_told(None, None)
+
+
+def test_the_last_digits_of_an_interval_are_no_other_answer() -> None:
+    """Versions before 0.1.0 computed Student's t in another way: their finished studies are not scored anew. A mean
+    or a loss that differs at all is another answer."""
+    found = said(2, [[0.1, 0.2, 0.15], [0.3, 0.2, 0.4]])
+    before = json.loads(json.dumps({"final": found}))
+    (one, *_) = before["final"]["configurations"]
+    one["low"] *= 1 + 1e-14
+    assert before["final"] != found
+    assert is_told(found, before)
+    one["low"] *= 1 + 1e-6
+    assert not is_told(found, before)
+    one["low"], one["mean"] = found["configurations"][0]["low"], one["mean"] * (1 + 1e-15)
+    assert not is_told(found, before)

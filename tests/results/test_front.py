@@ -76,8 +76,8 @@ def test_pca_stands_beside_every_length(study: tuner.Study) -> None:
 
 def test_the_knee_is_scored_and_exported_and_any_other_can_be(study: tuner.Study, tmp_path: Path) -> None:
     """The export's card names the trial; another trial's weights are trained again to its own recorded loss."""
-    assert study.best.number == int(study.front.number[study.front.knee].item()) == study.summary["best"]["number"]
-    assert study.summary["best"]["test_loss"] is not None
+    assert study.best.number == int(study.front.number[study.front.knee].item()) == study.summary.best.number
+    assert study.summary.best.test_loss is not None
     assert json.loads((study.export(tmp_path / "best") / "metrics.json").read_text())["trial"] == study.best.number
     other = next(t for t in study.records if t.state == "complete" and t.number != study.best.number)
     ran = run_tuner(Path.cwd(), "export", "tiny", str(tmp_path / "other"), "--trial", str(other.number))
@@ -113,10 +113,10 @@ def test_the_final_stage_trains_the_knee_alone_again(workspace: Path) -> None:
     """With all its seeds, and the sentence says what it is; stopped and gone on with, the answer is the same."""
     declared = both(final={"top": 3, "seeds": 3})
     study = tuner.run(declared, workers=0)
-    final = study.summary["final"]
-    assert [one["trial"] for one in final["configurations"]] == [study.best.number] == [final["winner"]]
-    assert len(final["configurations"][0]["losses"]) == 3
-    assert final["sentence"] == f"Trial {study.best.number}, the knee of the front, was trained again."
+    final = study.summary.final
+    assert [one.trial for one in final.configurations] == [study.best.number] == [final.winner]
+    assert len(final.configurations[0].losses) == 3
+    assert final.sentence == f"Trial {study.best.number}, the knee of the front, was trained again."
     assert study.best.number == study.front.number[study.front.knee].item()
     assert tuner.run(declared, workers=0).outcome == "nothing-left"
 

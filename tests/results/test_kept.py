@@ -108,7 +108,7 @@ def test_what_waits_for_mlflow_needs_no_source(copied: Path) -> None:
     record = ledger.study("tiny")
     assert record is not None
     with ledger.lease(record.id, "publish"):
-        ledger.publish_anew(record.id, ledger.tracking_store(record.id) or "")
+        ledger.outbox.publish_anew(record.id, ledger.outbox.tracking_store(record.id) or "")
     ledger.close()
     (done,) = sync("tiny")
     assert (done.error, done.waiting, done.aside) == (None, 0, ())

@@ -86,13 +86,13 @@ def test_the_winner_is_what_export_writes(copied: Path) -> None:
 def test_without_a_final_stage_it_is_the_best_trial(copied: Path) -> None:
     """Of a study with the stage switched off: chosen from the complete trials, not from seeds."""
     study = tuner.run(staged(final="none"), workers=0)
-    winner = study.summary["winner"]
+    winner = study.summary.winner
     study.export("other")
-    check_agrees(winner, read_card("other"))
-    assert winner["run"] == f"trial-{study.best.number:04}"
-    assert winner["validation_loss_is"] == "the lowest of 6 complete trials"
-    assert (winner["mean"], winner["validation_losses"]) == (None, None)
-    assert winner["test_loss"] == winner["mean_test_loss"] == study.summary["best"]["test_loss"]
+    check_agrees(winner.as_dict(), read_card("other"))
+    assert winner.run == f"trial-{study.best.number:04}"
+    assert winner.validation_loss_is == "the lowest of 6 complete trials"
+    assert (winner.mean, winner.validation_losses) == (None, None)
+    assert winner.test_loss == winner.mean_test_loss == study.summary.best.test_loss
 
 
 def test_before_the_end_it_has_no_test_loss(copied: Path) -> None:
@@ -100,41 +100,39 @@ def test_before_the_end_it_has_no_test_loss(copied: Path) -> None:
     with closing(sqlite3.connect("tuner.db")) as connection, connection:
         connection.execute("UPDATE tuner_study SET summary = NULL")
     study = tuner.Study.open("tiny")
-    winner = study.summary["winner"]
-    assert (winner["trial"], winner["test_loss"]) == (study.best.number, None)
+    winner = study.summary.winner
+    assert (winner.trial, winner.test_loss) == (study.best.number, None)
     old = {"best": {"number": study.best.number, "value": study.best.value, "test_loss": 0.5}, "seconds": 1.0}
     with closing(sqlite3.connect("tuner.db")) as connection, connection:
         connection.execute("UPDATE tuner_study SET summary = ?", [json.dumps(old)])
-    assert tuner.Study.open("tiny").summary["winner"]["test_loss"] == 0.5
+    assert tuner.Study.open("tiny").summary.winner.test_loss == 0.5
 
 
 def test_a_study_without_a_complete_trial_has_no_winner(workspace: Path) -> None:
     """Every trial diverges."""
     np.save("rows.npy", np.random.default_rng(0).normal(size=(60, 5)) * 1e25)
     study = tuner.run(staged(data={"source": "rows.npy", "scaling": "none"}), workers=0)
-    assert study.summary["winner"] is None
+    assert study.summary.winner is None
 
 
 def test_the_exported_loss_is_called_the_lowest_wherever_it_is_shown(copied: Path) -> None:
     """On the terminal, in the report, the export's README, a comparison and MLflow, each beside the mean."""
     study = tuner.Study.open("tiny")
-    winner = study.summary["winner"]
-    loss, mean = f"{winner['validation_loss']:.6g}", f"{winner['mean']:.6g}"
+    winner = study.summary.winner
+    loss, mean = f"{winner.validation_loss:.6g}", f"{winner.mean:.6g}"
     shown = display.summary(study)
     assert f"{loss} (the lowest of 3 seeds)" in shown
     assert f"{mean} ± " in shown and "(mean over 3 seeds)" in shown
     page = Page(study.report("page.html").read_text()).words
-    assert (
-        f"{winner['run']}, with a validation loss of" in page and "the lowest of 3 seeds, so below their mean" in page
-    )
+    assert f"{winner.run}, with a validation loss of" in page and "the lowest of 3 seeds, so below their mean" in page
     assert "mean validation loss of 3 seeds" in page and "test loss of the exported run" in page
     text = Path("best/README.md").read_text()
     assert f"| validation rows (compared by; this model's is the lowest of 3 seeds) | {loss} |" in text
     assert f"validation loss is {mean} on average" in text
-    assert f"its test loss {winner['mean_test_loss']:.6g}" in text
+    assert f"its test loss {winner.mean_test_loss:.6g}" in text
     assert "the one with the lowest validation loss" in as_text(compare(["tiny", "tiny"]))
-    run = MlflowClient(study.summary["mlflow"]["tracking_uri"]).get_run(study.summary["mlflow"]["run_id"]).data
-    assert run.metrics["final.exported_loss"] == winner["validation_loss"]
+    run = MlflowClient(study.summary.mlflow.tracking_uri).get_run(study.summary.mlflow.run_id).data
+    assert run.metrics["final.exported_loss"] == winner.validation_loss
     assert run.tags["final.exported_loss_is"] == "the lowest of 3 seeds"
 
 

@@ -10,9 +10,8 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -24,6 +23,7 @@ from sklearn.datasets import load_digits, load_iris
 from studies import fresh_folder, tiny
 
 import tuner
+from tuner.answers.parts import Configuration, FinalStage
 from tuner.api.study import Study
 from tuner.data.split import split_rows
 from tuner.errors import ExportError
@@ -32,6 +32,7 @@ from tuner.report.figures import FIGURES, all_figures
 from tuner.report.markup import shown
 from tuner.report.page import page
 from tuner.report.svg import standalone
+from tuner.spec.work import TrialState
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = [
@@ -94,7 +95,7 @@ def evil(home: Path) -> Told:
 def test_the_page_says_what_the_ledger_holds(iris: Told) -> None:
     """Verdict, leaderboard and rungs, counted again from the trials table."""
     answer, trials = iris.study.summary, iris.study.trials
-    for loss in (answer["best"]["value"], answer["best"]["test_loss"], *answer["baselines"].values()):
+    for loss in (answer.best.value, answer.best.test_loss, answer.baselines.mean, answer.baselines.pca):
         assert f"{loss:.4g}" in iris.page.words
     complete = trials[trials.state == "complete"].sort_values("value")
     top = [row for row in iris.page.cells if len(row) > 5 and row[1] in ("complete", "pruned")]
@@ -139,8 +140,9 @@ def test_names_are_text_whatever_stands_in_them(evil: Told, tmp_path: Path) -> N
     assert len(evil.page.of("script")) == 2
     assert not evil.page.of("img")
     assert not [key for _, attributes in evil.page.elements for key in attributes if key.startswith("on")]
-    facts = {**evil.study.facts, "study": EVIL[0], "source": EVIL[1]}
-    facts["trials"][0] |= {"state": "failed", "reason": EVIL[3]}
+    facts = evil.study.facts
+    failed = replace(facts.trials[0], state=TrialState.FAILED, reason=EVIL[3])
+    facts = replace(facts, study=EVIL[0], source=EVIL[1], trials=[failed, *facts.trials[1:]])
     parsed = Page(page(facts))
     assert (len(parsed.of("script")), len(parsed.of("img"))) == (2, 0)
     assert EVIL[3] in parsed.words
@@ -236,20 +238,29 @@ def test_data_that_is_gone_is_said_in_place_of_the_reconstructions(home: Path, e
 
 def test_ten_thousand_trials_make_a_page_that_opens(iris: Told) -> None:
     """Of very many trials the best and an even spread are drawn: the page stays within 5 MB."""
-    facts: dict[str, Any] = iris.study.facts
-    some = facts["trials"]
-    facts["trials"] = [{**some[i % len(some)], "number": i} for i in range(10_000)]
-    facts["curves"] = {i: facts["curves"][some[i % len(some)]["number"]] * 20 for i in range(10_000)}
-    assert len(page(facts)) < 5e6
+    facts = iris.study.facts
+    some = facts.trials
+    many = [replace(some[i % len(some)], number=i) for i in range(10_000)]
+    curves = {i: list(facts.curves[some[i % len(some)].number]) * 20 for i in range(10_000)}
+    assert len(page(replace(facts, trials=many, curves=curves))) < 5e6
 
 
 def test_a_final_stage_is_shown_and_is_the_answer(iris: Told) -> None:
     """The winner's mean over its seeds, and its test loss, stand in the verdict in place of the best trial's."""
-    facts: dict[str, Any] = iris.study.facts
-    tried = {"trial": 3, "params": {"bottleneck": 2}, "mean": 0.0123, "low": 0.0111, "high": 0.0135}
-    final = {"configurations": [{**tried, "losses": [0.0121, None, 0.0125]}], "winner": 3, "test_loss": 0.0117}
-    facts["summary"] |= {"final": {**final, "sentence": "Trial 3 wins.", "method": "Student's t"}}
-    told = Page(page(facts))
+    facts = iris.study.facts
+    losses = (0.0121, None, 0.0125)
+    tried = Configuration(
+        trial=3, params={"bottleneck": 2}, mean=0.0123, low=0.0111, high=0.0135, losses=losses, lost=("run 1: lost",)
+    )
+    final = FinalStage(
+        top=1, seeds=3, trials=9, method="Student's t", configurations=(tried,), winner=3, exported=0,
+        sentence="Trial 3 wins.", test_loss=0.0117,
+    )  # fmt: skip
+    assert facts.answer.winner is not None
+    changed = {"trial": 3, "mean": 0.0123, "validation_losses": losses, "test_loss": 0.0117}
+    winner = facts.answer.winner.model_copy(update=changed)
+    answer = facts.answer.model_copy(update={"final": final, "winner": winner})
+    told = Page(page(replace(facts, answer=answer)))
     assert (
         "The best trial, 3, has a validation loss of 0.0123 (the mean over 2 seeds) and a test loss of 0.0117"
         " (of the exported run, the one with the lowest validation loss)" in told.words

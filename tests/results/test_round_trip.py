@@ -11,12 +11,14 @@ import pytest
 
 import tuner
 from tuner.analysis.baselines import baselines
+from tuner.answers.parts import ModelLosses
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import open_rows
+from tuner.data.sources import Sources
 from tuner.export.apply import Request, apply
 from tuner.export.density import Density
 from tuner.export.model import load_model
-from tuner.export.write import write_export
+from tuner.export.write import Origin, write_export
 from tuner.learning.inference.network import Network
 from tuner.learning.stacked.pack import TrainingData
 from tuner.learning.training import Trained, train_alone
@@ -29,7 +31,7 @@ EPOCHS = 15
 
 
 def trained(spec: StudySpec, base: Path, trial: Trial, folder: Path) -> tuple[Prepared, Trained]:
-    prepared = prepare(spec, base, folder)
+    prepared = prepare(spec, Sources(base), folder)
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     data = TrainingData.of(rows.train, rows.validation, "cpu")
     return prepared, train_alone(trial, data, spec.loss, spec.search.epochs)
@@ -67,7 +69,8 @@ def test_an_export_trains_again_to_the_same_bits(loss: str, tmp_path: Path, monk
         network=network,
         preprocessor=prepared.preprocessor,
         rows=open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test)),
-        metrics={},
+        losses=ModelLosses(),
+        origin=Origin(),
     )
 
     monkeypatch.chdir(elsewhere)

@@ -162,7 +162,7 @@ def test_a_diverged_trial_ends_with_its_reason_and_its_best_finite_epoch() -> No
     assert ends[0] == TrialEnd(0, TrialState.DIVERGED, 0.5, 2, 3, "the training loss was not finite in epoch 3")
 
 
-@pytest.mark.parametrize(("sampler", "size"), [("tpe", 60), ("gp", 30)])
+@pytest.mark.parametrize(("sampler", "size"), [("tpe", 60), pytest.param("gp", 30, marks=pytest.mark.long)])
 def test_the_sampler_learns_to_avoid_divergence(sampler: str, size: int) -> None:
     """Where every rate above 1e-2 diverges at once, later cohorts propose far fewer such rates than the first ones."""
 

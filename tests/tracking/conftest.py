@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from owning import owning
 
+from tuner.answers.parts import BaselineLosses
+from tuner.answers.summary import BestScore, Summary
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord
 from tuner.spec.architecture import Hyperparameters
@@ -90,9 +92,13 @@ class Story:
 
     def conclude(self, ledger: Ledger, study_id: int, number: int, value: float) -> None:
         """A summary with this trial as the best one."""
-        best = {"number": number, "value": value, "params": self.trial(number).point.as_dict(), "test_loss": value + 1}
+        summary = Summary(
+            best=BestScore(number=number, value=value, test_loss=value + 1),
+            baselines=BaselineLosses(mean=0.9, pca=0.3),
+            seconds=1.5,
+        )
         with owning(ledger, study_id):
-            ledger.record_summary(study_id, {"best": best, "baselines": {"mean": 0.9, "pca": 0.3}, "seconds": 1.5})
+            ledger.record_summary(study_id, summary)
             ledger.set_state(study_id, "finished")
 
 

@@ -45,9 +45,9 @@ def test_files_are_published_under_their_names_and_mlflow_finds_them(
     for _ in range(2):
         assert publish_once(ledger, study.id, uri, answer=lambda _: folder).waiting == 0
         with owning(ledger, study.id, "publish"):
-            ledger.publish_anew(study.id, ledger.tracking_store(study.id) or "")
+            ledger.outbox.publish_anew(study.id, ledger.outbox.tracking_store(study.id) or "")
     publish_once(ledger, study.id, uri, answer=lambda _: folder)
-    client, runs = MlflowClient(uri), ledger.run_ids(study.id, [None, 0, 1])
+    client, runs = MlflowClient(uri), ledger.outbox.run_ids(study.id, [None, 0, 1])
     own, best = (listed(client, runs[number]) for number in (None, 0))
     pictures = [{NAME.format(number) + ending for ending in (".png", "+compressed.webp")} for number in (0, 1)]
     assert own == {"config.yaml", "trials.csv", "worst_rows.json", *pictures[0]}
@@ -97,9 +97,9 @@ def test_files_that_cannot_be_made_are_set_aside_with_the_reason(
 
     published = publish_once(ledger, study.id, store, answer=gone)
     assert (published.waiting, published.aside) == (0, 1)
-    (row,) = ledger.aside(study.id)
+    (row,) = ledger.outbox.aside(study.id)
     assert (row.kind, row.reason) == ("answer", "rows.csv: must be a file, got nothing.")
-    assert MlflowClient(store).get_run(ledger.run_id(study.id, None)).info.status == "FINISHED"
+    assert MlflowClient(store).get_run(ledger.outbox.run_id(study.id, None)).info.status == "FINISHED"
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device", ".tuner"), StorageError("No space left")])
@@ -113,7 +113,7 @@ def test_a_full_disk_lets_the_files_wait(
 
     with pytest.raises((TrackingError, StorageError), match="No space left"):
         publish_once(ledger, study.id, store, answer=full)
-    assert [row.kind for row in ledger.waiting(study.id, 10)] == ["answer"]
+    assert [row.kind for row in ledger.outbox.waiting(study.id, 10)] == ["answer"]
     assert publish_once(ledger, study.id, store, answer=lambda _: folder).waiting == 0
 
 
@@ -134,8 +134,8 @@ def test_the_machine_stands_on_the_study(store: str, ledger: Ledger, story: Any)
     story.finish(ledger, study.id)
     publish_once(ledger, study.id, store)
     client = MlflowClient(store)
-    tags = client.get_run(ledger.run_id(study.id, None)).data.tags
+    tags = client.get_run(ledger.outbox.run_id(study.id, None)).data.tags
     assert {name: tags[f"tuner.{name}"] for name in body} == {name: str(value) for name, value in body.items()}
-    metrics = client.get_run(ledger.run_id(study.id, 0)).data.metrics
+    metrics = client.get_run(ledger.outbox.run_id(study.id, 0)).data.metrics
     widths = [(20, 128), (128, 32), (32, 8), (8, 32), (32, 128), (128, 20)]
     assert metrics["n_params"] == sum((inputs + 1) * outputs for inputs, outputs in widths)

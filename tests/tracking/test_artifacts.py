@@ -36,7 +36,7 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 def artifacts(ledger: Ledger, study: StudyRecord, uri: str) -> set[str]:
-    return {each.path for each in MlflowClient(uri).list_artifacts(ledger.run_id(study.id, None))}
+    return {each.path for each in MlflowClient(uri).list_artifacts(ledger.outbox.run_id(study.id, None))}
 
 
 @pytest.mark.parametrize("name", ["a%20b", "what?", "100%?x=1#y", "plus+ und ü"])

@@ -56,7 +56,7 @@ def test_a_bare_mlflow_ui_in_the_same_folder_shows_runs_and_artifacts(
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
     process = subprocess.Popen(command, env=clean, start_new_session=True, stdout=-3, stderr=-3)
     try:
-        base, run = f"http://127.0.0.1:{port}", ledger.run_id(study.id, None)
+        base, run = f"http://127.0.0.1:{port}", ledger.outbox.run_id(study.id, None)
         while dashboard._health(base) is None:
             assert process.poll() is None
             time.sleep(0.1)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from answers import made_up_answer, view_state
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
@@ -149,7 +153,7 @@ def test_what_fails_in_the_middle_leaves_nothing_and_is_published_later(
     store: str, ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error within a batch: no trial's row stays, every row of the ledger waits, and the next time all is there."""
-    whole = ledger.waiting_count(study.id)
+    whole = ledger.outbox.waiting_count(study.id)
     log, calls = direct.DirectRuns.log, [0]
 
     def failing(self: direct.DirectRuns, *words: Any, **named: Any) -> None:
@@ -165,7 +169,7 @@ def test_what_fails_in_the_middle_leaves_nothing_and_is_published_later(
     with closing(connected(store)) as opened:
         assert opened.execute("SELECT count(*) FROM runs").fetchone()[0] == 1, "only the study's own run"
         assert opened.execute("SELECT count(*) FROM metrics").fetchone()[0] == 0
-    assert ledger.waiting_count(study.id) == whole
+    assert ledger.outbox.waiting_count(study.id) == whole
     assert publish_once(ledger, study.id, store).waiting == 0
 
 
@@ -180,3 +184,26 @@ def test_publishing_into_a_known_store_does_not_import_mlflow(
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "0 False\n"
+
+
+def test_how_a_study_gets_to_mlflow_is_said(store: str, tmp_path: Path) -> None:
+    """`tuner validate` says which of the two ways a store is written, and for which reason."""
+    assert direct.way_of_writing(store) == "written directly"
+    assert direct.way_of_writing(f"sqlite:///{tmp_path / 'new.db'}") == "written directly, once the store is made"
+    assert "server" in direct.way_of_writing("http://tracking:5000")
+    assert "no SQLite file" in direct.way_of_writing("postgresql://tracking/mlflow")
+    with closing(connected(store)) as opened:
+        opened.execute("UPDATE alembic_version SET version_num = 'other'")
+        opened.commit()
+    assert "through MLflow's client" in direct.way_of_writing(store)
+
+
+def test_only_releases_that_the_tables_were_compared_with_may_be_installed() -> None:
+    """What is installed is of those releases, and the project asks for no other one."""
+    installed = Version(version("mlflow"))
+    assert f"{installed.major}.{installed.minor}" == direct.RELEASES
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = map(Requirement, project["dependencies"])
+    (mlflow,) = (one.specifier for one in asked if one.name == "mlflow")
+    assert mlflow.contains(f"{direct.RELEASES}.99")
+    assert not mlflow.contains(f"{installed.major}.{installed.minor + 1}.0")

@@ -46,13 +46,13 @@ def test_lost_replies_make_no_second_run(proxy: Proxy, server: Dashboard, ledger
     assert failures > 15
     assert Counter(proxy.requests)["POST /api/2.0/mlflow/runs/create"] == 4
     client = MlflowClient(server.url)
-    runs = client.search_runs([ledger.experiment_id(study.id)])
+    runs = client.search_runs([ledger.outbox.experiment_id(study.id)])
     assert sorted(run.info.run_name for run in runs) == sorted([study.name, "trial-0000", "trial-0001", "trial-0002"])
     for run in runs:
         for key in run.data.metrics:
             steps = [metric.step for metric in client.get_metric_history(run.info.run_id, key)]
             assert len(steps) == len(set(steps))
-    assert ledger.waiting_count() == 0
+    assert ledger.outbox.waiting_count() == 0
 
 
 def test_a_dead_server_is_waited_for_no_longer_than_asked(ledger: Ledger, study: StudyRecord) -> None:
@@ -67,7 +67,7 @@ def test_a_dead_server_is_waited_for_no_longer_than_asked(ledger: Ledger, study:
             publisher.error is None and time.monotonic() - begun < 60
         ):  # MLflow is imported first, which takes seconds
             time.sleep(0.05)
-        waiting = ledger.waiting_count()
+        waiting = ledger.outbox.waiting_count()
         start = time.monotonic()
         assert publisher.close(5.0) == waiting > 0
         assert time.monotonic() - start < 4.0
@@ -84,7 +84,7 @@ def test_a_hanging_server_is_waited_for_no_longer_than_asked(ledger: Ledger, stu
         publisher = Publisher(ledger, study.id, f"http://127.0.0.1:{silent.getsockname()[1]}")
         publisher.start()
         start = time.monotonic()
-        assert publisher.close(0.5) == ledger.waiting_count() > 0
+        assert publisher.close(0.5) == ledger.outbox.waiting_count() > 0
         assert time.monotonic() - start < 2.0
 
 
@@ -98,11 +98,11 @@ def test_a_server_that_comes_back_gets_everything(
     while publisher.error is None:
         threading.Event().wait(0.01)
     proxy.down = False
-    while ledger.waiting_count():
+    while ledger.outbox.waiting_count():
         threading.Event().wait(0.01)
     assert publisher.close(10.0) == 0
     assert publisher.error is None
-    assert len(MlflowClient(server.url).search_runs([ledger.experiment_id(study.id)])) == 4
+    assert len(MlflowClient(server.url).search_runs([ledger.outbox.experiment_id(study.id)])) == 4
 
 
 def test_the_publisher_shows_what_is_recorded_while_it_runs(store: str, ledger: Ledger, story: Story) -> None:
@@ -110,13 +110,13 @@ def test_the_publisher_shows_what_is_recorded_while_it_runs(store: str, ledger: 
     study = story.begin(ledger, "running")
     publisher = Publisher(ledger, study.id, store)
     publisher.start()
-    while ledger.waiting_count():
+    while ledger.outbox.waiting_count():
         threading.Event().wait(0.01)
     story.finish(ledger, study.id)
     publisher.notify()
     assert publisher.close(30.0) == 0
     assert publisher.error is None
-    runs = MlflowClient(store).search_runs([ledger.experiment_id(study.id)])
+    runs = MlflowClient(store).search_runs([ledger.outbox.experiment_id(study.id)])
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED", "FINISHED"]
 
 
@@ -125,7 +125,7 @@ def test_a_broken_store_is_an_error_of_the_publisher_alone(ledger: Ledger, study
     (tmp_path / "mlflow.db").write_text("this is not a database" * 1000)
     publisher = Publisher(ledger, study.id, f"sqlite:///{tmp_path / 'mlflow.db'}")
     publisher.start()
-    assert publisher.close(20.0) == ledger.waiting_count() > 0
+    assert publisher.close(20.0) == ledger.outbox.waiting_count() > 0
     assert publisher.error is not None
     assert "\n" not in publisher.error
 
@@ -199,7 +199,7 @@ def test_a_store_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
 )
 def test_an_unreachable_database_is_said_at_once(address: str, ledger: Ledger, study: StudyRecord) -> None:
     """MLflow itself would try for more than a minute; all waits, and the password is not in the sentence."""
-    uri, waiting = f"postgresql+psycopg://{address}", ledger.waiting_count()
+    uri, waiting = f"postgresql+psycopg://{address}", ledger.outbox.waiting_count()
     publisher = Publisher(ledger, study.id, uri)
     start = time.monotonic()
     publisher.start()
@@ -298,7 +298,7 @@ def test_an_abandoned_publisher_makes_no_other_call_and_leaves_a_closed_ledger_a
     assert list(tmp_path.glob("own.db*")) == []
     assert "did not do so" in publisher.error, "not what the thread met later"
     with pytest.raises(LedgerError, match="it was closed"):
-        ledger.waiting_count()
+        ledger.outbox.waiting_count()
 
 
 def test_an_authorization_header_that_a_server_echoes_is_not_shown(
@@ -308,7 +308,7 @@ def test_an_authorization_header_that_a_server_echoes_is_not_shown(
     server, address = recorder
     server.let_go.set()
     with owning(ledger, study.id, "publish"):
-        ledger.set_experiment_id(study.id, "1")
+        ledger.outbox.set_experiment_id(study.id, "1")
     for act in (publish_once, lambda *words: list(differences(*words))):
         subject = study.id if act is publish_once else study
         with pytest.raises(TrackingError) as caught:
@@ -325,7 +325,7 @@ def test_what_mlflow_took_before_a_failure_is_counted(
     from tuner.tracking import direct, publisher
 
     monkeypatch.setattr(publisher, "_ROWS_AT_A_TIME", 2)
-    whole, taken, create, calls = ledger.waiting_count(study.id), [0], direct.DirectRuns._create, [0]
+    whole, taken, create, calls = ledger.outbox.waiting_count(study.id), [0], direct.DirectRuns._create, [0]
 
     def failing(self: direct.DirectRuns, *words: Any) -> str:
         calls[0] += 1
@@ -336,4 +336,4 @@ def test_what_mlflow_took_before_a_failure_is_counted(
     monkeypatch.setattr(direct.DirectRuns, "_create", failing)
     with pytest.raises(TrackingError, match="No space left"):
         publish_once(ledger, study.id, store, took=taken.append)
-    assert 0 < sum(taken) == whole - ledger.waiting_count(study.id)
+    assert 0 < sum(taken) == whole - ledger.outbox.waiting_count(study.id)

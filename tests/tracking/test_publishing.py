@@ -14,6 +14,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from owning import owning
 
+from tuner.answers.parts import Scores
 from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord
@@ -84,7 +85,7 @@ def test_a_finished_study_stands_in_mlflow_as_in_the_ledger(
     uri: str, ledger: Ledger, study: StudyRecord, story: Story, tmp_path: Path
 ) -> None:
     """One parent, one nested run per trained trial, every epoch's losses with their times, and the true ends."""
-    waiting = ledger.waiting_count(study.id)
+    waiting = ledger.outbox.waiting_count(study.id)
     assert publish_once(ledger, study.id, uri) == Published(waiting, 0, 0)
     view = View(uri, study)
     assert sorted(view.trials) == ["trial-0000", "trial-0001", "trial-0002"]
@@ -153,7 +154,7 @@ def test_publishing_again_changes_nothing(uri: str, ledger: Ledger, study: Study
     publish_once(ledger, study.id, uri)
     before = View(uri, study).everything()
     with owning(ledger, study.id, "publish"):
-        ledger.publish_anew(study.id, ledger.tracking_store(study.id) or "")
+        ledger.outbox.publish_anew(study.id, ledger.outbox.tracking_store(study.id) or "")
     assert publish_once(ledger, study.id, uri).count > 0
     assert View(uri, study).everything() == before
     assert publish_once(ledger, study.id, uri) == Published(0, 0, 0)
@@ -262,9 +263,12 @@ def test_a_ledger_begun_anew_leaves_one_best_trial(uri: str, tmp_path: Path, sto
         study = story.begin(ledger, name)
         story.finish(ledger, study.id)
         with owning(ledger, study.id, "run"):
-            ledger.record_summary(study.id, {**(ledger.summary(study.id) or {}), "scored": {"runs": [0], "trial": 0}})
+            known = ledger.summary(study.id)
+            assert known is not None
+            scored = Scores(trial=0, runs=(0,), losses=(1.25,))
+            ledger.record_summary(study.id, known.model_copy(update={"scored": scored}))
         publish_once(ledger, study.id, uri)
-        runs.append(ledger.run_ids(study.id, [None, 0]))
+        runs.append(ledger.outbox.run_ids(study.id, [None, 0]))
         ledger.close()
     client, experiment = MlflowClient(uri), View(uri, study).experiment_id
     for tag in ("best", "`tuner.winner`"):
@@ -288,7 +292,7 @@ def test_runs_that_mlflow_forgot_are_published_anew(uri: str, ledger: Ledger, st
     publish_once(ledger, study.id, uri)
     before = View(uri, study).everything()
     with owning(ledger, study.id, "publish"):
-        ledger.set_run_id(study.id, None, "0" * 32)
+        ledger.outbox.set_run_id(study.id, None, "0" * 32)
     ledger.set_state(study.id, "stopped")
     ledger.set_state(study.id, "finished")
     changed = round(ledger.study_by_id(study.id).changed_at * 1000)
@@ -309,7 +313,7 @@ def test_a_row_that_mlflow_never_takes_is_set_aside_and_the_rest_goes_on(
     run = client.create_run(experiment, tags={"tuner.key": f"{study.key}/1"}, run_name="trial-0001")
     client.log_param(run.info.run_id, "learning_rate", "somebody's own")
     result = publish_once(ledger, study.id, uri)
-    rows = ledger.aside(study.id)
+    rows = ledger.outbox.aside(study.id)
     assert [(row.kind, row.trial) for row in rows] == [("trial", 1), ("curve", 1), ("end", 1)]
     assert all("learning_rate" in (row.reason or "") for row in rows)
     assert (result.waiting, result.aside) == (0, 3)
@@ -323,10 +327,10 @@ def test_an_experiment_in_the_bin_is_named_and_nothing_is_lost(uri: str, ledger:
     client = MlflowClient(uri)
     experiment = client.create_experiment(study.name)
     client.delete_experiment(experiment)
-    waiting = ledger.waiting_count()
+    waiting = ledger.outbox.waiting_count()
     with pytest.raises(TrackingError, match=f"must be active, but it is deleted.*restore -x {experiment}"):
         publish_once(ledger, study.id, uri)
-    assert (ledger.waiting_count(), ledger.aside(study.id)) == (waiting, [])
+    assert (ledger.outbox.waiting_count(), ledger.outbox.aside(study.id)) == (waiting, [])
     client.restore_experiment(experiment)
     assert publish_once(ledger, study.id, uri).waiting == 0
     client.delete_experiment(experiment)
@@ -340,7 +344,7 @@ def test_publishing_stops_between_two_trials(store: str, ledger: Ledger, study: 
     asked = []
 
     def stop() -> bool:
-        asked.append(ledger.waiting_count(study.id))
+        asked.append(ledger.outbox.waiting_count(study.id))
         return len(asked) > 2
 
     result = publish_once(ledger, study.id, store, stop)

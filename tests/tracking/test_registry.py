@@ -41,7 +41,7 @@ def studies(store: str, tmp_path: Path, story: Any) -> Iterator[list[Champion]]:
 
 
 def champion(ledger: Ledger, study: StudyRecord, mark: str) -> Champion:
-    return Champion("digits", ledger.run_id(study.id, None) or "", study.key, Double(), ROWS, mark, {})
+    return Champion("digits", ledger.outbox.run_id(study.id, None) or "", study.key, Double(), ROWS, mark, {})
 
 
 def forget_key(client: MlflowClient) -> None:

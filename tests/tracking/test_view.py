@@ -43,7 +43,7 @@ def uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def installed(uri: str, ledger: Ledger, study: StudyRecord) -> dict[str, dict[str, Any]]:
     """The saved views of a study's experiment, by what opens them."""
-    tags = MlflowClient(uri).get_experiment(ledger.experiment_id(study.id)).tags
+    tags = MlflowClient(uri).get_experiment(ledger.outbox.experiment_id(study.id)).tags
     return {
         name.removeprefix(TAG): json.loads(view_state(value))["state"]
         for name, value in tags.items()
@@ -54,7 +54,7 @@ def installed(uri: str, ledger: Ledger, study: StudyRecord) -> dict[str, dict[st
 def test_a_study_brings_its_view(uri: str, ledger: Ledger, study: StudyRecord) -> None:
     """It shows the study's trials alone, the best first, on axes that are searched, and the link opens it."""
     publish_once(ledger, study.id, uri)
-    key, run_id = ledger.view_key(study.id), ledger.run_id(study.id, None)
+    key, run_id = ledger.outbox.view_key(study.id), ledger.outbox.run_id(study.id, None)
     (state,) = installed(uri, ledger, study).values()
     assert state["searchFilter"] == f"tags.mlflow.parentRunId = '{run_id}'"
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`objective`", True)
@@ -70,9 +70,9 @@ def test_a_view_that_cannot_be_installed_is_gone_without(store: str, ledger: Led
     with closing(sqlite3.connect(sqlite_path(store) or "")) as opened:
         opened.execute("DROP TABLE experiment_tags")
     assert publish_once(ledger, study.id, store).waiting == 0
-    assert ledger.aside(study.id) == []
-    assert ledger.view_key(study.id) is None
-    assert "searchFilter=tags.mlflow.parentRunId" in study_url("http://x", "1", "r", ledger.view_key(study.id))
+    assert ledger.outbox.aside(study.id) == []
+    assert ledger.outbox.view_key(study.id) is None
+    assert "searchFilter=tags.mlflow.parentRunId" in study_url("http://x", "1", "r", ledger.outbox.view_key(study.id))
 
 
 def test_a_study_that_goes_on_with_another_declaration_has_its_view_replaced(
@@ -121,8 +121,8 @@ def test_a_browser_draws_every_chart(server: Any, ledger: Ledger, story: Any, tm
     folder = made_up_answer(tmp_path / "answer")
     publish_once(ledger, study.id, server.url, answer=lambda _: folder)
     url = study_url(
-        *(server.url, ledger.experiment_id(study.id) or "", ledger.run_id(study.id, None) or ""),
-        ledger.view_key(study.id),
+        *(server.url, ledger.outbox.experiment_id(study.id) or "", ledger.outbox.run_id(study.id, None) or ""),
+        ledger.outbox.view_key(study.id),
     )
     command = [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", url]
     page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180).stdout

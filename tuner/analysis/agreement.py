@@ -16,7 +16,7 @@ from typing import Final
 
 from tuner.data.rows import Rows
 from tuner.ledger.trainers import step_in_words
-from tuner.spec.work import Curve, Trial
+from tuner.spec.work import Curve, TrainingPlan, Trial
 
 LEAST: Final = 1e-5  # relative
 FACTOR: Final = 100.0
@@ -61,7 +61,7 @@ class Agreement:
         return all(epoch.difference <= epoch.bound for epoch in self.epochs)
 
 
-def agreement(trial: Trial, rows: Rows, loss: str, curve: Curve, device: str) -> Agreement:
+def agreement(trial: Trial, rows: Rows, loss: str, curve: Curve, device: str, plan: TrainingPlan) -> Agreement:
     """Train a trial by the plain loop as well, and set its losses beside those of the curve.
 
     Args:
@@ -70,15 +70,16 @@ def agreement(trial: Trial, rows: Rows, loss: str, curve: Curve, device: str) ->
         loss: `mse` or `bce`.
         curve: of its training, from the first epoch.
         device: where it was trained; the plain loop runs there too.
+        plan: of the whole training, of which the curve may be a part.
     """
     from tuner.learning.plain import plain_losses  # noqa: PLC0415 (torch, 0.8 s)
 
     ours = list(zip(curve.train_loss, curve.val_loss, strict=True))
     data = (trial, rows.train, rows.validation, loss, len(ours))
-    plain = plain_losses(*data, device=device).epochs
+    plain = plain_losses(*data, device=device, plan=plan).epochs
     bounds = [LEAST] * len(ours)
     if any(_difference(*pair) > LEAST for pair in zip(ours, plain, strict=True)):
-        bounds = rounding_bounds(plain, plain_losses(*data, double=True).epochs)
+        bounds = rounding_bounds(plain, plain_losses(*data, double=True, plan=plan).epochs)
     numbered = enumerate(zip(ours, plain, bounds, strict=True), start=1)
     return Agreement(tuple(Epoch(number, *one) for number, one in numbered))
 

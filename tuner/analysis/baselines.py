@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.analysis.pca import Tick, Values, blocks, principal, quiet
+from tuner.answers.parts import BaselineLosses, Baselines
 from tuner.data.rows import Rows
 
 EPSILON = (
@@ -17,7 +18,7 @@ EPSILON = (
 Reconstruct = Callable[[Values], Values]
 
 
-def baselines(rows: Rows, code: int, loss: str, tick: Tick = quiet) -> dict[str, dict[str, float]]:
+def baselines(rows: Rows, code: int, loss: str, tick: Tick = quiet) -> Baselines:
     """The losses of the mean predictor and of PCA, both fitted on the training rows alone, in float64.
 
     Args:
@@ -27,15 +28,15 @@ def baselines(rows: Rows, code: int, loss: str, tick: Tick = quiet) -> dict[str,
         tick: told what is being done; what it raises ends it.
 
     Returns:
-        `{"validation": {"mean": ..., "pca": ...}, "test": {...}}`, each the mean over rows and features.
+        Of both splits, each the mean over rows and features.
     """
     mean, directions = principal(rows.train, code, tick)
     predictors = {"mean": _constant(mean), "pca": _projection(mean, directions, code)}
-    splits = {"validation": rows.validation, "test": rows.test}
-    return {
-        split: {name: _mean_loss(predict, part, loss, tick) for name, predict in predictors.items()}
-        for split, part in splits.items()
-    }
+
+    def losses(part: NDArray[np.float32]) -> BaselineLosses:
+        return BaselineLosses(**{name: _mean_loss(predict, part, loss, tick) for name, predict in predictors.items()})
+
+    return Baselines(losses(rows.validation), losses(rows.test))
 
 
 def pca_losses(rows: Rows, codes: Iterable[int], loss: str, tick: Tick = quiet) -> dict[int, float]:

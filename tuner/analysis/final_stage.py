@@ -5,12 +5,15 @@ All of it follows from the record: the same trials and runs give the same answer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tuner.analysis.pareto import chosen_trial
 from tuner.analysis.statistics import difference, interval
+from tuner.answers.parts import Configuration, FinalStage
+from tuner.answers.summary import Summary
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import final_run, index_of, trial_of
 from tuner.spec.objectives import is_front
@@ -21,6 +24,8 @@ METHOD: Final = (
     "means and 95 % intervals (Student's t) of the validation loss over the final stage's seeds;"
     " two means are told apart by Welch's t-test at 5 %"
 )
+
+_ENDS: Final = {"low", "high"}  # of an interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,8 @@ def missing(
 
 def answer(
     spec: StudySpec, trials: Sequence[TrialRecord], finals: Sequence[TrialRecord], features: int = 0
-) -> dict[str, Any] | None:
-    """What the final stage says, as plain values, once its runs have ended; None where it is switched off.
+) -> FinalStage | None:
+    """What the final stage says once its runs have ended, without test losses; None where it is switched off.
 
     The configuration with the lowest mean wins. The search's own run of it does not count: it was chosen for being low,
     so it is lower than the configuration deserves. Nor can a configuration whose runs were lost win against one that
@@ -106,108 +111,135 @@ def answer(
         return None
     tried = [_configuration(trial, finals, stage) for trial in candidates(spec, trials, features)]
     ranked = sorted(tried, key=_rank)
-    winner = ranked[0] if ranked and ranked[0]["mean"] is not None else None
-    return {
-        "top": stage.top,
-        "seeds": stage.seeds,
-        "trials": len(trials),
-        "method": METHOD,
-        "configurations": ranked,
-        "winner": None if winner is None else winner["trial"],
-        "exported": None if winner is None else _lowest(winner["losses"]),
-        "sentence": _sentence(ranked, spec),
-    }
+    winner = ranked[0] if ranked and ranked[0].mean is not None else None
+    return FinalStage(
+        top=stage.top,
+        seeds=stage.seeds,
+        trials=len(trials),
+        method=METHOD,
+        configurations=tuple(ranked),
+        winner=None if winner is None else winner.trial,
+        exported=None if winner is None else _lowest(winner.losses),
+        sentence=_sentence(ranked, spec),
+    )
 
 
-def is_told(answered: Mapping[str, Any] | None, summary: Mapping[str, Any] | None) -> bool:
+def is_told(answered: FinalStage | None, summary: Summary | None) -> bool:
     """Whether a summary says what the final stage says."""
     if summary is None:
         return False
-    told = summary.get("final")
-    if answered is None or told is None:
-        return answered is told
-    return bool({**told, **answered} == told)
+    if answered is None or summary.final is None:
+        return answered is summary.final
+    return _equal(answered.model_dump(), summary.final.unscored.model_dump())
 
 
-def winners_runs(answered: Mapping[str, Any], finals: Iterable[TrialRecord]) -> list[TrialRecord]:
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two answers are equal but for the last digits of intervals, in which versions of the tuner differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            _close(one[key], other[key]) if key in _ENDS else _equal(one[key], other[key]) for key in one
+        )
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
+def _close(one: float | None, other: float | None) -> bool:
+    return one == other or (one is not None and other is not None and math.isclose(one, other, rel_tol=1e-9))
+
+
+def recommended(spec: StudySpec, best: TrialRecord, known: Summary | None, finals: Iterable[TrialRecord]) -> Winner:
+    """What `export` writes: the final stage's winner, or the best trial where there is no such winner.
+
+    Args:
+        spec: the study's declaration.
+        best: the search's best trial.
+        known: the study's summary.
+        finals: the stage's runs.
+    """
+    final = None if known is None else known.final
+    if spec.final_stage is not None and final is not None and final.winner is not None:
+        return Winner(final.winner, final.exported, winners_runs(final, finals)[0])
+    return Winner(best.number, None, best)
+
+
+def winners_runs(answered: FinalStage, finals: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The winner's complete runs, the exported one first; none where there is no winner."""
     runs = [
         run
         for run in finals
         if run.state is TrialState.COMPLETE
-        and trial_of(run.number) == answered["winner"]
-        and index_of(run.number) < answered["seeds"]
+        and trial_of(run.number) == answered.winner
+        and index_of(run.number) < answered.seeds
     ]
-    return sorted(runs, key=lambda run: (index_of(run.number) != answered["exported"], run.number))
+    return sorted(runs, key=lambda run: (index_of(run.number) != answered.exported, run.number))
 
 
-def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], stage: FinalSpec) -> dict[str, Any]:
+def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], stage: FinalSpec) -> Configuration:
     runs = {index_of(run.number): run for run in finals if trial_of(run.number) == trial.number}
     kept = {index: run for index, run in runs.items() if index < stage.seeds and run.state is TrialState.COMPLETE}
     losses = [kept[index].value if index in kept else None for index in range(stage.seeds)]
     found = interval([loss for loss in losses if loss is not None]) if kept else None
-    return {
-        "trial": trial.number,
-        "params": {name: value for name, value in trial.shown.items() if value is not None},
-        "mean": found and found.mean,
-        "low": found and found.low,
-        "high": found and found.high,
-        "losses": losses,
-        "lost": [_lost(index, runs.get(index)) for index in range(stage.seeds) if index not in kept],
-    }
+    return Configuration(
+        trial=trial.number,
+        params=trial.params,
+        mean=found and found.mean,
+        low=found and found.low,
+        high=found and found.high,
+        losses=tuple(losses),
+        lost=tuple(_lost(index, runs.get(index)) for index in range(stage.seeds) if index not in kept),
+    )
 
 
 def _lost(index: int, run: TrialRecord | None) -> str:
     return f"run {index}: not trained" if run is None else f"run {index} {run.state}: {run.reason}"
 
 
-def _rank(tried: dict[str, Any]) -> tuple[int, float, int]:
-    return len(tried["lost"]), float("inf") if tried["mean"] is None else tried["mean"], tried["trial"]
+def _rank(tried: Configuration) -> tuple[int, float, int]:
+    return len(tried.lost), float("inf") if tried.mean is None else tried.mean, tried.trial
 
 
 def _lowest(losses: Sequence[float | None]) -> int:
     return min((loss, index) for index, loss in enumerate(losses) if loss is not None)[1]
 
 
-def _sentence(ranked: Sequence[dict[str, Any]], spec: StudySpec) -> str:
+def _sentence(ranked: Sequence[Configuration], spec: StudySpec) -> str:
     """The whole of it in plain words."""
     stage = spec.final_stage or FinalSpec()
     if not ranked:
         return "No trial was completed, so there was nothing to train again."
-    if ranked[0]["mean"] is None:
+    if ranked[0].mean is None:
         return "No run of the final stage was completed: the answer is the search's best trial, and is not confirmed."
     parts = [_comparison(ranked[0], ranked[1]) if len(ranked) > 1 else _alone(ranked[0], spec)]
     if 1 < len(ranked) < stage.top:
         parts.append(f"Only {len(ranked)} different configurations were completed.")
-    parts += [f"Trial {one['trial']} lost {len(one['lost'])} of {stage.seeds} runs." for one in ranked if one["lost"]]
+    parts += [f"Trial {one.trial} lost {len(one.lost)} of {stage.seeds} runs." for one in ranked if one.lost]
     return " ".join(parts)
 
 
-def _alone(winner: dict[str, Any], spec: StudySpec) -> str:
+def _alone(winner: Configuration, spec: StudySpec) -> str:
     if is_front(spec):
-        return f"Trial {winner['trial']}, the knee of the front, was trained again."
+        return f"Trial {winner.trial}, the knee of the front, was trained again."
     several = spec.final_stage is not None and spec.final_stage.top > 1
     why = "only one configuration was completed" if several else "final.top is 1"
-    return f"Trial {winner['trial']} was trained again alone, for {why}: there is none to compare it with."
+    return f"Trial {winner.trial} was trained again alone, for {why}: there is none to compare it with."
 
 
-def _comparison(winner: dict[str, Any], second: dict[str, Any]) -> str:
-    names = f"the second, trial {second['trial']}"
-    if second["mean"] is None:
-        return f"Trial {winner['trial']} wins, for {names}, completed no run."
-    if winner["mean"] > second["mean"]:
-        return (
-            f"Trial {winner['trial']} wins, for {names}, lost more of its runs, though the mean of the others is lower."
-        )
-    found = difference(*([loss for loss in one["losses"] if loss is not None] for one in (winner, second)))
+def _comparison(winner: Configuration, second: Configuration) -> str:
+    names = f"the second, trial {second.trial}"
+    if second.mean is None or winner.mean is None:  # the winner has one wherever there is a winner
+        return f"Trial {winner.trial} wins, for {names}, completed no run."
+    if winner.mean > second.mean:
+        return f"Trial {winner.trial} wins, for {names}, lost more of its runs, though the mean of the others is lower."
+    found = difference(winner.completed, second.completed)
     if found is None:
         return (
-            f"Trial {winner['trial']} has a lower mean than {names}, but with one seed each nothing can be said"
+            f"Trial {winner.trial} has a lower mean than {names}, but with one seed each nothing can be said"
             " about whether that is more than luck."
         )
     figures = f"95 % interval {found.low:.3g} to {found.high:.3g}; Welch's t-test, p = {found.p:.2g}"
     verdict, luck = ("is", "") if found.is_distinct else ("is not", ", which may be the seeds' luck")
     return (
-        f"Trial {winner['trial']} {verdict} distinguishable from {names}: its mean is lower by {found.value:.3g}{luck}"
+        f"Trial {winner.trial} {verdict} distinguishable from {names}: its mean is lower by {found.value:.3g}{luck}"
         f" ({figures})."
     )

@@ -5,40 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
 
+from tuner.answers.parts import FrontPoint
 from tuner.ledger.records import TrialRecord, best_trial
 from tuner.spec import objectives, pareto
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
 
-@dataclass(frozen=True, slots=True)
-class FrontPoint:
-    """A trial of the front.
-
-    Attributes:
-        number: the trial.
-        val_loss: its validation loss.
-        bottleneck: length of its code.
-        parameters: weights and biases.
-        pca_val_loss: the validation loss of PCA with a code of this length; None until the study is scored.
-        knee: whether it is the front's knee: `pareto.knee`.
-    """
-
-    number: int
-    val_loss: float
-    bottleneck: int
-    parameters: int
-    pca_val_loss: float | None
-    knee: bool
-
-
 def front_points(
     spec: StudySpec, trials: Sequence[TrialRecord], features: int, pca: Mapping[int, float]
 ) -> list[FrontPoint]:
-    """The front, the lowest loss first, as plain values: for tables and figures.
+    """The front, the lowest loss first.
 
     Args:
         spec: the study's declaration.
@@ -50,12 +28,12 @@ def front_points(
     knee = _knee(spec, found, features)
     return [
         FrontPoint(
-            trial.number,
-            float(trial.value or 0.0),
-            trial.point.bottleneck,
-            objectives.parameters(trial.point, features),
-            pca.get(trial.point.bottleneck),
-            trial is knee,
+            number=trial.number,
+            val_loss=float(trial.value or 0.0),
+            bottleneck=trial.point.bottleneck,
+            parameters=objectives.parameters(trial.point, features),
+            pca_val_loss=pca.get(trial.point.bottleneck),
+            knee=trial is knee,
         )
         for trial in found
     ]
@@ -82,15 +60,10 @@ def _values(spec: StudySpec, trial: TrialRecord, features: int) -> pareto.Point:
     return float(trial.value or 0.0), objectives.size(spec, trial.point, features)
 
 
-def front_rows(points: Sequence[FrontPoint]) -> list[dict[str, Any]]:
-    """One row per point."""
-    return [asdict(point) for point in points]
-
-
 def front_csv(points: Sequence[FrontPoint]) -> str:
     """The front as CSV; floats are written so that reading them gives the same value."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(FrontPoint)], lineterminator="\n")
+    writer = csv.DictWriter(text, list(FrontPoint.model_fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(front_rows(points))
+    writer.writerows(point.model_dump() for point in points)
     return text.getvalue()

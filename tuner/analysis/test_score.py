@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
-from typing import Any
 
 from tuner.analysis.baselines import baselines, pca_losses
 from tuner.analysis.final_stage import winners_runs
 from tuner.analysis.pca import Tick, quiet
 from tuner.analysis.winner import winner_weights
+from tuner.answers.parts import FinalStage, Scores
+from tuner.answers.summary import BestScore, Summary
 from tuner.data.rows import Rows
 from tuner.learning.checkpoint_store import CheckpointStore
 from tuner.learning.packs import compiled, training_data
@@ -19,9 +21,17 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import is_final, name_of, trial_of
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial
+from tuner.spec.work import TrainingPlan, Trial
 
 USE = "test"  # the event that says: the test split was used, when, and for which models
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """The models that met the test split: their trial, and the runs' numbers."""
+
+    trial: int
+    runs: tuple[int, ...]
 
 
 class Scorer:
@@ -48,52 +58,48 @@ class Scorer:
         self._ledger, self._rows, self._states, self._device, self._tick = ledger, rows, states, device, tick
         self._study_id, self._spec = study
 
-    def summed_up(
-        self, best: TrialRecord, answered: Mapping[str, Any] | None, known: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
-        """The summary's `best`, `final`, baselines, and how often the test split has been used.
+    def summary(
+        self, best: TrialRecord, answered: FinalStage | None, known: Summary | None, lengths: Sequence[int] = ()
+    ) -> Summary:
+        """What came of the study; its time is that of the summary so far.
 
         Args:
             best: the search's best trial; the winner where there was no final stage, or nothing came of it.
             answered: what the final stage says.
             known: the summary so far: models that it has scores of are not scored again.
+            lengths: of the Pareto front's codes: PCA is compared with them on the validation split, for of the front
+                only the knee meets the test split.
         """
         finals = self._ledger.finals(self._study_id)
         runs = winners_runs(answered, finals) if answered else []
         models = runs or [best]
-        use = {"trial": trial_of(runs[0].number) if runs else best.number, "runs": [run.number for run in models]}
+        use = _Use(trial_of(runs[0].number) if runs else best.number, tuple(run.number for run in models))
         if _use(known) != use:
             self._note(use, known)
-        scores = [self._test_loss(run, _scores(known)) for run in models]
-        losses = {"test_loss": scores[0], "mean_test_loss": fmean(scores)}
+        scores = tuple(self._test_loss(run, _scores(known)) for run in models)
         compared = baselines(self._rows, models[0].point.bottleneck, self._spec.loss, self._tick)
-        return {
-            "best": {"number": best.number, "value": best.value, "test_loss": None if runs else losses["test_loss"]},
-            "final": answered and {**answered, **(losses if runs else dict.fromkeys(losses))},
-            "scored": {**use, "losses": scores},
-            "test_uses": len(self._uses()),
-            "baselines": compared["test"],
-            "validation_baselines": compared["validation"],
-        }
+        tested = {"test_loss": scores[0], "mean_test_loss": fmean(scores)} if runs else {}
+        return Summary(
+            best=BestScore(number=best.number, value=float(best.value or 0.0), test_loss=None if runs else scores[0]),
+            final=answered and answered.model_copy(update=tested),
+            scored=Scores(trial=use.trial, runs=use.runs, losses=scores),
+            test_uses=len(self._uses()),
+            baselines=compared.test,
+            validation_baselines=compared.validation,
+            front_pca=pca_losses(self._rows, lengths, self._spec.loss, self._tick) if lengths else {},
+            seconds=0.0 if known is None else known.seconds,
+        )
 
-    def beside_front(self, lengths: Sequence[int]) -> dict[str, Any]:
-        """PCA's losses beside the front, on the validation split: of the front only the knee meets the test split.
+    def _uses(self) -> list[_Use]:
+        bodies = [event.body for event in self._ledger.events(self._study_id) if event.kind == USE]
+        return [_Use(body["trial"], tuple(body["runs"])) for body in bodies]
 
-        Args:
-            lengths: of the front's codes.
-        """
-        losses = pca_losses(self._rows, lengths, self._spec.loss, self._tick)
-        return {"front_pca": {str(code): value for code, value in losses.items()}}
-
-    def _uses(self) -> list[dict[str, Any]]:
-        return [event.body for event in self._ledger.events(self._study_id) if event.kind == USE]
-
-    def _note(self, use: dict[str, Any], known: Mapping[str, Any] | None) -> None:
+    def _note(self, use: _Use, known: Summary | None) -> None:
         """Before the test split is read, so that no use of it can go unrecorded; a kill in between scores once more."""
         uses, before = self._uses(), _use(known)
-        for body in ([before] if before and not uses else []) + [use]:  # studies of before there was such an event
-            if body not in uses:
-                self._ledger.record_event(self._study_id, USE, body)
+        for each in ([before] if before and not uses else []) + [use]:  # studies of before there was such an event
+            if each not in uses:
+                self._ledger.record_event(self._study_id, USE, {"trial": each.trial, "runs": list(each.runs)})
 
     def _test_loss(self, run: TrialRecord, known: Mapping[int, float]) -> float:
         if run.number in known:
@@ -105,7 +111,12 @@ class Scorer:
         again = partial(training_data, rows.train, rows.validation, device, self._spec.precision, self._spec.step)
         trial = Trial(run.number, run.point, run.seed)
         state = None if checkpoint is None else self._states.get(checkpoint)
-        weights = winner_weights(trial, run.epochs, state, again, loss, lambda e: self._tick(f"{name}, epoch {e}"))
+        plan = TrainingPlan(self._spec.search.epochs)
+
+        def tick(epoch: int) -> None:
+            self._tick(f"{name}, epoch {epoch}")
+
+        weights = winner_weights(trial, run.epochs, state, again, loss, tick, plan=plan)
         return mean_loss(run.point, loss, weights, rows.test, compiled(device, self._spec.step))
 
 
@@ -116,20 +127,13 @@ def free_final_states(ledger: Ledger, states: CheckpointStore, study_id: int, ex
             states.remove(newest[1:] if number == exported else newest)
 
 
-def _use(known: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What a summary has scores of; those of before the final stage scored the best trial."""
-    if known is None:
-        return None
-    if known.get("scored"):
-        return {name: known["scored"][name] for name in ("trial", "runs")}
-    best = known.get("best") or {}
-    return None if best.get("test_loss") is None else {"trial": best["number"], "runs": [best["number"]]}
+def _use(known: Summary | None) -> _Use | None:
+    """What a summary has scores of."""
+    return None if known is None or known.scored is None else _Use(known.scored.trial, known.scored.runs)
 
 
-def _scores(known: Mapping[str, Any] | None) -> dict[int, float]:
+def _scores(known: Summary | None) -> Mapping[int, float]:
     """The test losses that a summary holds, by run or trial."""
-    use = _use(known)
-    if known is None or use is None:
+    if known is None or known.scored is None:
         return {}
-    losses = known["scored"]["losses"] if known.get("scored") else [known["best"]["test_loss"]]
-    return dict(zip(use["runs"], losses, strict=True))
+    return dict(zip(known.scored.runs, known.scored.losses, strict=True))

@@ -13,6 +13,7 @@ from tuner.analysis.winner import winner_weights
 from tuner.data.prepare import Prepared, examine, fingerprint, kept, write_prepared
 from tuner.data.readers import load
 from tuner.data.rows import Rows, open_rows
+from tuner.data.sources import Sources
 from tuner.data.split import split_rows
 from tuner.errors import DataError, StudyError
 from tuner.learning.checkpoint_store import CheckpointFolder
@@ -20,9 +21,10 @@ from tuner.learning.device import resolve
 from tuner.learning.inference.network import Network
 from tuner.learning.packs import training_data
 from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Checkpoint, Trial
+from tuner.spec.work import Checkpoint, TrainingPlan, Trial
 
 _KEPT = "This is made from the rows that were prepared when it began."
 
@@ -43,53 +45,53 @@ class Trained:
     device: str
 
 
-def prepared_again(study: StudyRecord, folder: Path) -> Prepared:
+def prepared_again(study: StudyRecord, workspace: Workspace) -> Prepared:
     """A study's data, as it was when the study began: what was kept of it, or else prepared from its source again.
 
     Args:
         study: the study's record.
-        folder: where prepared data stands.
+        workspace: where prepared data is kept, and what its source may be.
 
     Raises:
         StudyError: nothing was kept, and the source has changed.
         DataError: nothing was kept, and the source cannot be used any more.
     """
-    known = kept(study.spec, study.fingerprint, folder)
+    known = kept(study.spec, study.fingerprint, workspace.work)
     if known is not None:
         return known
-    examined = examine(study.spec, _base(study), study.rules)
+    examined = examine(study.spec, _sources(study, workspace), study.rules)
     if fingerprint(examined.data, study.spec.data) != study.fingerprint:
         raise StudyError(
             f"study {study.name}: the data in {study.spec.data.source} has changed since the study began, and its"
             " prepared rows are gone; bring the data back."
         )
-    return write_prepared(examined, study.spec, folder)
+    return write_prepared(examined, study.spec, workspace.work)
 
 
-def source_note(study: StudyRecord) -> str:
+def source_note(study: StudyRecord, workspace: Workspace) -> str:
     """What became of the data's source since the study began, in a sentence or two; empty where it is as it was."""
     name = PurePath(study.spec.data.source).name  # without folders, for exports are handed on
     try:
-        data = load(study.spec.data, _base(study), study.rules)
+        data = load(study.spec.data, _sources(study, workspace), study.rules)
     except DataError:
         return f"The study's data, {name}, is gone or can no longer be read. {_KEPT}"
     same = fingerprint(data, study.spec.data) == study.fingerprint
     return "" if same else f"The study's data, {name}, has changed since the study began. {_KEPT}"
 
 
-def _base(study: StudyRecord) -> Path:
-    return Path(study.source).parent
+def _sources(study: StudyRecord, workspace: Workspace) -> Sources:
+    return Sources(Path(study.source).parent, workspace.data_root)
 
 
 def trained(
-    study: StudyRecord, spec: StudySpec, folder: Path, record: TrialRecord, checkpoint: Checkpoint | None
+    study: StudyRecord, spec: StudySpec, workspace: Workspace, record: TrialRecord, checkpoint: Checkpoint | None
 ) -> Trained:
     """The network of a trial: its weights from its state, or trained again to the same bits where that is gone.
 
     Args:
         study: the study's record.
         spec: its declaration.
-        folder: the workspace's, with prepared data and states.
+        workspace: where prepared data and states are kept, and what its source may be.
         record: the trial.
         checkpoint: its newest state, if there is one.
 
@@ -98,14 +100,15 @@ def trained(
         DataError: the prepared rows are gone, and so is the data.
         DeviceError: the device that it is to be trained on is not there.
     """
-    prepared = prepared_again(study, folder)
+    prepared = prepared_again(study, workspace)
     counts = prepared.train, prepared.validation, prepared.test
     rows = open_rows(prepared.path, prepared.sha256, counts)
     device = resolve(spec.device)
     again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
     trial = Trial(record.number, record.point, record.seed)
-    state = None if checkpoint is None else CheckpointFolder.of_study(folder, study.key).get(checkpoint)
-    weights = winner_weights(trial, record.epochs, state, again, spec.loss)
+    state = None if checkpoint is None else CheckpointFolder.of_study(workspace.work, study.key).get(checkpoint)
+    plan = TrainingPlan(spec.search.epochs)
+    weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan)
     network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)
     places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.split_seed).validation
     return Trained(prepared, rows, places, network, device)

@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 from tuner.learning.checkpoint import best_weights
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train_alone
-from tuner.spec.work import Trial
+from tuner.spec.work import TrainingPlan, Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
 
 
-def winner_weights(
+def winner_weights(  # noqa: PLR0913 - all that training is a function of
     trial: Trial,
     epochs: int,
     state: bytes | None,
     data: Callable[[], PaddedRows | TrainingData],
     loss: str,
     on_epoch: Callable[[int], object] | None = None,
+    *,
+    plan: TrainingPlan,
 ) -> dict[str, NDArray[np.float32]]:
     """The weights of a trial's best epoch, by the plain module's names.
 
@@ -34,7 +36,8 @@ def winner_weights(
         data: gives what it is trained on, where it has to be trained again.
         loss: `mse` or `bce`.
         on_epoch: called after each epoch of such a training with its number.
+        plan: of the study's trainings: a trial that ended early was a part of one.
     """
     if state is not None:
         return best_weights(state)
-    return train_alone(trial, data(), loss, epochs, on_epoch).weights
+    return train_alone(trial, data(), loss, epochs, on_epoch, plan).weights

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.api.study import Study
+from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError
 from tuner.settings import Workspace
-from tuner.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     from tuner.tracking.registry import Registered
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 EXAMPLE_ROWS = 3  # of one row, MLflow would take the number of rows for fixed
 
 
-def register(name: str, database: str | None = None, force: bool = False) -> Registered:
+def register(
+    name: str, database: str | None = None, force: bool = False, workspace: Workspace | None = None
+) -> Registered:
     """Register the model that `tuner export` writes with MLflow, under the study's name, as its champion.
 
     Args:
         name: the study.
         database: the ledger's URL.
         force: also where MLflow's model of that name is another study's.
+        workspace: where it is, in place of the current folder.
 
     Raises:
         StudyError: there is no such study, no trial of it is complete yet, MLflow does not show it yet, or its model
@@ -37,15 +40,16 @@ def register(name: str, database: str | None = None, force: bool = False) -> Reg
     from tuner.export.model_card import MODEL
     from tuner.tracking.registry import Champion, register
 
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = workspace_for(workspace, database)
     study = Study.at(workspace, name)
-    run_id = study.summary["mlflow"]["run_id"]
-    if study.best and run_id is None:
+    run_id = study.summary.mlflow.run_id
+    _ = study.best  # raises where no trial is complete, which is to be said first
+    if run_id is None:
         raise StudyError(f"study {name}: MLflow must show it first; `tuner sync {name}` publishes it.")
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         model = load_model(study.export(Path(folder) / "best"))
     card = model.card
-    tags = {"tuner.api.study": name, "tuner.trial": str(card.trial)}
+    tags = {"tuner.study": name, "tuner.trial": str(card.trial)}
     rows = study.raw_rows(EXAMPLE_ROWS)
     champion = Champion(name, run_id, study.key, model.module(), rows, card.files[MODEL], tags)
     return replace(register(champion, workspace.tracking, force), note=study.source_note)

@@ -13,17 +13,19 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from tuner.analysis import final_stage
 from tuner.analysis.pareto import chosen_trial
+from tuner.answers.parts import FinalStage
+from tuner.answers.summary import Summary
 from tuner.errors import DataError, TunerError
 from tuner.ledger import checks as of_ledger
 from tuner.ledger.checks import Evidence
 from tuner.ledger.records import TrialRecord
-from tuner.places import FOLDER
+from tuner.settings import Workspace
 from tuner.spec.final import trial_of, words_of
 from tuner.spec.work import TrialState
 
@@ -35,7 +37,6 @@ MOST_TRIALS = 2_000  # that are replayed without being asked for: about a minute
 SLOW_SAMPLERS = ("gp",)  # take a second a trial
 MOST_SLOW_TRIALS = 50
 SAME_LOSS = 1e-4  # relative: another kind of processor adds in another order
-_PARTS = ("top", "seeds", "trials", "winner", "exported")  # of the final stage's answer, beside its words
 
 
 class Unchecked(Exception):  # noqa: N818 - nothing is wrong
@@ -48,20 +49,23 @@ class Case:
 
     Attributes:
         evidence: what is recorded of it.
+        workspace: where its files are.
         deep: also what takes more than about a minute.
     """
 
     evidence: Evidence
+    workspace: Workspace
     deep: bool = False
 
     @cached_property
     def examined(self) -> Examined:
         """The study's data, read again."""
         from tuner.data.prepare import examine  # (pandas)
+        from tuner.data.sources import Sources
 
         study = self.evidence.study
         try:
-            return examine(study.spec, Path(study.source).parent, study.rules)
+            return examine(study.spec, Sources(Path(study.source).parent, self.workspace.data_root), study.rules)
         except DataError as error:
             raise Unchecked(f"the data cannot be read: {error}") from None
 
@@ -70,7 +74,7 @@ class Case:
         """Where the study's states are kept."""
         from tuner.learning.checkpoint_store import CheckpointFolder
 
-        return CheckpointFolder.of_study(FOLDER, self.evidence.study.key)
+        return CheckpointFolder.of_study(self.workspace.work, self.evidence.study.key)
 
 
 Check = Callable[[Case], Iterator[str]]
@@ -81,65 +85,64 @@ def _summary(case: Case) -> Iterator[str]:
     evidence, summary = case.evidence, case.evidence.summary
     if evidence.study.state != "finished":
         return
-    if not summary:
+    if summary is None:
         yield "it is finished, but its summary is missing"
         return
     best = chosen_trial(evidence.study.spec, evidence.trials, evidence.features)
-    told = summary.get("best") or {}
-    if (told.get("number"), told.get("value")) != ((best.number, best.value) if best else (None, None)):
-        name = "no trial" if best is None else f"trial {best.number} with {best.value}"
-        yield f"its summary has trial {told.get('number')} with {told.get('value')} as the best, but that is {name}"
+    texts = ["no trial" if each is None else f"trial {each.number} with {each.value}" for each in (summary.best, best)]
+    if texts[0] != texts[1]:
+        yield f"its summary has {texts[0]} as the best, but that is {texts[1]}"
     yield from _final_stage(evidence, summary)
     if best is not None:
         yield from _scores(evidence, summary, best)
 
 
-def _answered(evidence: Evidence) -> dict[str, Any] | None:
+def _answered(evidence: Evidence) -> FinalStage | None:
     """What the final stage says; nothing where it was not run: older versions had none."""
     spec = evidence.study.spec
     return final_stage.answer(spec, evidence.trials, evidence.finals, evidence.features) if evidence.finals else None
 
 
-def _final_stage(evidence: Evidence, summary: dict[str, Any]) -> Iterator[str]:
-    answered, told = _answered(evidence), summary.get("final")
+def _final_stage(evidence: Evidence, summary: Summary) -> Iterator[str]:
+    answered, told = _answered(evidence), summary.final
     if answered is None:
         return
-    if not told:
+    if told is None:
         yield "it has runs of the final stage, but its summary does not tell of them"
     elif _figures(answered) != _figures(told):
         yield "its summary's final stage is not what its runs say"
 
 
-def _figures(answered: dict[str, Any]) -> list[Any]:
+def _figures(answered: FinalStage) -> list[object]:
     """The answer without its sentences, which versions word differently."""
-    tried = [(one["trial"], one["mean"], one["losses"]) for one in answered["configurations"]]
-    return [*(answered[name] for name in _PARTS), tried]
+    tried = [(one.trial, one.mean, one.losses) for one in answered.configurations]
+    return [answered.top, answered.seeds, answered.trials, answered.winner, answered.exported, tried]
 
 
-def _scores(evidence: Evidence, summary: dict[str, Any], best: TrialRecord) -> Iterator[str]:
+def _scores(evidence: Evidence, summary: Summary, best: TrialRecord) -> Iterator[str]:
     """The test split's part: which models met it, how often, and their losses."""
-    if not summary.get("scored"):  # of a version before the final stage
-        if (summary.get("best") or {}).get("test_loss") is None:
-            yield "its summary has no test loss of the best trial"
+    answered, scored = _answered(evidence), summary.scored
+    if scored is None:
+        yield "its summary has no test loss of the best trial"
         return
-    answered, scored = _answered(evidence), summary["scored"]
     runs = final_stage.winners_runs(answered, evidence.finals) if answered else []
-    models, losses = runs or [best], scored["losses"]
+    models, losses = runs or [best], scored.losses
     trial = trial_of(runs[0].number) if runs else best.number
-    if (scored["trial"], scored["runs"]) != (trial, [model.number for model in models]):
-        yield f"its summary has scores of trial {scored['trial']}, but trial {trial} wins"
+    if (scored.trial, scored.runs) != (trial, tuple(model.number for model in models)):
+        yield f"its summary has scores of trial {scored.trial}, but trial {trial} wins"
         return
     if len(losses) != len(models):
         yield f"its summary has {len(losses)} test losses of {len(models)} models"
         return
-    told, whole = (summary.get("best") or {}).get("test_loss"), summary.get("final") or {}
+    told, whole = None if summary.best is None else summary.best.test_loss, summary.final
     if told != (None if runs else losses[0]):
         yield f"its summary has test loss {told} of the best trial, but {losses[0]} among its scores"
-    if runs and (whole.get("test_loss"), whole.get("mean_test_loss")) != (losses[0], fmean(losses)):
-        yield f"its summary has test loss {whole.get('test_loss')} of the winner, but {losses[0]} among its scores"
+    of_winner = (None, None) if whole is None else (whole.test_loss, whole.mean_test_loss)
+    if runs and of_winner != (losses[0], fmean(losses)):
+        yield f"its summary has test loss {of_winner[0]} of the winner, but {losses[0]} among its scores"
     uses = len(evidence.of_kind("test"))
-    if summary.get("test_uses") != uses:
-        yield f"its summary counts {summary.get('test_uses')} uses of the test split, but {uses} are recorded"
+    if (summary.test_uses or 0) != uses:  # None before uses were counted: then no event tells of one either
+        yield f"its summary counts {summary.test_uses} uses of the test split, but {uses} are recorded"
 
 
 def _states(case: Case) -> Iterator[str]:
@@ -185,16 +188,16 @@ def _search(case: Case) -> Iterator[str]:
 
 def _test_losses(case: Case) -> Iterator[str]:
     """The scored models' losses on the test split, computed again from their states."""
-    evidence, summary = case.evidence, case.evidence.summary or {}
-    scored = summary.get("scored")
-    if evidence.study.state != "finished" or not scored:
+    evidence, summary = case.evidence, case.evidence.summary
+    scored = None if summary is None else summary.scored
+    if evidence.study.state != "finished" or scored is None:
         return
     devices = {event.body.get("device") for event in evidence.of_kind("run")}
     if devices != {"cpu"}:
         raise Unchecked("test losses, which another device than the CPU computed")
     known = {trial.number: trial for trial in evidence.all_trials}
     gone = 0
-    for number, loss in zip(scored["runs"], scored["losses"], strict=False):
+    for number, loss in zip(scored.runs, scored.losses, strict=False):
         again = _test_loss(case, known[number]) if number in known else None
         gone += again is None
         if again is not None and not math.isclose(again, loss, rel_tol=SAME_LOSS, abs_tol=1e-9):
@@ -231,14 +234,15 @@ CHECKS: Final[dict[str, Check]] = {
 NEVER_CHECKED: Final = ("baselines", "times", "whether stops and faults of workers were all noted")
 
 
-def examine_study(evidence: Evidence, deep: bool = False) -> tuple[list[str], list[str]]:
+def examine_study(evidence: Evidence, workspace: Workspace, deep: bool = False) -> tuple[list[str], list[str]]:
     """What differs in a study's record, and what could not be checked and why.
 
     Args:
         evidence: what is recorded of it.
+        workspace: where its files are.
         deep: also what takes more than about a minute.
     """
-    case, problems, unchecked = Case(evidence, deep), list[str](), list[str]()
+    case, problems, unchecked = Case(evidence, workspace, deep), list[str](), list[str]()
     for name, of_record in of_ledger.CHECKS.items():
         problems += _guarded(name, lambda check=of_record: check(evidence), unchecked)  # type: ignore[misc]
     for name, check in CHECKS.items():

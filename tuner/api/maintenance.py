@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.api.checks import NEVER_CHECKED, examine_study
+from tuner.api.workspace import workspace_for
 from tuner.data.prepare import prepared_files, prepared_path
 from tuner.errors import LedgerError, StudyError, TrackingError
 from tuner.ledger.checks import Evidence
@@ -15,7 +16,6 @@ from tuner.ledger.records import StudyRecord, best_trial
 from tuner.settings import Workspace
 from tuner.tracking.audit import differences
 from tuner.tracking.losses import loss_differences
-from tuner.tracking.store import tracking_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,11 @@ class Diagnosis:
 
 
 def doctor(
-    name: str | None = None, database: str | None = None, mlflow: bool = True, deep: bool = False
+    name: str | None = None,
+    database: str | None = None,
+    mlflow: bool = True,
+    deep: bool = False,
+    workspace: Workspace | None = None,
 ) -> list[Diagnosis]:
     """Check the ledger against itself, against the data, states and search it came from, and against MLflow.
 
@@ -49,17 +53,17 @@ def doctor(
         database: the ledger's URL.
         mlflow: whether to ask MLflow as well.
         deep: also what takes more than about a minute.
+        workspace: where the studies are, in place of the current folder.
 
     Raises:
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = workspace_for(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         found = [Diagnosis(None, tuple(ledger.faults()))]
-        tracking = workspace.tracking if mlflow else None
-        return found + [_diagnosed(ledger, record, tracking, deep) for record in _chosen(ledger, name)]
+        return found + [_diagnosed(ledger, record, workspace, mlflow, deep) for record in _chosen(ledger, name)]
     finally:
         ledger.close()
 
@@ -71,10 +75,11 @@ def _chosen(ledger: Ledger, name: str | None) -> list[StudyRecord]:
     return chosen
 
 
-def _diagnosed(ledger: Ledger, record: StudyRecord, tracking: str | None, deep: bool) -> Diagnosis:
+def _diagnosed(ledger: Ledger, record: StudyRecord, workspace: Workspace, mlflow: bool, deep: bool) -> Diagnosis:
+    tracking = workspace.tracking if mlflow else None
     try:
         evidence = Evidence.of(ledger, record)
-        problems, unchecked = examine_study(evidence, deep)
+        problems, unchecked = examine_study(evidence, workspace, deep)
     except LedgerError as error:
         return Diagnosis(record.name, (str(error),))
     if tracking is not None:
@@ -85,7 +90,7 @@ def _diagnosed(ledger: Ledger, record: StudyRecord, tracking: str | None, deep: 
             problems.append(f"the ledger alone was checked, for {error}")
     lost = "the losses of epochs, which training alone gives again"
     unchecked.append(f"{lost}, against MLflow" if tracking is None else f"{lost} (MLflow's were compared)")
-    waiting, aside = ledger.waiting_count(record.id), len(ledger.aside(record.id))
+    waiting, aside = ledger.outbox.waiting_count(record.id), len(ledger.outbox.aside(record.id))
     return Diagnosis(record.name, tuple(problems), waiting, aside, (*unchecked, *NEVER_CHECKED))
 
 
@@ -98,7 +103,12 @@ class Freed:
     size: int
 
 
-def prune_files(dry_run: bool = False, everything: bool = False, database: str | None = None) -> list[Freed]:
+def prune_files(
+    dry_run: bool = False,
+    everything: bool = False,
+    database: str | None = None,
+    workspace: Workspace | None = None,
+) -> list[Freed]:
     """Remove checkpoints, prepared data and the files made for MLflow of finished studies.
 
     Each finished study's best checkpoint stays, which saves an export a training; files of studies that run or were
@@ -108,11 +118,12 @@ def prune_files(dry_run: bool = False, everything: bool = False, database: str |
         dry_run: say what would be freed, and remove nothing.
         everything: remove the best checkpoints too, and what belongs to no study of this ledger.
         database: the ledger's URL.
+        workspace: where the studies are, in place of the current folder.
 
     Raises:
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = workspace_for(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         unneeded = _unneeded(ledger, workspace.work, everything)
@@ -120,6 +131,14 @@ def prune_files(dry_run: bool = False, everything: bool = False, database: str |
         return [each for each in freed if each.files]
     finally:
         ledger.close()
+
+
+def files_of(ledger: Ledger, record: StudyRecord, work: Path) -> list[Path]:
+    """A study's checkpoints, its files for MLflow, and its prepared data where no other study here needs it."""
+    prepared = _prepared(work, record)
+    needed = {_prepared(work, other) for other in ledger.studies() if other.id != record.id}
+    states = _files(work / "checkpoints" / record.key, "*") + _below(work / "answers" / record.key)
+    return states + ([] if prepared in needed else _with_notes(prepared))
 
 
 def _unneeded(ledger: Ledger, work: Path, everything: bool) -> Iterator[tuple[str, list[Path]]]:
@@ -152,8 +171,9 @@ def _with_notes(prepared: Path) -> list[Path]:
 
 def _best_checkpoints(ledger: Ledger, record: StudyRecord) -> set[str]:
     """Names of files: the folder may have been moved since they were written. What was scored is what is exported."""
-    best, scored = best_trial(ledger.trials(record.id)), (ledger.summary(record.id) or {}).get("scored")
-    exported = scored["runs"][0] if scored else best.number if best else None
+    best, summary = best_trial(ledger.trials(record.id)), ledger.summary(record.id)
+    scored = None if summary is None else summary.scored
+    exported = scored.runs[0] if scored else best.number if best else None
     newest = () if exported is None else ledger.checkpoints(record.id, 1).get(exported, ())
     return {Path(checkpoint.path).name for checkpoint in newest}
 
@@ -181,12 +201,12 @@ def _is_ours(path: Path) -> bool:
 def _freed(owner: str, files: Sequence[Path], work: Path | None) -> Freed:
     size = sum(file.stat().st_size for file in files)
     if work is not None:
-        _remove(files, work)
+        remove_files(files, work)
     return Freed(owner, len(files), size)
 
 
-def _remove(files: Iterable[Path], work: Path) -> None:
-    """And the folders of a study that are empty then."""
+def remove_files(files: Iterable[Path], work: Path) -> None:
+    """Remove files, and the folders of a study that are empty then."""
     for file in files:
         file.unlink(missing_ok=True)
         for folder in file.parents:

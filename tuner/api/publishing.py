@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tuner.api.workspace import workspace_for
 from tuner.errors import StorageError, StudyError, TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, unknown_study
 from tuner.settings import Workspace
-from tuner.tracking.store import identity, tracking_uri
+from tuner.tracking.store import identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Synced:
     error: str | None
 
 
-def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
+def sync(name: str | None = None, database: str | None = None, workspace: Workspace | None = None) -> list[Synced]:
     """Bring what waits to MLflow: of one study, or of all.
 
     What somebody else is publishing at this moment is left to them.
@@ -41,7 +42,7 @@ def sync(name: str | None = None, database: str | None = None) -> list[Synced]:
         StudyError: there is no study of that name.
         LedgerError: the ledger cannot be opened or read.
     """
-    workspace = Workspace.here(database, tracking_uri())
+    workspace = workspace_for(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         known = ledger.studies()
@@ -59,16 +60,19 @@ def _sync(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Synced:
     from tuner.tracking.publisher import publish_once
 
     def answer(study: StudyRecord) -> Path:
-        again = partial(prepared_again, study, workspace.work)
-        return answer_of(ledger, study, workspace.work, resolve(study.spec.device), again)
+        again = partial(prepared_again, study, workspace)
+        return answer_of(ledger, study, workspace, resolve(study.spec.device), again)
 
     taken: list[int] = []
     uri, error = workspace.tracking, None
     try:
         # Where MLflow is another one or its store was moved, what the old one has is published anew.
-        if ledger.waiting_count(record.id) or ledger.tracking_store(record.id) not in (None, identity(uri)):
+        if ledger.outbox.waiting_count(record.id) or ledger.outbox.tracking_store(record.id) not in (
+            None,
+            identity(uri),
+        ):
             publish_once(ledger, record.id, uri, answer=answer, took=taken.append)
     except (TrackingError, StudyError, StorageError) as problem:
         error = str(problem)
-    waiting, aside = ledger.waiting_count(record.id), ledger.aside(record.id)
+    waiting, aside = ledger.outbox.waiting_count(record.id), ledger.outbox.aside(record.id)
     return Synced(record.name, sum(taken), waiting, tuple(row.why for row in aside), error)

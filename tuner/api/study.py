@@ -10,25 +10,28 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.analysis.pareto import FrontPoint, chosen_trial, front_points, front_rows
+from tuner.analysis.pareto import chosen_trial, front_points
+from tuner.answers.parts import FrontPoint
+from tuner.answers.study import StudyAnswer
+from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError, TunerError
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
+from tuner.ledger.records import StudyRecord, TrialRecord, WholeRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
-from tuner.ledger.trainers import step_at, trained_on
-from tuner.orchestration.warm_start import WarmStart
+from tuner.ledger.trainers import step_at
 from tuner.search.patience import stopped_early
 from tuner.settings import Workspace
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialEnd, TrialState
+from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_links
-from tuner.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,9 +41,11 @@ if TYPE_CHECKING:
 
     from tuner.analysis.final_stage import Winner
     from tuner.analysis.trained import Trained
+    from tuner.api.control import Stopped
     from tuner.execution.choice import ExecutorChoice
     from tuner.orchestration.prepared_run import Outcome
     from tuner.orchestration.progress import Progress
+    from tuner.report.facts import Facts
 
 
 def run(  # noqa: PLR0913 - all by name
@@ -53,6 +58,7 @@ def run(  # noqa: PLR0913 - all by name
     warm_start: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    workspace: Workspace | None = None,
 ) -> Study:
     """Launch a study, or continue it, and return it with its answer.
 
@@ -66,7 +72,8 @@ def run(  # noqa: PLR0913 - all by name
         warm_start: another study of the ledger or an exported folder: its best configurations that fit the space, at
             most five, are a new study's first trials.
         progress: called a few times a second.
-        stop: set to end the run early; what is recorded stays.
+        stop: set to end the run early; what is recorded stays. `tuner stop` and `Study.stop` end it as well.
+        workspace: where the study is kept, in place of the current folder; see `tuner.workspace`.
 
     Raises:
         SpecError: the declaration has mistakes.
@@ -83,8 +90,8 @@ def run(  # noqa: PLR0913 - all by name
     from tuner.orchestration.plan import LaunchPlan
 
     choice = chosen(executor, workers)
-    workspace = Workspace.here(database, tracking_uri())
-    spec, origin = declared(source, overrides)
+    workspace = workspace_for(workspace, database)
+    spec, origin = declared(source, overrides, workspace.folder)
     ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
         plan = LaunchPlan.of((spec, origin), workspace, choice, warm_start)
@@ -92,7 +99,8 @@ def run(  # noqa: PLR0913 - all by name
     finally:
         ledger.close()
     study = Study.at(workspace, spec.name, ended.outcome)
-    study._mlflow["error"] = ended.publishing_error
+    study._mlflow = study._mlflow.model_copy(update={"error": ended.publishing_error})
+    study.stopped_by = ended.stopped_by if ended.outcome == "stopped" else None
     return study
 
 
@@ -103,6 +111,7 @@ class Study:
         name: its name.
         key: 32 hexadecimal digits that tell it from every other study.
         outcome: how the run ended that this comes from; None for a study that was opened.
+        stopped_by: the process that asked that run to stop, in words; None where none did.
         spec: its declaration as it is now.
         state: running, stopped or finished.
         records: its search's trials, by number.
@@ -110,27 +119,32 @@ class Study:
 
     def __init__(self, ledger: Ledger, record: StudyRecord, workspace: Workspace, outcome: Outcome | None) -> None:
         self.name, self.key, self.outcome, self._workspace = record.name, record.key, outcome, workspace
+        self.stopped_by: str | None = None
         self.spec = record.spec
         self.state = ledger.standing(record)
         self._record = record
         self.records = ledger.trials(record.id)
         self._finals = ledger.finals(record.id)
-        self._curves = ledger.curves(record.id)
         self._summary = ledger.summary(record.id)
         self._segments, self._events = ledger.segments(record.id), (events := ledger.events(record.id))
         self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
-        self._flat, self._warm = stopped_early(events), WarmStart.recorded(events)
+        self._flat = stopped_early(events)
         self._mlflow = study_links(ledger, record.id, workspace.tracking)
 
     @classmethod
-    def open(cls, name: str, database: str | None = None) -> Study:
+    def open(cls, name: str, database: str | None = None, workspace: Workspace | None = None) -> Study:
         """The study of that name.
+
+        Args:
+            name: the study.
+            database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
+            workspace: where it is kept, in place of the current folder; see `tuner.workspace`.
 
         Raises:
             StudyError: there is none; the message names the nearest.
             LedgerError: the ledger cannot be opened or read.
         """
-        return cls.at(Workspace.here(database, tracking_uri()), name)
+        return cls.at(workspace_for(workspace, database), name)
 
     @classmethod
     def at(cls, workspace: Workspace, name: str, outcome: Outcome | None = None) -> Study:
@@ -143,6 +157,45 @@ class Study:
             return cls(ledger, record, workspace, outcome)
         finally:
             ledger.close()
+
+    @cached_property
+    def _curves(self) -> dict[int, Curve]:
+        """All epochs, as far as the trials had come when the study was opened; most calls need none of them."""
+        reached = {trial.number: trial.epochs for trial in [*self.records, *self._finals]}
+        with closing(self._ledger()) as ledger:
+            curves = ledger.curves(self._record.id)
+        return {number: curve.until(reached[number]) for number, curve in curves.items() if reached.get(number)}
+
+    def _ledger(self) -> Ledger:
+        return Ledger.look(self._workspace.database, self._workspace.folder)
+
+    def progress(self) -> Progress:
+        """Where the study stands now, whoever runs it and wherever; the rest of this object stays as it was opened.
+
+        Raises:
+            StudyError: it was deleted.
+            LedgerError: the ledger cannot be opened or read.
+        """
+        from tuner.api.control import progress_of
+
+        with closing(self._ledger()) as ledger:
+            return progress_of(ledger, self._record.id)
+
+    def stop(self, wait: bool = True, timeout: float | None = None) -> Stopped:
+        """End the study's run, wherever it was launched: what is recorded stays, and the study can be continued.
+
+        Args:
+            wait: return when the run has ended, instead of at once.
+            timeout: wait so many seconds at most.
+
+        Raises:
+            StudyError: it was deleted.
+            LedgerError: the ledger cannot be opened, read or written.
+        """
+        from tuner.api.control import stop_by_id
+
+        with closing(self._ledger()) as ledger:
+            return stop_by_id(ledger, self._record.id, timeout if wait else 0.0)
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -186,13 +239,9 @@ class Study:
         Raises:
             StudyError: no trial is complete yet.
         """
-        from tuner.analysis.final_stage import Winner, winners_runs
+        from tuner.analysis.final_stage import recommended
 
-        answered = (self._summary or {}).get("final")
-        if self.spec.final_stage is not None and answered and answered["winner"] is not None:
-            exported = winners_runs(answered, self._finals)[0]
-            return Winner(answered["winner"], answered["exported"], exported)
-        return Winner(self.best.number, None, self.best)
+        return recommended(self.spec, self.best, self._summary, self._finals)
 
     @property
     def awaits_score(self) -> bool:
@@ -209,13 +258,6 @@ class Study:
         return chosen_trial(self.spec, self.records, self._features)
 
     @property
-    def _scored(self) -> int | None:
-        """The trial whose models met the test split last, and whose code's length the baselines have."""
-        known = self._summary or {}
-        number: int | None = (known.get("scored") or {}).get("trial", (known.get("best") or {}).get("number"))
-        return number
-
-    @property
     def front(self) -> pd.DataFrame:
         """The Pareto front, the lowest loss first: number, val_loss, bottleneck, parameters, pca_val_loss, knee.
 
@@ -224,7 +266,7 @@ class Study:
         """
         import pandas as pd
 
-        return pd.DataFrame(front_rows(self.front_points))
+        return pd.DataFrame([point.model_dump() for point in self.front_points])
 
     @property
     def front_points(self) -> list[FrontPoint]:
@@ -238,8 +280,7 @@ class Study:
                 f"study {self.name}: has one objective and so a best trial, not a front;"
                 " `objective: [val_loss, bottleneck]` in another study's file looks for one."
             )
-        known = (self._summary or {}).get("front_pca", {})
-        pca = {int(code): value for code, value in known.items()}
+        pca = {} if self._summary is None else self._summary.front_pca
         return front_points(self.spec, self.records, self._features, pca)
 
     @property
@@ -248,47 +289,18 @@ class Study:
         return dict(Counter(str(trial.state) for trial in self.records))
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> StudyAnswer:
         """The study's answer, as `tuner run --json` prints it."""
-        known, best = self._summary or {}, self._chosen
-        scored = known.get("best") or {}
-        compared = known if best is not None and self._scored == self.winner.trial else {}
-        baselines = {name: compared.get(name) for name in ("baselines", "validation_baselines")}
-        return {
-            "study": self.name,
-            "state": self.state,
-            "counts": self.counts,
-            "stopped_early": None
-            if self._flat is None
-            else {"patience": self._flat.patience, "min_improvement": self._flat.min_improvement},
-            "warm_start": None
-            if self._warm is None
-            else {"from": self._warm.origin, "trials": len(self._warm.points), "left_out": self._warm.left_out},
-            "best": None
-            if best is None
-            else {
-                "number": best.number,
-                "value": best.value,
-                "params": {name: value for name, value in best.shown.items() if value is not None},
-                "test_loss": scored["test_loss"] if scored.get("number") == best.number else None,
-                "measures": dict(best.measures),
-            },
-            "winner": best and {**self._winner_facts(known), **baselines},
-            "final": known.get("final") if self.spec.final_stage is not None else None,
-            "test_uses": known.get("test_uses"),
-            "front": front_rows(self.front_points) if is_front(self.spec) else None,
-            "front_pca": known.get("front_pca", {}),
-            **baselines,
-            "seconds": known.get("seconds"),
-            "trained": trained_on(self._events),
-            "mlflow": self._mlflow,
-        }
+        from tuner.orchestration.answers import study_answer
 
-    def _winner_facts(self, known: dict[str, Any]) -> dict[str, Any]:
-        from tuner.analysis.recommended import winner_facts
+        return study_answer(self._whole, self.state, self._mlflow)
 
-        complete = self.counts[str(TrialState.COMPLETE)]
-        return winner_facts(self._record, self.winner, known, self._features, complete)
+    @property
+    def _whole(self) -> WholeRecord:
+        """All that is recorded of the study."""
+        return WholeRecord(
+            self._record, self.records, self._finals, self._curves, self._segments, self._events, self._summary
+        )
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -320,7 +332,7 @@ class Study:
             DataError: the prepared rows are gone, and so is the data.
         """
         from tuner.analysis.recommended import known_losses
-        from tuner.export.write import write_export
+        from tuner.export.write import Origin, write_export
 
         place = Path(path).absolute()
         chosen = self.winner if trial is None else self._complete(trial)
@@ -336,13 +348,10 @@ class Study:
             rows=trained.rows,
             quantile=quantile,
             on_step=on_step,
-            metrics={
-                **known_losses(self.summary, chosen, self.winner, trained.rows),
-                "source_note": self.source_note,
-                "fingerprint": self._record.fingerprint,
-                "device": trained.device,
-                "step": step_at(self._events, best.ended_at),
-            },
+            losses=known_losses(self.summary, chosen, self.winner, trained.rows),
+            origin=Origin(
+                self._record.fingerprint, trained.device, step_at(self._events, best.ended_at), self.source_note
+            ),
             force=force,
         )
 
@@ -359,30 +368,29 @@ class Study:
 
         place = Path(path).absolute()
         check_file(Path(path), ENDINGS)
-        return write_report({**self.facts, **self._examples()}, place)
+        return write_report(self._with_examples(), place)
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """All that figures are drawn from and studies are compared by, as `tuner.report.facts` lists it."""
+    def facts(self) -> Facts:
+        """All that figures are drawn from and studies are compared by."""
         from tuner.orchestration.answers import facts_of
-        from tuner.report.facts import Record
 
-        record = Record(self._record, self.records, self._curves, self._segments, self._events)
-        return facts_of(record, self.summary)
+        return facts_of(self._whole, self.summary)
 
-    def _examples(self) -> dict[str, Any]:
-        """What the winner makes of validation rows, or why that cannot be told."""
+    def _with_examples(self) -> Facts:
+        """The facts with what the winner makes of validation rows, or why that cannot be told."""
         from tuner.report.examples import examples
 
         try:
-            return {"model": examples(self._trained(self.winner.record)), "source_note": self.source_note}
+            made = examples(self._trained(self.winner.record))
+            return replace(self.facts, model=made, source_note=self.source_note)
         except TunerError as error:
-            return {"model_missing": str(error)}
+            return replace(self.facts, model_missing=str(error))
 
     def _trained(self, trial: TrialRecord) -> Trained:
         from tuner.analysis.trained import trained
 
-        return trained(self._record, self.spec, self._workspace.work, trial, self._curves[trial.number].checkpoint)
+        return trained(self._record, self.spec, self._workspace, trial, self._curves[trial.number].checkpoint)
 
     def raw_rows(self, most: int) -> NDArray[np.float64]:
         """The first training rows in the data's own units, (N, *shape).
@@ -393,7 +401,7 @@ class Study:
         from tuner.analysis.trained import prepared_again
         from tuner.data.rows import open_rows
 
-        prepared = prepared_again(self._record, self._workspace.work)
+        prepared = prepared_again(self._record, self._workspace)
         rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
         return prepared.preprocessor.inverse(rows.train[:most])
 
@@ -402,7 +410,7 @@ class Study:
         """What became of the data's source since the study began, in a sentence or two; empty where it is as it was."""
         from tuner.analysis import trained
 
-        return trained.source_note(self._record)
+        return trained.source_note(self._record, self._workspace)
 
     @property
     def _base(self) -> Path:

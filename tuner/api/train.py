@@ -7,21 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from tuner.analysis.agreement import Agreement, agreement
+from tuner.answers.parts import ModelLosses
+from tuner.api.workspace import workspace_for
 from tuner.data.prepare import Prepared, prepare
 from tuner.data.rows import Rows, open_rows
+from tuner.data.sources import Sources
 from tuner.errors import DeviceError, Problem, SpecError, StudyError
-from tuner.export.write import write_export
+from tuner.export.write import Origin, write_export
 from tuner.learning.device import check_precision, resolve
 from tuner.learning.inference.network import Network
 from tuner.learning.packs import step_name, training_data
 from tuner.learning.training import Trained, train_alone
-from tuner.places import FOLDER
 from tuner.search.loop import best
-from tuner.settings import current_folder
+from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.reader import declared
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialEnd, TrialState, derive_seed
+from tuner.spec.work import TrainingPlan, Trial, TrialEnd, TrialState, derive_seed
 
 
 def train(
@@ -29,6 +31,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     on_epoch: Callable[[int], object] | None = None,
+    workspace: Workspace | None = None,
 ) -> Model:
     """Train the one configuration of a declaration in which every hyperparameter is fixed, such as an exported one.
 
@@ -36,14 +39,15 @@ def train(
         source: a space file, or what it says.
         overrides: `search.epochs=20` each.
         on_epoch: called after each epoch with its number.
+        workspace: where prepared data is kept, in place of the current folder.
 
     Raises:
         SpecError: the declaration has mistakes, or something in it is searched.
         DataError, DeviceError: as for `run`.
         StudyError: the training diverged before its first epoch was done.
     """
-    work = current_folder() / FOLDER
-    spec, origin = declared(source, overrides)
+    workspace = workspace_for(workspace, None)
+    spec, origin = declared(source, overrides, workspace.folder)
     searched = spec.space.searched()
     if searched:
         where = str(source) if isinstance(source, str | Path) else "spec"
@@ -53,7 +57,7 @@ def train(
             )
             for name, value in searched.items()
         )
-    prepared = prepare(spec, origin.parent, work)
+    prepared = prepare(spec, Sources(origin.parent, workspace.data_root), workspace.work)
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
@@ -101,7 +105,8 @@ class Model:
             raise DeviceError(
                 f"precision: must be fp32 where plain PyTorch trains beside it, got {self._spec.precision}."
             )
-        return agreement(self._trial, self._rows, self._spec.loss, self._curve, self._device)
+        plan = TrainingPlan(self._spec.search.epochs)
+        return agreement(self._trial, self._rows, self._spec.loss, self._curve, self._device, plan)
 
     def export(
         self,
@@ -129,11 +134,7 @@ class Model:
             quantile=quantile,
             on_step=on_step,
             # Nothing was compared here, so the test rows are as fresh as they were.
-            metrics={
-                "fingerprint": self._prepared.fingerprint,
-                "device": self._device,
-                "step": self.step,
-                "threshold_on_test": True,
-            },
+            losses=ModelLosses(threshold_on_test=True),
+            origin=Origin(self._prepared.fingerprint, self._device, self.step),
             force=force,
         )

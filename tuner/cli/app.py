@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from tuner.cli import exit_codes
+from tuner.cli import control, exit_codes
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -101,7 +101,8 @@ def run(
         typer.echo(str(early), err=True)
         raise typer.Exit(128 + (received[0] if received else signal.SIGINT)) from None
     command = display.command_line(file, overrides or ())
-    exit_codes.answer(display.as_json(finished) if as_json else display.ending(finished, command), received)
+    answer = display.as_json(finished) if as_json else display.ending(finished, command)
+    exit_codes.answer(answer, received, finished.stopped_by)
 
 
 @app.command()
@@ -110,16 +111,23 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
 
     Its data is read and checked as well. Example: tuner validate search_spaces/digits.yaml
     """
+    from tuner.api.workspace import workspace
     from tuner.cli import display
     from tuner.data.prepare import examine
+    from tuner.data.sources import Sources
     from tuner.learning.device import check_precision, describe, resolve
     from tuner.spec.reader import declared
+    from tuner.tracking.direct import way_of_writing
+    from tuner.tracking.store import shown
 
     spec, origin = declared(file, overrides or ())
     resolved = resolve(spec.device)
     check_precision(spec.precision, resolved)
     device = describe(resolved, spec.step)
-    typer.echo(display.declaration(spec, examine(spec, origin.parent), device))
+    places = workspace()
+    examined = examine(spec, Sources(origin.parent, places.data_root))
+    mlflow = f"{shown(places.tracking)}, {way_of_writing(places.tracking)}"
+    typer.echo(display.declaration(spec, examined, device, mlflow))
 
 
 @app.command("list")
@@ -132,11 +140,15 @@ def list_studies() -> None:
 
 
 @app.command()
-def show(name: StudyName) -> None:
+def show(
+    name: StudyName,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
     """Show where a study stands and what is best."""
     from tuner.cli import display
 
-    typer.echo(display.summary(_open(name)))
+    study = _open(name)
+    typer.echo(display.as_json(study) if as_json else display.summary(study))
 
 
 @app.command()
@@ -390,12 +402,12 @@ def dashboard(
     Until Ctrl-C. Example: tuner dashboard digits
     """
     from tuner.api.listing import dashboard_page
+    from tuner.api.workspace import workspace
     from tuner.tracking.dashboard import serve
-    from tuner.tracking.store import tracking_uri
 
     page = dashboard_page(name)
     typer.echo("Starting MLflow's server ...", err=True)
-    with serve(tracking_uri(), port) as server:
+    with serve(workspace().tracking, port) as server:
         url = page(server.url)
         typer.echo(url)
         if browser:
@@ -407,11 +419,19 @@ def dashboard(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    answers: Annotated[bool, typer.Option("--answers", help="Of what --json prints instead.")] = False,
+) -> None:
     """Print the JSON Schema of space files, for editors."""
-    from tuner.spec.schema import schema_text
+    if answers:
+        from tuner.answers.schema import schema_text
+    else:
+        from tuner.spec.schema import schema_text
 
     typer.echo(schema_text(), nl=False)
+
+
+control.add_to(app)
 
 
 def _open(name: str) -> Study:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.cli.progress import duration
-from tuner.spec.distributions import Distribution
-from tuner.spec.space import SearchSpace, largest_model
-from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:
-    from tuner.api.listing import Overview
+    from tuner.answers.comparison import Comparison
+    from tuner.answers.parts import Configuration
+    from tuner.answers.study import Recommendation, StudyAnswer, TrainedOn, WarmStarted
     from tuner.api.maintenance import Diagnosis, Freed
     from tuner.api.publishing import Synced
     from tuner.api.study import Study
     from tuner.data.prepare import Examined
     from tuner.export.apply import Applied
+    from tuner.ledger.records import StudyTally
+    from tuner.spec.distributions import Distribution
+    from tuner.spec.space import SearchSpace
+    from tuner.spec.study import StudySpec
 
 NO_STUDIES = "no studies here yet; `tuner run FILE` begins one"
 MOST_LOSSES = 10  # of single seeds, shown in a line
@@ -60,151 +62,139 @@ def ending(study: Study, command: str) -> str:
     first = {
         "nothing-left": f"{study.name}: {over}; nothing is left to do."
         f" To go on: {command} --set search.trials={2 * total}",
-        "stopped": f"{study.name}: stopped; {done} of {counted(total, 'trial')} recorded. To go on: {command}",
+        "stopped": f"{study.name}: stopped{_by_request(study)}; {done} of {counted(total, 'trial')} recorded."
+        f" To go on: {command}",
         "timeout": f"{study.name}: search.timeout is over; {done} of {counted(total, 'trial')} recorded."
         f" To go on: {command}",
     }.get(study.outcome or "", f"{study.name}: {over}.")
     return f"{first}\n\n{summary(study)}"
 
 
-def early(answer: dict[str, Any]) -> str:
+def _by_request(study: Study) -> str:
+    return "" if study.stopped_by is None else f" by request of {study.stopped_by} (`tuner stop`)"
+
+
+def early(answer: StudyAnswer) -> str:
     """Why a study ended before its trials were spent; empty where it did not."""
-    stopped = answer["stopped_early"]
+    stopped = answer.stopped_early
     if stopped is None:
         return ""
-    done, count = sum(answer["counts"].values()), stopped["patience"]
+    done, count = sum(answer.counts.values()), stopped.patience or 1
     cohorts = f"the last {count} cohorts" if count > 1 else "the last cohort"
-    least = f"{100 * stopped['min_improvement']:g} %"
+    least = f"{100 * stopped.min_improvement:g} %"
     return f"stopped early after {counted(done, 'trial')}, for {cohorts} brought less than {least}"
 
 
 def summary(study: Study) -> str:
     """A study's answer."""
     answer = study.summary
-    lines = [f"{study.name}: {answer['state']}; trials: {_counts(study.counts)}"]
-    if answer["seconds"] is not None:
-        lines[0] += f"; {duration(answer['seconds'])} in all"
-    if answer["trained"]:
-        lines.append(_trained(answer["trained"]))
-    if answer["stopped_early"]:
+    lines = [f"{study.name}: {answer.state}; trials: {_counts(study.counts)}"]
+    if answer.seconds is not None:
+        lines[0] += f"; {duration(answer.seconds)} in all"
+    if answer.trained:
+        lines.append(_trained(answer.trained))
+    if answer.stopped_early:
         lines.append(f"It was {early(answer)}.")
     if study.awaits_score:
         lines.append("Its answer is missing: the winner is not scored yet; run the study again, which does that.")
-    if answer["warm_start"]:
-        lines.append(_warm(answer["warm_start"]))
-    if answer["best"] is None:
+    if answer.warm_start:
+        lines.append(_warm(answer.warm_start))
+    if answer.winner is None:
         lines.append("No trial is complete yet.")
     else:
-        lines += ["", *_table(_best(answer)), *_final(answer), *_verdict(answer)]
+        lines += ["", *_table(_best(answer, answer.winner)), *_final(answer), *_verdict(answer, answer.winner)]
     return "\n".join([*lines, "", *_next(study, answer)])
 
 
-def _trained(runs: list[dict[str, str]]) -> str:
+def _trained(runs: Sequence[TrainedOn]) -> str:
     from tuner.ledger.trainers import in_words
 
-    more = ". The losses of two steps differ in the last bits" if len({one["step"] for one in runs}) > 1 else ""
+    more = ". The losses of two steps differ in the last bits" if len({one.step for one in runs}) > 1 else ""
     return f"Trained on {in_words(runs)}{more}."
 
 
-def _warm(start: dict[str, Any]) -> str:
-    first = "Its first trial has" if start["trials"] == 1 else f"Its first {start['trials']} trials have"
+def _warm(start: WarmStarted) -> str:
+    first = "Its first trial has" if start.trials == 1 else f"Its first {start.trials} trials have"
     left = (
-        f"; {counted(start['left_out'], 'configuration')} there left out, which its space has no room for"
-        if start["left_out"]
+        f"; {counted(start.left_out, 'configuration')} there left out, which its space has no room for"
+        if start.left_out
         else ""
     )
-    return f"{first} the best configurations of {start['from']}{left}."
+    return f"{first} the best configurations of {start.origin}{left}."
 
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
 
 
-def _best(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    best, winner = answer["best"], _winner(answer)
-    title = "best trial" if answer["front"] is None else "knee of the front"
-    rows = [(title, str(best["number"])), ("validation loss", f"{best['value']:.6g}")]
-    if winner is not None:
-        title = "winner" if answer["front"] is None else "knee of the front"
-        rows = [(title, f"trial {winner['trial']}"), *_validation(winner, answer["winner"])]
-    loss, code = _tested(answer)
-    if loss is not None:
-        rows.append(("test loss", f"{loss:.6g}{_spread(answer)}"))
-    if answer["baselines"]:
-        rows.append((f"PCA({code})'s test loss", f"{answer['baselines']['pca']:.6g}"))
-        rows.append(("mean predictor's test loss", f"{answer['baselines']['mean']:.6g}"))
-    rows += [(_MEASURES.get(name, name), _value(value)) for name, value in answer["winner"]["measures"].items()]
-    params = best["params"] if winner is None else winner["params"]
-    return rows + [(name, _value(value)) for name, value in params.items()]
+def _best(answer: StudyAnswer, winner: Recommendation) -> list[tuple[str, str]]:
+    rows = [*_validation(answer, winner)]
+    if winner.test_loss is not None:
+        rows.append(("test loss", f"{winner.test_loss:.6g}{_spread(answer, winner)}"))
+    if answer.baselines is not None:
+        rows.append((f"PCA({winner.params['bottleneck']})'s test loss", f"{answer.baselines.pca:.6g}"))
+        rows.append(("mean predictor's test loss", f"{answer.baselines.mean:.6g}"))
+    rows += [(_MEASURES.get(name, name), _value(value)) for name, value in winner.measures.found().items()]
+    return rows + [(name, _value(value)) for name, value in winner.params.items()]
 
 
-def _validation(winner: dict[str, Any], exported: dict[str, Any]) -> list[tuple[str, str]]:
+def _validation(answer: StudyAnswer, winner: Recommendation) -> list[tuple[str, str]]:
     """The configuration's mean, and what the exported run has: a lower loss, for it was chosen by it."""
-    count = sum(loss is not None for loss in winner["losses"])
+    knee = None if answer.front is None else "knee of the front"
+    tried = None if answer.final is None else answer.final.best
+    if tried is None:
+        return [(knee or "best trial", str(winner.trial)), ("validation loss", f"{winner.validation_loss:.6g}")]
+    name, count = (knee or "winner", f"trial {winner.trial}"), len(tried.completed)
     if count < 2:
-        return [("validation loss", _mean(winner))]
-    own = f"{exported['validation_loss']:.6g} ({exported['validation_loss_is']})"
-    return [("validation loss", f"{_mean(winner)} (mean over {count} seeds)"), ("of the exported run", own)]
+        return [name, ("validation loss", _mean(tried))]
+    own = f"{winner.validation_loss:.6g} ({winner.validation_loss_is})"
+    return [name, ("validation loss", f"{_mean(tried)} (mean over {count} seeds)"), ("of the exported run", own)]
 
 
-def _winner(answer: dict[str, Any]) -> dict[str, Any] | None:
-    """The final stage's winner, if there is one."""
-    final = answer["final"] or {"configurations": (), "winner": None}
-    return next((one for one in final["configurations"] if one["trial"] == final["winner"]), None)
-
-
-def _mean(tried: dict[str, Any]) -> str:
+def _mean(tried: Configuration) -> str:
     """The mean and its interval, as `0.0138 ± 0.0002`."""
-    if tried["mean"] is None:
+    if tried.mean is None:
         return "-"
-    spread = "" if tried["low"] is None else f" ± {(tried['high'] - tried['low']) / 2:.2g}"
-    return f"{tried['mean']:.6g}{spread}"
+    spread = "" if tried.low is None or tried.high is None else f" ± {(tried.high - tried.low) / 2:.2g}"
+    return f"{tried.mean:.6g}{spread}"
 
 
-def _tested(answer: dict[str, Any]) -> tuple[float | None, int]:
-    """The test loss of what is exported, and the length of its code."""
-    winner = _winner(answer)
-    if winner is None:
-        return answer["best"]["test_loss"], answer["best"]["params"]["bottleneck"]
-    return answer["final"]["test_loss"], winner["params"]["bottleneck"]
-
-
-def _spread(answer: dict[str, Any]) -> str:
-    if _winner(answer) is None or answer["final"]["seeds"] == 1:
+def _spread(answer: StudyAnswer, winner: Recommendation) -> str:
+    if answer.final is None or answer.final.best is None or answer.final.seeds == 1:
         return ""
-    return f" (of the exported run; mean over the winner's seeds {answer['final']['mean_test_loss']:.6g})"
+    return f" (of the exported run; mean over the winner's seeds {winner.mean_test_loss:.6g})"
 
 
-def _final(answer: dict[str, Any]) -> list[str]:
+def _final(answer: StudyAnswer) -> list[str]:
     """The final stage's table, and its sentence."""
-    final = answer["final"]
+    final = answer.final
     if final is None:
         return []
-    head = f"Trained again with {counted(final['seeds'], 'seed')} each"
-    head += ", mean validation loss ± half of the 95 % interval (Student's t):" if final["seeds"] > 1 else ":"
-    of_old = [f"Of the first {counted(final['trials'], 'trial')}, before the study went on:"] * (
-        answer["state"] != "finished"
+    head = f"Trained again with {counted(final.seeds, 'seed')} each"
+    head += ", mean validation loss ± half of the 95 % interval (Student's t):" if final.seeds > 1 else ":"
+    of_old = [f"Of the first {counted(final.trials, 'trial')}, before the study went on:"] * (
+        answer.state != "finished"
     )
     rows = [
-        (f"trial {one['trial']}", f"{_mean(one):<24}{' '.join(map(_loss, one['losses'][:MOST_LOSSES]))}")
-        for one in final["configurations"]
+        (f"trial {one.trial}", f"{_mean(one):<24}{' '.join(map(_loss, one.losses[:MOST_LOSSES]))}")
+        for one in final.configurations
     ]
-    uses = answer["test_uses"] or 0
+    uses = answer.test_uses or 0
     used = [f"The test split has been used {uses} times, each time for other models."] * (uses > 1)
-    return ["", *of_old, *([head, *_table(rows)] if rows else []), final["sentence"], *used]
+    return ["", *of_old, *([head, *_table(rows)] if rows else []), final.sentence, *used]
 
 
 def _loss(loss: float | None) -> str:
     return "lost" if loss is None else f"{loss:.5g}"
 
 
-def _verdict(answer: dict[str, Any]) -> list[str]:
+def _verdict(answer: StudyAnswer, winner: Recommendation) -> list[str]:
     """The comparison in plain words, whoever wins."""
-    loss, code = _tested(answer)
-    if not answer["baselines"] or loss is None:
+    loss = winner.test_loss
+    if answer.baselines is None or loss is None:
         return []
-    pca = answer["baselines"]["pca"]
-    names = f"autoencoder {loss:.4g}, PCA({code}) {pca:.4g}"
+    pca = answer.baselines.pca
+    names = f"autoencoder {loss:.4g}, PCA({winner.params['bottleneck']}) {pca:.4g}"
     if loss < pca:
         return ["", f"On the test split: {names}: {100 * (1 - loss / pca):.0f} % lower."]
     return ["", f"On the test split: {names}: PCA is as good or better here; prefer it, or search a larger space."]
@@ -247,19 +237,15 @@ def _unpublished(name: str, waiting: int, aside: int) -> list[str]:
     return lines * (waiting > 0) + [never] * (aside > 0)
 
 
-def _next(study: Study, answer: dict[str, Any]) -> list[str]:
-    mlflow = answer["mlflow"]
-    lines = _unpublished(study.name, mlflow["waiting"], mlflow["aside"])
-    lines += [f"  {why}" for why in [*mlflow["reasons"], *filter(None, [mlflow["error"]])]]
-    if mlflow["url"]:
-        lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow['url']}" if mlflow["local"] else mlflow["url"])
+def _next(study: Study, answer: StudyAnswer) -> list[str]:
+    mlflow = answer.mlflow
+    lines = _unpublished(study.name, mlflow.waiting, mlflow.aside)
+    lines += [f"  {why}" for why in [*mlflow.reasons, *filter(None, [mlflow.error])]]
+    if mlflow.url:
+        lines.append(f"In MLflow (while `tuner dashboard` runs): {mlflow.url}" if mlflow.local else mlflow.url)
     steps = [("tuner dashboard", "browse the trials"), ("tuner trials", "the table of trials")]
-    steps += (
-        [("tuner front", f"the {counted(len(answer['front']), 'trial')} of the Pareto front")]
-        if answer["front"]
-        else []
-    )
-    steps += [("tuner export", "the best model in one folder")] if answer["best"] else []
+    steps += [("tuner front", f"the {counted(len(answer.front), 'trial')} of the Pareto front")] if answer.front else []
+    steps += [("tuner export", "the best model in one folder")] if answer.best else []
     ending = {"tuner export": " best/"}
     return [*lines, "", *_table([(f"{step} {study.name}{ending.get(step, '')}", what) for step, what in steps])]
 
@@ -273,16 +259,16 @@ def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def comparison(found: dict[str, Any], as_json: bool) -> str:
+def comparison(found: Comparison, as_json: bool) -> str:
     """Studies side by side, as a table or as one JSON object."""
     from tuner.report.comparison import as_text
 
-    return json.dumps(found, indent=1) if as_json else as_text(found)
+    return found.as_json() if as_json else as_text(found)
 
 
 def as_json(study: Study) -> str:
     """The one object of `--json`."""
-    return json.dumps(study.summary, indent=1)
+    return study.summary.as_json()
 
 
 def command_line(file: str, overrides: Sequence[str]) -> str:
@@ -290,7 +276,7 @@ def command_line(file: str, overrides: Sequence[str]) -> str:
     return shlex.join(["tuner", "run", file, *(word for text in overrides for word in ("--set", text))])
 
 
-def studies(found: Sequence[Overview]) -> str:
+def studies(found: Sequence[StudyTally]) -> str:
     """One line per study."""
     if not found:
         return NO_STUDIES
@@ -303,9 +289,10 @@ def studies(found: Sequence[Overview]) -> str:
     )
 
 
-def declaration(spec: StudySpec, data: Examined, device: str) -> str:
+def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> str:
     """What a declaration would do."""
     from tuner.search.rungs import expected_epochs, final_epochs
+    from tuner.spec.space import largest_model
 
     searched, search = spec.space.searched(), spec.search
     fixed, shown = spec.space.fixed(), spec.space.columns
@@ -338,6 +325,7 @@ def declaration(spec: StudySpec, data: Examined, device: str) -> str:
             f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
         ),
         ("device", device),
+        ("MLflow", mlflow),
     ]
     return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
 

@@ -1,7 +1,7 @@
 """How a command ends: every failure is one sentence and an exit code.
 
-Exit codes: 0 done; 1 failed; 2 the input is wrong; 130 stopped by Ctrl-C; 143 by SIGTERM; 129 for the terminal was
-closed; 70 a mistake of ours.
+Exit codes: 0 done; 1 failed; 2 the input is wrong; 3 stopped because another process asked for it (`tuner stop`); 130
+stopped by Ctrl-C; 143 by SIGTERM; 129 for the terminal was closed; 70 a mistake of ours.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import NoReturn
 from tuner import streams
 
 CRASH_LOG = "tuner-crash.log"
+STOPPED_BY_REQUEST = 3
 
 
 class Interrupted(BaseException):
@@ -83,14 +84,15 @@ def _end(code: int, message: str = "") -> NoReturn:
     sys.exit(code)
 
 
-def answer(text: str, received: Sequence[int]) -> None:
-    """Print what a command came to; where a signal stopped it, end the process with that signal's exit code.
+def answer(text: str, received: Sequence[int], stopped_by: str | None = None) -> None:
+    """Print what a command came to; where a signal or a request stopped it, end the process with the exit code of that.
 
     At once: no thread of a library, such as an upload that hangs, holds it any longer.
 
     Args:
         text: the answer.
         received: from `stop_on_signals`.
+        stopped_by: who asked for the stop, in words, where another process did.
     """
     try:
         sys.stdout.write(f"{text}\n")
@@ -98,6 +100,8 @@ def answer(text: str, received: Sequence[int]) -> None:
     finally:
         if received:  # also where the terminal is gone that would have shown it
             os._exit(128 + received[0])
+        if stopped_by is not None:
+            os._exit(STOPPED_BY_REQUEST)
 
 
 def stop_on_signals(stop: threading.Event) -> list[int]:

@@ -96,7 +96,8 @@ def line(progress: Progress) -> str:
         parts.append("confirming {}/{} runs".format(*progress.confirmed))
     elif progress.phase != "training":
         what = f"{progress.phase}: {progress.detail}" if progress.detail else progress.phase
-        parts.append(f"publishing {progress.waiting} records" if progress.waiting else what)
+        publishes = progress.phase == "publishing" and progress.waiting
+        parts.append(f"publishing {progress.waiting} records" if publishes else what)
     if progress.best is not None:
         parts.append(f"best {progress.best:.4g}")
     trains = progress.phase in ("training", "confirming")
@@ -107,6 +108,8 @@ def line(progress: Progress) -> str:
     parts += [f"{counts[state]} {state}" for state in ENDED if counts.get(state)]
     if trains and progress.epochs_per_second > 0:
         parts.append(f"{progress.epochs_per_second:,.0f} epochs/s")
+    if progress.waiting and progress.phase != "publishing":
+        parts.append(f"{progress.waiting} waiting for MLflow")
     return " · ".join(parts)
 
 

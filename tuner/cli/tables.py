@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.analysis.pareto import front_csv, front_rows
+from tuner.analysis.pareto import front_csv
 from tuner.export.folder import check_file, replace_file
 
 if TYPE_CHECKING:
-    from tuner.analysis.pareto import FrontPoint
+    from tuner.answers.parts import FrontPoint
     from tuner.api.study import Study
 
 
@@ -30,7 +30,7 @@ def front(points: Sequence[FrontPoint]) -> str:
 
 def front_json(points: Sequence[FrontPoint]) -> str:
     """A Pareto front as a JSON list of objects."""
-    return json.dumps(front_rows(points), indent=1)
+    return json.dumps([point.as_dict() for point in points], indent=1)
 
 
 def write_front(points: Sequence[FrontPoint], path: Path) -> None:

@@ -45,16 +45,16 @@ def read_npy(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001 - 
     """A whole .npy file."""
     open_npy(path)
     try:
-        return _told_apart(np.load(path, allow_pickle=False), rules)
+        return _read_distinct(np.load(path, allow_pickle=False), rules)
     except _BROKEN as error:
         raise _broken(error) from None
 
 
 def read_npz(path: Path, spec: DataSpec, rules: int) -> Read:
-    """One array of an .npz file: `data.array`, or the only one beside `data.label`."""
+    """One array of an .npz file: `data.array`, or the only one that is not `data.label`."""
     with _opened(path) as archive:
         names = list(archive.files)
-        read = _told_apart(archive[_chosen([name for name in names if name != spec.label], spec.array)], rules)
+        read = _read_distinct(archive[_chosen([name for name in names if name != spec.label], spec.array)], rules)
         return read if spec.label is None else read._replace(labels=_labels(archive, spec.label, len(read.values)))
 
 
@@ -120,7 +120,7 @@ def _labels(archive: Mapping[str, NDArray[np.generic]], name: str, rows: int) ->
     return Labels.of(name, values, "row", 1)
 
 
-def _told_apart(array: NDArray[np.generic], rules: int) -> Read:
+def _read_distinct(array: NDArray[np.generic], rules: int) -> Read:
     """An array as rows, if its numbers are still different ones then."""
     read = as_rows(array)
     if rules > FIRST and array.dtype.itemsize >= 8 and array.dtype != np.float64:

@@ -19,7 +19,7 @@ from tuner.data.arrays import check_rows, load_npz, open_npy
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import load_idx
 from tuner.data.images import image_files, read_image
-from tuner.data.readers import bundled, told
+from tuner.data.readers import bundled, file_errors
 from tuner.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FILE = "file"  # the column that images can be kept by
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Selection:
     """What is read of a file.
 
     Attributes:
@@ -63,22 +63,22 @@ class Block:
     total: int | None = None
 
 
-def read_blocks(source: str, wanted: Wanted) -> Iterator[Block]:
+def read_blocks(source: str, selection: Selection) -> Iterator[Block]:
     """A file's rows: of a table the model's columns by name, of an array by place, of a folder its images by name.
 
     Args:
         source: a .csv, .parquet, .npy, .npz or IDX file, a folder of images, or `sklearn:digits` and the like.
-        wanted: what the model takes.
+        selection: what the model takes.
 
     Raises:
         DataError: the file cannot be read, or does not hold what the model takes; one sentence with the place.
     """
     if source.startswith("sklearn:"):
         data = bundled(source)
-        yield from _named(source, _array_blocks(data.values.reshape(-1, *data.shape), wanted))
+        yield from _named(source, _array_blocks(data.values.reshape(-1, *data.shape), selection))
         return
-    with told(source):
-        blocks = _blocks(Path(source).expanduser(), wanted)
+    with file_errors(source):
+        blocks = _blocks(Path(source).expanduser(), selection)
     yield from _named(source, blocks)
 
 
@@ -86,7 +86,7 @@ def _named(source: str, blocks: Iterator[Block]) -> Iterator[Block]:
     """The blocks, with the file's name in every error."""
     rows = 0
     while True:
-        with told(source):
+        with file_errors(source):
             block = next(blocks, None)
             if block is None and not rows:
                 raise DataError("must have rows, got none.")
@@ -96,29 +96,29 @@ def _named(source: str, blocks: Iterator[Block]) -> Iterator[Block]:
         yield block
 
 
-def _blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+def _blocks(path: Path, selection: Selection) -> Iterator[Block]:
     if path.is_dir():
-        return _image_blocks(path, wanted)
+        return _image_blocks(path, selection)
     kind = ".idx" if IDX_NAME.fullmatch(path.name.lower()) else path.suffix.lower()
     if not path.exists():
         raise DataError("must be a file or a folder of images, got nothing there.")
     if kind not in _READERS:
         raise DataError(f"must end in {', '.join(_READERS)} or be a folder of images, got {kind or 'no ending'}.")
-    if wanted.array is not None and kind != ".npz":
+    if selection.array is not None and kind != ".npz":
         raise DataError(f"--array names an array inside an .npz file, got a {kind} file.")
-    return _READERS[kind](path, wanted)
+    return _READERS[kind](path, selection)
 
 
-def _csv_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
-    """Kept columns are text, as they stand in the file: 007 stays 007."""
+def _csv_blocks(path: Path, selection: Selection) -> Iterator[Block]:
+    """Kept columns are text, exactly as the file has them: 007 stays 007."""
     import pandas as pd  # noqa: PLC0415 - a quarter of a second, and only tables need it
 
     from tuner.data.tables import broken, csv_header, marked  # noqa: PLC0415
 
     delimiter, header = csv_header(path)
-    _check_columns(header, wanted)
-    text = {name: marked for name in wanted.keep if name not in wanted.names}
-    used = list(dict.fromkeys((*wanted.names, *wanted.keep)))
+    _check_columns(header, selection)
+    text = {name: marked for name in selection.keep if name not in selection.names}
+    used = list(dict.fromkeys((*selection.names, *selection.keep)))
     first = 0
     try:
         with (
@@ -137,22 +137,22 @@ def _csv_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
         ):
             warnings.simplefilter("error", pd.errors.ParserWarning)
             for table in tables:
-                yield Block(first, _table_values(table, wanted.names, "line", first + 2), _kept(table, wanted))
+                yield Block(first, _table_values(table, selection.names, "line", first + 2), _kept(table, selection))
                 first += len(table)
     except (pd.errors.ParserWarning, ValueError) as error:  # the parser's errors are of the latter kind
         raise broken("CSV table", error) from None
 
 
-def _kept(table: pd.DataFrame, wanted: Wanted) -> dict[str, Any]:
+def _kept(table: pd.DataFrame, selection: Selection) -> dict[str, Any]:
     return {
         name: table[name].to_numpy()
-        if name in wanted.names
+        if name in selection.names
         else np.array([cell[1:] for cell in table[name]], dtype=object)
-        for name in wanted.keep
+        for name in selection.keep
     }
 
 
-def _parquet_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+def _parquet_blocks(path: Path, selection: Selection) -> Iterator[Block]:
     import pyarrow as pa  # noqa: PLC0415 - half a second, and only this source needs it
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -161,25 +161,25 @@ def _parquet_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
     first = 0
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            _check_columns(file.schema_arrow.names, wanted)
-            total, used = file.metadata.num_rows, list(dict.fromkeys((*wanted.names, *wanted.keep)))
+            _check_columns(file.schema_arrow.names, selection)
+            total, used = file.metadata.num_rows, list(dict.fromkeys((*selection.names, *selection.keep)))
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=used):
-                table = batch.select(list(wanted.names)).to_pandas()
-                kept = {name: batch.column(name) for name in wanted.keep}
-                yield Block(first, _table_values(table, wanted.names, "row", first + 1), kept, total)
+                table = batch.select(list(selection.names)).to_pandas()
+                kept = {name: batch.column(name) for name in selection.keep}
+                yield Block(first, _table_values(table, selection.names, "row", first + 1), kept, total)
                 first += len(table)
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise broken("Parquet table", error) from None
 
 
-def _check_columns(header: Sequence[str], wanted: Wanted) -> None:
+def _check_columns(header: Sequence[str], selection: Selection) -> None:
     """Each column that is used must be there, once."""
     counts = Counter(header)
-    for needed, what in ((wanted.names, "the model's columns"), (wanted.keep, "the columns to keep")):
+    for needed, what in ((selection.names, "the model's columns"), (selection.keep, "the columns to keep")):
         if missing := [name for name in needed if name not in counts]:
             there = f"missing: {', '.join(missing[:20])}; it has {', '.join(map(str, header[:20]))}."
             raise DataError(f"must have {what}, {there}")
-    used = {*wanted.names, *wanted.keep}
+    used = {*selection.names, *selection.keep}
     if repeated := next((name for name, count in counts.items() if name in used and count > 1), None):
         raise DataError(f"its header must name every column once, got {repeated} more than once.")
 
@@ -191,40 +191,42 @@ def _table_values(table: pd.DataFrame, names: Sequence[str], unit: str, first: i
     return _finite(values, names, unit, first)
 
 
-def _npy_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
-    return _array_blocks(open_npy(path), wanted)
+def _npy_blocks(path: Path, selection: Selection) -> Iterator[Block]:
+    return _array_blocks(open_npy(path), selection)
 
 
-def _npz_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
-    return _array_blocks(load_npz(path, wanted.array, "--array"), wanted)
+def _npz_blocks(path: Path, selection: Selection) -> Iterator[Block]:
+    return _array_blocks(load_npz(path, selection.array, "--array"), selection)
 
 
-def _idx_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
-    return _array_blocks(load_idx(path), wanted)
+def _idx_blocks(path: Path, selection: Selection) -> Iterator[Block]:
+    return _array_blocks(load_idx(path), selection)
 
 
-def _array_blocks(array: NDArray[np.generic], wanted: Wanted) -> Iterator[Block]:
-    _check_keep(wanted, (), "an array")
+def _array_blocks(array: NDArray[np.generic], selection: Selection) -> Iterator[Block]:
+    _check_keep(selection, (), "an array")
     check_rows(array)
-    if array.shape[1:] not in (wanted.shape, (len(wanted.names),)):
-        expected = " or ".join(sorted({str(("N", *wanted.shape)), str(("N", len(wanted.names)))})).replace("'", "")
+    if array.shape[1:] not in (selection.shape, (len(selection.names),)):
+        expected = " or ".join(sorted({str(("N", *selection.shape)), str(("N", len(selection.names)))})).replace(
+            "'", ""
+        )
         raise DataError(f"must have the shape {expected}, got {array.shape}.")
     for first in range(0, len(array), ROWS_AT_ONCE):
         rows = array[first : first + ROWS_AT_ONCE]
         values = rows.reshape(len(rows), -1).astype(np.float64)
-        yield Block(first, _finite(values, wanted.names, "row", first + 1), total=len(array))
+        yield Block(first, _finite(values, selection.names, "row", first + 1), total=len(array))
 
 
-def _image_blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
-    _check_keep(wanted, (FILE,), "a folder of images")
-    if len(wanted.shape) < 2:
-        raise DataError(f"must hold rows of {len(wanted.names)} numbers, got a folder of images.")
-    files, at_once = image_files(path), max(1, ROWS_AT_ONCE * 64 // len(wanted.names))
+def _image_blocks(path: Path, selection: Selection) -> Iterator[Block]:
+    _check_keep(selection, (FILE,), "a folder of images")
+    if len(selection.shape) < 2:
+        raise DataError(f"must hold rows of {len(selection.names)} numbers, got a folder of images.")
+    files, at_once = image_files(path), max(1, ROWS_AT_ONCE * 64 // len(selection.names))
     for first in range(0, len(files), at_once):
         part = files[first : first + at_once]
-        values = np.stack([_pixels(file, wanted.shape) for file in part]).reshape(len(part), -1).astype(np.float64)
-        kept = {name: np.array([file.name for file in part], dtype=object) for name in wanted.keep}
-        yield Block(first, _finite(values, wanted.names, "image", first + 1), kept, len(files))
+        values = np.stack([_pixels(file, selection.shape) for file in part]).reshape(len(part), -1).astype(np.float64)
+        kept = {name: np.array([file.name for file in part], dtype=object) for name in selection.keep}
+        yield Block(first, _finite(values, selection.names, "image", first + 1), kept, len(files))
 
 
 def _pixels(file: Path, shape: tuple[int, ...]) -> NDArray[np.generic]:
@@ -236,8 +238,8 @@ def _pixels(file: Path, shape: tuple[int, ...]) -> NDArray[np.generic]:
     return image
 
 
-def _check_keep(wanted: Wanted, known: tuple[str, ...], what: str) -> None:
-    if odd := [name for name in wanted.keep if name not in known]:
+def _check_keep(selection: Selection, known: tuple[str, ...], what: str) -> None:
+    if odd := [name for name in selection.keep if name not in known]:
         hint = f" ({', '.join(known)} alone can be kept)" if known else ""
         raise DataError(f"--keep names columns of a table, got {odd[0]} for {what}{hint}.")
 
@@ -251,7 +253,7 @@ def _finite(values: NDArray[np.float64], names: Sequence[str], unit: str, first:
     return values
 
 
-_READERS: dict[str, Callable[[Path, Wanted], Iterator[Block]]] = {
+_READERS: dict[str, Callable[[Path, Selection], Iterator[Block]]] = {
     ".csv": _csv_blocks,
     ".parquet": _parquet_blocks,
     ".npy": _npy_blocks,

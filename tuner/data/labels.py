@@ -1,4 +1,4 @@
-"""What rows are known to be, for judging codes: read beside the rows, and never shown to any model."""
+"""What rows are known to be, for judging codes: read with the rows, and never shown to any model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Labels:
             first: the first row's number in messages.
 
         Raises:
-            DataError: one is missing, or they are too many or too few to tell rows apart.
+            DataError: one is missing, or they are too many or too few to distinguish rows.
         """
         if values.dtype.kind not in "biufU":
             raise DataError(f"data.label: {name} must hold text or numbers, got {values.dtype}.")
@@ -59,7 +59,7 @@ class Labels:
             places: (N,), each row's place in `classes`.
 
         Raises:
-            DataError: they are too many or too few to tell rows apart.
+            DataError: they are too many or too few to distinguish rows.
         """
         _check_count(name, len(classes))
         order = _order(classes)

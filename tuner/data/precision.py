@@ -1,7 +1,7 @@
 """Whether a column's different numbers stay different as floats.
 
-A 64-bit float tells whole numbers apart up to 2**53, a 32-bit one up to 2**24: identifiers and times beyond that may
-become a constant, or a few steps, of which nothing can be learnt. Rounding as such is no harm.
+A 64-bit float represents every whole number up to 2**53, a 32-bit one up to 2**24: identifiers and times beyond that
+may become a constant, or a few steps, of which nothing can be learnt. Rounding as such is no harm.
 
 Legend: N rows, F columns.
 """
@@ -69,7 +69,7 @@ def refuse_flattened(train_NF: Values, fitted: Preprocessor) -> None:
 
 
 def distinct_numbers(cells: Collection[Any]) -> int:
-    """How many different numbers cells stand for: 1, 1.0 and 1e0 are one."""
+    """How many different numbers cells represent: 1, 1.0 and 1e0 are one."""
     return len({_exactly(str(cell)) for cell in cells})
 
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
-from tuner.data.readers import Dataset, load, told
+from tuner.data.readers import Dataset, file_errors, load
 from tuner.data.rows import LabelFile, sha256_of
+from tuner.data.sources import Sources
 from tuner.data.split import Split, split_rows
 from tuner.errors import DataError, StorageError
 from tuner.spec.distributions import IntDistribution
@@ -87,23 +88,23 @@ class Examined:
     preprocessor: Preprocessor
 
 
-def examine(spec: StudySpec, base: Path, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
+def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
     """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
 
     Args:
         spec: the declaration.
-        base: the folder that a path in it is relative to.
+        sources: where a path in it leads.
         rules: the study's number of rules.
         check: called now and then; what it raises ends the work.
 
     Raises:
         DataError: as for `prepare`.
     """
-    return abandonable(lambda: _examined(spec, base, rules), check)
+    return abandonable(lambda: _examined(spec, sources, rules), check)
 
 
-def _examined(spec: StudySpec, base: Path, rules: int) -> Examined:
-    data = load(spec.data, base, rules)
+def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
+    data = load(spec.data, sources, rules)
     split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
     _check_batch_size(spec, len(split.train), data.where)
     _check_loss(spec, data)
@@ -111,20 +112,20 @@ def _examined(spec: StudySpec, base: Path, rules: int) -> Examined:
     fit = partial(Preprocessor.fit, train, data.shape, data.names, spec.data.scaling, clip)
     fitted = _named(data, fit)
     if rules > FIRST:
-        with told(data.where):
+        with file_errors(data.where):
             refuse_flattened(train, fitted)
     return Examined(data, split, fitted)
 
 
 def prepare(
-    spec: StudySpec, base: Path, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
+    spec: StudySpec, sources: Sources, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
 ) -> Prepared:
     """Load, check, split, scale, and write the one file that workers map.
 
     Args:
         spec: the declaration.
-        base: the folder that a path in it is relative to.
-        folder: where `prepared/` stands.
+        sources: where a path in it leads.
+        folder: the folder that holds `prepared/`.
         rules: the study's number of rules.
         check: called now and then; what it raises ends the work, and leaves no file half written.
 
@@ -132,7 +133,7 @@ def prepare(
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    return write_prepared(examine(spec, base, rules, check), spec, folder, check)
+    return write_prepared(examine(spec, sources, rules, check), spec, folder, check)
 
 
 def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Callable[[], object] = never) -> Prepared:
@@ -141,7 +142,7 @@ def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Cal
     Args:
         examined: the data.
         spec: the declaration.
-        folder: where `prepared/` stands.
+        folder: the folder that holds `prepared/`.
         check: called now and then; what it raises ends the work, and leaves no file half written.
 
     Raises:
@@ -165,7 +166,7 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
     Args:
         spec: the declaration.
         mark: the data's fingerprint.
-        folder: where `prepared/` stands.
+        folder: the folder that holds `prepared/`.
 
     Returns:
         None where a file of it is missing or is not what was written, or an earlier version wrote it, which did not
@@ -182,7 +183,7 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
         if known["fingerprint"] != mark or any(sha256_of(file) != digest for file, digest in files.items()):
             return None
     except (OSError, ValueError, LookupError, TypeError, DataError):
-        return None  # whatever is wrong with the files: the source is asked
+        return None  # any fault in these files means that the source is read again
     labels = LabelFile(str(label_path(path)), known["labels"]) if known["labels"] else None
     train, validation, test = known["counts"]
     about = (fitted.shape, fitted.names, mark, fitted, labels)
@@ -216,7 +217,7 @@ def _fitted_path(prepared: Path) -> Path:
 
 
 def _note(path: Path) -> Path:
-    """Where a file's digest stands."""
+    """The file that holds a file's digest."""
     return path.with_suffix(".sha256")
 
 
@@ -253,7 +254,7 @@ def _scaled(data: Dataset, split: Split, fitted: Preprocessor, check: Callable[[
 
 
 def _written(path: Path, make: Callable[[], Array]) -> str:
-    """The digest of a file that is there and whole, or is written now: beside its place, then renamed."""
+    """The digest of a file that is there and whole, or is written now: under a temporary name, then renamed."""
     note = _note(path)
     try:
         if note.read_text(encoding="ascii") == (known := sha256_of(path)):

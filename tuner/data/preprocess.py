@@ -51,7 +51,7 @@ class Preprocessor:
         deviation.
 
         Raises:
-            DataError: a column's range is beyond what a float can tell.
+            DataError: a column's range is more than a float can represent.
         """
         joint = train_NF.reshape(-1, 1) if len(shape) > 1 else train_NF
         columns = train_NF.shape[1]
@@ -180,7 +180,7 @@ class Preprocessor:
 
 
 def numbers(known: Mapping[str, Any], key: str) -> Values:
-    """A key's numbers, in whatever nesting.
+    """A key's numbers, however nested.
 
     Raises:
         ValueError: they are no numbers, or nested unevenly.

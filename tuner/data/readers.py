@@ -20,6 +20,7 @@ from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import read_idx
 from tuner.data.images import read_images
 from tuner.data.labels import Labels
+from tuner.data.sources import Sources
 from tuner.errors import DataError, HelperError
 from tuner.helper import Helper
 from tuner.spec.rules import NEWEST
@@ -69,12 +70,12 @@ _READERS: dict[str, Callable[[Path, DataSpec, int], Read]] = {
 _ARRAYS = (".npy", ".npz", ".idx")
 
 
-def load(spec: DataSpec, base: Path, rules: int = NEWEST) -> Dataset:
+def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
     """The rows that a declaration's data block names.
 
     Args:
         spec: the block.
-        base: the folder that a path in it is relative to.
+        sources: where a path in it leads.
         rules: the study's number of rules.
 
     Raises:
@@ -84,16 +85,16 @@ def load(spec: DataSpec, base: Path, rules: int = NEWEST) -> Dataset:
         _refuse_columns(spec, "a bundled data set")
         return bundled(spec.source, spec.label)
     where = spec.source
-    with told(where):
-        path = base / _expanded(where)
+    with file_errors(where):
+        path = sources.path(where)
         read = _reader(path, where, spec)
         values, names, shape, labels = read(path, spec, rules)
     return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where, labels))
 
 
 @contextmanager
-def told(where: str) -> Iterator[None]:
-    """Turn whatever reading a file raises into one sentence that names it."""
+def file_errors(where: str) -> Iterator[None]:
+    """Turn every error of reading a file into one sentence that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, to programmers; what comes out is checked
@@ -105,16 +106,9 @@ def told(where: str) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{where}: must be readable, got: {error.strerror or error}.") from None
     except Exception as error:
-        # Parsers of foreign formats raise whatever a damaged file leads them to; this place knows the file.
+        # Parsers raise many kinds of errors on damaged files; the name of the file is known here.
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
-
-
-def _expanded(source: str) -> Path:
-    try:
-        return Path(source).expanduser()
-    except RuntimeError:
-        raise DataError("must begin with the home folder of a user of this machine where it begins with ~.") from None
 
 
 def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec, int], Read]:

@@ -156,7 +156,7 @@ def open_rows(path: str, sha256: str | None, counts: tuple[int, int, int]) -> Ro
     except DataError:
         raise
     except Exception as error:
-        # numpy's parser of the header raises whatever a damaged one leads it to.
+        # numpy's header parser raises many kinds of errors on damaged files.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise DataError(f"{path}: the prepared data cannot be read ({reason}); run the study again.") from None
     first, second = counts[0], counts[0] + counts[1]

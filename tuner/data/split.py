@@ -28,7 +28,7 @@ def split_rows(rows: int, validation: float, test: float, seed: int) -> Split:
     Args:
         rows: rows in all.
         validation: share of the rows, rounded; at least one row.
-        test: likewise.
+        test: share of the rows, rounded; at least one row.
         seed: the split's own.
 
     Raises:

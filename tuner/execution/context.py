@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tuner.data.rows import RowsSource
 from tuner.learning.checkpoint_store import CheckpointStore
 from tuner.learning.packs import compiled
+from tuner.spec.work import TrainingPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Workplace:
     precision: str
     seed: int = 0
     step: str = "auto"
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """What every trial's whole training is planned by; a segment is a part of it."""
+        return TrainingPlan(self.epochs)
 
     @property
     def compiled(self) -> bool:

@@ -157,8 +157,8 @@ def _trained(
     if place.device != "cpu" and not isinstance(data, PaddedRows):
         from tuner.learning.stacked.together import train_together  # noqa: PLC0415  (torch)
 
-        return train_together(segment.trials, data, place.loss, starts, segment.last, heartbeat.alive)
-    pack = make_pack(segment.trials, data, place.loss, starts)
+        return train_together(segment.trials, data, place.loss, starts, segment.last, heartbeat.alive, place.plan)
+    pack = make_pack(segment.trials, data, place.loss, place.plan, starts)
     return train(pack, segment.last, heartbeat.alive), pack.states()
 
 
@@ -170,7 +170,7 @@ def _training(
     training = next((checkpoint.loads(content) for content in known if content is not None), None)
     if training is not None and training.epoch == epoch:
         return training
-    again = make_pack([trial], data, place.loss, None if training is None else [training])
+    again = make_pack([trial], data, place.loss, place.plan, None if training is None else [training])
     train(again, epoch, heartbeat.alive)
     return again.states()[0]
 

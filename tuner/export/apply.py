@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tuner.data.blocks import Block, Wanted, read_blocks
+from tuner.data.blocks import Block, Selection, read_blocks
 from tuner.errors import DataError, PlaceError
 from tuner.export.model import ExportedModel
 from tuner.export.output import open_output
@@ -85,7 +85,7 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
         return _draw(exported, request, told)
     engine = OnnxEngine(exported) if request.onnx else TorchEngine(exported)
     names, shape = exported.preprocessor.names, exported.preprocessor.shape
-    wanted = Wanted(names, shape, request.array, request.keep)
+    wanted = Selection(names, shape, request.array, request.keep)
     results = _RESULTS[request.what](engine, exported)
     _check_names(request.keep, results.names)
     rows = 0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tuner.answers.parts import BaselineLosses, FinalStage, ModelLosses
 from tuner.data.preprocess import Preprocessor
 from tuner.data.rows import Rows
 from tuner.errors import ExportError, HelperError
@@ -59,6 +61,23 @@ QUANTILE = 0.99
 CHECK_ROWS = 256  # validation rows that the ONNX graph is checked with
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a model was made from and by; None or empty where that is not known.
+
+    Attributes:
+        fingerprint: SHA-256 of the data and of its declaration.
+        device: where it was trained.
+        step: what trained it: a build of the compiled step, or `torch`.
+        source_note: what became of the data's source since, in a sentence or two; empty where it is as it was.
+    """
+
+    fingerprint: str | None = None
+    device: str | None = None
+    step: str | None = None
+    source_note: str = ""
+
+
 def write_export(  # noqa: PLR0913 - all by name; a class for them would be made here and nowhere else
     folder: Path,
     *,
@@ -69,7 +88,8 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     network: Network,
     preprocessor: Preprocessor,
     rows: Rows,
-    metrics: Mapping[str, Any],
+    losses: ModelLosses,
+    origin: Origin,
     quantile: float = QUANTILE,
     force: bool = False,
     on_step: Callable[[str], object] | None = None,
@@ -88,9 +108,8 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         network: its best epoch's weights.
         preprocessor: fitted on its training rows.
         rows: what it was trained on and compared by, scaled.
-        metrics: what is known beside: `best` (with `test_loss`), `final` (the summary's), `baselines` (of the test
-            split), `validation_baselines`, `validation_loss_is`, `fingerprint`, `device`, `step`, `source_note` and
-            `threshold_on_test` (whether the test rows may set the threshold); any of them may be missing.
+        losses: what is known of its losses beside its validation loss.
+        origin: what it was made from and by.
         quantile: share of fresh rows that are not to count as anomalies.
         force: replace an export that stands there.
         on_step: told what is being done, for it takes seconds.
@@ -104,14 +123,17 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     """
     told = on_step or (lambda _: None)
     check_free(folder, force)
+    # A training that diverged early was planned longer, and a schedule's rates follow from the plan.
+    epochs = spec.search.epochs if trial.point.scheduled else end.epochs
     config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
-        exported_spec(spec, base, trial, end.epochs, metrics.get("device"))
+        exported_spec(spec, base, trial, epochs, origin.device)
     )
     facts = {
-        **_identity(spec, trial, end, metrics),
+        **_identity(spec, trial, end, origin),
         **_architecture(network),
-        "anomaly": anomaly(network, rows, quantile, spec.search.seed, bool(metrics.get("threshold_on_test"))),
-        "source_note": metrics.get("source_note", ""),
+        "losses": _losses(end, losses),
+        "final": _confirmed(trial, losses.final),
+        "anomaly": anomaly(network, rows, quantile, spec.search.seed, losses.threshold_on_test),
     }
 
     def fill(new: Path) -> None:
@@ -198,53 +220,51 @@ def _absolute(source: str, base: Path) -> str:
     return source if source.startswith("sklearn:") else str(base.absolute() / Path(source).expanduser())
 
 
-def _identity(spec: StudySpec, trial: Trial, end: TrialEnd, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(spec: StudySpec, trial: Trial, end: TrialEnd, origin: Origin) -> dict[str, Any]:
     return {
         "study": spec.name,
         "trial": trial.number,
         "seed": trial.seed,
         "best_epoch": end.best_epoch,
         "epochs": end.epochs,
-        "losses": _losses(end, metrics),
-        "final": _confirmed(trial, metrics.get("final")),
         "params": trial.point.as_dict(),
-        "fingerprint": metrics.get("fingerprint"),
-        "device": metrics.get("device"),
-        "step": metrics.get("step"),
+        "fingerprint": origin.fingerprint,
+        "device": origin.device,
+        "step": origin.step,
+        "source_note": origin.source_note,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
 
 
-def _losses(end: TrialEnd, metrics: Mapping[str, Any]) -> Losses:
-    best = metrics.get("best") or {}
+def _losses(end: TrialEnd, known: ModelLosses) -> Losses:
     return Losses(
         validation=_finite(end.value),
-        validation_is=metrics.get("validation_loss_is"),
-        test=_finite(best.get("test_loss")),
-        baselines=Baselines(
-            validation=_all_finite(metrics.get("validation_baselines")), test=_all_finite(metrics.get("baselines"))
-        ),
+        validation_is=known.validation_is,
+        test=_finite(known.test),
+        baselines=Baselines(validation=_all_finite(known.validation_baselines), test=_all_finite(known.baselines)),
     )
 
 
-def _confirmed(trial: Trial, final: Mapping[str, Any] | None) -> Confirmed | None:
-    if final is None or final["winner"] != trial.number:
+def _confirmed(trial: Trial, final: FinalStage | None) -> Confirmed | None:
+    if final is None or final.winner != trial.number or final.best is None:
         return None
-    (winner,) = (one for one in final["configurations"] if one["trial"] == trial.number)
+    winner = final.best
+    if winner.mean is None or final.exported is None:  # a winner has both
+        return None
     return Confirmed(
-        mean=winner["mean"],
-        low=winner["low"],
-        high=winner["high"],
-        losses=tuple(winner["losses"]),
-        exported=final["exported"],
-        mean_test_loss=_finite(final["mean_test_loss"]),
-        method=final["method"],
-        sentence=final["sentence"],
+        mean=winner.mean,
+        low=winner.low,
+        high=winner.high,
+        losses=winner.losses,
+        exported=final.exported,
+        mean_test_loss=_finite(final.mean_test_loss),
+        method=final.method,
+        sentence=final.sentence,
     )
 
 
-def _all_finite(losses: Mapping[str, float] | None) -> dict[str, float | None] | None:
-    return None if losses is None else {name: _finite(value) for name, value in losses.items()}
+def _all_finite(losses: BaselineLosses | None) -> dict[str, float | None] | None:
+    return None if losses is None else {name: _finite(value) for name, value in losses}
 
 
 def _finite(value: float | None) -> float | None:

@@ -40,7 +40,7 @@ class TrialTraining:
 
 _ROWS = ("parameters", "first_moments", "second_moments", "best")
 NORM_NAMES = {"gain": "weight", "shift": "bias"}  # a layout's to nn.LayerNorm's
-_SLACK = 2**24  # for all that is small beside a state
+_SLACK = 2**24  # bytes for what is small compared with a state
 
 
 def dumps(training: TrialTraining, shape: Architecture) -> bytes:

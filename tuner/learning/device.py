@@ -1,4 +1,4 @@
-"""Which device a study trains on; torch is asked only where there may be something beside the CPU."""
+"""Which device a study trains on; torch is asked only where there may be more than the CPU."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def hidden_units(layout: Layout) -> int:
 
 
 def free(device: str, root: Path = cgroups.ROOT) -> int | None:
-    """Bytes that can be had on a device; None where nobody tells.
+    """Bytes that can be had on a device; None where it is unknown.
 
     Args:
         device: a resolved device.
@@ -78,7 +78,7 @@ def free(device: str, root: Path = cgroups.ROOT) -> int | None:
     if device.startswith("cuda"):
         import torch  # noqa: PLC0415  (0.8 s)
 
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, used by nobody
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, and not in use
         return int(torch.cuda.mem_get_info(device)[0]) + int(kept)
     known = [_host("MemAvailable", root), cgroups.memory_left(root)]
     return min((each for each in known if each is not None), default=None)

@@ -18,14 +18,14 @@ from tuner.learning.compiled.library import Library, found, library
 from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.epoch import Epoch
 from tuner.learning.rows import PaddedRows
-from tuner.spec.work import Trial
+from tuner.spec.work import TrainingPlan, Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
 
 
 class TrainablePack(Protocol):
-    """Some trials that stand at the same epoch and are trained together.
+    """Trials that have trained the same number of epochs, and are trained together.
 
     Attributes:
         trials: in no particular order.
@@ -110,6 +110,7 @@ def make_pack(
     trials: Sequence[Trial],
     data: PaddedRows | TrainingData,
     loss: str,
+    plan: TrainingPlan,
     states: Sequence[TrialTraining] | None = None,
 ) -> TrainablePack:
     """A pack of the kind that reads these data.
@@ -118,16 +119,17 @@ def make_pack(
         trials: at least one; for torch's stack all of one `pack_key`.
         data: from `training_data`.
         loss: `mse` or `bce`.
+        plan: of the trials' whole training.
         states: the trials' states after the same number of epochs; None to start them.
     """
     step = library()
     if isinstance(data, PaddedRows) and step is not None:
-        return CompiledPack(step, trials, data, loss, states)
+        return CompiledPack(step, trials, data, loss, states, plan)
     from tuner.learning.stacked.pack import Pack, TrainingData  # noqa: PLC0415
 
     if not isinstance(data, TrainingData):
         raise TypeError("these rows are the compiled step's, which is not there")
-    return Pack(trials, data, loss, states)
+    return Pack(trials, data, loss, states, plan=plan)
 
 
 def reproducibly(data: PaddedRows | TrainingData) -> AbstractContextManager[None]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tuner.spec.architecture import Hyperparameters, layer_sizes
-from tuner.spec.work import Trial, derive_seed
+from tuner.spec.work import TrainingPlan, Trial, derive_seed
 
 ACTIVATIONS: Final = {
     "relu": nn.ReLU,
@@ -145,7 +145,7 @@ def dropout_factors(one: Trial, epoch: int, rows: range, layer: int) -> Tensor:
 
 
 class Draws:
-    """What an epoch draws beside the order of its rows.
+    """An epoch's random draws other than the order of its rows.
 
     Args:
         one: the trial.
@@ -195,7 +195,7 @@ class PlainLosses:
         return list(zip(self.train, self.validation, strict=True))
 
 
-def plain_losses(  # noqa: PLR0913 - all but the last three are what training is a function of
+def plain_losses(  # noqa: PLR0913 - all but the last four are what training is a function of
     one: Trial,
     train: NDArray[np.float32],
     validation: NDArray[np.float32],
@@ -205,6 +205,7 @@ def plain_losses(  # noqa: PLR0913 - all but the last three are what training is
     device: str = "cpu",
     double: bool = False,
     model: PlainAutoencoder | None = None,
+    plan: TrainingPlan | None = None,
 ) -> PlainLosses:
     """Train a trial by the plain loop.
 
@@ -217,10 +218,13 @@ def plain_losses(  # noqa: PLR0913 - all but the last three are what training is
         device: PyTorch's name of one.
         double: compute everything in double precision; what is drawn is single precision all the same.
         model: with other first weights than the trial's own.
+        plan: of the whole training; by default it has as many epochs as are trained.
     """
     dtype = torch.float64 if double else torch.float32
     model = (network(one, train.shape[1]) if model is None else model).to(device, dtype)
     optimizer = torch.optim.AdamW(model.parameters(), lr=one.point.learning_rate, weight_decay=one.point.weight_decay)
+    batches = -(-len(train) // one.point.batch_size)
+    schedule = _schedule(optimizer, one.point, (plan or TrainingPlan(epochs)).epochs * batches)
     criterion = nn.BCEWithLogitsLoss() if loss == "bce" else nn.MSELoss()
     x, held_out = (torch.tensor(rows, device=device, dtype=dtype) for rows in (train, validation))
     losses = PlainLosses([], [])
@@ -234,11 +238,33 @@ def plain_losses(  # noqa: PLR0913 - all but the last three are what training is
             outputs, penalty = model.trained(draws.inputs(target), draws)
             value = criterion(outputs, target)
             (value + penalty).backward()
+            if one.point.clip_norm > 0:
+                nn.utils.clip_grad_norm_(model.parameters(), one.point.clip_norm)
             optimizer.step()
+            schedule.step()
             total += value.item() * len(index)
         losses.train.append(total / len(x))
         losses.validation.append(_mean_loss(model, held_out, criterion))
     return losses
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, point: Hyperparameters, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """PyTorch's scheduler of a whole training of so many steps: a linear warm-up, and what follows it."""
+    warm = round(point.warmup * steps)
+    rest = max(1, steps - warm)
+    main: torch.optim.lr_scheduler.LRScheduler
+    if point.schedule == "cosine":
+        main = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=rest)
+    elif point.schedule == "linear":
+        main = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=rest)
+    else:
+        main = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    if warm == 0:
+        return main
+    rising = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (warm + 1), total_iters=warm)
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, [rising, main], milestones=[warm])
 
 
 def _mean_loss(model: PlainAutoencoder, rows: Tensor, criterion: nn.Module) -> float:

@@ -1,4 +1,4 @@
-"""What codes are worth, beside the loss: a few measures in numpy, each held to its definition's reference by the tests.
+"""What codes are worth, apart from the loss: measures in numpy, each held to its definition's reference by the tests.
 
 Products are `einsum`'s, never BLAS': they take one thread, so that neither the bits nor two busy workers depend on how
 many threads BLAS would take.

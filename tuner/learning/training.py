@@ -15,7 +15,7 @@ from tuner.learning.epoch import Epoch
 from tuner.learning.packs import TrainablePack, make_pack, reproducibly
 from tuner.learning.rows import PaddedRows
 from tuner.spec.architecture import Architecture
-from tuner.spec.work import Curve, Trial
+from tuner.spec.work import Curve, TrainingPlan, Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
@@ -56,7 +56,7 @@ class Record:
 
     @property
     def all_diverged(self) -> bool:
-        """Whether nobody is left to train an epoch for."""
+        """Whether no trial is left to train."""
         return all(self._diverged)
 
     def add(self, epoch: Epoch) -> None:
@@ -91,10 +91,20 @@ def train_alone(
     loss: str,
     epochs: int,
     on_epoch: Callable[[int], object] | None = None,
+    plan: TrainingPlan | None = None,
 ) -> Trained:
-    """Train one trial from its start: the same bits as in any pack of any study (law 1)."""
+    """Train one trial from its start: the same bits as in any pack of any study (law 1).
+
+    Args:
+        trial: the trial.
+        data: both splits.
+        loss: `mse` or `bce`.
+        epochs: how many are trained.
+        on_epoch: called after each epoch with its number.
+        plan: of the whole training; by default it has as many epochs as are trained.
+    """
     with reproducibly(data):
-        pack = make_pack([trial], data, loss)
+        pack = make_pack([trial], data, loss, plan or TrainingPlan(epochs))
         (curve,) = train(pack, epochs, on_epoch)
         (state,) = pack.states()
     return Trained(curve, plain_weights(state.best, Architecture.of(data.features, trial.point)))

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
+from tuner.answers.summary import Summary
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.measurements import Best, best_of
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, TrialRecord
@@ -63,7 +64,7 @@ class Evidence:
     segments: list[SegmentRecord]
     events: list[Event]
     checkpoints: dict[int, Checkpoint]
-    summary: dict[str, Any] | None
+    summary: Summary | None
     runs: Mapping[int | None, str]
     unpublished: set[int | None]
     store: str | None
@@ -79,7 +80,9 @@ class Evidence:
         with ledger.snapshot():
             trials, finals = ledger.trials(study.id), ledger.finals(study.id)
             newest = ledger.checkpoints(study.id, 1)
-            waiting = ledger.waiting(study.id, ledger.waiting_count(study.id)) + ledger.aside(study.id)
+            waiting = ledger.outbox.waiting(study.id, ledger.outbox.waiting_count(study.id)) + ledger.outbox.aside(
+                study.id
+            )
             return cls(
                 study=ledger.study_by_id(study.id),
                 trials=trials,
@@ -91,9 +94,9 @@ class Evidence:
                 events=ledger.events(study.id),
                 checkpoints={number: of_trial[0] for number, of_trial in newest.items()},
                 summary=ledger.summary(study.id),
-                runs=ledger.run_ids(study.id, [None, *(trial.number for trial in [*trials, *finals])]),
+                runs=ledger.outbox.run_ids(study.id, [None, *(trial.number for trial in [*trials, *finals])]),
                 unpublished={row.trial for row in waiting},
-                store=ledger.tracking_store(study.id),
+                store=ledger.outbox.tracking_store(study.id),
                 fences={"run": ledger.fence(study.id, "run"), "publish": ledger.fence(study.id, "publish")},
             )
 

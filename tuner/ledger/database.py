@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tuner.errors import LedgerError
 from tuner.ledger.readonly import has_unreadable_log, is_writable, read_only_uri
-from tuner.ledger.schema import NEVER_REMOVED
+from tuner.ledger.schema import NEVER_REMOVED, removed
 from tuner.masks import without_secrets
 
 BUSY_SECONDS = 30.0
@@ -200,10 +200,12 @@ def _removed_rows(connection: Connection) -> Iterator[str]:
     """SQLite remembers the highest number that it gave to a row of these tables, and no number is left out."""
     rows = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
     given = {str(row[0]): int(row[1]) for row in rows}
+    deleted = {str(name): int(count) for name, count in connection.execute(select(removed.c.name, removed.c.count))}
     for table in NEVER_REMOVED:
         count = connection.execute(select(func.count()).select_from(table)).scalar_one()
-        if count != given.get(table.name, 0):
-            yield f"{given.get(table.name, 0)} rows of {table.name} were recorded, but {count} are there"
+        due = given.get(table.name, 0) - deleted.get(table.name, 0)
+        if count != due:
+            yield f"{due} rows of {table.name} were recorded, but {count} are there"
 
 
 def cannot_be_written(url: str, folder: Path | None = None) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, final
 
 from sqlalchemy import Connection, Row, insert, select, text, update
 
@@ -27,6 +27,7 @@ BEAT_SECONDS: Final = 10.0
 _DOES: Final = {"run": "runs", "publish": "publishes"}
 
 
+@final
 class Leases:
     """The leases that one ledger object holds."""
 
@@ -35,8 +36,15 @@ class Leases:
         self._fences: dict[tuple[int, str], int] = {}
 
     @contextmanager
-    def lease(self, study_id: int, purpose: Purpose) -> Iterator[None]:
+    def lease(
+        self, study_id: int, purpose: Purpose, also: Callable[[Connection, int], object] | None = None
+    ) -> Iterator[None]:
         """Hold a study for one purpose.
+
+        Args:
+            study_id: the study.
+            purpose: what for.
+            also: called with the transaction that takes the lease, and the study.
 
         Raises:
             StudyError: somebody else holds it; nothing was changed.
@@ -44,7 +52,7 @@ class Leases:
         owner = Owner.this_process()
         owner.hold()
         try:
-            fence = self._take(study_id, purpose, owner)
+            fence = self._take(study_id, purpose, owner, also or _nothing_else)
             self._fences[study_id, purpose] = fence
             over = threading.Event()
             beat = threading.Thread(target=self._beat, args=(study_id, purpose, fence, over), daemon=True)
@@ -64,13 +72,17 @@ class Leases:
         """Who holds a study, in words; None for nobody."""
         with self._database.reading() as connection:
             row = _row(connection, study_id, purpose)
-            return _words(row) if row is not None and _is_held(connection, row) else None
+            return owner_in_words(row) if row is not None and is_held(connection, row) else None
 
     def fence(self, study_id: int, purpose: Purpose) -> int:
         """How often a study was held for that purpose; 0 where it never was."""
         with self._database.reading() as connection:
             row = _row(connection, study_id, purpose)
             return 0 if row is None else int(row.fence)
+
+    def held_fence(self, study_id: int, purpose: Purpose) -> int | None:
+        """The number of the lease that this object holds; None where it holds none."""
+        return self._fences.get((study_id, purpose))
 
     @contextmanager
     def changing(self, study_id: int, purpose: Purpose) -> Iterator[Connection]:
@@ -79,7 +91,7 @@ class Leases:
         Raises:
             LedgerError: this object holds no such lease, or lost it to another owner; nothing is recorded.
         """
-        fence = self._fences.get((study_id, purpose))
+        fence = self.held_fence(study_id, purpose)
         if fence is None:
             raise LedgerError(
                 f"{self._database.where}: study {study_id} is changed only by whoever {_DOES[purpose]} it, but this"
@@ -88,7 +100,7 @@ class Leases:
         with self._database.writing() as connection:
             row = _row(connection, study_id, purpose, lock=True)
             if row is None or row.fence != fence:
-                by = "nobody" if row is None or row.owner is None else _words(row)
+                by = "nobody" if row is None or row.owner is None else owner_in_words(row)
                 raise LedgerError(
                     f"{self._database.where}: what is recorded must come from the study's owner, but this process"
                     f" was not seen for too long and {by} took its place; what it had recorded stays."
@@ -104,7 +116,7 @@ class Leases:
         with self._database.writing() as connection:
             yield connection
 
-    def _take(self, study_id: int, purpose: Purpose, owner: Owner) -> int:
+    def _take(self, study_id: int, purpose: Purpose, owner: Owner, also: Callable[[Connection, int], object]) -> int:
         with self._database.writing() as connection:
             # The study's row is locked first: on Postgres two may come to take a lease that was never held.
             name = connection.execute(select(study.c.name).where(study.c.id == study_id).with_for_update()).scalar()
@@ -114,9 +126,9 @@ class Leases:
                     " is unknown"
                 )
             row = _row(connection, study_id, purpose)
-            if row is not None and _is_held(connection, row):
-                raise StudyError(f"study {name}: {_words(row)}; nothing was changed.")
-            now = _now(connection)
+            if row is not None and is_held(connection, row):
+                raise StudyError(f"study {name}: {owner_in_words(row)}; nothing was changed.")
+            now = database_time(connection)
             values = {
                 "owner": owner.text,
                 "taken_at": now,
@@ -127,6 +139,7 @@ class Leases:
                 connection.execute(insert(lease), [{"study_id": study_id, "purpose": purpose, **values}])
             else:
                 connection.execute(_of(study_id, purpose).values(**values))
+            also(connection, study_id)
             return int(values["fence"])
 
     def _beat(self, study_id: int, purpose: Purpose, fence: int, over: threading.Event) -> None:
@@ -137,7 +150,11 @@ class Leases:
     def _set(self, study_id: int, purpose: Purpose, fence: int, **values: str | None) -> None:
         with self._database.writing() as connection:
             mine = _of(study_id, purpose).where(lease.c.fence == fence)
-            connection.execute(mine.values(seen_at=_now(connection), **values))
+            connection.execute(mine.values(seen_at=database_time(connection), **values))
+
+
+def _nothing_else(_: Connection, __: int) -> None:
+    """What a lease is taken with unless something else is to be recorded in the same transaction."""
 
 
 def _row(connection: Connection, study_id: int, purpose: str, lock: bool = False) -> Row[Any] | None:
@@ -149,19 +166,21 @@ def _of(study_id: int, purpose: str) -> Any:
     return update(lease).where(lease.c.study_id == study_id, lease.c.purpose == purpose)
 
 
-def _is_held(connection: Connection, row: Row[Any]) -> bool:
+def is_held(connection: Connection, row: Row[Any]) -> bool:
+    """Whether the owner in a lease's row is there still."""
     if row.owner is None:
         return False
     alive = Owner.parse(row.owner).is_alive()
-    return abs(_now(connection) - row.seen_at) < LEASE_SECONDS if alive is None else alive
+    return abs(database_time(connection) - row.seen_at) < LEASE_SECONDS if alive is None else alive
 
 
-def _words(row: Row[Any]) -> str:
+def owner_in_words(row: Row[Any]) -> str:
+    """Who holds a lease, for what, and since when."""
     since = datetime.fromtimestamp(row.taken_at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return f"{Owner.parse(row.owner)} {_DOES[row.purpose]} it since {since}"
 
 
-def _now(connection: Connection) -> float:
+def database_time(connection: Connection) -> float:
     """Unix time by the database's clock; SQLite has none of its own."""
     if connection.dialect.name != "postgresql":
         return time.time()

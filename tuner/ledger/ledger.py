@@ -11,29 +11,50 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
+from tuner.answers.summary import Summary, read_summary
 from tuner.errors import LedgerError
-from tuner.ledger import measurements, outbox
+from tuner.ledger import measurements, outbox, overview, rows, whole_studies
+from tuner.ledger.control import Control, want_run
 from tuner.ledger.database import BUSY_SECONDS, Database, cannot_be_written, is_missing
+from tuner.ledger.leases import Leases, Purpose
 from tuner.ledger.outbox import Outbox
-from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, StudyState, TrialRecord, search_space
+from tuner.ledger.records import (
+    CohortRecord,
+    Event,
+    SegmentRecord,
+    StudyRecord,
+    StudyState,
+    StudyTally,
+    TrialRecord,
+    search_space,
+)
 from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
 from tuner.ledger.upgrades import ensure_schema
-from tuner.spec.architecture import Hyperparameters
 from tuner.spec.rules import NEWEST
-from tuner.spec.space import SearchSpace
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
 
 
 @final
-class Ledger(Outbox):
+class Ledger:
     """The durable record. Safe to share between threads and to open from several processes, not across a fork.
 
     Every method raises LedgerError, one sentence, where the database refuses; then nothing of that call is recorded.
-    What changes a study needs its lease (`lease`), of the purpose `run` here and `publish` in `Outbox`; only
-    `create_study`, `mark_published` and `set_aside` need none.
+    What changes a study needs its lease (`lease`), of the purpose `run` here and `publish` in `outbox`; only
+    `create_study` needs none.
+
+    Attributes:
+        where: the database, as messages name it.
+        outbox: what MLflow does not show yet, and where it shows the rest.
+        control: what is wanted of a study, and how far its run has come.
     """
+
+    def __init__(self, database: Database) -> None:
+        self._database, self.where = database, database.where
+        self._leases = Leases(database)
+        self.outbox = Outbox(database, self._leases)
+        self.control = Control(database, self._leases)
 
     @classmethod
     def open(cls, url: str, busy_seconds: float = BUSY_SECONDS, folder: Path | None = None) -> Self:
@@ -71,6 +92,22 @@ class Ledger(Outbox):
         """Close every connection."""
         self._database.close()
 
+    def lease(self, study_id: int, purpose: Purpose) -> AbstractContextManager[None]:
+        """Hold a study for one purpose, as `Leases.lease`; somebody else's lease is a StudyError."""
+        return self._leases.lease(study_id, purpose)
+
+    def lease_to_run(self, study_id: int) -> AbstractContextManager[None]:
+        """Hold a study to run it: that it runs is then what is wanted of it, whatever was asked for before."""
+        return self._leases.lease(study_id, "run", want_run)
+
+    def holder(self, study_id: int, purpose: Purpose) -> str | None:
+        """Who holds a study, in words; None for nobody."""
+        return self._leases.holder(study_id, purpose)
+
+    def fence(self, study_id: int, purpose: Purpose) -> int:
+        """How often a study was held for that purpose; 0 where it never was."""
+        return self._leases.fence(study_id, purpose)
+
     def create_study(
         self, spec_json: str, source: str, fingerprint: str, name: str, versions: Mapping[str, str]
     ) -> StudyRecord:
@@ -88,11 +125,11 @@ class Ledger(Outbox):
             "versions": json.dumps(dict(versions)),
             "rules": NEWEST,
         }
-        with self.changing_without_lease() as connection:
+        with self._leases.changing_without_lease() as connection:
             if connection.execute(select(study.c.id).where(study.c.name == name)).first():
                 raise LedgerError(f"{self.where}: a study must have a new name, but there is one named {name!r}")
             connection.execute(insert(study), [row])
-            created = _study(connection.execute(select(study).where(study.c.name == name)).one())
+            created = rows.study_record(connection.execute(select(study).where(study.c.name == name)).one())
             outbox.add(connection, created.id, [outbox.row("study")])
         return created
 
@@ -100,7 +137,7 @@ class Ledger(Outbox):
         """The study of that name."""
         with self._database.reading() as connection:
             row = connection.execute(select(study).where(study.c.name == name)).first()
-        return None if row is None else _study(row)
+        return None if row is None else rows.study_record(row)
 
     def study_by_id(self, study_id: int) -> StudyRecord:
         """The study of that id; it must be recorded."""
@@ -110,7 +147,7 @@ class Ledger(Outbox):
             raise LedgerError(
                 f"{self.where}: a study must be recorded before it is read, but study {study_id} is unknown"
             )
-        return _study(row)
+        return rows.study_record(row)
 
     def standing(self, record: StudyRecord) -> StudyState:
         """Where a study stands: one whose owner was killed is stopped, whatever it could still write down."""
@@ -121,11 +158,31 @@ class Ledger(Outbox):
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first."""
         with self._database.reading() as connection:
-            return [_study(row) for row in connection.execute(select(study).order_by(study.c.id))]
+            return [rows.study_record(row) for row in connection.execute(select(study).order_by(study.c.id))]
+
+    def tallies(self) -> list[StudyTally]:
+        """Every study with its counts and best loss, oldest first: what a list shows, without reading a trial."""
+        with self._database.reading() as connection:
+            return list(overview.tallies(connection))
+
+    def tally(self, study_id: int) -> StudyTally | None:
+        """One study's counts and best loss; None where it is not recorded."""
+        with self._database.reading() as connection:
+            return next(overview.tallies(connection, study_id), None)
 
     def update_spec(self, study_id: int, spec_json: str, source: str) -> None:
         """Record the declaration that the study goes on with."""
         self._change_study(study_id, {"spec_json": spec_json, "source": source})
+
+    def rename_study(self, study_id: int, name: str, spec_json: str) -> None:
+        """Give a study another name, and record the declaration with it; a name that is taken is a StudyError."""
+        with self._leases.changing(study_id, "run") as connection:
+            whole_studies.rename(connection, study_id, name, spec_json)
+
+    def delete_study(self, study_id: int) -> None:
+        """Remove all that is recorded of a study; its files and what MLflow shows of it stay."""
+        with self._leases.changing(study_id, "run") as connection:
+            whole_studies.remove(connection, study_id)
 
     def set_state(self, study_id: int, state: StudyState) -> None:
         """Record where the study stands."""
@@ -133,8 +190,8 @@ class Ledger(Outbox):
 
     def record_event(self, study_id: int, kind: str, body: Mapping[str, Any]) -> None:
         """Record something that replay must know and cannot compute."""
-        row = _event_row(study_id, kind, body, time.time())
-        with self.changing(study_id, "run") as connection:
+        row = rows.event_row(study_id, kind, body, time.time())
+        with self._leases.changing(study_id, "run") as connection:
             connection.execute(insert(event), [row])
 
     def events(self, study_id: int) -> list[Event]:
@@ -146,13 +203,13 @@ class Ledger(Outbox):
     def record_cohort(self, study_id: int, record: CohortRecord, trials: Sequence[Trial]) -> None:
         """Record a cohort and its trials, running."""
         now = time.time()
-        rows = [_trial_row(study_id, record.number, each, now) for each in trials]
-        with self.changing(study_id, "run") as connection:
+        values = [rows.trial_row(study_id, record.number, each, now) for each in trials]
+        with self._leases.changing(study_id, "run") as connection:
             _check_new_cohort(connection, study_id, record, self.where)
-            values = {"study_id": study_id, "number": record.number, "position": record.position}
-            connection.execute(insert(cohort), [values])
-            if rows:
-                connection.execute(insert(trial), rows)
+            of_cohort = {"study_id": study_id, "number": record.number, "position": record.position}
+            connection.execute(insert(cohort), [of_cohort])
+            if values:
+                connection.execute(insert(trial), values)
             outbox.add(connection, study_id, [outbox.row("trial", each.number) for each in trials])
 
     def cohorts(self, study_id: int) -> list[CohortRecord]:
@@ -170,12 +227,12 @@ class Ledger(Outbox):
     def record_finals(self, study_id: int, runs: Sequence[Trial]) -> None:
         """Record runs of the final stage, running; they must be new."""
         now = time.time()
-        rows = [_trial_row(study_id, FINAL_COHORT, each, now) for each in runs]
+        values = [rows.trial_row(study_id, FINAL_COHORT, each, now) for each in runs]
         of_finals = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == FINAL_COHORT)
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             if connection.execute(of_finals).first() is None:
                 connection.execute(insert(cohort), [{"study_id": study_id, "number": FINAL_COHORT, "position": 0}])
-            connection.execute(insert(trial), rows)
+            connection.execute(insert(trial), values)
             outbox.add(connection, study_id, [outbox.row("trial", each.number) for each in runs])
 
     def trials(self, study_id: int, numbers: Collection[int] | None = None) -> list[TrialRecord]:
@@ -196,7 +253,7 @@ class Ledger(Outbox):
             bests = measurements.running_bests(connection, study_id)
             declared = connection.execute(select(study.c.spec_json).where(study.c.id == study_id)).scalar()
             space = None if declared is None else search_space(declared)
-            return [_trial(row, bests, space) for row in connection.execute(query)]
+            return [rows.trial_record(row, bests, space) for row in connection.execute(query)]
 
     def record_segment(self, study_id: int, work: Segment, result: SegmentResult) -> None:
         """Record what a segment measured.
@@ -206,15 +263,17 @@ class Ledger(Outbox):
         number is an event, `unmeasured`.
         """
         now = time.time()
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             curves = [measurements.below(curve, self._database.folder) for curve in result.curves]
             added = measurements.add_curves(connection, study_id, curves, self.where)
             if added:
-                connection.execute(insert(segment), [_segment_row(study_id, work, result, now)])
+                connection.execute(insert(segment), [rows.segment_row(study_id, work, result, now)])
             measurements.add_measures(connection, study_id, result.curves)
             failed = measurements.failed_measures(result.curves, {number for number, _, _ in added})
             if failed:
-                connection.execute(insert(event), [_event_row(study_id, "unmeasured", body, now) for body in failed])
+                connection.execute(
+                    insert(event), [rows.event_row(study_id, "unmeasured", body, now) for body in failed]
+                )
             _set_started(connection, study_id, result, [number for number, first, _ in added if first == 0])
             outbox.add(connection, study_id, [outbox.row("curve", *span) for span in added])
 
@@ -222,7 +281,7 @@ class Ledger(Outbox):
         """The study's segments in the order in which they were recorded."""
         query = select(segment).where(segment.c.study_id == study_id).order_by(segment.c.id)
         with self._database.reading() as connection:
-            return [_segment(row) for row in connection.execute(query)]
+            return [rows.segment_record(row) for row in connection.execute(query)]
 
     def curves(self, study_id: int, numbers: Collection[int] | None = None) -> dict[int, Curve]:
         """All epochs of each trial and final run, or of those in `numbers`, with its newest checkpoint."""
@@ -250,24 +309,34 @@ class Ledger(Outbox):
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""
         now = time.time()
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             fresh = [end for end in ends if _is_new(connection, study_id, end, self.where)]
             for end in fresh:
                 connection.execute(_of(study_id, end.number).values(**_end_values(end), ended_at=now))
             outbox.add(connection, study_id, [outbox.row("end", end.number) for end in fresh])
 
-    def record_summary(self, study_id: int, summary: Mapping[str, Any]) -> None:
+    def record_summary(self, study_id: int, summary: Summary) -> None:
         """Record what came of the study; a later summary takes its place."""
-        values = {"summary": json.dumps(dict(summary)), "summary_at": time.time()}
-        with self.changing(study_id, "run") as connection:
+        values = {"summary": summary.stored(), "summary_at": time.time()}
+        with self._leases.changing(study_id, "run") as connection:
             _update_study(connection, study_id, values)
             outbox.add(connection, study_id, [outbox.row("summary"), outbox.row("answer")])
 
-    def summary(self, study_id: int) -> dict[str, Any] | None:
-        """What came of the study, once that is recorded."""
+    def summary(self, study_id: int) -> Summary | None:
+        """What came of the study, once that is recorded; a summary that an older version wrote is upgraded.
+
+        Raises:
+            LedgerError: it is damaged, or a newer version wrote it.
+        """
         with self._database.reading() as connection:
             text = connection.execute(select(study.c.summary).where(study.c.id == study_id)).scalar_one_or_none()
-        return None if text is None else dict(json.loads(text))
+        try:
+            return None if text is None else read_summary(text)
+        except ValueError:
+            raise LedgerError(
+                f"{self.where}: the summary of study {study_id} must be as this version of the tuner or an older one"
+                " wrote it, but it is damaged or newer; restore the ledger from a copy, or use the newer version"
+            ) from None
 
     def summary_at(self, study_id: int) -> float | None:
         """When the summary was recorded, Unix time in seconds."""
@@ -277,7 +346,7 @@ class Ledger(Outbox):
     def _change_study(self, study_id: int, values: Mapping[str, Any], **stamps: float) -> None:
         """What is recorded already is not recorded, nor shown, again."""
         same = and_(study.c.id == study_id, *(study.c[name] == value for name, value in values.items()))
-        with self.changing(study_id, "run") as connection:
+        with self._leases.changing(study_id, "run") as connection:
             if connection.execute(select(study.c.id).where(same)).first() is None:
                 _update_study(connection, study_id, {**values, **stamps})
                 outbox.add(connection, study_id, [outbox.row("study")])
@@ -333,74 +402,3 @@ def _end_values(end: TrialEnd) -> dict[str, Any]:
         "epochs": end.epochs,
         "reason": end.reason,
     }
-
-
-def _trial_row(study_id: int, cohort_number: int, each: Trial, now: float) -> dict[str, Any]:
-    return {
-        "study_id": study_id,
-        "number": each.number,
-        "cohort": cohort_number,
-        "point": json.dumps(each.point.as_dict()),
-        "seed": each.seed,
-        "state": TrialState.RUNNING.value,
-        "epochs": 0,
-        "reason": "",
-        "asked_at": now,
-    }
-
-
-def _event_row(study_id: int, kind: str, body: Mapping[str, Any], now: float) -> dict[str, Any]:
-    return {"study_id": study_id, "at": now, "kind": kind, "body": json.dumps(dict(body))}
-
-
-def _segment_row(study_id: int, work: Segment, result: SegmentResult, now: float) -> dict[str, Any]:
-    return {
-        "study_id": study_id,
-        "trials": json.dumps([each.number for each in work.trials]),
-        "first": work.first,
-        "last": work.last,
-        "seconds": result.seconds,
-        "worker": result.worker,
-        "at": now,
-    }
-
-
-def _study(row: Row[Any]) -> StudyRecord:
-    return StudyRecord(
-        id=row.id,
-        key=row.key,
-        name=row.name,
-        spec_json=row.spec_json,
-        source=row.source,
-        fingerprint=row.fingerprint,
-        state=row.state,
-        created_at=row.created_at,
-        changed_at=row.changed_at,
-        versions=json.loads(row.versions),
-        rules=row.rules,
-    )
-
-
-def _trial(row: Row[Any], bests: Mapping[int, measurements.Best], space: SearchSpace | None) -> TrialRecord:
-    recorded = measurements.Best(row.value, row.best_epoch, row.epochs)
-    best = bests.get(row.number, recorded)
-    return TrialRecord(
-        number=row.number,
-        cohort=row.cohort,
-        point=Hyperparameters(**json.loads(row.point)),
-        seed=row.seed,
-        state=TrialState(row.state),
-        value=best.value,
-        best_epoch=best.best_epoch,
-        epochs=best.epochs,
-        reason=row.reason,
-        asked_at=row.asked_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        measures=json.loads(row.measures or "{}"),
-        space=space,
-    )
-
-
-def _segment(row: Row[Any]) -> SegmentRecord:
-    return SegmentRecord(tuple(json.loads(row.trials)), row.first, row.last, row.seconds, row.worker, row.at)

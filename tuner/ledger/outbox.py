@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 from sqlalchemy import Connection, delete, func, insert, literal, null, select, update
 
@@ -31,12 +31,15 @@ def add(connection: Connection, study_id: int, rows: Iterable[Mapping[str, Any]]
         connection.execute(insert(outbox), values)
 
 
-class Outbox(Leases):
-    """The publisher's side of the ledger."""
+@final
+class Outbox:
+    """The publisher's part of the ledger; what it changes of a study needs the lease of the purpose `publish`.
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.where = database.where
+    Only `mark_published` and `set_aside` need none.
+    """
+
+    def __init__(self, database: Database, leases: Leases) -> None:
+        self._database, self._leases = database, leases
 
     def waiting(self, study_id: int, limit: int) -> list[OutboxRow]:
         """The oldest rows that wait, in the order in which they were recorded."""
@@ -59,13 +62,13 @@ class Outbox(Leases):
 
     def mark_published(self, ids: Sequence[int]) -> None:
         """Forget rows that MLflow shows."""
-        with self.changing_without_lease() as connection:
+        with self._leases.changing_without_lease() as connection:
             for start in range(0, len(ids), _MOST_IDS):
                 connection.execute(delete(outbox).where(outbox.c.id.in_(ids[start : start + _MOST_IDS])))
 
     def set_aside(self, row_id: int, reason: str) -> None:
         """Keep a row that MLflow will never take out of the others' way, with the reason."""
-        with self.changing_without_lease() as connection:
+        with self._leases.changing_without_lease() as connection:
             connection.execute(update(outbox).where(outbox.c.id == row_id).values(reason=reason))
 
     def aside(self, study_id: int) -> list[OutboxRow]:
@@ -93,7 +96,7 @@ class Outbox(Leases):
         """Remember MLflow's runs."""
         numbers = {THE_STUDY if number is None else number: run_id for number, run_id in runs.items()}
         rows = [{"study_id": study_id, "trial": number, "run_id": run_id} for number, run_id in numbers.items()]
-        with self.changing(study_id, "publish") as connection:
+        with self._leases.changing(study_id, "publish") as connection:
             _forget_runs(connection, study_id, list(numbers))
             if rows:
                 connection.execute(insert(run), rows)
@@ -113,7 +116,7 @@ class Outbox(Leases):
 
     def set_experiment_id(self, study_id: int, experiment_id: str) -> None:
         """Remember MLflow's experiment."""
-        with self.changing(study_id, "publish") as connection:
+        with self._leases.changing(study_id, "publish") as connection:
             connection.execute(update(study).where(study.c.id == study_id).values(experiment_id=experiment_id))
 
     def tracking_store(self, study_id: int) -> str | None:
@@ -123,12 +126,12 @@ class Outbox(Leases):
 
     def set_tracking_store(self, study_id: int, store: str) -> None:
         """Remember which MLflow the study is published to."""
-        with self.changing(study_id, "publish") as connection:
+        with self._leases.changing(study_id, "publish") as connection:
             connection.execute(update(study).where(study.c.id == study_id).values(tracking_store=store))
 
     def publish_anew(self, study_id: int, store: str) -> None:
         """Forget what MLflow shows and let all that is recorded wait again, for the MLflow named `store`."""
-        with self.changing(study_id, "publish") as connection:
+        with self._leases.changing(study_id, "publish") as connection:
             values = {"tracking_store": store, "experiment_id": None}
             connection.execute(update(study).where(study.c.id == study_id).values(**values))
             connection.execute(delete(run).where(run.c.study_id == study_id))

@@ -1,4 +1,4 @@
-"""What the ledger answers with, frozen; importing this does not import SQLAlchemy."""
+"""What the ledger answers with, frozen; importing this imports neither SQLAlchemy nor pydantic."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from tuner.answers.summary import Summary
 from tuner.errors import LedgerError
 from tuner.spec.architecture import Hyperparameters
-from tuner.spec.distributions import Scalar
 from tuner.spec.final import words_of
-from tuner.spec.space import SearchSpace
-from tuner.spec.study import StudySpec
-from tuner.spec.work import TrialState
+from tuner.spec.work import Curve, TrialState
+
+if TYPE_CHECKING:
+    from tuner.ledger.ledger import Ledger
+    from tuner.spec.distributions import Scalar
+    from tuner.spec.space import SearchSpace
+    from tuner.spec.study import StudySpec
 
 StudyState = Literal["running", "stopped", "finished"]
 OutboxKind = Literal["study", "trial", "curve", "end", "summary", "answer"]
@@ -58,6 +62,8 @@ class StudyRecord:
         Raises:
             LedgerError: it is not one that the tuner wrote.
         """
+        from tuner.spec.study import StudySpec  # noqa: PLC0415  (pydantic: a list of studies needs none of it)
+
         try:
             return StudySpec.model_validate_json(self.spec_json)
         except ValueError:
@@ -65,6 +71,36 @@ class StudyRecord:
                 f"study {self.name}: the ledger must hold its declaration as the tuner wrote it, but it is damaged;"
                 " restore the ledger from a copy."
             ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTally:
+    """A study in a list.
+
+    Attributes:
+        name: its name.
+        state: running, stopped or finished; stopped as well where the run was killed.
+        counts: trials by state, the states that occur alone; runs of the final stage are not among them.
+        best: the lowest validation loss of a complete trial; None where there is none.
+        trials: trials in all, as it is declared now; those it has where its declaration is damaged.
+        created_at: Unix time in seconds.
+        owner: who runs it, in words; None for nobody.
+        was_killed: its run ended without writing down how.
+    """
+
+    name: str
+    state: StudyState
+    counts: dict[TrialState, int]
+    best: float | None
+    trials: int
+    created_at: float
+    owner: str | None
+    was_killed: bool
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended, in whatever way."""
+        return sum(count for state, count in self.counts.items() if state is not TrialState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +159,11 @@ class TrialRecord:
         """The hyperparameters that the study has a use for; None for those that are not in force at this point."""
         return self.point.as_dict() if self.space is None else self.space.shown(self.point)
 
+    @property
+    def params(self) -> dict[str, Scalar]:
+        """The hyperparameters that are in use at this point."""
+        return {name: value for name, value in self.shown.items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecord:
@@ -144,6 +185,40 @@ class Event:
     at: float
     kind: str
     body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a study.
+
+    Attributes:
+        state: run or stop.
+        trials: trials in all that a running study is to go on to; None for those that it was launched with.
+        timeout: seconds that this run may take, likewise.
+        at: when it was asked for, Unix time in seconds.
+        by: which process asked, in words.
+    """
+
+    state: Literal["run", "stop"]
+    trials: int | None
+    timeout: float | None
+    at: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """How far a run has come.
+
+    Attributes:
+        body: as the run wrote it.
+        at: when, Unix time in seconds.
+        fence: which of the study's runs wrote it, counted from 1.
+    """
+
+    body: dict[str, Any]
+    at: float
+    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +247,57 @@ class OutboxRow:
         return f"{self.kind}{'' if self.trial is None else f' of {words_of(self.trial)}'}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class WholeRecord:
+    """All that the ledger holds of a study, but for what waits for MLflow.
+
+    Attributes:
+        study: its declaration and state.
+        trials: its search's trials, by number.
+        finals: the final stage's runs.
+        curves: every trial's and run's epochs, by number.
+        segments: in the order in which they were recorded.
+        events: in the same order.
+        summary: what came of the study; None until it is scored.
+    """
+
+    study: StudyRecord
+    trials: Sequence[TrialRecord]
+    finals: Sequence[TrialRecord]
+    curves: Mapping[int, Curve]
+    segments: Sequence[SegmentRecord]
+    events: Sequence[Event]
+    summary: Summary | None
+
+    @classmethod
+    def of(cls, ledger: Ledger, study: StudyRecord) -> Self:
+        """Read it.
+
+        Raises:
+            LedgerError: something of it cannot be read.
+        """
+        number = study.id
+        return cls(
+            study,
+            ledger.trials(number),
+            ledger.finals(number),
+            ledger.curves(number),
+            ledger.segments(number),
+            ledger.events(number),
+            ledger.summary(number),
+        )
+
+    @property
+    def features(self) -> int:
+        """Of a row; 0 where no run is recorded."""
+        return next((int(event.body["features"]) for event in reversed(self.events) if event.kind == "run"), 0)
+
+
 @lru_cache(maxsize=8)
 def search_space(spec_json: str) -> SearchSpace | None:
     """The search space in a declaration; None where it is not one that the tuner wrote."""
+    from tuner.spec.space import SearchSpace  # noqa: PLC0415  (pydantic)
+
     try:
         return SearchSpace.model_validate_json(json.dumps(json.loads(spec_json)["space"]))
     except (ValueError, KeyError, TypeError):

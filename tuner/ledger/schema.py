@@ -10,7 +10,10 @@
       ├── tuner_event       timeouts, stops, changed budgets
       ├── tuner_outbox      what MLflow does not show yet; a row goes when it is published
       ├── tuner_run         MLflow's run of a trial, or of the study (trial -1); the key of its saved view (trial -2)
-      └── tuner_lease       who runs the study, who publishes it, and a number that grows with every owner
+      ├── tuner_lease       who runs the study, who publishes it, and a number that grows with every owner
+      ├── tuner_wanted      what is wanted of the study: run or stop, and a larger budget
+      └── tuner_progress    how far its run has come, for whoever watches
+    tuner_removed           how many rows of each numbered table went with the studies that were deleted
 
 Every name starts with `tuner_`, so that a Postgres database may be shared. Times are Unix seconds.
 """
@@ -34,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 THE_STUDY = -1
 FINAL_COHORT = -1
 THE_VIEW = -2
@@ -213,5 +216,35 @@ lease = Table(
     sqlite_with_rowid=False,
 )
 
-# Numbered without a gap by SQLite; nothing of the tuner's removes a row of these.
+wanted = Table(
+    "tuner_wanted",
+    metadata,
+    _study_column(),
+    Column("state", String(16), nullable=False, server_default="run"),
+    Column("trials", Integer),
+    Column("timeout", Double),
+    Column("at", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+progress = Table(
+    "tuner_progress",
+    metadata,
+    _study_column(),
+    Column("fence", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+removed = Table(
+    "tuner_removed",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Numbered without a gap by SQLite; a row of these is removed with its study alone, and counted in `removed`.
 NEVER_REMOVED = (study, event, segment, checkpoint)

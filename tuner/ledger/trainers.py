@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from tuner.answers.study import TrainedOn
 from tuner.ledger.records import Event
 
 
-def trained_on(events: Sequence[Event]) -> list[dict[str, str]]:
-    """The `device` and the `step` (avx512, avx2, plain or torch) of a study's runs, each pair once, the first first."""
+def trained_on(events: Sequence[Event]) -> tuple[TrainedOn, ...]:
+    """The device and the step of a study's runs, each pair once, the first first."""
     runs = [event.body for event in events if event.kind == "run"]
     pairs = dict.fromkeys((run["device"], run["step"]) for run in runs if "step" in run)
-    return [{"device": device, "step": step} for device, step in pairs]
+    return tuple(TrainedOn(device=device, step=step) for device, step in pairs)
 
 
 def step_at(events: Sequence[Event], at: float | None) -> str | None:
@@ -20,9 +21,9 @@ def step_at(events: Sequence[Event], at: float | None) -> str | None:
     return runs[-1].body.get("step") if runs else None
 
 
-def in_words(trained: Sequence[Mapping[str, str]]) -> str:
+def in_words(trained: Sequence[TrainedOn]) -> str:
     """`cpu by the compiled step (avx2)`, the next one behind `then on`; empty where there was no run."""
-    return ", then on ".join(f"{one['device']} by {step_in_words(one['step'])}" for one in trained)
+    return ", then on ".join(f"{one.device} by {step_in_words(one.step)}" for one in trained)
 
 
 def step_in_words(step: str) -> str:

@@ -74,4 +74,5 @@ _STEPS: Final[dict[int, Callable[[Connection], None]]] = {
     1: _add_tables,  # tuner_lease
     2: _add_measures,
     3: _add_rules,
+    4: _add_tables,  # tuner_wanted, tuner_progress, tuner_removed
 }

@@ -62,7 +62,7 @@ def warn_of_step(plan: LaunchPlan, ledger: Ledger, study: StudyRecord) -> None:
     if plan.device == "cpu" and plan.spec.step != "torch" and found().refused:
         says("%s", found().why)
     before = trained_on(events)
-    if before and plan.step not in {one["step"] for one in before}:
+    if before and plan.step not in {one.step for one in before}:
         so_far, now = in_words(before), step_in_words(plan.step)
         text = "%s: was trained on %s; what is left is trained by %s, whose losses differ in the last bits."
         says(text, study.name, so_far, now)

@@ -61,13 +61,24 @@ class Driver:
     ) -> None:
         self._study, self._spec, self._ledger = study, spec, ledger
         self._on_change, self._stop = on_change, stop
-        self._deadline = None if spec.search.timeout is None else time.monotonic() + spec.search.timeout
+        self._began = time.monotonic()
+        self._deadline = self._end_of_time()
         self._results = Results(ledger.curves(study.id), ledger.events(study.id))
         self._checkpoints = KeptCheckpoints(workers, ledger.checkpoints(study.id, KEPT))
         self._queue = SegmentQueue(workers, self._checkpoints.of)
         self._replay = Replay(study, spec, ledger, self._results)
         self._accused: dict[int, str] = {}  # trials that failed before any was trained: is it they, or this machine?
         self._final_runs: tuple[Trial, ...] = ()
+
+    def extend(self, spec: StudySpec) -> None:
+        """Go on with a larger budget: it counts from where the record ends, as in a run that continues."""
+        self._spec = spec
+        self._replay.extend(spec)
+        self._deadline = self._end_of_time()
+
+    def _end_of_time(self) -> float | None:
+        timeout = self._spec.search.timeout
+        return None if timeout is None else self._began + timeout
 
     def run(self) -> Outcome:
         """Move rounds until nothing is left to do."""

@@ -44,7 +44,7 @@ def launch(
     with ExitStack() as held:
         known = ledger.study(plan.spec.name)
         if known is not None:
-            held.enter_context(ledger.lease(known.id, "run"))
+            session.hold(known, held)
             session.reporter.begin(ledger.trials(known.id))
         warm = _warm_start(plan, ledger, known)
         session.reporter.show("preparing data")
@@ -55,8 +55,8 @@ def launch(
         except StoppedError:
             if known is None:
                 raise
-            return Ended("stopped")
-        study, warm = _recorded(plan, ledger, prepared, (known, warm), held)
+            return Ended("stopped", stopped_by=session.control.stopped_by)
+        study, warm = _recorded(session, prepared, (known, warm), held)
         warn_of_step(plan, ledger, study)
         note_run(plan, ledger, study, prepared, warm)
         return PreparedRun(session, study, prepared, executor).run()
@@ -74,13 +74,13 @@ def _warm_start(plan: LaunchPlan, ledger: Ledger, known: StudyRecord | None) -> 
 
 
 def _recorded(
-    plan: LaunchPlan,
-    ledger: Ledger,
+    session: Session,
     prepared: Prepared,
     begun: tuple[StudyRecord | None, WarmStart | None],
     held: ExitStack,
 ) -> tuple[StudyRecord, WarmStart | None]:
     """The study's record, brought up to date or new and then with its lease in `held`, and what it begins with."""
+    plan, ledger = session.plan, session.ledger
     known, warm = begun
     declared, source = plan.spec.model_dump_json(), str(plan.origin)
     if known is None:
@@ -90,10 +90,10 @@ def _recorded(
             known = ledger.study(plan.spec.name)
             if known is None:
                 raise
-            held.enter_context(ledger.lease(known.id, "run"))  # another process made it meanwhile
+            session.hold(known, held)  # another process made it meanwhile
             warm = _warm_start(plan, ledger, known)
         else:
-            held.enter_context(ledger.lease(study.id, "run"))
+            session.hold(study, held)
             return study, warm
     check_continuation(plan, ledger, known, prepared)
     ledger.update_spec(known.id, declared, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -67,8 +67,14 @@ class LaunchPlan:
     def prepare(self, rules: int, check: Callable[[], None]) -> Prepared:
         """The data, prepared by a study's rules; `check` is called meanwhile, and what it raises ends it."""
         from tuner.data.prepare import prepare  # (pandas, while workers start)
+        from tuner.data.sources import Sources
 
-        return prepare(self.spec, self.origin.parent, self.workspace.work, rules, check)
+        sources = Sources(self.origin.parent, self.workspace.data_root)
+        return prepare(self.spec, sources, self.workspace.work, rules, check)
+
+    def extended(self, spec: StudySpec) -> Self:
+        """The same with a larger budget."""
+        return replace(self, spec=spec)
 
     def states(self, key: str) -> CheckpointFolder:
         """Where the states of the study with that key are kept."""

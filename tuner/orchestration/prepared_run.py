@@ -5,22 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, final
+from typing import TYPE_CHECKING, Final, Literal, Self, final
 
 from tuner.analysis import final_stage
 from tuner.analysis.pareto import chosen_trial, front_points
 from tuner.analysis.test_score import Scorer, free_final_states
+from tuner.answers.parts import FinalStage
+from tuner.answers.summary import Summary
 from tuner.data.rows import open_rows
 from tuner.errors import StoppedError
 from tuner.execution.base import Executor
+from tuner.execution.executors import start_executor
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.orchestration.answers import answer_of
+from tuner.orchestration.control import RemoteControl
 from tuner.orchestration.driver import Driver, Tally
 from tuner.orchestration.plan import LaunchPlan
-from tuner.orchestration.progress import Progress, ProgressReporter
+from tuner.orchestration.progress import Progress
+from tuner.orchestration.reporter import ProgressReporter
 from tuner.search.patience import Budget, stopped_early
 from tuner.spec.objectives import is_front
 from tuner.spec.study import StudySpec
@@ -41,10 +47,12 @@ class Ended:
     Attributes:
         outcome: how.
         publishing_error: why MLflow does not show all of it; None where it does, or no reason is known.
+        stopped_by: the process that asked it to stop, in words; None where none did.
     """
 
     outcome: Outcome
     publishing_error: str | None = None
+    stopped_by: str | None = None
 
 
 @final
@@ -56,14 +64,14 @@ class Session:
         plan: what to run, and where.
         ledger: the record.
         reporter: shows the caller where the study stands.
-        stop: set to end the run early.
+        control: what other processes ask of the run, and see of it.
         started: by the monotonic clock.
     """
 
     plan: LaunchPlan
     ledger: Ledger
     reporter: ProgressReporter
-    stop: threading.Event
+    control: RemoteControl
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -71,7 +79,19 @@ class Session:
         cls, plan: LaunchPlan, ledger: Ledger, progress: Callable[[Progress], None] | None, stop: threading.Event
     ) -> Self:
         """A session that begins now."""
-        return cls(plan, ledger, ProgressReporter(plan.spec, progress), stop)
+        control = RemoteControl(ledger, stop)
+
+        def show(shown: Progress) -> None:
+            control.show(shown)
+            if progress is not None:
+                progress(shown)
+
+        return cls(plan, ledger, ProgressReporter(plan.spec, show), control)
+
+    def hold(self, study: StudyRecord, held: ExitStack) -> None:
+        """Take the study's lease, and listen to what is asked of its run as long as it is held."""
+        held.enter_context(self.ledger.lease_to_run(study.id))
+        held.enter_context(self.control.listening(study.id))
 
     def check_stop(self) -> None:
         """End a long step where the user wants the run to end.
@@ -79,7 +99,7 @@ class Session:
         Raises:
             StoppedError: the user does.
         """
-        if self.stop.is_set():
+        if self.control.stop.is_set():
             raise StoppedError(
                 f"study {self.plan.spec.name}: stopped before anything of it was recorded; run it again to begin."
             )
@@ -103,7 +123,8 @@ class PreparedRun:
 
     def __init__(self, session: Session, study: StudyRecord, prepared: Prepared, executor: Executor) -> None:
         self._session, self._study, self._prepared, self._executor = session, study, prepared, executor
-        self._plan, self._spec, self._ledger = session.plan, session.plan.spec, session.ledger
+        self._plan, self._ledger, self._started = session.plan, session.ledger, session.started
+        self._driver: Driver | None = None  # while the search is trained
         self._publisher = Publisher(self._ledger, study.id, self._plan.workspace.tracking, self._answer)
 
     def run(self) -> Ended:
@@ -111,14 +132,36 @@ class PreparedRun:
         self._publisher.start()
         error = None
         try:
-            outcome = self._train()
-            if outcome in ("finished", "nothing-left"):
-                outcome = self._conclude(outcome)
+            outcome = self._to_an_end()
+            while outcome in ("finished", "nothing-left") and self._extend():
+                self._started = time.monotonic()  # what was before is in the summary
+                self._executor = start_executor(self._plan.executor, self._plan.gpus, self._session.check_stop)
+                outcome = self._to_an_end()
         finally:
-            self._session.reporter.show("publishing", waiting=self._ledger.waiting_count(self._study.id))
-            if self._publisher.close(PUBLISH_SECONDS, self._session.stop):
+            self._executor.end()
+            self._session.reporter.show("publishing", waiting=self._ledger.outbox.waiting_count(self._study.id))
+            if self._publisher.close(PUBLISH_SECONDS, self._session.control.stop):
                 error = self._publisher.error
-        return Ended(outcome, error)
+        return Ended(outcome, error, self._session.control.stopped_by)
+
+    @property
+    def _spec(self) -> StudySpec:
+        return self._plan.spec
+
+    def _to_an_end(self) -> Outcome:
+        """Train what the budget leaves to train, and score the winner."""
+        outcome = self._train()
+        return self._conclude(outcome) if outcome in ("finished", "nothing-left") else outcome
+
+    def _extend(self) -> bool:
+        """Go on with the larger budget that another process asked for, if one did."""
+        larger = self._session.control.larger(self._spec)
+        if larger is None:
+            return False
+        self._ledger.update_spec(self._study.id, larger.model_dump_json(), str(self._plan.origin))
+        self._plan = self._plan.extended(larger)
+        self._session.reporter.extend(larger)
+        return True
 
     def _train(self) -> Outcome:
         searched = self._is_searched()
@@ -127,7 +170,8 @@ class PreparedRun:
         self._ledger.set_state(self._study.id, "running")
         workers = self._executor.workers(self._plan.workplace(self._study.key, self._prepared))
         try:
-            driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, self._session.stop)
+            stop = self._session.control.stop
+            self._driver = driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, stop)
             outcome: Outcome = "finished" if searched else driver.run()
             if outcome == "finished":
                 outcome = self._confirm(driver)
@@ -140,7 +184,8 @@ class PreparedRun:
 
     def _note_end(self, outcome: Outcome) -> Outcome:
         """A study that ended early is stopped, and the event says how."""
-        self._ledger.record_event(self._study.id, outcome, {})
+        stopped_by = self._session.control.stopped_by
+        self._ledger.record_event(self._study.id, outcome, {"by": stopped_by} if stopped_by else {})
         self._ledger.set_state(self._study.id, "stopped")
         return outcome
 
@@ -175,31 +220,32 @@ class PreparedRun:
                 summary = self._summary(answered, known)
             except StoppedError:
                 return self._note_end("stopped")
-            seconds = time.monotonic() - self._session.started + (known["seconds"] if known else 0.0)
-            self._ledger.record_summary(self._study.id, {**summary, "seconds": seconds})
-            if summary["best"] is not None:
+            seconds = summary.seconds + time.monotonic() - self._started
+            self._ledger.record_summary(self._study.id, summary.model_copy(update={"seconds": seconds}))
+            if summary.scored is not None:
                 states = self._plan.states(self._study.key)
-                free_final_states(self._ledger, states, self._study.id, summary["scored"]["runs"][0])
+                free_final_states(self._ledger, states, self._study.id, summary.scored.runs[0])
         self._ledger.set_state(self._study.id, "finished")
         return outcome
 
-    def _summary(self, answered: dict[str, Any] | None, known: dict[str, Any] | None) -> dict[str, Any]:
+    def _summary(self, answered: FinalStage | None, known: Summary | None) -> Summary:
+        """What came of the study, with the time of the runs before this one."""
         p, trials = self._prepared, self._ledger.trials(self._study.id)
         best = chosen_trial(self._spec, trials, p.features)
         if best is None:
-            return {"best": None, "final": answered}
+            return Summary(best=None, final=answered, seconds=0.0 if known is None else known.seconds)
         rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
         states, tick = self._plan.states(self._study.key), self._session.tick
         scorer = Scorer(self._ledger, (self._study.id, self._spec), rows, states, self._plan.device, tick)
-        summary = scorer.summed_up(best, answered, known)
-        if is_front(self._spec):
-            points = front_points(self._spec, trials, p.features, {})
-            summary |= scorer.beside_front([point.bottleneck for point in points])
-        return summary
+        front = front_points(self._spec, trials, p.features, {}) if is_front(self._spec) else []
+        return scorer.summary(best, answered, known, [point.bottleneck for point in front])
 
     def _answer(self, study: StudyRecord) -> Path:
-        return answer_of(self._ledger, study, self._plan.workspace.work, self._plan.device, lambda: self._prepared)
+        return answer_of(self._ledger, study, self._plan.workspace, self._plan.device, lambda: self._prepared)
 
     def _on_change(self, tally: Tally) -> None:
         self._publisher.notify()
+        # Amid the final stage, that is ended first.
+        if tally.confirmed is None and self._driver is not None and self._extend():
+            self._driver.extend(self._spec)
         self._session.reporter.change(tally)

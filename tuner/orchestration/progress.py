@@ -1,30 +1,40 @@
-"""Where a running study stands, as a caller is shown it a few times a second."""
+"""Where a study's run stands: what a terminal shows of it, here or elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, final
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
 
-from tuner.ledger.records import TrialRecord, best_trial
-from tuner.orchestration.driver import Tally
-from tuner.search.rungs import expected_epochs, final_epochs
-from tuner.spec.study import StudySpec
+from tuner.ledger.records import StudyState
 from tuner.spec.work import TrialState
 
-Phase = Literal["preparing data", "training", "confirming", "scoring", "publishing"]
-SHOW_SECONDS: Final = 0.2  # between two signs of progress while the winner is scored
-RATE_SECONDS: Final = 5.0  # the speed shown is that of the last seconds
+Phase = Literal["starting", "preparing data", "training", "confirming", "scoring", "publishing", "not running"]
+RATE_SECONDS = 5.0  # the progress line's speed is that of the last seconds
+_OF_THE_READER = ("state", "owner", "stop_asked_by", "at")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a running study stands.
+    """Where a study stands.
 
-    `seconds_left` is None until there is a speed to tell it from, `confirmed` (the final stage's runs that are done, of
-    all) before the final stage. `detail` says what is being done while the winner is scored.
+    Attributes:
+        name: the study.
+        total: trials in all.
+        counts: trials by state, the states that occur alone.
+        best: the lowest validation loss of a complete trial; None before there is one.
+        epochs_per_second: over the last seconds, of all trials together.
+        seconds_left: None until there is a speed to tell it from.
+        waiting: records that wait for MLflow.
+        phase: what the run is doing; `starting` before it has said so, `not running` where there is no run.
+        confirmed: the final stage's runs that are done, of all; None before the final stage.
+        detail: what is being done while the winner is scored.
+        state: running, stopped or finished.
+        owner: the process that runs it, in words, where that was asked for from outside.
+        stop_asked_by: the process that asked it to stop, likewise; None where none did.
+        at: when the run said so, Unix time in seconds, likewise.
     """
 
     name: str
@@ -37,77 +47,43 @@ class Progress:
     phase: Phase
     confirmed: tuple[int, int] | None = None
     detail: str = ""
+    state: StudyState = "running"
+    owner: str | None = None
+    stop_asked_by: str | None = None
+    at: float | None = None
 
+    @property
+    def ended(self) -> int:
+        """Trials that have ended, in whatever way."""
+        return sum(count for state, count in self.counts.items() if state is not TrialState.RUNNING)
 
-@final
-class ProgressReporter:
-    """Makes `Progress` of what happens, and shows it.
+    def body(self) -> dict[str, Any]:
+        """As the ledger keeps it: what the run itself knows."""
+        return {name: value for name, value in asdict(self).items() if name not in _OF_THE_READER}
 
-    Args:
-        spec: the study's declaration.
-        show: called with each.
-    """
-
-    def __init__(self, spec: StudySpec, show: Callable[[Progress], None] | None) -> None:
-        self._spec, self._show = spec, show or (lambda _: None)
-        self._shown_at = time.monotonic()
-        self._speed = _Speed()
-        self._tally = Tally({}, None, 0)
-
-    def begin(self, trials: Sequence[TrialRecord]) -> None:
-        """A study goes on that has these trials; its epochs are counted anew, for the speed is this run's."""
-        best = best_trial(trials)
-        counts = dict(Counter(trial.state for trial in trials))
-        self._tally = Tally(counts, None if best is None else best.value, 0)
-
-    def change(self, tally: Tally) -> None:
-        """Something was trained or recorded."""
-        self._tally = tally
-        self.show("training" if tally.confirmed is None else "confirming")
-
-    def tick(self, what: str) -> None:
-        """A step of the scoring."""
-        if time.monotonic() - self._shown_at > SHOW_SECONDS:
-            self.show("scoring", what)
-
-    def show(self, phase: Phase, detail: str = "", waiting: int = 0) -> None:
-        """Show where the study stands.
+    @classmethod
+    def of_body(cls, body: Mapping[str, Any], **seen: Any) -> Self:
+        """From what a run wrote, perhaps of another version: keys that this one does not know are passed over.
 
         Args:
-            phase: what is being done.
-            detail: more of that.
-            waiting: records that MLflow does not have yet.
+            body: from `body`.
+            **seen: what the reader adds.
         """
-        self._shown_at = time.monotonic()
-        search, tally = self._spec.search, self._tally
-        rate = self._speed.of(tally.epochs)
-        planned = expected_epochs(search, search.trials, len(self._spec.objective)) + final_epochs(self._spec)
-        left = planned - tally.epochs
-        if tally.confirmed is not None:
-            left = (tally.confirmed[1] - tally.confirmed[0]) * search.epochs
-        self._show(
-            Progress(
-                self._spec.name,
-                search.trials,
-                tally.counts,
-                tally.best,
-                rate,
-                max(0, left) / rate if rate > 0 else None,
-                waiting,
-                phase,
-                tally.confirmed,
-                detail,
-            )
-        )
+        known = {field.name for field in fields(cls)}
+        given = {name: value for name, value in body.items() if name in known and name not in seen}
+        counts = {TrialState(state): count for state, count in body["counts"].items()}
+        confirmed = body.get("confirmed")
+        return cls(**{**given, "counts": counts, "confirmed": confirmed and tuple(confirmed), **seen})
 
 
-class _Speed:
+class Speed:
     """Epochs per second over the last few seconds, counted from the first record on: before it, workers start."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()
 
     def of(self, epochs: int) -> float:
+        """The speed, now that so many epochs are done."""
         if epochs == 0:
             return 0.0
         now = time.monotonic()

@@ -63,6 +63,10 @@ class Replay:
 
         return Search(self._spec, self._first, self._features, self._study.rules)
 
+    def extend(self, spec: StudySpec) -> None:
+        """Go on with a larger budget; `take_new_budget` records it where the record ends."""
+        self._spec = spec
+
     def ask(self) -> list[Round]:
         """The rounds that begin now: one for each cohort that is due.
 

@@ -33,7 +33,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.report.pictures import MOST, beside, image_files, is_image
 from tuner.report.worst import Errors, Model, feature_errors, worst_rows
-from tuner.spec.work import Checkpoint, Trial, TrialState
+from tuner.spec.work import Checkpoint, TrainingPlan, Trial, TrialState
 
 PICTURED = 3  # trials with pictures, as many as the driver keeps states of
 RECONSTRUCTIONS, WORST_ROWS = "reconstructions", "worst_rows"
@@ -119,7 +119,8 @@ def _files(
 
 def _scored(ledger: Ledger, study: StudyRecord) -> TrialRecord | None:
     """The trial or the final stage's run that was scored on the test split and is exported."""
-    runs = ((ledger.summary(study.id) or {}).get("scored") or {}).get("runs") or []
+    summary = ledger.summary(study.id)
+    runs = summary.scored.runs if summary is not None and summary.scored is not None else ()
     return next(iter(ledger.trials(study.id, runs[:1])), None)
 
 
@@ -155,7 +156,8 @@ def _models(study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: st
     for record in shown:
         if record.number == best or kept.is_whole(record):
             trial = Trial(record.number, record.point, record.seed)
-            weights = winner_weights(trial, record.epochs, kept.content(record.number), again, spec.loss)
+            plan = TrainingPlan(spec.search.epochs)
+            weights = winner_weights(trial, record.epochs, kept.content(record.number), again, spec.loss, plan=plan)
             models[record.number] = Model(record.point, spec.loss, weights, by_compiled)
     return models
 

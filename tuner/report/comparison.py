@@ -7,105 +7,108 @@ from typing import Any
 
 import numpy as np
 
-from tuner.quiet import without_warnings
-from tuner.report.facts import Facts, answer
+from tuner.analysis.statistics import difference
+from tuner.answers.base import Params
+from tuner.answers.comparison import Cells, Comparison
+from tuner.report.facts import Facts
 from tuner.report.markup import cut, shown
 
-LEVEL = 0.05  # a difference of means that is less likely than this is none of chance
 WIDEST = 28  # of a column on the terminal
 
 
-def compare(studies: Sequence[Facts]) -> Facts:
-    """Two or more studies side by side, as plain facts.
+def compare(studies: Sequence[Facts]) -> Comparison:
+    """Two or more studies side by side.
 
     Args:
         studies: the facts of each, at least two.
-
-    Returns:
-        `studies` (the names), `rows` (what, then a value for each study), `parameters` (likewise, the winners'),
-        `differing` (the parameters that differ), `fair`, `differences` (why losses cannot be, a sentence each),
-        `verdict` (one sentence), `noise` (whether seeds alone could make the difference) and `exported` (which runs the
-        test losses are of; empty where no winner was trained with several seeds).
     """
-    rows = {name: [value(facts) for facts in studies] for name, value in _ROWS.items()}
     parameters = _parameters(studies)
-    differences = list(_differences(studies))
-    return {
-        "studies": [facts["study"] for facts in studies],
-        "rows": rows,
-        "parameters": parameters,
-        "differing": [name for name, values in parameters.items() if _differ(values)],
-        "fair": not differences,
-        "differences": differences,
-        "verdict": _verdict(studies, not differences),
-        "noise": _noise(studies),
-        "exported": _exported(studies),
-    }
+    differences = tuple(_differences(studies))
+    return Comparison(
+        studies=tuple(facts.study for facts in studies),
+        rows={name: tuple(value(facts) for facts in studies) for name, value in _ROWS.items()},
+        parameters=parameters,
+        differing=tuple(name for name, values in parameters.items() if _differ(values)),
+        fair=not differences,
+        differences=differences,
+        verdict=_verdict(studies, not differences),
+        noise=_noise(studies),
+        exported=_exported(studies),
+    )
 
 
-def _of_answer(key: str) -> Callable[[Facts], Any]:
-    return lambda facts: (answer(facts["summary"]) or {}).get(key)
+def _of_winner(key: str) -> Callable[[Facts], Any]:
+    """A value of the model that a study recommends; None where there is none."""
+    return lambda facts: getattr(facts.answer.winner, key, None)
 
 
-def _baseline(name: str) -> Callable[[Facts], Any]:
-    return lambda facts: (facts["summary"].get("baselines") or {}).get(name)
+def _baseline(name: str) -> Callable[[Facts], float | None]:
+    return lambda facts: getattr(facts.answer.baselines, name, None)
+
+
+def _seeds(facts: Facts) -> list[float]:
+    return [] if facts.answer.winner is None else facts.answer.winner.seeds
+
+
+def _params(facts: Facts) -> Params:
+    return {} if facts.answer.winner is None else facts.answer.winner.params
 
 
 def _against_pca(facts: Facts) -> float | None:
-    loss, pca = _of_answer("test_loss")(facts), _baseline("pca")(facts)
+    loss, pca = _of_winner("test_loss")(facts), _baseline("pca")(facts)
     return loss / pca if loss is not None and pca else None
 
 
 def _trials(facts: Facts) -> str:
-    counts = facts["summary"]["counts"]
+    counts = facts.answer.counts
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
 
 
 _ROWS: dict[str, Callable[[Facts], Any]] = {
-    "state": lambda facts: facts["state"],
+    "state": lambda facts: facts.state,
     "trials": _trials,
-    "epochs trained": lambda facts: sum(map(len, facts["curves"].values())),
-    "seconds": lambda facts: facts["summary"].get("seconds"),
-    "best trial": _of_answer("trial"),
-    "validation loss": _of_answer("value"),
-    "test loss": _of_answer("test_loss"),
-    "its mean over the winner's seeds": _of_answer("mean_test_loss"),
+    "epochs trained": lambda facts: sum(map(len, facts.curves.values())),
+    "seconds": lambda facts: facts.answer.seconds,
+    "best trial": _of_winner("trial"),
+    "validation loss": _of_winner("value"),
+    "test loss": _of_winner("test_loss"),
+    "its mean over the winner's seeds": _of_winner("mean_test_loss"),
     "PCA's test loss": _baseline("pca"),
     "mean predictor's test loss": _baseline("mean"),
     "test loss / PCA's": _against_pca,
 }
 
 
-def _parameters(studies: Sequence[Facts]) -> dict[str, list[Any]]:
+def _parameters(studies: Sequence[Facts]) -> dict[str, Cells]:
     """Each parameter of any winner, with every winner's value."""
-    points = [(_of_answer("params")(facts) or {}) for facts in studies]
+    points = [_params(facts) for facts in studies]
     names = dict.fromkeys(name for point in points for name in point)
-    return {name: [point.get(name) for point in points] for name in names}
+    return {name: tuple(point.get(name) for point in points) for name in names}
 
 
 # Beside the data: what must be equal for two losses to mean the same.
 _SAME: dict[str, Callable[[Facts], Any]] = {
-    "loss": lambda facts: facts["loss"],
-    "the winner's bottleneck": lambda facts: (_of_answer("params")(facts) or {}).get("bottleneck"),
-    "the seed that draws the split (data.seed, by default search.seed)": lambda facts: facts["split_seed"],
+    "loss": lambda facts: facts.loss,
+    "the winner's bottleneck": lambda facts: _params(facts).get("bottleneck"),
+    "the seed that draws the split (data.seed, by default search.seed)": lambda facts: facts.split_seed,
 }
 
 
 def _differences(studies: Sequence[Facts]) -> Iterator[str]:
     """Why the losses cannot be compared, a sentence each."""
-    keys = dict.fromkeys(key for facts in studies for key in facts["data"] if key not in ("source", "seed"))
-    blocks = {f"data.{key}": [facts["data"].get(key) for facts in studies] for key in keys}
+    declared = [facts.data.model_dump(mode="json", exclude={"source", "seed"}) for facts in studies]
+    blocks = {f"data.{key}": [data[key] for data in declared] for key in declared[0]}
     others = {name: [value(facts) for facts in studies] for name, value in _SAME.items()}
     for name, values in {**others, **blocks}.items():
         known = [each for each in values if each is not None or name in blocks]
         if _differ(known):
             yield f"{name} differs: {_each(studies, values)}."
     # The fingerprint is of the rows and of the block; where the block differs, it says nothing of the rows.
-    sources = [facts["data"]["source"] for facts in studies]
-    if _differ([facts["fingerprint"] for facts in studies]) and (
+    sources = [facts.data.source for facts in studies]
+    if _differ([facts.fingerprint for facts in studies]) and (
         _differ(sources) or not any(map(_differ, blocks.values()))
     ):
-        marks = [f"{source} ({facts['fingerprint'][:8]})" for source, facts in zip(sources, studies, strict=True)]
+        marks = [f"{source} ({facts.fingerprint[:8]})" for source, facts in zip(sources, studies, strict=True)]
         yield f"the data differs: {_each(studies, marks)}."
 
 
@@ -114,7 +117,7 @@ def _differ(values: Sequence[Any]) -> bool:
 
 
 def _each(studies: Sequence[Facts], values: Sequence[Any]) -> str:
-    return ", ".join(f"{facts['study']} has {shown(value)}" for facts, value in zip(studies, values, strict=True))
+    return ", ".join(f"{facts.study} has {shown(value)}" for facts, value in zip(studies, values, strict=True))
 
 
 def _verdict(studies: Sequence[Facts], fair: bool) -> str:
@@ -124,8 +127,8 @@ def _verdict(studies: Sequence[Facts], fair: bool) -> str:
     key, ranked = _ranked(studies)
     if len(ranked) < len(studies):
         return "Not every study has a complete trial yet."
-    (loss, first), (next_loss, second) = ((_of_answer(key)(facts), facts["study"]) for facts in ranked[:2])
-    seeds = key == "mean_test_loss" and any(len(_of_answer("seeds")(facts)) > 1 for facts in ranked[:2])
+    (loss, first), (next_loss, second) = ((_of_winner(key)(facts), facts.study) for facts in ranked[:2])
+    seeds = key == "mean_test_loss" and any(len(_seeds(facts)) > 1 for facts in ranked[:2])
     name = _LOSSES[key] + " (the mean over its winner's seeds)" * seeds
     if loss == next_loss:
         return f"{first} and {second} have the same {name}, {loss:.4g}."
@@ -142,51 +145,39 @@ def _ranked(studies: Sequence[Facts]) -> tuple[str, list[Facts]]:
     The test loss where every study has it, as a mean over the winner's seeds: which of them is exported was chosen by
     chance and by the validation rows.
     """
-    key = "mean_test_loss" if all(_of_answer("test_loss")(facts) is not None for facts in studies) else "value"
-    loss = _of_answer(key)
+    key = "mean_test_loss" if all(_of_winner("test_loss")(facts) is not None for facts in studies) else "value"
+    loss = _of_winner(key)
     return key, sorted((facts for facts in studies if loss(facts) is not None), key=loss)
 
 
 def _noise(studies: Sequence[Facts]) -> str:
     """Whether the best two winners differ beyond the chance of their seeds, where final stages tell."""
     best = _ranked(studies)[1][:2]
-    seeds = [_of_answer("seeds")(facts) for facts in best]
-    if len(seeds) < 2 or min(map(len, seeds)) < 2:
+    seeds = [_seeds(facts) for facts in best]
+    found = difference(*seeds) if len(seeds) == 2 else None
+    if found is None:
         return "Not each winner was trained with several seeds: how much of the difference is chance is not known."
-    chance = welch(*seeds)
-    means = ", ".join(f"{facts['study']} {np.mean(losses):.4g}" for facts, losses in zip(best, seeds, strict=True))
-    differ = "differ" if chance < LEVEL else "do not differ"
-    return f"Mean validation losses: {means}; they {differ} beyond seed noise (Welch's test, p = {chance:.2g})."
+    means = ", ".join(f"{facts.study} {np.mean(losses):.4g}" for facts, losses in zip(best, seeds, strict=True))
+    differ = "differ" if found.is_distinct else "do not differ"
+    return f"Mean validation losses: {means}; they {differ} beyond seed noise (Welch's test, p = {found.p:.2g})."
 
 
 def _exported(studies: Sequence[Facts]) -> str:
-    several = any(len(_of_answer("seeds")(facts) or ()) > 1 for facts in studies)
+    several = any(len(_seeds(facts)) > 1 for facts in studies)
     words = (
         "Each test loss is of the run that is exported: of the winner's seeds the one with the lowest validation loss."
     )
     return words * several
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """How likely so large a difference of means is by chance, variances not taken as equal (Welch 1947), two-sided."""
-    from scipy.stats import ttest_ind  # noqa: PLC0415 - takes half a second, and few comparisons need it
-
-    if len({*first}) == len({*second}) == 1:
-        return 1.0 if first[0] == second[0] else 0.0
-    with without_warnings():  # of losses that hardly differ, to programmers
-        return float(ttest_ind(first, second, equal_var=False).pvalue)
-
-
-def as_text(found: Facts) -> str:
+def as_text(found: Comparison) -> str:
     """The comparison for a terminal; parameters that differ are marked."""
-    marked = {
-        f"{'*' if name in found['differing'] else ' '} {name}": values for name, values in found["parameters"].items()
-    }
-    lines = _columns({"": found["studies"], **found["rows"]})
+    marked = {f"{'*' if name in found.differing else ' '} {name}": values for name, values in found.parameters.items()}
+    lines = _columns({"": found.studies, **found.rows})
     if marked:
         lines += ["", "the winners' parameters (* differ):", *_columns(marked)]
-    lines += ["", *(f"Not comparable: {why}" for why in found["differences"]), found["verdict"]]
-    return "\n".join([*lines, *([found["noise"]] if found["fair"] else []), *filter(None, [found["exported"]])])
+    lines += ["", *(f"Not comparable: {why}" for why in found.differences), found.verdict]
+    return "\n".join([*lines, *([found.noise] if found.fair else []), *filter(None, [found.exported])])
 
 
 def _columns(rows: Mapping[str, Sequence[Any]]) -> list[str]:

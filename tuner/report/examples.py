@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,30 +30,92 @@ SIDE = 96  # pixels of a thumbnail at most
 Values = NDArray[np.float64]
 
 
-def examples(trained: Trained) -> dict[str, Any]:
-    """Plain facts about the winner's reconstructions of validation rows.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A validation row: its number in the source from 1, its loss and, of an image, two data URIs."""
 
-    Returns:
-        `rows` and `looked_at` (numbers), `errors` (quantiles of the rows' losses), `groups` (best, typical and worst
-        rows: `row`, `error` and, of images, `original` and `rebuilt` as data URIs), `features` (of all else, the worst
-        first: `name`, `error` and `spread`, mean squared), `feature_count`, `codes` (`x`, `y`, `error`, `row` each),
-        `explained` (the shares of the code's variance that x and y show), `code` (its length).
+    row: int
+    error: float
+    original: str | None = None
+    rebuilt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature's mean squared error, and that of the training rows' mean."""
+
+    name: str
+    error: float
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class CodePoint:
+    """A row's code in two dimensions, its loss, and its number in the source from 1."""
+
+    x: float
+    y: float
+    error: float
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Of the rows' losses: 5 %, 50 %, 95 %, and the largest."""
+
+    low: float
+    median: float
+    high: float
+    worst: float
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What the winner makes of validation rows.
+
+    Attributes:
+        rows: validation rows.
+        looked_at: as many of them, the first ones, are counted here.
+        errors: quantiles of the rows' losses.
+        groups: the best, typical and worst rows, by these names.
+        features: the worst first; none of images.
+        feature_count: of a row.
+        codes: some rows' codes.
+        explained: the shares of the code's variance that x and y show.
+        code: its length.
     """
+
+    rows: int
+    looked_at: int
+    errors: Quantiles
+    groups: Mapping[str, Sequence[Row]]
+    features: Sequence[Feature]
+    feature_count: int
+    codes: Sequence[CodePoint]
+    explained: Sequence[float]
+    code: int
+
+
+def examples(trained: Trained) -> Examples:
+    """What the winner makes of validation rows."""
     network, rows, places = trained.network, trained.rows, trained.places
     preprocessor = trained.prepared.preprocessor
     looked_at = rows.validation[: max(1, min(MOST_ROWS, MOST_VALUES // rows.validation.shape[1]))]
     losses, rebuilt = network.losses(looked_at), network.reconstruct(looked_at)
-    quantiles = {name: float(np.quantile(losses, q)) for name, q in (("low", 0.05), ("median", 0.5), ("high", 0.95))}
-    is_picture = is_image(preprocessor.shape)
-    return {
-        "rows": len(rows.validation),
-        "looked_at": len(looked_at),
-        "errors": quantiles | {"worst": float(losses.max())},
-        "groups": _groups(losses, places, _Pictures(preprocessor, looked_at, rebuilt) if is_picture else None),
-        "features": [] if is_picture else _features(rows.train, looked_at, rebuilt, preprocessor.names),
-        "feature_count": len(preprocessor.names),
-        **_codes(network.encode(looked_at), losses, places),
-    }
+    low, median, high = (float(np.quantile(losses, share)) for share in (0.05, 0.5, 0.95))
+    is_picture, codes = is_image(preprocessor.shape), network.encode(looked_at)
+    points, explained = _codes(codes, losses, places)
+    return Examples(
+        rows=len(rows.validation),
+        looked_at=len(looked_at),
+        errors=Quantiles(low, median, high, float(losses.max())),
+        groups=_groups(losses, places, _Pictures(preprocessor, looked_at, rebuilt) if is_picture else None),
+        features=[] if is_picture else _features(rows.train, looked_at, rebuilt, preprocessor.names),
+        feature_count=len(preprocessor.names),
+        codes=points,
+        explained=explained,
+        code=int(codes.shape[1]),
+    )
 
 
 class _Pictures:
@@ -81,7 +145,7 @@ class _Pictures:
         return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _groups(losses: Values, places: NDArray[np.int64], pictures: _Pictures | None) -> dict[str, list[dict[str, Any]]]:
+def _groups(losses: Values, places: NDArray[np.int64], pictures: _Pictures | None) -> dict[str, list[Row]]:
     """Rows by their loss: from the lowest, around the median, from the highest; no row twice."""
     order = np.argsort(losses, kind="stable")
     size = min(GROUP, max(1, len(order) // 3))
@@ -90,22 +154,19 @@ def _groups(losses: Values, places: NDArray[np.int64], pictures: _Pictures | Non
     if len(order) < 3:
         chosen = {"best": order[:size], "worst": order[size:][::-1]}
     return {
-        name: [
-            {"row": int(places[at]) + 1, "error": float(losses[at]), **(pictures.of(int(at)) if pictures else {})}
-            for at in rows
-        ]
+        name: [Row(int(places[at]) + 1, float(losses[at]), **(pictures.of(int(at)) if pictures else {})) for at in rows]
         for name, rows in chosen.items()
     }
 
 
 def _features(
     train: NDArray[np.float32], rows: NDArray[np.float32], rebuilt: NDArray[np.float32], names: tuple[str, ...]
-) -> list[dict[str, Any]]:
+) -> list[Feature]:
     """Mean squared errors by feature, scaled, beside those of the training rows' mean; the worst first."""
     errors = _squares(rows, rebuilt)
     spread = _squares(rows, train.mean(axis=0, dtype=np.float64))
     worst = np.argsort(-errors, kind="stable")[:MOST_FEATURES]
-    return [{"name": names[at], "error": float(errors[at]), "spread": float(spread[at])} for at in worst]
+    return [Feature(names[at], float(errors[at]), float(spread[at])) for at in worst]
 
 
 def _squares(rows: NDArray[np.float32], guess: NDArray[Any]) -> Values:
@@ -113,8 +174,13 @@ def _squares(rows: NDArray[np.float32], guess: NDArray[Any]) -> Values:
     return squares
 
 
-def _codes(codes: NDArray[np.float32], losses: Values, places: NDArray[np.int64]) -> dict[str, Any]:
-    """The code's two directions of largest variance (PCA); of a code of one unit, it against the loss."""
+def _codes(
+    codes: NDArray[np.float32], losses: Values, places: NDArray[np.int64]
+) -> tuple[list[CodePoint], list[float]]:
+    """The code's two directions of largest variance (PCA); of a code of one unit, it against the loss.
+
+    With the shares of the variance that they show.
+    """
     count = min(MOST_CODES, len(codes))
     kept = np.arange(count) * len(codes) // count
     centred = codes.astype(np.float64) - codes.mean(axis=0, dtype=np.float64)
@@ -125,11 +191,8 @@ def _codes(codes: NDArray[np.float32], losses: Values, places: NDArray[np.int64]
     else:
         flat = centred @ directions[:2].T
         points = np.column_stack([flat, np.zeros((len(flat), 2 - flat.shape[1]))])[kept]
-    return {
-        "codes": [
-            {"x": float(x), "y": float(y), "error": float(losses[at]), "row": int(places[at]) + 1}
-            for (x, y), at in zip(points, kept, strict=True)
-        ],
-        "explained": [float(share) for share in shares[:2]],
-        "code": int(codes.shape[1]),
-    }
+    found = [
+        CodePoint(float(x), float(y), float(losses[at]), int(places[at]) + 1)
+        for (x, y), at in zip(points, kept, strict=True)
+    ]
+    return found, [float(share) for share in shares[:2]]

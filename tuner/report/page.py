@@ -13,10 +13,12 @@ from collections import Counter
 from pathlib import Path
 
 from tuner.export.folder import check_file, replace_file
-from tuner.report.facts import Facts, answer, verdict
+from tuner.ledger.records import TrialRecord
+from tuner.report.facts import Facts, verdict
 from tuner.report.figures import all_figures
 from tuner.report.markup import Html, element, join, shown
-from tuner.report.sections import SECTIONS, Section, moment
+from tuner.report.section import Section, moment
+from tuner.report.sections import SECTIONS
 from tuner.report.svg import STYLE
 
 _HERE = Path(__file__)
@@ -44,7 +46,7 @@ def page(facts: Facts) -> str:
     head = [
         Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'),
-        element("title", f"{facts['study']}: report"),
+        element("title", f"{facts.study}: report"),
         Html(f"<style>{style}</style>"),
     ]
     body = [
@@ -54,7 +56,7 @@ def page(facts: Facts) -> str:
         element("main", *(_section(each) for each in sections), id="report"),
         element(
             "footer",
-            element("p", f"Written by autoencoder-tuner from the study's record, as of {moment(facts['changed_at'])}."),
+            element("p", f"Written by autoencoder-tuner from the study's record, as of {moment(facts.changed_at)}."),
         ),
         Html('<div id="hint" role="status" hidden></div>'),
         Html(f'<script type="application/json" id="trials">{_hints(facts)}</script><script>{script}</script>'),
@@ -71,39 +73,40 @@ def _policy(script: str) -> str:
 
 
 def _header(facts: Facts) -> Html:
-    state = element("span", facts["state"], class_=f"state {facts['state']}")
-    search, source = facts["search"], facts["data"]["source"]
-    counts = Counter(trial["state"] for trial in facts["trials"])
+    state = element("span", facts.state, class_=f"state {facts.state}")
+    search, source = facts.search, facts.data.source
+    counts = Counter(trial.state for trial in facts.trials)
     trials = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"
     about = (
-        f"{len(facts['trials'])} of {search['trials']} trials ({trials}), at most {search['epochs']} epochs each;"
-        f" sampler {search['sampler']}, pruner {search['pruner']}, loss {facts['loss']}, data {source}."
+        f"{len(facts.trials)} of {search.trials} trials ({trials}), at most {search.epochs} epochs each;"
+        f" sampler {search.sampler}, pruner {search.pruner}, loss {facts.loss}, data {source}."
     )
     return element(
         "header",
-        element("h1", facts["study"], state),
-        element("p", verdict(facts["summary"]).replace(" %", "\u00a0%"), class_="verdict"),
+        element("h1", facts.study, state),
+        element("p", verdict(facts.answer).replace(" %", "\u00a0%"), class_="verdict"),
         element("ul", *_tiles(facts), class_="tiles"),
         element("p", about, class_="about"),
     )
 
 
 def _tiles(facts: Facts) -> list[Html]:
-    summary = facts["summary"]
-    found, test = answer(summary) or {"value": None, "test_loss": None}, summary.get("baselines") or {}
-    loss, pca = found["test_loss"], test.get("pca")
-    seeds = len(found.get("seeds") or ())
-    tiles = [_tile(found["value"], f"mean validation loss of {seeds} seeds" if seeds > 1 else "best validation loss")]
-    if loss is not None and pca is not None:
+    answer = facts.answer
+    found = answer.winner
+    seeds = 0 if found is None else len(found.seeds)
+    words = f"mean validation loss of {seeds} seeds" if seeds > 1 else "best validation loss"
+    tiles = [_tile(None if found is None else found.value, words)]
+    if found is not None and found.test_loss is not None and answer.baselines is not None:
+        loss, pca = found.test_loss, answer.baselines.pca
         change = f"{abs(100 * (1 - loss / pca)):.0f} % {'lower' if loss < pca else 'higher'}" if pca else "higher"
         tiles += [
             _tile(loss, "test loss of the exported run" if seeds > 1 else "test loss"),
-            _tile(pca, f"PCA({found['params']['bottleneck']})'s test loss"),
+            _tile(pca, f"PCA({found.params['bottleneck']})'s test loss"),
             _tile(change, "than PCA, on the test rows", "good" if loss < pca else "bad"),
         ]
-    tiles.append(_tile(f"{len(facts['trials'])}", "trials"))
-    if summary.get("seconds") is not None:
-        tiles.append(_tile(f"{summary['seconds']:,.1f} s", "in all"))
+    tiles.append(_tile(f"{len(facts.trials)}", "trials"))
+    if answer.seconds is not None:
+        tiles.append(_tile(f"{answer.seconds:,.1f} s", "in all"))
     return tiles
 
 
@@ -124,11 +127,11 @@ def _section(each: Section) -> Html:
 
 def _hints(facts: Facts) -> str:
     """What the pointer is told of every trial; no `<` may stand in a script, whatever it says."""
-    hints = {str(trial["number"]): _hint(trial, list(facts["searched"])) for trial in facts["trials"]}
+    hints = {str(trial.number): _hint(trial, list(facts.searched)) for trial in facts.trials}
     return json.dumps(hints, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _hint(trial: Facts, names: list[str]) -> str:
-    first = f"trial {trial['number']}: {trial['state']}\nloss {shown(trial['value'])} after {trial['epochs']} epochs"
-    values = [f"{name} {shown(trial['params'][name])}" for name in names if name in trial["params"]]
+def _hint(trial: TrialRecord, names: list[str]) -> str:
+    first = f"trial {trial.number}: {trial.state}\nloss {shown(trial.value)} after {trial.epochs} epochs"
+    values = [f"{name} {shown(trial.params[name])}" for name in names if name in trial.params]
     return "\n".join([first, *values])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
+from tuner.report.facts import Facts
 from tuner.report.markup import Html, element
 from tuner.report.svg import Axis, Chart, axis_of
 
@@ -13,56 +14,77 @@ MOST_SEGMENTS = 6000
 LANE = 22.0
 
 
-def spans(facts: dict[str, Any]) -> list[tuple[float, float, int]]:
+def spans(facts: Facts) -> list[tuple[float, float, int]]:
     """Begin, end and last epoch of each segment, by begin, Unix time in seconds."""
-    found = [(each["at"] - each["seconds"], each["at"], each["last"]) for each in facts["segments"]]
+    found = [(each.at - each.seconds, each.at, each.last) for each in facts.segments]
     return sorted(found)
 
 
-def spent(facts: dict[str, Any]) -> dict[str, float]:
-    """Seconds: `trained`, by all workers together; `open`, first to last segment of every run; `waited`, by workers.
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Where a study's time went, in seconds.
 
-    `before` is from the event that begins a run to its first segment.
-    A study that was stopped and continued has several runs; what lies between them is not counted.
+    Attributes:
+        trained: by all workers together.
+        between: from the first to the last segment of every run.
+        waited: by workers meanwhile.
+        before: from each run's beginning to its first segment.
     """
+
+    trained: float
+    between: float
+    waited: float
+    before: float
+
+
+def spent(facts: Facts) -> Spent:
+    """Where the time went; what lies between two runs of a study that was stopped and continued is not counted."""
     runs = _runs(facts)
-    workers = [max(1, run["workers"]) for run in runs]
-    lengths = [max(end for _, end, _ in run["spans"]) - run["spans"][0][0] for run in runs]
-    trained = sum(end - begin for run in runs for begin, end, _ in run["spans"])
-    room = sum(length * count for length, count in zip(lengths, workers, strict=True))
-    before = sum(max(0.0, run["spans"][0][0] - run["at"]) for run in runs)
-    return {"trained": trained, "open": sum(lengths), "waited": max(0.0, room - trained), "before": before}
+    lengths = [run.end - run.begin for run in runs]
+    trained = sum(end - begin for run in runs for begin, end, _ in run.spans)
+    room = sum(length * max(1, run.workers) for length, run in zip(lengths, runs, strict=True))
+    before = sum(max(0.0, run.begin - run.at) for run in runs)
+    return Spent(trained, sum(lengths), max(0.0, room - trained), before)
 
 
-def _runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run of the study: when it began, its workers, and the spans of its segments."""
+
+    at: float
+    workers: int
+    spans: list[tuple[float, float, int]]
+
+    @property
+    def begin(self) -> float:
+        """Of its first segment."""
+        return self.spans[0][0]
+
+    @property
+    def end(self) -> float:
+        """Of its last segment."""
+        return max(end for _, end, _ in self.spans)
+
+
+def _runs(facts: Facts) -> list[_Run]:
     """The study's runs that trained something, each with its segments."""
-    begun = [event for event in facts["events"] if event["kind"] == "run"] or [{"at": None}]
-    ends = [*(event["at"] for event in begun[1:]), float("inf")]
+    begun = [(event.at, int(event.body.get("workers", 1))) for event in facts.events if event.kind == "run"]
     every = spans(facts)
-    runs = []
-    for place, (event, end) in enumerate(zip(begun, ends, strict=True)):
-        first = event["at"] if place else float("-inf")
-        own = [span for span in every if first <= span[1] < end]
-        if own:
-            runs.append(
-                {
-                    "at": own[0][0] if event["at"] is None else event["at"],
-                    "workers": int(event.get("workers", 1)),
-                    "spans": own,
-                }
-            )
-    return runs
+    if not begun:
+        return [_Run(every[0][0], 1, every)] if every else []
+    firsts = [-math.inf, *(at for at, _ in begun[1:]), math.inf]
+    found = [[span for span in every if first <= span[1] < end] for first, end in pairwise(firsts)]
+    return [_Run(at, workers, own) for (at, workers), own in zip(begun, found, strict=True) if own]
 
 
-def timeline(facts: dict[str, Any]) -> Html | None:
+def timeline(facts: Facts) -> Html | None:
     """Each segment as a bar in a lane, so that two at the same time lie above each other; darker came further."""
     runs = _runs(facts)
     if not runs:
         return None
     placed, begin = [], 0.0
     for run in runs:
-        first = run["spans"][0][0]
-        placed += [(begin + start - first, begin + end - first, last) for start, end, last in run["spans"]]
+        placed += [(begin + start - run.begin, begin + end - run.begin, last) for start, end, last in run.spans]
         begin = max(end for _, end, _ in placed)
     lanes = _lanes(placed[:MOST_SEGMENTS])
     count = max(lanes) + 1
@@ -107,7 +129,7 @@ def _box(chart: Chart, start: float, end: float, lane: int) -> str:
     return f"M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"
 
 
-def gaps(facts: dict[str, Any]) -> float:
+def gaps(facts: Facts) -> float:
     """Seconds between the study's runs."""
     runs = _runs(facts)
-    return math.fsum(max(0.0, later["at"] - max(end for _, end, _ in run["spans"])) for run, later in pairwise(runs))
+    return math.fsum(max(0.0, later.at - run.end) for run, later in pairwise(runs))

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuner.helper import Helper
 
 LEAST_TRIALS = 10  # with fewer, the best tenth is one trial, and what it says is chance
 LEAST_BEST = 5  # trials that PED-ANOVA asks for among the best
-_GRID: Final = 50  # points that a range is cut into
-_LEAST_SIGMA: Final = 0.5 / 1.64  # of a kernel: nine tenths of it within its own point
-_NEVER_ZERO: Final = 1e-12
-
-Values = NDArray[np.float64]
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -30,19 +28,21 @@ def importances(study: optuna.Study) -> dict[str, float]:
     are the few that nothing can be learnt from. The order is the sampler's: complete trials by loss, then pruned ones
     by how far they came and by their last loss, then those that diverged.
 
-    The formula is Optuna's, written again: `optuna.importance` imports scikit-learn, a second at every study's end.
+    Optuna's evaluator computes them, in a helper process, for what it imports changes the process; it is given the
+    trials' ranks as their values.
 
     Args:
         study: as `optuna_study` rebuilds it.
+
+    Raises:
+        HelperError: the helper process could not be started, or ended before it answered.
     """
     ranked = sorted((trial for trial in study.get_trials(deepcopy=False) if trial.params and _counts(trial)), key=_rank)
     names = {name for trial in ranked for name in trial.params}
     if len(ranked) < LEAST_TRIALS or len(names) < 2:
         return {}
-    best = ranked[: math.ceil(min(0.5, max(0.1, LEAST_BEST / len(ranked))) * len(ranked))]
-    raw = {name: _importance(name, best, ranked) for name in names}
-    whole = sum(raw.values())
-    shares = {name: value / whole if whole else 1.0 / len(raw) for name, value in raw.items()}
+    with Helper() as helper:
+        shares = helper.call(_ped_anova, [(trial.params, trial.distributions) for trial in ranked])
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -59,67 +59,27 @@ def _rank(trial: FrozenTrial) -> tuple[int, float, float, int]:
     return 2 if diverged else 1, -float(step), value if math.isfinite(value) else math.inf, trial.number
 
 
-def _importance(name: str, best: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> float:
-    """How far the best trials' values of a parameter are from all trials', among those that have it (algorithm 1)."""
-    among_all = [trial for trial in trials if name in trial.params]
-    among_best = [trial for trial in best if name in trial.params]
-    distribution = among_all[0].distributions[name]
-    if len(among_all) < 2 or not among_best or distribution.single():
-        return 0.0
-    having = (len(among_best) / len(best)) ** 2 / (len(among_all) / len(trials))
-    grid, size = _on_grid(distribution, [trial.params[name] for trial in among_all])
-    best_grid, _ = _on_grid(distribution, [trial.params[name] for trial in among_best])
-    density = _categorical if isinstance(distribution, CategoricalDistribution) else _numerical
-    of_all, of_best = (density(np.bincount(values, minlength=size)) + _NEVER_ZERO for values in (grid, best_grid))
-    return having * float(of_all @ (of_best / of_all - 1) ** 2)
+def _ped_anova(ranked: Sequence[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]]) -> dict[str, float]:
+    """In a helper process: Optuna's shares of trials, the best one first."""
+    evaluators = _evaluators()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the evaluator is experimental, and warns of parameters that few trials have
+        study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
+        for rank, (params, distributions) in enumerate(ranked):
+            study.add_trial(create_trial(value=float(rank), params=dict(params), distributions=dict(distributions)))
+        best = min(0.5, max(0.1, LEAST_BEST / len(ranked)))
+        evaluator = evaluators.PedAnovaImportanceEvaluator(target_quantile=best)
+        return dict(evaluators.get_param_importances(study, evaluator=evaluator))
 
 
-def _on_grid(distribution: BaseDistribution, values: Sequence[Any]) -> tuple[NDArray[np.int64], int]:
-    """Each value's point, and how many points there are."""
-    if isinstance(distribution, CategoricalDistribution):
-        return np.array([int(distribution.to_internal_repr(value)) for value in values]), len(distribution.choices)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, size, scaled = distribution.low, distribution.high, _GRID, np.array(values, np.float64)
-    if distribution.log:
-        if isinstance(distribution, IntDistribution):
-            size = min(size, math.ceil(math.log2(high - low + 1)) + 1)
-        low, high, scaled = math.log(low), math.log(high), np.log(scaled)
-    elif distribution.step is not None:
-        size = min(size, round((high - low) / distribution.step) + 1)
-    points = np.ceil((scaled - low) / ((high - low) / (size - 1)) - 0.5)  # halfway: the lower one
-    return np.clip(points, 0, size - 1).astype(np.int64), size
-
-
-def _categorical(counts_G: NDArray[np.int64]) -> Values:
-    """A mixture of one kernel for each choice that was seen, weighted by its count, and a flat one."""
-    seen, kinds = np.flatnonzero(counts_G), len(counts_G)
-    kernels = np.full((len(seen) + 1, kinds), 1.0 / (len(seen) + 1))
-    kernels[np.arange(len(seen)), seen] += 1
-    kernels /= kernels.sum(axis=1, keepdims=True)
-    return np.asarray(_weights(counts_G[seen]) @ kernels)
-
-
-def _numerical(counts_G: NDArray[np.int64]) -> Values:
-    """The same of normal kernels as wide as Scott's rule (1992) has it, cut off at the range's ends."""
-    seen, last = np.flatnonzero(counts_G), len(counts_G) - 1
-    weights = counts_G[seen]
-    below, count = np.cumsum(weights), int(weights.sum())
-    deviation = math.sqrt((seen - seen @ weights / count) ** 2 @ weights / max(1, count - 1))
-    upper = seen[min(len(seen) - 1, int(np.searchsorted(below, count * 3 // 4, side="right")))]
-    quartiles = upper - seen[np.searchsorted(below, count // 4, side="left")]
-    sigma = max(1.059 * min(quartiles / 1.34, deviation) * count**-0.2, _LEAST_SIGMA)
-    mus = np.append(seen, last / 2)[:, None]
-    sigmas = np.append(np.full(len(seen), sigma), last + 1)[:, None]
-    cuts = _normal((np.arange(last + 2) - 0.5 - mus) / sigmas)
-    return np.asarray(_weights(weights) @ (np.diff(cuts, axis=1) / (cuts[:, -1:] - cuts[:, :1])))
-
-
-def _weights(counts: NDArray[np.int64]) -> Values:
-    """Of the kernels that were seen, and of the prior, which counts as one value."""
-    weights = np.append(counts, 1.0)
-    return np.asarray(weights / weights.sum())
-
-
-def _normal(values: Values) -> Values:
-    """The normal distribution function."""
-    return np.array([[0.5 * math.erfc(-value / math.sqrt(2)) for value in row] for row in values])
+def _evaluators() -> ModuleType:
+    """`optuna.importance`, without the evaluator that needs scikit-learn: importing that takes 2 s of a core."""
+    missing = "sklearn" not in sys.modules
+    if missing:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # Optuna does without it
+    try:
+        import optuna.importance as evaluators  # noqa: PLC0415
+    finally:
+        if missing:
+            del sys.modules["sklearn"]
+    return evaluators

@@ -2,67 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
 
-if TYPE_CHECKING:
-    from tuner.spec.names import Activation, Kind, Norm
+from tuner.spec.hyperparameters import Hyperparameters
 
-
-@dataclass(frozen=True, slots=True)
-class Hyperparameters:
-    """One point of the search space: all that a trial's training depends on beside seed, data and epochs.
-
-    What a record of an earlier version does not name has the value that it was trained with.
-
-    Attributes:
-        sparsity: weight of the code's mean absolute value in the training loss; 0 for any kind but sparse.
-        beta: weight of the code's Kullback-Leibler divergence from the prior; 0 for any kind but variational.
-        dropout: share of hidden units that are left out of a training step.
-        taper: how fast the hidden layers narrow; see `encoder_sizes`.
-        norm: what stands before every activation.
-    """
-
-    learning_rate: float
-    batch_size: int
-    depth: int
-    width: int
-    activation: Activation
-    bottleneck: int
-    weight_decay: float
-    input_noise: float
-    kind: Kind = "plain"
-    sparsity: float = 0.0
-    beta: float = 0.0
-    dropout: float = 0.0
-    taper: float = 1.0
-    norm: Norm = "none"
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """From a value for each name.
-
-        Raises:
-            TypeError: a name is missing or unknown.
-        """
-        return cls(**values)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Name to value, in the order of declaration."""
-        return asdict(self)
-
-    @property
-    def code_penalty(self) -> float:
-        """Weight of the code's mean absolute value in the training loss."""
-        return self.sparsity if self.kind == "sparse" else 0.0
-
-    @property
-    def divergence_weight(self) -> float:
-        """Weight of the code's divergence from its prior in the training loss."""
-        return self.beta if self.kind == "variational" else 0.0
+__all__ = ["Architecture", "Hyperparameters", "encoder_sizes", "layer_sizes", "parameter_count"]
 
 
 def encoder_sizes(features: int, depth: int, width: int, bottleneck: int, taper: float = 1.0) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tuner.spec.canonical import Change, changed_keys
+from tuner.spec.reader import spec_from_mapping
 from tuner.spec.study import StudySpec
 
 # Whole keys, and blocks with all their keys. Any other key makes another table of trials, or another meaning of it.
@@ -24,3 +25,25 @@ def fixed_changes(old: StudySpec, new: StudySpec) -> list[Change]:
     changes = [change for change in changed_keys(old, new) if not may_change(change.key)]
     same_split = old.split_seed == new.split_seed  # the default may be written out, and left out again
     return [change for change in changes if change.key != "data.seed" or not same_split]
+
+
+def with_budget(spec: StudySpec, trials: int | None, timeout: float | None) -> StudySpec | None:
+    """The declaration with more trials, or with more seconds for a run; None where neither is more.
+
+    Args:
+        spec: of a study that goes on.
+        trials: trials in all; None to leave them.
+        timeout: seconds of a run; None to leave them. A run without a limit has none to raise.
+
+    Raises:
+        SpecError: the study cannot have so many trials.
+    """
+    more: dict[str, float] = {}
+    if trials is not None and trials > spec.search.trials:
+        more["trials"] = trials
+    if timeout is not None and spec.search.timeout is not None and timeout > spec.search.timeout:
+        more["timeout"] = timeout
+    if not more:
+        return None
+    declared = spec.model_dump(mode="json")
+    return spec_from_mapping({**declared, "search": {**declared["search"], **more}})

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Generic, Literal, Optional, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from tuner.spec.names import Activation, Kind, Norm
+from tuner.spec.hyperparameters import TABLE, Hyperparameter
 
 Scalar = bool | int | float | str
 T = TypeVar("T")
@@ -46,23 +58,19 @@ _OneOrMore = Annotated[
 _Whole = Annotated[int, Field(strict=True)]
 
 
-class Condition(Frozen):
-    """Values of other hyperparameters, one or a list each: all of them must have one of theirs."""
+def _condition(row: Hyperparameter) -> Any:
+    """The type of a hyperparameter's values in a condition."""
+    one: Any = _Whole if row.type is int else row.type
+    return Optional[_OneOrMore[one]]  # type: ignore[misc]  # noqa: UP045 - the running program alone knows the type
 
-    learning_rate: _OneOrMore[float] | None = None
-    batch_size: _OneOrMore[_Whole] | None = None
-    depth: _OneOrMore[_Whole] | None = None
-    width: _OneOrMore[_Whole] | None = None
-    activation: _OneOrMore[Activation] | None = None
-    bottleneck: _OneOrMore[_Whole] | None = None
-    weight_decay: _OneOrMore[float] | None = None
-    input_noise: _OneOrMore[float] | None = None
-    kind: _OneOrMore[Kind] | None = None
-    sparsity: _OneOrMore[float] | None = None
-    beta: _OneOrMore[float] | None = None
-    dropout: _OneOrMore[float] | None = None
-    taper: _OneOrMore[float] | None = None
-    norm: _OneOrMore[Norm] | None = None
+
+# The fields follow from the table of hyperparameters; a type checker cannot see them.
+_WHENS: dict[str, Any] = {row.name: (_condition(row), None) for row in TABLE}
+_Conditional: Any = create_model("_Conditional", __base__=Frozen, **_WHENS)
+
+
+class Condition(_Conditional):
+    """Values of other hyperparameters, one or a list each: all of them must have one of theirs."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -131,50 +139,17 @@ class Categorical(Frozen):
 
     type: Literal["categorical"]
     when: When = None
+    choices: tuple[Any, ...] = Field(min_length=1, strict=False, description="The values to choose from.")
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        choices: tuple[Scalar, ...] = self.choices  # type: ignore[attr-defined]
-        if len(set(choices)) != len(choices):
-            raise mistake(f"must not repeat a choice, got {list(choices)}", "choices")
+        if len(set(self.choices)) != len(self.choices):
+            raise mistake(f"must not repeat a choice, got {list(self.choices)}", "choices")
         return self
 
 
-class FloatChoice(Categorical):
-    """One of some real numbers."""
-
-    choices: tuple[float, ...] = Field(min_length=1, strict=False, description="The values to choose from.")
-
-
-class IntChoice(Categorical):
-    """One of some whole numbers."""
-
-    choices: tuple[Annotated[int, Field(strict=True)], ...] = Field(
-        min_length=1, strict=False, description="The values to choose from."
-    )
-
-
-class ActivationChoice(Categorical):
-    """One of some activation functions."""
-
-    choices: tuple[Activation, ...] = Field(min_length=1, strict=False, description="The functions to choose from.")
-
-
-class KindChoice(Categorical):
-    """One of some kinds of autoencoder."""
-
-    choices: tuple[Kind, ...] = Field(min_length=1, strict=False, description="The kinds to choose from.")
-
-
-class NormChoice(Categorical):
-    """One of some normalisations."""
-
-    choices: tuple[Norm, ...] = Field(min_length=1, strict=False, description="The normalisations to choose from.")
-
-
-Distribution = (
-    FloatDistribution | IntDistribution | FloatChoice | IntChoice | ActivationChoice | KindChoice | NormChoice
-)
+Distribution = FloatDistribution | IntDistribution | Categorical
+_RANGES: dict[Any, type[Frozen]] = {float: FloatDistribution, int: IntDistribution}
 
 
 def _check_range(low: float, high: float, log: bool, stepped: bool) -> None:
@@ -198,38 +173,35 @@ _SEARCHED = Discriminator(
     custom_error_type="tuner_distribution",
     custom_error_message="must be a value or a distribution of a type that fits this hyperparameter",
 )
-FloatParameter = Annotated[
-    Annotated[float, Tag("fixed")]
-    | Annotated[Fixed[float], Tag("conditional")]
-    | Annotated[FloatDistribution, Tag("float")]
-    | Annotated[FloatChoice, Tag("categorical")],
-    _SEARCHED,
-]
-IntParameter = Annotated[
-    Annotated[int, Tag("fixed")]
-    | Annotated[Fixed[int], Tag("conditional")]
-    | Annotated[IntDistribution, Tag("int")]
-    | Annotated[IntChoice, Tag("categorical")],
-    _SEARCHED,
-]
-ActivationParameter = Annotated[
-    Annotated[Activation, Tag("fixed")]
-    | Annotated[Fixed[Activation], Tag("conditional")]
-    | Annotated[ActivationChoice, Tag("categorical")],
-    _SEARCHED,
-]
-KindParameter = Annotated[
-    Annotated[Kind, Tag("fixed")]
-    | Annotated[Fixed[Kind], Tag("conditional")]
-    | Annotated[KindChoice, Tag("categorical")],
-    _SEARCHED,
-]
-NormParameter = Annotated[
-    Annotated[Norm, Tag("fixed")]
-    | Annotated[Fixed[Norm], Tag("conditional")]
-    | Annotated[NormChoice, Tag("categorical")],
-    _SEARCHED,
-]
+
+
+def _choice(row: Hyperparameter) -> type[Categorical]:
+    """The distribution over some of a hyperparameter's values; those of one type share one."""
+    choices: Any = tuple[_Whole if row.type is int else row.type, ...]  # type: ignore[misc]
+    name = row.name if row.words else row.type.__name__
+    return create_model(
+        f"{name.title()}Choice",
+        __base__=Categorical,
+        __doc__=f"One of some values of `{name}`." if row.words else "One of some numbers.",
+        choices=(choices, Field(min_length=1, strict=False, description="The values to choose from.")),
+    )
+
+
+_CHOICES = {row.type: _choice(row) for row in reversed(TABLE)}
+
+
+def parameter(row: Hyperparameter) -> Any:
+    """The type of what a hyperparameter may be declared as."""
+    kinds: list[Any] = [Annotated[row.type, Tag("fixed")], Annotated[Fixed[row.type], Tag("conditional")]]  # type: ignore[name-defined]
+    if row.type in _RANGES:
+        kinds.append(Annotated[_RANGES[row.type], Tag(row.type.__name__)])
+    kinds.append(Annotated[_CHOICES[row.type], Tag("categorical")])
+    return Annotated[reduce(or_, kinds), _SEARCHED]
+
+
+def types_of(row: Hyperparameter) -> list[str]:
+    """The types of distribution that a hyperparameter may have."""
+    return [row.type.__name__] * (row.type in _RANGES) + ["categorical"]
 
 
 def named_values(value: Any) -> Iterator[tuple[tuple[str, ...], float]]:
@@ -238,7 +210,7 @@ def named_values(value: Any) -> Iterator[tuple[tuple[str, ...], float]]:
         yield ("low",), value.low
         yield ("high",), value.high
     elif isinstance(value, Categorical):
-        yield from ((("choices",), choice) for choice in value.choices)  # type: ignore[attr-defined]
+        yield from ((("choices",), choice) for choice in value.choices)
     elif isinstance(value, Fixed):
         yield ("value",), value.value
     else:
@@ -280,5 +252,5 @@ def values_of(value: Any) -> Sequence[Scalar] | None:
     if isinstance(value, IntDistribution):
         return range(value.low, value.high + 1, value.step)
     if isinstance(value, Categorical):
-        return tuple(value.choices)  # type: ignore[attr-defined]
+        return tuple(value.choices)
     return (value.value if isinstance(value, Fixed) else value,)

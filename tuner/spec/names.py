@@ -11,6 +11,7 @@ from typing import Literal
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
 Kind = Literal["plain", "denoising", "sparse", "variational"]
 Norm = Literal["none", "layer"]
+Schedule = Literal["constant", "cosine", "linear"]
 Loss = Literal["mse", "bce"]
 Step = Literal["auto", "compiled", "torch"]
 MOST_DEPTH = 32  # hidden layers on each side

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tuner.errors import Problem, SpecError
-from tuner.spec.distributions import Categorical, Condition, FloatDistribution, IntDistribution
+from tuner.spec.distributions import Condition, types_of
+from tuner.spec.hyperparameters import BY_NAME
 from tuner.spec.space import SearchSpace
 from tuner.spec.strict_yaml import Document, Path_, dotted, parse, read_text, refused
 from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
@@ -36,8 +37,15 @@ def read_spec(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     return read_spec_text(read_text(Path(path)), str(path), overrides)
 
 
-def declared(source: str | Path | StudySpec | Mapping[str, Any], overrides: Sequence[str]) -> tuple[StudySpec, Path]:
+def declared(
+    source: str | Path | StudySpec | Mapping[str, Any], overrides: Sequence[str], folder: Path | None = None
+) -> tuple[StudySpec, Path]:
     """A declaration, however it is given, and the file that its paths are beside.
+
+    Args:
+        source: a space file, or what it says.
+        overrides: `search.trials=20` each.
+        folder: what a declaration without a file is beside; by default the current folder.
 
     Raises:
         SpecError: as for `read_spec`.
@@ -45,7 +53,7 @@ def declared(source: str | Path | StudySpec | Mapping[str, Any], overrides: Sequ
     if isinstance(source, str | Path):
         return read_spec(source, overrides), Path(source).absolute()
     mapping = source.model_dump(mode="json") if isinstance(source, StudySpec) else source
-    return spec_from_mapping(mapping, overrides), Path("spec.yaml").absolute()
+    return spec_from_mapping(mapping, overrides), (folder or Path.cwd()) / "spec.yaml"
 
 
 def read_spec_text(text: str, source: str, overrides: Sequence[str] = ()) -> StudySpec:
@@ -228,11 +236,7 @@ def _distribution(path: Path_, value: Any) -> str:
 
 def _fitting(name: str) -> list[str]:
     """The types of distribution that fit a hyperparameter."""
-    annotation = SearchSpace.model_fields[name].annotation if name in SearchSpace.model_fields else None
-    kinds = str(annotation)
-    options = {"float": FloatDistribution, "int": IntDistribution}
-    found = [kind for kind, model in options.items() if model.__name__ in kinds]
-    return found + ["categorical"] * any(model.__name__ in kinds for model in Categorical.__subclasses__())
+    return types_of(BY_NAME[name]) if name in BY_NAME else []
 
 
 def _near(word: str, known: Sequence[str]) -> str:

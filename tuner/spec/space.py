@@ -7,109 +7,40 @@ A plain value is fixed, a mapping is searched, in Optuna's own words (`type`, `l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from tuner.spec.architecture import Architecture, Hyperparameters, encoder_sizes
+from tuner.spec.architecture import Architecture, encoder_sizes
 from tuner.spec.conditions import Conditions, When, ordered, problems
 from tuner.spec.distributions import (
-    ActivationParameter,
     Distribution,
     Fixed,
-    FloatParameter,
     Frozen,
-    IntParameter,
-    KindParameter,
-    NormParameter,
     Scalar,
     grid_size,
     grid_values,
     mistake,
     named_values,
+    parameter,
     values_of,
 )
-from tuner.spec.names import MOST_DEPTH
+from tuner.spec.hyperparameters import BOUNDS, OF_KIND, TABLE, Hyperparameters
 
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a hyperparameter's values must lie between, both ends included unless `above` is set."""
-
-    least: float
-    most: float
-    above: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        return (value > self.least if self.above else value >= self.least) and value <= self.most
-
-    def __str__(self) -> str:
-        return f"{'above' if self.above else 'at least'} {self.least:g} and at most {self.most:g}"
-
-
-BOUNDS = {
-    "learning_rate": Bounds(0, 100, above=True),
-    "batch_size": Bounds(1, 1_048_576),
-    "depth": Bounds(0, MOST_DEPTH),
-    "width": Bounds(1, 65_536),
-    "bottleneck": Bounds(1, 65_536),
-    "weight_decay": Bounds(0, 100),
-    "input_noise": Bounds(0, 100),
-    "sparsity": Bounds(0, 100),
-    "beta": Bounds(0, 1000),
-    "dropout": Bounds(0, 0.9),
-    "taper": Bounds(0, 1),
+_FIELDS: dict[str, Any] = {
+    row.name: (parameter(row), Field(... if row.default is None else row.default, description=row.text))
+    for row in TABLE
 }
+_Declared: Any = create_model("_Declared", __base__=Frozen, **_FIELDS)
 
 
-@dataclass(frozen=True, slots=True)
-class OfKind:
-    """A hyperparameter that makes a kind of autoencoder what it is: it must be above 0 there.
-
-    Attributes:
-        kind: the kind.
-        default: its value where it is not declared and an autoencoder can be of that kind.
-        alone: it means nothing to the other kinds.
-    """
-
-    kind: str
-    default: float
-    alone: bool
-
-
-OF_KIND: Final = {
-    "input_noise": OfKind("denoising", 0.1, alone=False),
-    "sparsity": OfKind("sparse", 1e-3, alone=True),
-    "beta": OfKind("variational", 1.0, alone=True),
-}
-ALWAYS_SHOWN: Final = 8  # the first hyperparameters; later ones are shown where a study has a use for them
-
-
-class SearchSpace(Frozen):
+class SearchSpace(_Declared):
     """What is searched: every hyperparameter of a trial, each a value or a distribution."""
 
-    learning_rate: FloatParameter = Field(1e-3, description="AdamW's step size.")
-    batch_size: IntParameter = Field(64, description="Rows in one step of the optimizer.")
-    depth: IntParameter = Field(2, description="Hidden layers on each side; 0 is a linear autoencoder.")
-    width: IntParameter = Field(
-        128, description="Units of the outermost hidden layer; the others fall towards the code."
-    )
-    activation: ActivationParameter = Field("relu", description="Function after every hidden layer.")
-    bottleneck: IntParameter = Field(description="Length of the code: what each row is compressed to.")
-    weight_decay: FloatParameter = Field(0.0, description="AdamW's decoupled weight decay.")
-    input_noise: FloatParameter = Field(
-        0.0, description="Denoising: standard deviation of the Gaussian noise on scaled training inputs."
-    )
-    kind: KindParameter = Field("plain", description="What is asked of the code beside a small reconstruction loss.")
-    sparsity: FloatParameter = Field(0.0, description="Sparse: weight of the code's mean absolute value (L1).")
-    beta: FloatParameter = Field(0.0, description="Variational: weight of the divergence from the prior.")
-    dropout: FloatParameter = Field(0.0, description="Share of hidden units left out of a training step.")
-    taper: FloatParameter = Field(
-        1.0, description="How fast hidden layers narrow towards the code: 1 geometrically, 0 not at all."
-    )
-    norm: NormParameter = Field("none", description="layer: normalise every hidden layer before its activation.")
+    if TYPE_CHECKING:  # the fields, which follow from the table of hyperparameters
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -221,7 +152,7 @@ class SearchSpace(Frozen):
         """The hyperparameters that a table of trials shows: the newer ones only where the space has a use for them."""
         fields = type(self).model_fields
         used = [name for name, value in self._declared().items() if value != fields[name].default]
-        return tuple(name for n, name in enumerate(fields) if n < ALWAYS_SHOWN or name in used)
+        return tuple(row.name for row in TABLE if row.original or row.name in used)
 
     def shown(self, point: Hyperparameters) -> dict[str, Scalar | None]:
         """A point's values by column; None for what is not in force there."""

@@ -37,6 +37,17 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """What a whole training is planned by, whichever segment of it a pack trains.
+
+    Attributes:
+        epochs: of a trial that is never pruned.
+    """
+
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A trial's whole training state after some epoch, as a safetensors file.
 

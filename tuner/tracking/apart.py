@@ -145,12 +145,12 @@ class ApartRuns:
 
     @contextmanager
     def transaction(self) -> Iterator[bool]:
-        """Every call stands for itself."""
+        """Send each call by itself."""
         yield False
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Every call stands for itself."""
+        """Send each call by itself."""
         yield
 
     def ensure(self, name: str, tags: Mapping[str, str], started_at: int) -> str:

@@ -1,6 +1,6 @@
 """Where MLflow's files of a study lie: beside its SQLite store, and after the store when its folder is moved or copied.
 
-MLflow writes whole paths into its store. Where a store was made elsewhere, they point at the folder of before: what is
+MLflow writes whole paths into its store. Where a store was made elsewhere, they point at the old folder: what is
 logged would be written there, and what lies here would not be found. So they are corrected whenever a store is opened.
 """
 
@@ -57,7 +57,7 @@ def open_store(uri: str) -> None:
 
 
 def misplaced(uri: str, experiment_id: str) -> Path | None:
-    """Where a SQLite store says that an experiment's files lie, if that is not beside the store."""
+    """Where a SQLite store says that an experiment's files lie, if that is not the folder of the store."""
     path = sqlite_path(uri)
     if path is None or not path.is_file():
         return None
@@ -72,7 +72,7 @@ def local_folder(uri: str) -> Path | None:
 
 
 def _elsewhere(store: sqlite3.Connection, path: Path, experiment_id: str | None = None) -> Iterator[str]:
-    """The roots, other than the one beside the store, under which experiments with our runs have their files.
+    """The roots, other than the folder of the store, under which experiments with our runs have their files.
 
     An experiment whose place a user chose (`file:///data/digits`) is left alone: ours lie in `mlartifacts/<its name>`,
     and models are logged to MLflow's first experiment, whose files lie in `mlartifacts/0` of a store that we made.
@@ -92,7 +92,7 @@ def _elsewhere(store: sqlite3.Connection, path: Path, experiment_id: str | None 
 
 
 def _is_same(folder: Path | None, other: Path) -> bool:
-    """Whether both are one folder, perhaps under two names; what is no folder of a file system is nobody's to move."""
+    """Whether both are one folder, perhaps under two names; what is no folder of a file system cannot be moved."""
     return folder is None or folder == other or (folder.exists() and folder.samefile(other))
 
 

@@ -39,9 +39,9 @@ def differences(ledger: Ledger, study: StudyRecord, uri: str) -> Iterator[str]:
     Raises:
         TrackingError: MLflow cannot be asked.
     """
-    experiment = ledger.experiment_id(study.id)
-    waiting = {row.trial for row in ledger.waiting(study.id, ledger.waiting_count(study.id))}
-    aside = {row.trial for row in ledger.aside(study.id)}
+    experiment = ledger.outbox.experiment_id(study.id)
+    waiting = {row.trial for row in ledger.outbox.waiting(study.id, ledger.outbox.waiting_count(study.id))}
+    aside = {row.trial for row in ledger.outbox.aside(study.id)}
     seen = _seen(uri, experiment, study) if experiment else {}
     for trial in [*ledger.trials(study.id), *ledger.finals(study.id)]:
         if trial.number in waiting | aside or (trial.started_at is None and trial.state is TrialState.RUNNING):
@@ -70,8 +70,8 @@ def _of_trial(trial: TrialRecord, runs: list[SeenRun]) -> Iterator[str]:
 
 
 def _of_files(ledger: Ledger, study: StudyRecord, uri: str, experiment: str) -> Iterator[str]:
-    """Whether the files of the study's run lie where MLflow looks for them, and that is beside its store."""
-    run_id = ledger.run_id(study.id, None)
+    """Whether the files of the study's run are where MLflow looks for them, in the folder of its store."""
+    run_id = ledger.outbox.run_id(study.id, None)
     with _sentences(uri):
         elsewhere = misplaced(uri, experiment)
         found = _files(uri, run_id) if run_id and elsewhere is None else None

@@ -17,7 +17,7 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 
 from tuner.errors import TrackingError
 from tuner.tracking.entries import EXISTS, KEY, Dataset, Metric, pieces
-from tuner.tracking.store import check_reachable, in_the_bin, is_server, sqlite_path
+from tuner.tracking.store import check_reachable, deleted_experiment_message, is_server, sqlite_path
 
 # A batch may hold 1,000 entities, 100 parameters and 100 tags among them.
 _METRICS_PER_BATCH = 800
@@ -98,13 +98,15 @@ class ClientExperiments:
     @staticmethod
     def _active(experiment: Experiment) -> str:
         if experiment.lifecycle_stage != "active":
-            raise TrackingError(in_the_bin(experiment.name, experiment.experiment_id, experiment.lifecycle_stage))
+            raise TrackingError(
+                deleted_experiment_message(experiment.name, experiment.experiment_id, experiment.lifecycle_stage)
+            )
         return str(experiment.experiment_id)
 
 
 @final
 class ClientRuns:
-    """The runs of one experiment, each made once, whatever replies are lost on the way."""
+    """The runs of one experiment, each created once, even if replies are lost."""
 
     def __init__(self, client: MlflowClient, experiment_id: str) -> None:
         self._client = client
@@ -112,12 +114,12 @@ class ClientRuns:
 
     @contextmanager
     def transaction(self) -> Iterator[bool]:
-        """Every call stands for itself."""
+        """Send each call by itself."""
         yield False
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Every call stands for itself."""
+        """Send each call by itself."""
         yield
 
     def ensure(self, name: str, tags: Mapping[str, str], started_at: int) -> str:
@@ -169,7 +171,7 @@ class ClientRuns:
         self._client.log_artifacts(run_id, str(folder))
 
     def set_status(self, run_id: str, status: str, ended_at: int) -> None:
-        """Let a run stand at `status`, ended at that time unless it goes on."""
+        """Set a run's `status`, and its end unless it is running."""
         if status == "RUNNING":
             self._client.update_run(run_id, status)
         else:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from tuner.answers.parts import FinalStage
+from tuner.answers.summary import Summary
 from tuner.ledger.records import Event, StudyRecord, TrialRecord
 from tuner.ledger.table import MEASURE
 from tuner.spec.architecture import Architecture
@@ -154,42 +156,49 @@ def end_metrics(record: TrialRecord, features: int | None) -> list[Metric]:
     return [Metric(name, float(value), at, 0) for name, value in values.items() if value is not None]
 
 
-def summary_metrics(summary: Mapping[str, Any], at: float) -> list[Metric]:
+def summary_metrics(summary: Summary, at: float) -> list[Metric]:
     """The best trial's losses, the winner's, and what they are to be compared with."""
-    best, baselines, final = (summary.get(name) or {} for name in ("best", "baselines", "final"))
-    tried: list[dict[str, Any]] = final.get("configurations", [])
-    winner: dict[str, Any] = next((one for one in tried if one["trial"] == final["winner"]), {})
+    best, final, baselines = summary.best, summary.final, summary.baselines
+    winner = final and final.best
     values = {
-        **{f"final.{name}": winner.get(name) for name in ("mean", "low", "high")},
-        **{f"final.{name}": final.get(name) for name in ("test_loss", "mean_test_loss")},
-        "final.exported_loss": winner["losses"][final["exported"]] if winner else None,
-        "best.value": best.get("value"),
-        "best.test_loss": best.get("test_loss"),
-        **{f"baseline.{name}": loss for name, loss in baselines.items()},
+        **({f"final.{name}": getattr(winner, name) for name in ("mean", "low", "high")} if winner else {}),
+        **({f"final.{name}": getattr(final, name) for name in ("test_loss", "mean_test_loss")} if final else {}),
+        "final.exported_loss": _exported_loss(final),
+        "best.value": best and best.value,
+        "best.test_loss": best and best.test_loss,
+        **({f"baseline.{name}": loss for name, loss in baselines} if baselines else {}),
     }
-    numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    numbers = {name: float(value) for name, value in values.items() if value is not None}
     return [Metric(name, _shown(value), milliseconds(at), 0) for name, value in numbers.items()]
 
 
-def summary_tags(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The best trial's number and hyperparameters, and what the final stage says."""
-    best, final = summary.get("best") or {}, summary.get("final")
-    if "number" not in best:
+def _exported_loss(final: FinalStage | None) -> float | None:
+    if final is None or final.best is None or final.exported is None:
+        return None
+    return final.best.losses[final.exported]
+
+
+def summary_tags(summary: Summary, best: TrialRecord | None) -> dict[str, str]:
+    """The best trial's number and hyperparameters, and what the final stage says.
+
+    Args:
+        summary: the study's.
+        best: the trial that it names as the best.
+    """
+    final = summary.final
+    if summary.best is None:
         return {}
-    chosen = {f"best.{name}": _text(value) for name, value in (best.get("params") or {}).items()}
+    chosen = {f"best.{name}": _text(value) for name, value in (best.params if best else {}).items()}
     said = {"final.winner": "none", "final.sentence": "There was no final stage."}
-    if final:
-        said = {"final.winner": _text(final["winner"]), "final.sentence": final["sentence"], **_exported(final)}
-    uses = {"tuner.test_uses": str(summary["test_uses"])} if "test_uses" in summary else {}
-    return _cut({"best.trial": str(best["number"]), **chosen, **said, **uses})
+    if final is not None:
+        said = {"final.winner": _text(final.winner), "final.sentence": final.sentence, **_exported(final)}
+    uses = {} if summary.test_uses is None else {"tuner.test_uses": str(summary.test_uses)}
+    return _cut({"best.trial": str(summary.best.number), **chosen, **said, **uses})
 
 
-def _exported(final: Mapping[str, Any]) -> dict[str, str]:
+def _exported(final: FinalStage) -> dict[str, str]:
     """What the exported run's validation loss is, beside their mean."""
-    tried = next((one for one in final["configurations"] if one["trial"] == final["winner"]), None)
-    if tried is None:
-        return {}
-    return {"final.exported_loss_is": chosen_from(sum(loss is not None for loss in tried["losses"]), "seed")}
+    return {"final.exported_loss_is": chosen_from(len(final.best.completed), "seed")} if final.best else {}
 
 
 def file_tags(folder: Path) -> dict[str, str]:
@@ -219,7 +228,7 @@ def _common_tags(study: StudyRecord) -> dict[str, str]:
         "mlflow.user": _user(),
         "mlflow.source.name": study.source,
         "mlflow.source.type": "LOCAL",
-        "tuner.api.study": study.name,
+        "tuner.study": study.name,
     }
 
 

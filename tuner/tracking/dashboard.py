@@ -43,7 +43,7 @@ def command(host: str, port: int, mark: str) -> list[str]:
 
     Args:
         host: on which it listens.
-        port: likewise.
+        port: that it listens on.
         mark: every reply carries it in a header: what answers on the port is this server and no other one.
     """
     words = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
@@ -181,7 +181,7 @@ def _await_health(server: _Starting, seconds: float) -> None:
 
 
 def _health(url: str) -> str | None:
-    """The mark of the server that answers there, empty where it has none; None where nobody is well.
+    """The mark of the server that answers there, empty where it has none; None where no healthy server is.
 
     Not by `urllib.request`, which would ask a proxy of the environment for what is on this machine.
     """

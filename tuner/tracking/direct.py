@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import final
 
@@ -22,9 +23,10 @@ from tuner.ledger.readonly import read_only_uri
 from tuner.tracking.apart import ApartRuns, Mlflow
 from tuner.tracking.artifacts import local_folder
 from tuner.tracking.entries import GONE, INVALID, KEY, Dataset, Metric, StoreError
-from tuner.tracking.store import in_the_bin, sqlite_path
+from tuner.tracking.store import deleted_experiment_message, is_server, sqlite_path
 
-REVISION = "dc11669786a5"  # Alembic's, of MLflow 3.17
+# Alembic's, of the releases that pyproject.toml allows; the tests compare what both ways write, with the newest one.
+REVISION, RELEASES = "dc11669786a5", "3.17"
 _BUSY_SECONDS = 20.0
 
 _LATEST = """
@@ -51,6 +53,19 @@ def is_known(uri: str) -> bool:
             return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
     except sqlite3.Error:
         return False
+
+
+def way_of_writing(uri: str) -> str:
+    """How a study's results will get to MLflow there, in words."""
+    if is_server(uri):
+        return "through MLflow's client, for it is a server"
+    path = sqlite_path(uri)
+    if path is None:
+        return "through MLflow's client, for the store is no SQLite file"
+    is_new = not path.is_file()
+    if is_known(uri) or (is_new and version("mlflow").startswith(f"{RELEASES}.")):
+        return "written directly" + ", once the store is made" * is_new
+    return f"through MLflow's client, for the store is of another release than {RELEASES}"
 
 
 @contextmanager
@@ -130,7 +145,7 @@ class DirectExperiments:
 def _active(found: tuple[int, str, str]) -> str:
     experiment_id, name, stage = found
     if stage != "active":
-        raise TrackingError(in_the_bin(name, str(experiment_id), stage))
+        raise TrackingError(deleted_experiment_message(name, str(experiment_id), stage))
     return str(experiment_id)
 
 
@@ -188,7 +203,7 @@ class DirectRuns:
         return self._connection
 
     def _known(self) -> dict[str, str]:
-        """The run of each key; of several the oldest. Read once a transaction: MLflow has no index for it."""
+        """The run of each key; the oldest of several. Read once a transaction: MLflow has no index for it."""
         if self._by_key is None:
             rows = self._sql.execute(
                 "SELECT t.value, t.run_uuid FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid"
@@ -297,7 +312,7 @@ class DirectRuns:
         path.write_text(text, encoding="utf-8")
 
     def log_files(self, run_id: str, folder: Path) -> None:
-        """Keep all that lies in a folder as artifacts, under their own names; likewise."""
+        """Keep all that lies in a folder as artifacts, under their own names; existing ones are replaced."""
         place = self._folder(run_id)
         if place is None:
             self._apart.log_files(run_id, folder)
@@ -309,7 +324,7 @@ class DirectRuns:
         return local_folder(self._artifact_uri(run_id))
 
     def set_status(self, run_id: str, status: str, ended_at: int) -> None:
-        """Let a run stand at `status`, ended at that time unless it goes on."""
+        """Set a run's `status`, and its end unless it is running."""
         end = None if status == "RUNNING" else ended_at
         self._sql.execute(
             "UPDATE runs SET status = ?, end_time = coalesce(?, end_time) WHERE run_uuid = ?", (status, end, run_id)

@@ -1,4 +1,4 @@
-"""What is told to MLflow, in plain values: nothing here needs MLflow's own classes, which take a second to import."""
+"""What is sent to MLflow, as plain values: nothing here needs MLflow's own classes, which take a second to import."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Runs(Protocol):
         """Keep all that lies in a folder as artifacts, under their own names; what has such a name is replaced."""
 
     def set_status(self, run_id: str, status: str, ended_at: int) -> None:
-        """Let a run stand at `status`, ended at that time unless it goes on."""
+        """Set a run's `status`, and its end unless it is running."""
 
 
 class Experiments(Protocol):

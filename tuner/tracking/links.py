@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from tuner.answers.study import MlflowLinks
 from tuner.places import DASHBOARD
 from tuner.tracking.store import is_server, shown
 
@@ -15,7 +16,7 @@ _MOST_REASONS: Final = 3
 
 
 def study_url(base_url: str, experiment_id: str, parent_run_id: str, view_key: str | None = None) -> str:
-    """The page where a study's trials stand flat, the best first, with their curves beside each other.
+    """The page that lists a study's trials, the best first, with their curves side by side.
 
     Args:
         base_url: of the tracking server, such as http://127.0.0.1:5000.
@@ -38,22 +39,22 @@ def _shared(view_key: str) -> dict[str, str]:
     return {"viewStateShareKey": view_key, "workflowType": "machine_learning"}
 
 
-def study_links(ledger: Ledger, study_id: int, uri: str) -> dict[str, Any]:
+def study_links(ledger: Ledger, study_id: int, uri: str) -> MlflowLinks:
     """Where MLflow shows a study, and what it does not show.
 
     Its ids are None until something of it is published; `error`, why something waits, is known to the end of a run.
     """
-    experiment, run_id = ledger.experiment_id(study_id), ledger.run_id(study_id, None)
-    view, base = ledger.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
-    return {
-        "tracking_uri": shown(uri),
-        "experiment_id": experiment,
-        "run_id": run_id,
-        "view": view,
-        "url": study_url(base, experiment, run_id, view) if experiment and run_id else None,
-        "local": not is_server(uri),
-        "waiting": ledger.waiting_count(study_id),
-        "aside": len(aside := ledger.aside(study_id)),
-        "reasons": list(dict.fromkeys(row.why for row in aside))[:_MOST_REASONS],
-        "error": None,
-    }
+    experiment, run_id = ledger.outbox.experiment_id(study_id), ledger.outbox.run_id(study_id, None)
+    view, base = ledger.outbox.view_key(study_id), shown(uri) if is_server(uri) else DASHBOARD
+    aside = ledger.outbox.aside(study_id)
+    return MlflowLinks(
+        tracking_uri=shown(uri),
+        experiment_id=experiment,
+        run_id=run_id,
+        view=view,
+        url=study_url(base, experiment, run_id, view) if experiment and run_id else None,
+        local=not is_server(uri),
+        waiting=ledger.outbox.waiting_count(study_id),
+        aside=len(aside),
+        reasons=tuple(dict.fromkeys(row.why for row in aside))[:_MOST_REASONS],
+    )

@@ -78,10 +78,10 @@ class Mirror:
             if answers and not self._stop():
                 self._publish_answer(answers, outcome)
         finally:
-            self._ledger.set_run_ids(self._study.id, self._fresh)
-            self._ledger.mark_published(outcome.published)
+            self._ledger.outbox.set_run_ids(self._study.id, self._fresh)
+            self._ledger.outbox.mark_published(outcome.published)
             for row_id, reason in outcome.rejected.items():
-                self._ledger.set_aside(row_id, reason)
+                self._ledger.outbox.set_aside(row_id, reason)
 
     def _publish_all(
         self, groups: Mapping[int | None, list[OutboxRow]], of_study: list[OutboxRow], outcome: Outcome
@@ -103,7 +103,7 @@ class Mirror:
 
     def _publish_trials(self, groups: Mapping[int | None, list[OutboxRow]], outcome: Outcome) -> None:
         numbers = [number for number in groups if number is not None]
-        known = self._ledger.run_ids(self._study.id, numbers)
+        known = self._ledger.outbox.run_ids(self._study.id, numbers)
         curves = self._ledger.curves(self._study.id, numbers)
         for record in self._ledger.trials(self._study.id, numbers):
             if self._stop():
@@ -159,12 +159,17 @@ class Mirror:
         self._runs.set_status(self._parent, content.STUDY_STATUS[self._study.state], changed_at)
 
     def _publish_summary(self) -> None:
-        summary, at = self._ledger.summary(self._study.id) or {}, self._ledger.summary_at(self._study.id)
+        summary, at = self._ledger.summary(self._study.id), self._ledger.summary_at(self._study.id)
+        if summary is None:
+            return
+        trials = self._ledger.trials(self._study.id)
+        number = None if summary.best is None else summary.best.number
+        best = next((trial for trial in trials if trial.number == number), None)
         metrics = content.summary_metrics(summary, at or self._study.changed_at)
-        self._runs.log(self._parent, metrics, tags=content.summary_tags(summary))
-        self._runs.log_text(self._parent, trials_csv(self._ledger.trials(self._study.id)), "trials.csv")
-        self._mark(BEST_TAG, (summary.get("best") or {}).get("number"))
-        self._mark(WINNER_TAG, ((summary.get("scored") or {}).get("runs") or [None])[0])
+        self._runs.log(self._parent, metrics, tags=content.summary_tags(summary, best))
+        self._runs.log_text(self._parent, trials_csv(trials), "trials.csv")
+        self._mark(BEST_TAG, number)
+        self._mark(WINNER_TAG, None if summary.scored is None else summary.scored.runs[0])
 
     def _publish_answer(self, rows: Sequence[OutboxRow], outcome: Outcome) -> None:
         """Files that are made now, or were before; where they cannot be made, that is the reason to go on without."""
@@ -193,7 +198,7 @@ class Mirror:
         if owner == "study":
             return self._parent
         number = int(owner.rpartition("-")[2])
-        return self._fresh.get(number) or self._ledger.run_id(self._study.id, number)
+        return self._fresh.get(number) or self._ledger.outbox.run_id(self._study.id, number)
 
     def _mark(self, tag: str, number: int | None) -> None:
         """A study that went on may have a new best trial, and another winner."""
@@ -208,8 +213,8 @@ class Mirror:
                 self._runs.log(run_id, tags={tag: "false"})
 
     def _supersede(self) -> None:
-        """A study of this name whose ledger was deleted has no best trial beside this study's any more."""
-        same = {"tuner.api.study": self._study.name, content.PLACE_TAG: self._place}
+        """A study of this name whose ledger was deleted no longer has a best trial next to this study's."""
+        same = {"tuner.study": self._study.name, content.PLACE_TAG: self._place}
         for run_id in self._runs.tagged(same):
             if run_id != self._parent:
                 self._unmark(BEST_TAG, run_id)
@@ -223,23 +228,23 @@ class Mirror:
             self._experiments.set_tag(self._experiment_id, name, value)
         except Exception:  # what MLflow's stores and transports raise; if it is gone, the rows that follow will say so
             return
-        if self._ledger.view_key(self._study.id) is None:
-            self._ledger.set_view_key(self._study.id, view_key(self._study))
+        if self._ledger.outbox.view_key(self._study.id) is None:
+            self._ledger.outbox.set_view_key(self._study.id, view_key(self._study))
 
     def _parent_run(self) -> tuple[str, str]:
         """The ids of the study's experiment and run, which are remembered or found or made.
 
         What is remembered is asked for: where MLflow's store was removed, everything must be published anew.
         """
-        experiments, known = self._experiments, self._ledger.run_id(self._study.id, None)
+        experiments, known = self._experiments, self._ledger.outbox.run_id(self._study.id, None)
         if known is not None:
             return experiments.of_run(known), known
         experiment_id = experiments.ensure(self._study.name, artifact_root(self._uri))
         started_at = content.milliseconds(self._study.created_at)
         tags = self._study_tags()
         run_id = experiments.runs(experiment_id).ensure(content.run_name(self._study, None), tags, started_at)
-        self._ledger.set_experiment_id(self._study.id, experiment_id)
-        self._ledger.set_run_id(self._study.id, None, run_id)
+        self._ledger.outbox.set_experiment_id(self._study.id, experiment_id)
+        self._ledger.outbox.set_run_id(self._study.id, None, run_id)
         return experiment_id, run_id
 
     def _study_tags(self) -> dict[str, str]:

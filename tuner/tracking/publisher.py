@@ -90,7 +90,7 @@ def publish_once(  # noqa: PLR0913 - the last three by name
             raise
         except Exception as error:  # MLflow lets through what its stores and transports raise.
             raise TrackingError(sentence(uri, error)) from None
-        return Published(sum(counts), ledger.waiting_count(study_id), len(ledger.aside(study_id)))
+        return Published(sum(counts), ledger.outbox.waiting_count(study_id), len(ledger.outbox.aside(study_id)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +111,23 @@ def _drain_anew_if_gone(task: _Task) -> None:
     except Exception as error:
         if not is_gone(error):
             raise
-        task.ledger.publish_anew(task.study_id, identity(task.mlflow.uri))
+        task.ledger.outbox.publish_anew(task.study_id, identity(task.mlflow.uri))
         _drain(task)
 
 
 def _remember_store(ledger: Ledger, study_id: int, store: str) -> None:
-    known = ledger.tracking_store(study_id)
+    known = ledger.outbox.tracking_store(study_id)
     if known is None:
-        ledger.set_tracking_store(study_id, store)
+        ledger.outbox.set_tracking_store(study_id, store)
     elif known != store:
-        ledger.publish_anew(study_id, store)
+        ledger.outbox.publish_anew(study_id, store)
 
 
 def _drain(task: _Task) -> None:
     from tuner.tracking.mirror import Mirror, Outcome  # noqa: PLC0415
 
     ledger, study_id = task.ledger, task.study_id
-    while not task.stop() and (rows := ledger.waiting(study_id, _ROWS_AT_A_TIME)):
+    while not task.stop() and (rows := ledger.outbox.waiting(study_id, _ROWS_AT_A_TIME)):
         mirror = Mirror(ledger, ledger.study_by_id(study_id), task.mlflow, task.answer, task.stop)
         outcome = Outcome()
         try:
@@ -138,7 +138,7 @@ def _drain(task: _Task) -> None:
 
 @final
 class Publisher:
-    """A background thread that publishes one study's outbox; its methods never wait for MLflow nor raise for it."""
+    """A background thread that publishes one study's outbox; no method waits for MLflow or raises its errors."""
 
     def __init__(self, ledger: Ledger, study_id: int, uri: str, answer: Answer = without_files) -> None:
         self._ledger = ledger
@@ -183,7 +183,7 @@ class Publisher:
             self._abandoned.set()
         self._mlflow.close()
         self._thread.join(_LAST_SECONDS)
-        waiting = self._ledger.waiting_count(self._study_id)
+        waiting = self._ledger.outbox.waiting_count(self._study_id)
         if waiting and is_late and self.error is None:
             self.error = unanswered(self._uri, seconds)
         return waiting
@@ -208,14 +208,14 @@ class Publisher:
             self._tell(None)
 
     def _tell(self, error: str | None) -> None:
-        """How an attempt ended; of one that nobody waited for, nothing: its ledger may be closed."""
+        """How an attempt ended; nothing of an abandoned one, whose ledger may be closed."""
         with self._telling:
             if not self._abandoned.is_set():
                 self._failures = self._failures + 1 if error else 0
                 self.error = error
 
     def _rest(self) -> None:
-        """After a failure, back off; else let some news gather, so that a trial takes few calls, and wait for it."""
+        """After a failure, back off; else let some records gather, so that a trial takes few calls, and wait for it."""
         if self._failures:
             signal = self._abandoned if self._closing.is_set() else self._closing
             signal.wait(min(_FIRST_BACKOFF * 2 ** min(self._failures - 1, 10), _LONGEST_BACKOFF))

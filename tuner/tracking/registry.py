@@ -51,10 +51,10 @@ class Champion:
     Attributes:
         name: the registered model's.
         run_id: MLflow's run of the study.
-        key: the study's, which tells it from another one of the same name.
+        key: the study's, which distinguishes it from another one of the same name.
         module: a torch module, raw rows (N, *shape) float64 to their reconstructions.
         example: some raw rows, more than one.
-        mark: what tells these weights from others: registered twice, they stay one version.
+        mark: identifies these weights: registered twice, they stay one version.
         tags: of the version.
     """
 
@@ -108,7 +108,7 @@ def _registered(champion: Champion, force: bool) -> tuple[Any, bool]:
         _check_ours(champion, newest)
     if found is not None and found.tags.get(_MARK) == champion.mark and _key(found) == champion.key:
         return found, False
-    with redirect_stderr(io.StringIO()):  # MLflow tells of it there
+    with redirect_stderr(io.StringIO()):  # MLflow prints it there
         tags = {**champion.tags, KEY: champion.key, _MARK: champion.mark}
         made = mlflow.register_model(_logged(champion), champion.name, tags=tags)
     mlflow.MlflowClient().set_registered_model_alias(champion.name, ALIAS, made.version)

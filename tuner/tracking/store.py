@@ -31,7 +31,7 @@ _REASON_LENGTH = 300
 
 # MLflow's own variables, set in the helper processes that import it, and there where the user set none: a call to a
 # dead server must fail within seconds (by default it blocks for minutes; trying again is the publisher's work), and
-# nothing is sent to anybody but the server that the user named.
+# nothing is sent anywhere but to the server that the user named.
 SETTINGS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -41,14 +41,19 @@ SETTINGS: Final = {
 }
 
 
-def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, else MLflow's own default, a SQLite store in the current folder."""
-    return absolute(os.environ.get("MLFLOW_TRACKING_URI", "").strip() or DEFAULT_URI)
+def tracking_uri(given: str | None = None, folder: Path | None = None) -> str:
+    """MLflow's address: as given, or `MLFLOW_TRACKING_URI`, or MLflow's own default, a SQLite store in the folder."""
+    return absolute(given or os.environ.get("MLFLOW_TRACKING_URI", "").strip() or DEFAULT_URI, folder)
 
 
-def absolute(uri: str) -> str:
-    """A SQLite store's uri with its whole path: MLflow keeps stores by uri, wherever the process is by then."""
-    path = sqlite_path(uri)
+def absolute(uri: str, folder: Path | None = None) -> str:
+    """A SQLite store's uri with its whole path: MLflow keeps stores by uri, wherever the process is by then.
+
+    Args:
+        uri: MLflow's address.
+        folder: what a relative path in it is below; the current folder by default.
+    """
+    path = sqlite_path(uri, folder)
     return uri if path is None else sqlite_uri(path)
 
 
@@ -83,7 +88,7 @@ def past_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
         return {}
     named = [host.strip() for host in (environment.get("no_proxy") or environment.get("NO_PROXY") or "").split(",")]
-    if "*" in named:  # past the proxy whatever it is
+    if "*" in named:  # every host is reached without the proxy
         return {}
     hosts = ",".join(dict.fromkeys([*filter(None, named), *_LOOPBACK]))
     return {"no_proxy": hosts, "NO_PROXY": hosts}  # the small letters count where both are there
@@ -106,8 +111,8 @@ def check_reachable(uri: str) -> None:
         socket.create_connection((parts.hostname, port), _CONNECT_SECONDS).close()
 
 
-def sqlite_path(uri: str) -> Path | None:
-    """The absolute path of a SQLite store's file; None for anything else."""
+def sqlite_path(uri: str, folder: Path | None = None) -> Path | None:
+    """The absolute path of a SQLite store's file, relative ones below the folder; None for anything else."""
     scheme, _, rest = uri.partition(":///")
     if scheme.partition("+")[0] != "sqlite" or not rest:
         return None
@@ -116,7 +121,7 @@ def sqlite_path(uri: str) -> Path | None:
         name = unquote(name)
     if name.startswith("file:"):
         name = unquote(name.removeprefix("file:"))
-    return Path(name).absolute()
+    return (folder or Path.cwd()) / name
 
 
 @cache
@@ -126,7 +131,7 @@ def _is_unquoted() -> bool:
 
 
 def artifact_root(uri: str) -> str | None:
-    """Where the artifacts of a store without a server go: `mlartifacts` beside a SQLite file, else in this folder."""
+    """The artifacts' place without a server: `mlartifacts` in the folder of the SQLite file, else in this one."""
     if is_server(uri):
         return None
     path = sqlite_path(uri)
@@ -143,12 +148,12 @@ def shown(uri: str) -> str:
 
 
 def identity(uri: str) -> str:
-    """What tells one MLflow from another in the ledger; holds no secret."""
+    """Identifies an MLflow in the ledger; holds no secret."""
     path = sqlite_path(uri)
     return shown(uri) if path is None else path.as_uri()
 
 
-def in_the_bin(name: str, experiment_id: str, stage: str) -> str:
+def deleted_experiment_message(name: str, experiment_id: str, stage: str) -> str:
     """What to do about an experiment that was deleted."""
     return (
         f"MLflow's experiment {name!r} must be active, but it is {stage};"

@@ -9,7 +9,7 @@
 namespace tuner {
 
 // Grows with every change of a function's arguments or of what they mean, here and in library.py.
-constexpr int FORMAT = 5;
+constexpr int FORMAT = 6;
 
 // The description: one line for each list and structure, a structure's fields as name:offset:size.
 class Description {

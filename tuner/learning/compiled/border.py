@@ -18,14 +18,18 @@ from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.draws import dropped
 from tuner.learning.layout import LINE, Layout
 from tuner.spec.architecture import Architecture, Hyperparameters
+from tuner.spec.hyperparameters import TABLE
 from tuner.spec.names import MOST_DEPTH, Activation, Loss
 
 Floats = NDArray[np.float32]
 
-FORMAT = 5  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
+FORMAT = 6  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
 MOST_LAYERS = 2 * (MOST_DEPTH + 1)
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 LOSSES: tuple[str, ...] = get_args(Loss)
+# The hyperparameters that cross as a number of their own, and the fields of the others, which follow from several.
+OTHERS = ("batch", "layers", "sizes", "activation", "variational", "dropped", "norm", "rates")
+NUMBERS = tuple(row for row in TABLE if row.step not in OTHERS)
 
 
 class Model(ctypes.Structure):
@@ -40,11 +44,7 @@ class Model(ctypes.Structure):
         ("variational", c_int32),
         ("norm", c_int32),
         ("dropped", c_int32),
-        ("learning_rate", c_float),
-        ("weight_decay", c_float),
-        ("noise", c_float),
-        ("sparsity", c_float),
-        ("beta", c_float),
+        *((row.step, c_float) for row in NUMBERS),
         ("sizes", c_int32 * (MOST_LAYERS + 1)),
         ("units", c_int32 * (MOST_LAYERS + 1)),
         ("weights", c_int64 * MOST_LAYERS),
@@ -65,6 +65,7 @@ class VisitFields(ctypes.Structure):
         ("code_noise", c_void_p),
         ("dropout", c_uint64),
         ("position", c_int64),
+        ("rates", c_void_p),
     )
 
 
@@ -127,11 +128,7 @@ def model(features: int, point: Hyperparameters, loss: str) -> Model:
         variational=shape.variational,
         norm=shape.norm,
         dropped=dropped(point.dropout),
-        learning_rate=point.learning_rate,
-        weight_decay=point.weight_decay,
-        noise=point.input_noise,
-        sparsity=point.code_penalty,
-        beta=point.divergence_weight,
+        **{row.step: point.in_use(row.name) for row in NUMBERS},
     )
     made.sizes[: len(sizes)] = layout.sizes
     made.units[: len(sizes)] = sizes
@@ -152,6 +149,7 @@ class Visit:
         code_noise_NC: the same on the units of a variational code.
         dropout: the key of the epoch's masks.
         position: rows of the epoch that were visited before.
+        rates_S: the learning rate of each batch; None where it is the model's own.
     """
 
     train_NF: Floats
@@ -160,6 +158,7 @@ class Visit:
     code_noise_NC: Floats | None
     dropout: int
     position: int
+    rates_S: Floats | None = None
 
     def fields(self, model: Model) -> VisitFields:
         """As the library reads them; this object must live as long."""
@@ -173,6 +172,7 @@ class Visit:
             None if self.code_noise_NC is None else address(self.code_noise_NC, count, code),
             self.dropout,
             self.position,
+            None if self.rates_S is None else address(self.rates_S, -(-count // model.batch)),
         )
 
 

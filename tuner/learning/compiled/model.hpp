@@ -24,6 +24,7 @@ enum Loss { LOSSES(ENUMERATOR) LOSS_COUNT };
     X(int32_t, variational, ) X(int32_t, norm, ) /* whether the code has a log-variance; whether layers are normalised */ \
     X(int32_t, dropped, ) /* of 65536 hidden values */                                                              \
     X(float, learning_rate, ) X(float, weight_decay, ) X(float, noise, ) X(float, sparsity, ) X(float, beta, )      \
+    X(float, clip_norm, ) /* 0: any */                                                                              \
     X(int32_t, sizes, [MOST_LAYERS + 1]) /* padded */                                                               \
     X(int32_t, units, [MOST_LAYERS + 1]) /* real */                                                                 \
     X(int64_t, weights, [MOST_LAYERS]) X(int64_t, biases, [MOST_LAYERS]) X(int64_t, gains, [MOST_LAYERS]) /* places in a row of parameters */
@@ -32,7 +33,8 @@ enum Loss { LOSSES(ENUMERATOR) LOSS_COUNT };
     X(const float *, data, ) X(int64_t, rows, ) X(const int64_t *, order, ) X(int64_t, count, )                     \
     X(const float *, noise, ) X(const float *, code_noise, ) /* for each visited row, real features and units only; null for none */ \
     X(uint64_t, dropout, ) /* the key of the epoch's masks */                                                       \
-    X(int64_t, position, ) /* visited rows of the epoch before these */
+    X(int64_t, position, ) /* visited rows of the epoch before these */                                             \
+    X(const float *, rates, ) /* of each batch; null where the learning rate is the model's own */
 // A trial's row of parameters and their moments, `length` values each, and the steps behind it.
 #define STATE_FIELDS(X) X(float *, parameters, ) X(float *, first, ) X(float *, second, ) X(int64_t, length, ) X(int64_t, steps, )
 
@@ -58,6 +60,7 @@ struct Draws {
 // Room for the values of a batch: every layer's output, its slopes, two gradients that take turns, and a panel; where
 // layers are normalised, their normal values and each row's 1 / deviation; of a variational code, itself and its noise.
 struct Room {
+    float *gradients; // of all parameters, where their norm has a bound
     float *input, *target, *panel, *gradient, *code, *code_noise;
     float *h[MOST_LAYERS + 1], *slopes[MOST_LAYERS + 1], *normal[MOST_LAYERS + 1], *inverse[MOST_LAYERS + 1], *dz[2];
 };
@@ -77,6 +80,17 @@ static int64_t largest(const Model &m) {
     return size;
 }
 
+// Values of a row of parameters.
+static int64_t row_length(const Model &m) {
+    int64_t end = 0;
+    for (int layer = 0; layer < m.layers; layer++) {
+        const int64_t out = outputs(m, layer + 1), bias = m.biases[layer] + out;
+        if (bias > end) end = bias;
+        if (m.norm && !linear(m, layer + 1) && m.gains[layer] + 2 * out > end) end = m.gains[layer] + 2 * out;
+    }
+    return end;
+}
+
 static int64_t lay_out(const Model &m, int64_t rows, float *work, Room *room) {
     int64_t used = 0, most = 0;
     auto take = [&](int64_t count) {
@@ -91,6 +105,7 @@ static int64_t lay_out(const Model &m, int64_t rows, float *work, Room *room) {
     Room r;
     r.panel = take(PANEL);
     r.gradient = take(most);
+    r.gradients = take(m.clip_norm > 0 ? row_length(m) : 0);
     r.target = take(rows * m.sizes[0]);
     r.input = m.noise > 0 ? take(rows * m.sizes[0]) : r.target;
     for (int layer = 1; layer <= m.layers; layer++) {

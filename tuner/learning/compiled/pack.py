@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 
 from tuner.learning import draws
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.compiled.border import Visit, aligned, aligned_copy, model
+from tuner.learning.compiled.border import Model, Visit, aligned, aligned_copy, model
 from tuner.learning.compiled.library import Library
 from tuner.learning.epoch import Epoch
 from tuner.learning.initialization import initial_state
 from tuner.learning.rows import PaddedRows
-from tuner.spec.work import Trial
+from tuner.learning.schedule import rates
+from tuner.spec.work import TrainingPlan, Trial
 
 CHUNK_ROWS = 128  # validation rows measured at once: their values stay in a core's cache
 NOISE_VALUES = 2**20  # of input noise drawn at once: 4 MB
 
 
 class CompiledPack:
-    """Any trials that stand at the same epoch.
+    """Trials that have trained the same number of epochs.
 
     Args:
         library: the compiled step.
@@ -38,6 +39,7 @@ class CompiledPack:
         data: both splits in memory.
         loss: `mse` or `bce`.
         states: the trials' states after the same number of epochs; None to start them.
+        plan: of the trials' whole training; None where none of them has a learning-rate schedule.
 
     Attributes:
         work: the work space that the trials use in turn.
@@ -50,11 +52,16 @@ class CompiledPack:
         data: PaddedRows,
         loss: str,
         states: Sequence[TrialTraining] | None = None,
+        plan: TrainingPlan | None = None,
     ) -> None:
         self.trials, self.numbers = list(trials), [trial.number for trial in trials]
         begun = states or [initial_state(trial, data.features) for trial in trials]
         self.epoch = begun[0].epoch
-        self._members = [_Member(library, trial, data, loss, state) for trial, state in zip(trials, begun, strict=True)]
+        models = (model(data.features, trial.point, loss) for trial in trials)
+        self._members = [
+            _Member(library, one, data, trial, state, plan)
+            for one, trial, state in zip(models, trials, begun, strict=True)
+        ]
         self.work = aligned(max(member.room for member in self._members))
 
     def train_epoch(self) -> Epoch:
@@ -75,9 +82,17 @@ class CompiledPack:
 class _Member:
     """One trial of the pack."""
 
-    def __init__(self, library: Library, trial: Trial, data: PaddedRows, loss: str, state: TrialTraining) -> None:
-        self._library, self._trial, self._data = library, trial, data
-        self._model = model(data.features, trial.point, loss)
+    def __init__(
+        self,
+        library: Library,
+        model: Model,
+        data: PaddedRows,
+        trial: Trial,
+        state: TrialTraining,
+        plan: TrainingPlan | None,
+    ) -> None:
+        self._library, self._model, self._data = library, model, data
+        self._trial, self._plan = trial, plan
         self.state = replace(
             state,
             parameters=aligned_copy(state.parameters),
@@ -113,16 +128,32 @@ class _Member:
         sources = (draws.noise, draws.code_noise)
         draw = [source(seed, epoch) if count else None for source, count in zip(sources, width, strict=True)]
         key, total = draws.dropout_key(seed, epoch) if self._model.dropped else 0, 0.0
+        rates_S = self._rates(epoch)
         for start in range(0, len(order_N), at_once):
             part_N = order_N[start : start + at_once]
             noise_NF, code_noise_NC = (
                 None if one is None else one.standard_normal((len(part_N), count), dtype=np.float32)
                 for one, count in zip(draw, width, strict=True)
             )
-            visit = Visit(self._data.train_NF, part_N, noise_NF, code_noise_NC, key, start)
+            first = start // point.batch_size
+            visit = Visit(
+                self._data.train_NF,
+                part_N,
+                noise_NF,
+                code_noise_NC,
+                key,
+                start,
+                None if rates_S is None else rates_S[first : first - (-len(part_N) // point.batch_size)],
+            )
             total += self._library.train(self._model, visit, self.state, work)
             self.state.steps += -(-len(part_N) // point.batch_size)
         return total
+
+    def _rates(self, epoch: int) -> NDArray[np.float32] | None:
+        """The learning rates of the epoch's steps; None where they are the model's own."""
+        point = self._trial.point
+        found = rates(point, self._plan, -(-len(self._data.train_NF) // point.batch_size), epoch)
+        return None if found is None else found.astype(np.float32)
 
     def _keep_best(self, val_loss: float) -> None:
         if val_loss < self.state.best_value:

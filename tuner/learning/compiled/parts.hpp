@@ -44,7 +44,7 @@ static void normalise(int64_t rows, int64_t size, int64_t units, const float *ga
 }
 
 // dy becomes dz in place, and each value's share of the gain's gradient is left in `shares`.
-static void normalise_back(int64_t rows, int64_t size, int64_t units, const float *gain, const float *normal, const float *inverses, float *dy,
+static INLINE void normalise_back(int64_t rows, int64_t size, int64_t units, const float *gain, const float *normal, const float *inverses, float *dy,
                            float *shares) {
     for (int64_t row = 0; row < rows; row++, dy += size, normal += size, shares += size) {
         V sums{}, products{};
@@ -113,7 +113,7 @@ static void sample(const Model &m, int64_t rows, const float *noise, Room &r) {
 
 // The code's gradient (rows, units) becomes that of means and log-variances (rows, twice as many) in place, from the last
 // row on; `share` times the divergence from the standard normal prior, mean^2 + variance - 1 - log-variance over 2, is added.
-static void sample_back(const Model &m, int64_t rows, float share, const Room &r, float *gradient) {
+static INLINE void sample_back(const Model &m, int64_t rows, float share, const Room &r, float *gradient) {
     const int64_t size = m.sizes[code_layer(m)];
     for (int64_t row = rows - 1; row >= 0; row--)
         for (int64_t at = size - LANES; at >= 0; at -= LANES) {

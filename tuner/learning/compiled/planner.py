@@ -17,7 +17,7 @@ from tuner.spec.work import Trial
 
 PACK_SECONDS = 1.0
 # Measured on one AVX-512 core on 2026-11-24 with `python benchmarks/planner.py`, which fits them to 70 random trials;
-# they then tell each of those trials' time to within a fifth.
+# they then predict each of those trials' time to within a fifth.
 MULTIPLY_ADD_SECONDS = 9.7e-12  # one multiply-add of a product
 PARAMETER_SECONDS = 3.4e-10  # one parameter's share of a step: AdamW, and its gradient written and read
 VALUE_SECONDS = 2.8e-10  # one unit's value of one row: its activation, there and back

@@ -114,9 +114,9 @@ static double losses(const Model &m, int64_t rows, const float *target, const fl
 struct Optimizer {
     float rate, keep, root_scale;  // rate / (1 - beta1^t), 1 - rate * decay, 1 / sqrt(1 - beta2^t)
 
-    Optimizer(const Model &m, int64_t step)
-        : rate(float(m.learning_rate / (1 - std::pow(0.9, double(step))))),
-          keep(float(1 - double(m.learning_rate) * m.weight_decay)),
+    Optimizer(float learning_rate, float weight_decay, int64_t step)
+        : rate(float(learning_rate / (1 - std::pow(0.9, double(step))))),
+          keep(float(1 - double(learning_rate) * weight_decay)),
           root_scale(float(1 / std::sqrt(1 - std::pow(0.999, double(step))))) {}
 
     INLINE void update(V g, float *p, float *first, float *second) const {
@@ -129,13 +129,26 @@ struct Optimizer {
     }
 };
 
-static void update_weights(const Optimizer &o, int64_t count, const float *g, float *p, float *first, float *second) {
+// What takes a gradient is inlined into the one function that trains, as it was when there was one taker: GCC chooses which product
+// of a sum is rounded by what surrounds it, and a trial's bits must not follow from what else is in this file.
+
+// In place of the optimizer where the whole gradient is wanted first: it is kept at its parameters' places.
+struct Keeper {
+    float *gradients;
+    const float *parameters;
+
+    INLINE void update(V g, float *p, float *, float *) const { store(gradients + (p - parameters), g); }
+};
+
+template <typename Taker>
+static INLINE void update_weights(const Taker &o, int64_t count, const float *g, float *p, float *first, float *second) {
     for (int64_t at = 0; at < count; at += LANES) o.update(load(g + at), p + at, first + at, second + at);
 }
 
 // A bias' gradient is the sum of dz over the rows. Always inlined: GCC rounds AdamW's last product otherwise where this is a
 // function of its own, and a trial's bits would follow from how often it is called.
-static INLINE void update_bias(const Optimizer &o, int64_t rows, int64_t size, const float *dz, float *p, float *first, float *second) {
+template <typename Taker>
+static INLINE void update_bias(const Taker &o, int64_t rows, int64_t size, const float *dz, float *p, float *first, float *second) {
     for (int64_t column = 0; column < size; column += LANES) {
         V even{}, odd{};
         int64_t row = 0;
@@ -149,7 +162,8 @@ static INLINE void update_bias(const Optimizer &o, int64_t rows, int64_t size, c
 }
 
 // A layer's gradient of its values becomes that of its product; the gain and the shift, where there are any, are updated.
-static void through(const Model &m, const Optimizer &optimizer, int layer, int64_t rows, float *p, float *first, float *second, Room &r, float *dz) {
+template <typename Taker>
+static INLINE void through(const Model &m, const Taker &optimizer, int layer, int64_t rows, float *p, float *first, float *second, Room &r, float *dz) {
     const int64_t size = m.sizes[layer], units = m.units[layer];
     if (linear(m, layer)) {
         if (m.sparsity > 0) shrink(rows * size, m.sparsity / (float(rows) * units), r.h[layer], dz);
@@ -166,8 +180,8 @@ static void through(const Model &m, const Optimizer &optimizer, int layer, int64
 }
 
 // Gradients from the output to the input, each layer's parameters updated as soon as nothing needs the old ones.
-static void backward(const Model &m, int64_t rows, int64_t step, float *p, float *first, float *second, Room &r) {
-    const Optimizer optimizer(m, step);
+template <typename Taker>
+static INLINE void backward(const Model &m, const Taker &optimizer, int64_t rows, float *p, float *first, float *second, Room &r) {
     float *dz = r.dz[0], *next = r.dz[1];
     for (int layer = m.layers - 1; layer >= 0; layer--) {
         const int64_t in = m.sizes[layer], out = outputs(m, layer + 1), w = m.weights[layer], b = m.biases[layer];
@@ -181,6 +195,26 @@ static void backward(const Model &m, int64_t rows, int64_t step, float *p, float
         float *used = dz;
         dz = next, next = used;
     }
+}
+
+// The share of a gradient that is used, as torch.nn.utils.clip_grad_norm_ has it.
+static float clipped(float most, int64_t count, const float *g) {
+    double squares = 0;
+    for (int64_t at = 0; at < count; at += LANES) {
+        V values = load(g + at);
+        squares += sum(values * values);
+    }
+    const double share = most / (std::sqrt(squares) + 1e-6);
+    return share > 1 ? 1.0f : float(share);
+}
+
+// The same where the gradient's norm has a bound: all of it is known before the first parameter changes.
+__attribute__((noinline)) static void backward_clipped(const Model &m, const Optimizer &optimizer, int64_t rows, const State &state, Room &r) {
+    const int64_t count = row_length(m);
+    backward(m, Keeper{r.gradients, state.parameters}, rows, state.parameters, state.first, state.second, r);
+    const float share = clipped(m.clip_norm, count, r.gradients);
+    for (int64_t at = 0; at < count; at += LANES) store(r.gradients + at, load(r.gradients + at) * share);
+    update_weights(optimizer, count, r.gradients, state.parameters, state.first, state.second);
 }
 
 // Rows by their numbers; the noise, where there is any, on the input alone.
@@ -271,7 +305,11 @@ const char *tuner_train(const Model *m, const Visit *visit, const State *state, 
         gather(*m, rows, visit->data, visit->order + start, here.noise ? here.noise + start * m->features : nullptr, room);
         forward(*m, m->layers, rows, room.input, state->parameters, &here, room);
         total += losses(*m, rows, room.target, room.h[m->layers], 1.0f / (float(rows) * m->features), room.dz[0]);
-        backward(*m, rows, ++steps, state->parameters, state->first, state->second, room);
+        const Optimizer optimizer(visit->rates ? visit->rates[start / m->batch] : m->learning_rate, m->weight_decay, ++steps);
+        if (m->clip_norm > 0)
+            backward_clipped(*m, optimizer, rows, *state, room);
+        else
+            backward(*m, optimizer, rows, state->parameters, state->first, state->second, room);
     }
     *sum = total;
     return nullptr;

@@ -15,10 +15,10 @@ class Autoencoder(nn.Module):
     """An encoder to a linear code and a mirrored decoder to a linear output.
 
     Args:
-        sizes: units of every layer, input, code and output included; the code stands in the middle.
+        sizes: units of every layer, input, code and output included; the code is in the middle.
         activation: name in `ACTIVATIONS`, put after every layer but the code and the output.
         loss: `mse`, or `bce`, where the output is the logit of each feature.
-        norm: layer normalisation stands before every activation.
+        norm: layer normalisation comes before every activation.
         variational: the code is a normal distribution (Kingma & Welling 2014): `encoder` gives its mean, which is
             decoded, and the layer `log_variance`, from the same last hidden layer, the logarithm of its variance.
 

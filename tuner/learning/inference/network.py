@@ -31,7 +31,7 @@ class Network:
         sizes: units of every layer, input and output included.
         activation: the hidden layers' function.
         loss: `mse` or `bce`.
-        weights: the plain module's names to arrays; they tell whether layers are normalised, and the code
+        weights: the plain module's names to arrays; they show whether layers are normalised, and the code
             variational.
 
     Shapes: rows are (N, F) and scaled, codes (N, C); a variational code is its mean.
@@ -44,7 +44,7 @@ class Network:
     def __init__(self, sizes: tuple[int, ...], activation: str, loss: str, weights: dict[str, Rows]) -> None:
         self.sizes, self.activation, self.loss = sizes, activation, loss
         self.variational = "log_variance.weight" in weights
-        self.norm = "encoder.1.weight" in weights  # without it the activation stands there, which has no weights
+        self.norm = "encoder.1.weight" in weights  # without normalisation this is the activation, which has no weights
         self._model = Autoencoder(sizes, activation, loss, norm=self.norm, variational=self.variational)
         self._model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self._model.eval()

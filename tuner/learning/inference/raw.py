@@ -14,7 +14,7 @@ from tuner.learning.inference.model import Autoencoder
 
 
 class RawModel(nn.Module):
-    """What takes rows as they stand in the data: a model to export.
+    """A module that takes rows as the data has them: a model to export.
 
     Scaled rows are (raw - offset) / scale in double precision, so that a column of large values that lie close together
     (Unix times) keeps its digits; the network then computes in single precision, as it was trained.
@@ -55,7 +55,7 @@ class RawModel(nn.Module):
 
 
 class RawReconstruction(nn.Module):
-    """Of a `RawModel` the reconstructions alone, in whatever shape rows have.
+    """Of a `RawModel` the reconstructions alone, in the shape that rows have.
 
     Args:
         model: what is asked.

@@ -1,4 +1,7 @@
-"""Work as a CUDA graph: hundreds of launches replayed by one call. On anything else the work is simply done."""
+"""Work as a CUDA graph: hundreds of launches replayed by one call. On anything else the work is simply done.
+
+Experimental: no device has recorded or replayed a graph of this yet; see docs/gpu.md.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Masks:
     Attributes:
         factors: by the layer's place among the sizes, (M, B, O).
 
-    A word is a function of where it stands and of one number for each model and batch, its origin: only that comes from
+    A word is a function of its position and of one number for each model and batch, its origin: only that comes from
     the host, so that a graph can hold all the rest.
     """
 
@@ -74,7 +74,7 @@ class Masks:
         self._scale = torch.tensor([65_536 / (65_536 - count) for count in dropped], device=device).view(-1, 1, 1)
 
     def _static(self, place: int, rows: int, words: int) -> Tensor:
-        """What each word's state has beside the origin (M, B, W)."""
+        """What each word's state adds to the origin (M, B, W)."""
         row_B1, word_W = torch.arange(rows).view(-1, 1), torch.arange(words)
         counts = [row_B1 * sum(own) + sum(own[:place]) + word_W for own in self._words]
         return torch.stack(counts).mul_(_signed(GOLDEN))

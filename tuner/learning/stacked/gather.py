@@ -1,6 +1,8 @@
 """Where a batch's rows come from: gathered on the device, or on the host while the device trains the batches before.
 
 Shapes: M models, B rows of a batch (even), F features (padded), N training rows.
+
+Experimental on CUDA: streamed rows have not run on a device yet; see docs/gpu.md.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from tuner.learning.stacked.gather import Gather, Orders, Resident, Streamed
 from tuner.learning.stacked.optimizers import Elementwise, FusedByModel
 from tuner.learning.stacked.stack import Members, Passes, Stack
 from tuner.learning.stacked.staged import Fetched, Staged
-from tuner.spec.work import Trial
+from tuner.spec.work import TrainingPlan, Trial
 
 T = TypeVar("T")
 
@@ -118,6 +118,7 @@ class Pack:
         merged: pack as on a GPU: trials need only share batch size and depth, the smaller ones are padded to the
             largest, and the optimizer is elementwise. Then neighbours change a trial's losses by rounding (1e-6), no
             more. By default on anything but the CPU.
+        plan: of the trials' whole training; None where none of them has a learning-rate schedule.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Pack:
         loss: str,
         states: Sequence[TrialTraining] | None = None,
         merged: bool | None = None,
+        plan: TrainingPlan | None = None,
     ) -> None:
         merged = data.device.type != "cpu" if merged is None else merged
         shared = merged_key if merged else pack_key
@@ -153,7 +155,8 @@ class Pack:
         self._fetched = Fetched(self._losses_2M)
         self._merged = merged
         self._restore(states)
-        self._optimizer = (Elementwise if merged else FusedByModel)(self.stack, self.points)
+        steps = len(pieces(data.train_NF.shape[0], self.points[0].batch_size))
+        self._optimizer = (Elementwise if merged else FusedByModel)(self.stack, self.points, plan, steps)
         self._prepare_passes()
 
     def _restore(self, states: Sequence[TrialTraining]) -> None:
@@ -214,6 +217,7 @@ class Pack:
         host) comes from pinned memory, and what it takes (the losses) waits for `collect`, once an epoch.
         """
         self.epoch += 1
+        self._optimizer.begin(self.epoch)
         order_MN = self._orders.take(self.epoch)
         noise = {m: draws.noise(t.seed, self.epoch) for m, t in enumerate(self.trials) if t.point.input_noise > 0}
         code_noise = [draws.code_noise(t.seed, self.epoch) for t in self.trials if t.point.kind == "variational"]

@@ -57,7 +57,7 @@ def plan_for_gpu(
         features: real features of a row.
         rows: training rows and validation rows.
         workers: how many packs can run at once.
-        free: bytes of memory that can be had; None where nobody tells.
+        free: bytes of memory that can be had; None where it is unknown.
     """
 
     def wanted(trial: Trial) -> int:

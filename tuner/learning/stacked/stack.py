@@ -3,7 +3,7 @@
 Shapes: M models, B rows of a batch, F padded features, I and O a layer's padded inputs and outputs, P a model's padded
 parameters.
 
-Why it gives each model the same bits whatever the others are: batched products treat models one by one; elementwise
+Why it gives each model the same bits with any neighbours: batched products treat models one by one; elementwise
 kernels run whole vectors of 32 values and finish a tail with other code, so every model's slab is kept a multiple of
 32 values (sizes are multiples of 16 and rows are even); sums over rows are products with ones; the optimizer is called
 once per model (`optimizers.py`).

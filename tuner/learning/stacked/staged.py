@@ -1,7 +1,9 @@
-"""Tensors on their way between the host and the device; nobody waits for a copy but who needs what it brings.
+"""Tensors on their way between the host and the device; only the code that needs a copy waits for it.
 
 Only a copy from or to pinned memory runs behind the launches; any other one waits for all that was launched before.
 Away from CUDA a copy is done when its call returns, and nothing here is more than that.
+
+Experimental: the pinned rings have not run on a device yet; see docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Staged:
         """The next buffer on the host, free to be written; it holds what was written `STAGES` fillings ago."""
         self._place = (self._place + 1) % STAGES
         if self._cuda:
-            self._copied[self._place].synchronize()  # an event that was never recorded holds nobody up
+            self._copied[self._place].synchronize()  # waiting for an event that was never recorded returns at once
         return self._buffers[self._place]
 
     def send(self) -> None:

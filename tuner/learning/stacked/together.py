@@ -2,13 +2,15 @@
 
 One thread, since torch records one CUDA graph at a time in a process, and a launch from another thread into the stream
 that is being recorded would become part of the graph (there are but 32 streams, dealt again and again).
+
+Experimental: these lanes have not run on a device yet; see docs/gpu.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -17,20 +19,21 @@ from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.learning.stacked.planner import GPU_SHARE, plan_for_gpu
 from tuner.learning.training import Record
-from tuner.spec.work import Curve, Trial
+from tuner.spec.work import Curve, TrainingPlan, Trial
 
 LANES = 16  # packs at the same time: fewer than torch has streams, so that no two share one
 
 
-def train_together(
+def train_together(  # noqa: PLR0913, PLR0917 - all that training is a function of
     trials: Sequence[Trial],
     data: TrainingData,
     loss: str,
     states: Sequence[TrialTraining] | None,
     last: int,
     on_epoch: Callable[[int], object] | None = None,
+    plan: TrainingPlan | None = None,
 ) -> tuple[list[Curve], list[TrialTraining]]:
-    """Train trials of any shapes that stand at the same epoch.
+    """Train trials of any shapes that have trained the same number of epochs.
 
     Args:
         trials: at least one.
@@ -39,6 +42,7 @@ def train_together(
         states: the trials' states, in the same order; None to start them.
         last: epochs in all.
         on_epoch: called after each pack's epochs.
+        plan: of the whole training; None where no trial has a learning-rate schedule.
 
     Returns:
         Each trial's curve, without a checkpoint, and its state, in the order of `trials`.
@@ -46,10 +50,14 @@ def train_together(
     rows, there = (data.train_NF.shape[0], data.validation_rows), memory.free(str(data.device))
     begun = dict(zip((trial.number for trial in trials), states or (), strict=states is not None))
     results: dict[int, tuple[Curve, TrialTraining]] = {}
+
+    def made(pack: Sequence[Trial], at: Sequence[TrialTraining] | None) -> Pack:
+        return Pack(pack, data, loss, at, merged=True, plan=plan)
+
     with reproducible(data.precision):
         for wave in waves(plan_for_gpu(trials, data.features, rows, 1, there), data.features, rows, there):
             lanes = [
-                _Lane(place, pack, data, loss, [begun[trial.number] for trial in pack] if begun else None)
+                _Lane(place, data.device, partial(made, pack, [begun[t.number] for t in pack] if begun else None))
                 for place, pack in enumerate(wave)
             ]
             _train(lanes, last, on_epoch)
@@ -79,15 +87,13 @@ def waves(
 class _Lane:
     """One pack, its record, and the stream in which all of it is made, launched and read."""
 
-    def __init__(
-        self, place: int, trials: Sequence[Trial], data: TrainingData, loss: str, states: list[TrialTraining] | None
-    ) -> None:
-        self._stream = _streams(data.device)[place] if data.device.type == "cuda" else None
+    def __init__(self, place: int, device: torch.device, make: Callable[[], Pack]) -> None:
+        self._stream = _streams(device)[place] if device.type == "cuda" else None
         if self._stream is not None:
-            # After the copies of the data, and whatever else was launched, in the stream of whoever asks for this.
-            self._stream.wait_stream(torch.cuda.current_stream(data.device))
+            # After the copies of the data, and whatever else was launched, in the caller's stream.
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         with self.current():
-            self.pack = Pack(trials, data, loss, states, merged=True)
+            self.pack = make()
         self.record = Record(self.pack)
         self._steps: Iterator[None] = iter(())
 
@@ -116,7 +122,7 @@ class _Lane:
 
 @cache
 def _streams(device: torch.device) -> list[torch.cuda.Stream]:
-    """Taken at once, so that they differ; and kept, since torch keeps the memory of each stream for it alone."""
+    """Taken at once, so that they differ; and kept, since torch keeps a separate memory pool for each stream."""
     return [torch.cuda.Stream(device) for _ in range(LANES)]  # type: ignore[no-untyped-call]
 
 

@@ -1,0 +1,96 @@
+"""What is wanted of a study, and how far its run has come: rows that other processes write and read beside the run.
+
+What is wanted is one row per study. Whoever launches a study wants it to run, and that replaces what was asked for
+before; the row is written with the lease, so that no request is lost between the two. A request needs no lease: it
+changes nothing that was recorded, and the run that holds the lease takes it up by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, final
+
+from sqlalchemy import Connection, Table, insert, select, update
+
+from tuner.errors import LedgerError
+from tuner.ledger.database import Database
+from tuner.ledger.leases import Leases, database_time
+from tuner.ledger.owners import Owner
+from tuner.ledger.records import Reported, Wanted
+from tuner.ledger.schema import lease, progress, study, wanted
+
+
+@final
+class Control:
+    """The part of the ledger by which a study is controlled and watched from any process."""
+
+    def __init__(self, database: Database, leases: Leases) -> None:
+        self._database, self._leases = database, leases
+
+    def wanted(self, study_id: int) -> Wanted | None:
+        """What is wanted of a study; None where it was never launched by a version that asks."""
+        query = select(wanted).where(wanted.c.study_id == study_id)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Wanted(row.state, row.trials, row.timeout, row.at, row.by)
+
+    def ask_to_stop(self, study_id: int) -> None:
+        """Want the study to stop; its run ends within a second or so, as after Ctrl-C."""
+        self._ask(study_id, {"state": "stop"})
+
+    def ask_for_budget(self, study_id: int, trials: int | None, timeout: float | None) -> None:
+        """Want a running study to go on to more trials in all, or for more seconds; None leaves that as it is."""
+        given = {"trials": trials, "timeout": timeout}
+        self._ask(study_id, {name: value for name, value in given.items() if value is not None})
+
+    def report(self, study_id: int, body: Mapping[str, Any]) -> None:
+        """Write down how far the run has come that this ledger object holds the lease of; what was there is replaced.
+
+        A run that has lost its lease replaces nothing that its follower wrote.
+        """
+        fence = self._leases.held_fence(study_id, "run")
+        values = {"fence": fence, "body": json.dumps(dict(body))}
+        with self._leases.changing_without_lease() as connection:
+            known = connection.execute(select(progress.c.fence).where(progress.c.study_id == study_id)).scalar()
+            if fence is not None and (known is None or known <= fence):
+                _put(connection, progress, study_id, {**values, "at": database_time(connection)})
+
+    def reported(self, study_id: int) -> Reported | None:
+        """What the study's run wrote down last; None where nobody runs it, or its run wrote nothing yet."""
+        of_run = (lease.c.study_id == progress.c.study_id) & (lease.c.fence == progress.c.fence)
+        query = (
+            select(progress.c.body, progress.c.at, progress.c.fence)
+            .join(lease, of_run & (lease.c.purpose == "run"))
+            .where(progress.c.study_id == study_id)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+            found = None if row is None else Reported(json.loads(row.body), row.at, row.fence)
+        return found if self._leases.holder(study_id, "run") else None
+
+    def _ask(self, study_id: int, values: Mapping[str, Any]) -> None:
+        with self._leases.changing_without_lease() as connection:
+            # The study's row is locked first: on Postgres two may come to ask what was never asked.
+            if connection.execute(select(study.c.id).where(study.c.id == study_id).with_for_update()).first() is None:
+                raise LedgerError(
+                    f"{self._database.where}: a study must be recorded to be asked for something, but study {study_id}"
+                    " is unknown"
+                )
+            _want(connection, study_id, values)
+
+
+def want_run(connection: Connection, study_id: int) -> None:
+    """Whoever launches a study wants it to run with the budget that it is launched with."""
+    _want(connection, study_id, {"state": "run", "trials": None, "timeout": None})
+
+
+def _want(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
+    stamps = {"at": database_time(connection), "by": str(Owner.this_process())}
+    _put(connection, wanted, study_id, {**values, **stamps})
+
+
+def _put(connection: Connection, table: Table, study_id: int, values: Mapping[str, Any]) -> None:
+    changed = connection.execute(update(table).where(table.c.study_id == study_id).values(**values))
+    if not changed.rowcount:
+        connection.execute(insert(table), [{"study_id": study_id, **values}])

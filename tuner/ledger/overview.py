@@ -1,0 +1,76 @@
+"""Lists and counts by SQL: no trial's row, nor any epoch's, leaves the database for them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, func, select
+
+from tuner.ledger.leases import is_held, owner_in_words
+from tuner.ledger.records import StudyTally
+from tuner.ledger.schema import FINAL_COHORT, lease, study, trial
+from tuner.spec.work import TrialState
+
+
+class _Counted(NamedTuple):
+    counts: dict[TrialState, int]
+    best: float | None
+
+
+_NOTHING = _Counted({}, None)
+
+
+def tallies(connection: Connection, study_id: int | None = None) -> Iterator[StudyTally]:
+    """Every study's tally, oldest first, or one study's."""
+    columns = [study.c[name] for name in ("id", "name", "state", "created_at", "spec_json")]
+    of_run = (lease.c.study_id == study.c.id) & (lease.c.purpose == "run")
+    held = [lease.c[name] for name in ("owner", "seen_at", "taken_at", "purpose")]
+    query = select(*columns, *held).outerjoin(lease, of_run).order_by(study.c.id)
+    if study_id is not None:
+        query = query.where(study.c.id == study_id)
+    counted = _counted(connection, study_id)
+    for row in connection.execute(query):
+        yield _tally(connection, row, counted.get(row.id, _NOTHING))
+
+
+def _tally(connection: Connection, row: Row[Any], counted: _Counted) -> StudyTally:
+    owner = owner_in_words(row) if row.owner is not None and is_held(connection, row) else None
+    killed = row.state == "running" and owner is None
+    return StudyTally(
+        name=row.name,
+        state="stopped" if killed else row.state,
+        counts=counted.counts,
+        best=counted.best,
+        trials=_declared(row.spec_json) or sum(counted.counts.values()),
+        created_at=row.created_at,
+        owner=owner,
+        was_killed=killed,
+    )
+
+
+def _declared(spec_json: str) -> int | None:
+    """The trials that a declaration asks for, without the time that checking all of it takes."""
+    try:
+        return int(json.loads(spec_json)["search"]["trials"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _counted(connection: Connection, study_id: int | None) -> dict[int, _Counted]:
+    query = (
+        select(trial.c.study_id, trial.c.state, func.count(), func.min(trial.c.value))
+        .where(trial.c.cohort != FINAL_COHORT)
+        .group_by(trial.c.study_id, trial.c.state)
+    )
+    if study_id is not None:
+        query = query.where(trial.c.study_id == study_id)
+    found: defaultdict[int, dict[TrialState, int]] = defaultdict(dict)
+    best: dict[int, float | None] = {}
+    for owner, state, count, lowest in connection.execute(query):
+        found[owner][TrialState(state)] = count
+        if state == TrialState.COMPLETE:
+            best[owner] = lowest
+    return {number: _Counted(counts, best.get(number)) for number, counts in found.items()}

@@ -1,0 +1,72 @@
+"""What is done to a study as a whole: it gets another name, or goes with all that is recorded of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select, update
+
+from tuner.errors import StudyError
+from tuner.ledger import outbox
+from tuner.ledger.schema import (
+    NEVER_REMOVED,
+    checkpoint,
+    cohort,
+    event,
+    lease,
+    measurement,
+    progress,
+    removed,
+    run,
+    segment,
+    study,
+    trial,
+    wanted,
+)
+from tuner.ledger.schema import outbox as outbox_table
+
+# What points at another table's rows goes before those.
+_OF_A_STUDY: Final = (
+    outbox_table,
+    run,
+    checkpoint,
+    measurement,
+    segment,
+    event,
+    trial,
+    cohort,
+    wanted,
+    progress,
+    lease,
+)
+
+
+def rename(connection: Connection, study_id: int, name: str, spec_json: str) -> None:
+    """Give a study another name, in its declaration too.
+
+    Raises:
+        StudyError: another study has that name.
+    """
+    taken = select(study.c.id).where(study.c.name == name, study.c.id != study_id)
+    if connection.execute(taken).first():
+        raise StudyError(f"study {name}: there is one of that name already; choose another one.")
+    connection.execute(update(study).where(study.c.id == study_id).values(name=name, spec_json=spec_json))
+    outbox.add(connection, study_id, [outbox.row("study")])
+
+
+def remove(connection: Connection, study_id: int) -> None:
+    """Remove all that is recorded of a study, and count it: of all other rows the ledger shows that none is missing."""
+    for table in _OF_A_STUDY:
+        _remove(connection, table, table.c.study_id == study_id)
+    _remove(connection, study, study.c.id == study_id)
+
+
+def _remove(connection: Connection, table: Table, chosen: ColumnElement[bool]) -> None:
+    count = connection.execute(delete(table).where(chosen)).rowcount
+    if table not in NEVER_REMOVED or not count:
+        return
+    known = connection.execute(select(removed.c.count).where(removed.c.name == table.name)).scalar()
+    if known is None:
+        connection.execute(insert(removed), [{"name": table.name, "count": count}])
+    else:
+        connection.execute(update(removed).where(removed.c.name == table.name).values(count=known + count))

@@ -1,0 +1,82 @@
+"""Makes progress of what a run does, and shows it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import final
+
+from tuner.ledger.records import TrialRecord, best_trial
+from tuner.orchestration.driver import Tally
+from tuner.orchestration.progress import Phase, Progress, Speed
+from tuner.search.rungs import expected_epochs, final_epochs
+from tuner.spec.study import StudySpec
+
+SHOW_SECONDS = 0.2  # between two signs of progress while the winner is scored
+
+
+@final
+class ProgressReporter:
+    """Where one run stands.
+
+    Args:
+        spec: the study's declaration.
+        show: called with each progress.
+    """
+
+    def __init__(self, spec: StudySpec, show: Callable[[Progress], None]) -> None:
+        self._spec, self._show = spec, show
+        self._shown_at = time.monotonic()
+        self._speed = Speed()
+        self._tally = Tally({}, None, 0)
+
+    def begin(self, trials: Sequence[TrialRecord]) -> None:
+        """A study goes on that has these trials; its epochs are counted anew, for the speed is this run's."""
+        best = best_trial(trials)
+        counts = dict(Counter(trial.state for trial in trials))
+        self._tally = Tally(counts, None if best is None else best.value, 0)
+
+    def extend(self, spec: StudySpec) -> None:
+        """The run goes on with a larger budget."""
+        self._spec = spec
+
+    def change(self, tally: Tally) -> None:
+        """Something was trained or recorded."""
+        self._tally = tally
+        self.show("training" if tally.confirmed is None else "confirming")
+
+    def tick(self, what: str) -> None:
+        """A step of the scoring."""
+        if time.monotonic() - self._shown_at > SHOW_SECONDS:
+            self.show("scoring", what)
+
+    def show(self, phase: Phase, detail: str = "", waiting: int = 0) -> None:
+        """Show where the study stands.
+
+        Args:
+            phase: what is being done.
+            detail: more of that.
+            waiting: records that MLflow does not have yet.
+        """
+        self._shown_at = time.monotonic()
+        search, tally = self._spec.search, self._tally
+        rate = self._speed.of(tally.epochs)
+        planned = expected_epochs(search, search.trials, len(self._spec.objective)) + final_epochs(self._spec)
+        left = planned - tally.epochs
+        if tally.confirmed is not None:
+            left = (tally.confirmed[1] - tally.confirmed[0]) * search.epochs
+        self._show(
+            Progress(
+                self._spec.name,
+                search.trials,
+                tally.counts,
+                tally.best,
+                rate,
+                max(0, left) / rate if rate > 0 else None,
+                waiting,
+                phase,
+                tally.confirmed,
+                detail,
+            )
+        )
