@@ -156,7 +156,9 @@ def test_the_summary_of_the_version_before_is_read_whole() -> None:
     assert read_summary(summary.stored()) == summary
 
 
-@pytest.mark.parametrize("damage", ['{"format": 2}', '{"best": 3, "seconds": 1.0}', "[1]", '{"best"', '{"best": null}'])
+@pytest.mark.parametrize(
+    "damage", ['{"format": 2}', '{"best": 3, "seconds": 1.0}', "[1]", '{"format": [1]}', '{"best"', '{"best": null}']
+)
 def test_a_summary_that_cannot_be_read_is_one_sentence(folder: Path, tmp_path: Path, damage: str) -> None:
     """A newer version's, another form's, and what is not JSON: the study is named, and what to do."""
     shutil.copy("tuner.db", tmp_path / "tuner.db")

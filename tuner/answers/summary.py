@@ -65,11 +65,12 @@ def read_summary(text: str) -> Summary | None:
     known = json.loads(text)
     if not known:
         return None
-    if not isinstance(known, dict):
-        raise ValueError("expected an object")
-    number = known.get("format", 0)
-    while number in _UPGRADES:
-        known, number = _UPGRADES[number](known), number + 1
+    try:
+        number = known.get("format", 0)
+        while number in _UPGRADES:
+            known, number = _UPGRADES[number](known), number + 1
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("expected the form of an older version") from error
     return Summary.model_validate(known)
 
 

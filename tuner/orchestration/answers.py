@@ -44,7 +44,7 @@ def study_answer(record: WholeRecord, state: StudyState, mlflow: MlflowLinks) ->
     return StudyAnswer(
         study=record.study.name,
         state=state,
-        counts=Counter(str(trial.state) for trial in record.trials),
+        counts=dict(Counter(str(trial.state) for trial in record.trials)),
         stopped_early=flat and StoppedEarly(patience=flat.patience, min_improvement=flat.min_improvement),
         warm_start=warm and WarmStarted(origin=warm.origin, trials=len(warm.points), left_out=warm.left_out),
         best=best and _best(best, known),
