@@ -23,7 +23,12 @@ AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"] i
 AGED = {
     1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures"),
     2: ("ALTER TABLE tuner_trial DROP COLUMN measures",),
-    4: ("DROP TABLE tuner_wanted", "DROP TABLE tuner_progress", "DROP TABLE tuner_removed"),
+    4: (
+        "DROP TABLE tuner_wanted",
+        "DROP TABLE tuner_progress",
+        "DROP TABLE tuner_removed",
+        "DROP INDEX tuner_trial_counts",
+    ),
 }
 READ = """
 import sys, tuner

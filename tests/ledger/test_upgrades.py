@@ -16,7 +16,12 @@ from tuner.ledger.records import CohortRecord, StudyRecord
 from tuner.ledger.schema import SCHEMA_VERSION
 from tuner.spec.rules import NEWEST
 
-WITHOUT_CONTROL = ("DROP TABLE tuner_wanted", "DROP TABLE tuner_progress", "DROP TABLE tuner_removed")
+WITHOUT_CONTROL = (
+    "DROP TABLE tuner_wanted",
+    "DROP TABLE tuner_progress",
+    "DROP TABLE tuner_removed",
+    "DROP INDEX tuner_trial_counts",
+)
 WITHOUT_RULES = "ALTER TABLE tuner_study DROP COLUMN rules"
 AGED = {
     1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES, *WITHOUT_CONTROL),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
-from tuner.answers.comparison import Comparison
 from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyTally
 from tuner.settings import Workspace
+
+if TYPE_CHECKING:
+    from tuner.answers.comparison import Comparison
 
 
 def studies(database: str | None = None, workspace: Workspace | None = None) -> list[StudyTally]:

@@ -9,11 +9,10 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
-from tuner.answers.summary import Summary, read_summary
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox, overview, rows, whole_studies
 from tuner.ledger.control import Control, want_run
@@ -34,6 +33,9 @@ from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, tri
 from tuner.ledger.upgrades import ensure_schema
 from tuner.spec.rules import NEWEST
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
+
+if TYPE_CHECKING:
+    from tuner.answers.summary import Summary
 
 
 @final
@@ -328,6 +330,8 @@ class Ledger:
         Raises:
             LedgerError: it is damaged, or a newer version wrote it.
         """
+        from tuner.answers.summary import read_summary  # noqa: PLC0415  (pydantic: a list needs no summary)
+
         with self._database.reading() as connection:
             text = connection.execute(select(study.c.summary).where(study.c.id == study_id)).scalar_one_or_none()
         try:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tuner.answers.summary import Summary
 from tuner.errors import LedgerError
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.final import words_of
 from tuner.spec.work import Curve, TrialState
 
 if TYPE_CHECKING:
+    from tuner.answers.summary import Summary
     from tuner.ledger.ledger import Ledger
     from tuner.spec.distributions import Scalar
     from tuner.spec.space import SearchSpace

@@ -126,6 +126,8 @@ trial = Table(
     ForeignKeyConstraint(["study_id", "cohort"], ["tuner_cohort.study_id", "tuner_cohort.number"]),
     sqlite_with_rowid=False,
 )
+# Lists are counted from the index alone, whatever the trials' configurations take.
+trial_counts = Index("tuner_trial_counts", trial.c.study_id, trial.c.state, trial.c.cohort, trial.c.value)
 
 measurement = Table(
     "tuner_measurement",

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, func, insert, inspect, select, text, u
 
 from tuner.errors import LedgerError
 from tuner.ledger.database import Database
-from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, study, trial
+from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, study, trial, trial_counts
 from tuner.spec.rules import FIRST
 
 
@@ -63,6 +63,12 @@ def _add_rules(connection: Connection) -> None:
     _add_column(connection, study, "rules", f"INTEGER NOT NULL DEFAULT {FIRST}")
 
 
+def _add_control(connection: Connection) -> None:
+    """tuner_wanted, tuner_progress, tuner_removed, and the index that lists are counted from."""
+    _add_tables(connection)
+    trial_counts.create(connection, checkfirst=True)
+
+
 def _add_column(connection: Connection, table: Table, name: str, kind: str) -> None:
     """Add a column that may be NULL or has a default; a step before that made the whole table has made it already."""
     if name not in {column["name"] for column in inspect(connection).get_columns(table.name)}:
@@ -74,5 +80,5 @@ _STEPS: Final[dict[int, Callable[[Connection], None]]] = {
     1: _add_tables,  # tuner_lease
     2: _add_measures,
     3: _add_rules,
-    4: _add_tables,  # tuner_wanted, tuner_progress, tuner_removed
+    4: _add_control,
 }
