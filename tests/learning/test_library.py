@@ -86,8 +86,8 @@ MADE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a missing file": (lambda path: None, "No such file|cannot open|no such file"),
     "of before descriptions": (without_description, "from the sources of another version"),
     "another format": (
-        lambda path: stand_in(path, description().replace(f"format {border.FORMAT}", "format 6")),
-        r"its format should have 5 where it has 6",
+        lambda path: stand_in(path, description().replace(f"format {border.FORMAT}", "format 7")),
+        r"its format should have 6 where it has 7",
     ),
     "one activation fewer": (
         lambda path: stand_in(path, description().replace(" sigmoid", "")),
@@ -208,7 +208,7 @@ def test_the_self_test_compares_with_pytorchs_numbers(loss: str) -> None:
 
 
 def test_the_self_test_has_every_part_that_a_trial_may_have() -> None:
-    """Kinds, norm, dropout, noise and weight decay occur, with both losses and every activation."""
+    """Kinds, norm, dropout, noise, weight decay, schedule and clipping occur, with both losses and every activation."""
     points = [one.point for loss in border.LOSSES for one in selftest.trials(loss)]
     assert {point.activation for point in points} == set(ACTIVATIONS)
     assert {"sparse", "variational", "plain"} <= {point.kind for point in points}

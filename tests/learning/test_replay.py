@@ -15,8 +15,12 @@ from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.learning.stacked.together import train_together
 from tuner.spec.work import Curve, TrainingPlan, Trial
 
-PARTS = [{}, {"norm": "layer", "dropout": 0.1}, {"kind": "variational", "beta": 0.5, "input_noise": 0.1}]
-PARTS.append({"schedule": "cosine", "warmup": 0.3, "clip_norm": 0.1, "weight_decay": 0.1})
+PARTS = [
+    {},
+    {"norm": "layer", "dropout": 0.1},
+    {"kind": "variational", "beta": 0.5, "input_noise": 0.1},
+    {"schedule": "cosine", "warmup": 0.3, "clip_norm": 0.1, "weight_decay": 0.1},
+]
 
 
 def of_two_batches(parts: dict[str, object]) -> list[Trial]:

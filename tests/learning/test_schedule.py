@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICES
-from kinds import Kind, kinds
+from kinds import Kind, kinds, opened, runnable
 from plain import digits, trial
 
 from tuner.execution.worker import Workplace, run_segment
 from tuner.learning import plain
+from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.packs import training_data
+from tuner.learning.rows import PaddedRows
 from tuner.learning.schedule import rates
 from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.learning.training import train, train_alone
@@ -163,6 +165,20 @@ def test_a_schedule_without_a_plan_is_refused(kind: Kind) -> None:
     """No pack guesses how long a training will be."""
     with reproducible(), pytest.raises(ValueError, match="needs the plan"):
         train(kind.pack([trial(0, schedule="cosine")], kind.data(digits()), "mse"), 1)
+
+
+@pytest.mark.parametrize("build", runnable())
+def test_a_clipped_step_writes_nothing_outside_its_room(build: str) -> None:
+    """The gradient of all parameters has its place in the work space: guards before and behind it keep their values."""
+    guard = np.full(64, 7.0, np.float32)
+    one = trial(0, width=77, norm="layer", kind="variational", beta=0.5, clip_norm=0.05)
+    pack = CompiledPack(opened(build), [one], PaddedRows.of(*digits(67, 131)), "mse")
+    room = pack.work.size
+    whole = np.concatenate([guard, pack.work, guard])
+    pack.work = whole[64 : 64 + room]
+    pack.train_epoch()
+    assert (whole[:64] == guard).all()
+    assert (whole[64 + room :] == guard).all()
 
 
 @pytest.mark.parametrize("step", ["auto", "torch"])
