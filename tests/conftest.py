@@ -6,38 +6,54 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import kept_helpers
 import pytest
 from filelock import FileLock
 from studies import fresh_folder
 
-import tuner.data.readers
-import tuner.export.write
-import tuner.search.importance
 from tuner.helper import Helper
 
 # Where helper processes are kept from one test to the next.
-_KEEPING = (tuner.data.readers, tuner.export.write, tuner.search.importance)
+_KEEPING = ("tuner.data.readers", "tuner.export.write", "tuner.search.importance", "tuner.tracking.apart")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _kept_helpers() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for module in _KEEPING:
-            patch.setattr(module, "Helper", kept_helpers.KeptHelper)
-        yield
+def _imported() -> Iterator[Any]:
+    yield from (sys.modules[name] for name in _KEEPING if name in sys.modules)
+
+
+def _keep_helpers() -> None:
+    """Of what was imported: importing it here would cost seconds where no test needs it."""
+    for module in _imported():
+        if module.Helper is Helper:
+            module.Helper = kept_helpers.KeptHelper
+
+
+def pytest_collection_finish() -> None:
+    """The tests' modules are imported."""
+    _keep_helpers()
+
+
+def pytest_sessionfinish() -> None:
+    """No helper process outlives the tests."""
     kept_helpers.close_all()
 
 
+@pytest.fixture(autouse=True)
+def _kept_helpers() -> None:
+    _keep_helpers()
+
+
 @pytest.fixture
-def own_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_helpers(_kept_helpers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Helper processes as they are outside of the tests: started for a call or two, and ended."""
-    for module in _KEEPING:
+    for module in _imported():
         monkeypatch.setattr(module, "Helper", Helper)
 
 

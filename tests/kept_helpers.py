@@ -8,9 +8,11 @@ are handed back instead of ended. Tests of the helper process itself start their
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -30,7 +32,7 @@ class KeptHelper:
     ) -> None:
         environment = {**settings, **os.environ, **always}
         environment.pop("PYTEST_CURRENT_TEST", None)  # another one in each test
-        self._place = _idle[frozenset(environment.items())]
+        self._place = _idle[frozenset({**environment, "effective user": str(os.geteuid())}.items())]
         self._lock = threading.Lock()
         self._is_whole, self._is_open, self._calls = True, True, 0
         self._helper = self._taken() or self._new(settings, always)
@@ -60,7 +62,7 @@ class KeptHelper:
         with self._lock:
             self._calls += 1
         try:
-            return self._helper.call(_call_in, os.getcwd(), fn, args, kwargs)  # noqa: PTH109
+            return self._helper.call(_call_in, _current_folder(), fn, args, kwargs)
         except HelperError:
             self._is_whole = False
             raise
@@ -73,11 +75,24 @@ class KeptHelper:
         with self._lock:
             was_open, self._is_open = self._is_open, False
             is_idle = self._is_whole and not self._calls
-        if was_open and is_idle:
+        if was_open and is_idle and self._is_fresh_again():
             with _changing:
                 self._place.append(self._helper)
         elif was_open:
             self._helper.close()
+
+    def _is_fresh_again(self) -> bool:
+        with suppress(HelperError):
+            self._helper.call(_forget_stores)
+            return True
+        return False
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:  # it was removed, which a new process would not notice
+        return "/"
 
 
 def _call_in(folder: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -87,6 +102,23 @@ def _call_in(folder: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs:
         return fn(*args, **kwargs)
     finally:
         os.chdir("/")
+
+
+def _forget_stores() -> None:
+    """What MLflow keeps of stores it has opened: another test's may have the same address, or the file may be gone."""
+    if "mlflow.tracking" not in sys.modules:
+        return
+    from mlflow.tracking._tracking_service.utils import _tracking_store_registry
+
+    from tuner.tracking import apart
+
+    apart._client.cache_clear()
+    _tracking_store_registry._get_store_with_resolved_uri.cache_clear()
+    opened = sys.modules.get("mlflow.store.tracking.sqlalchemy_store")
+    if opened is not None:
+        for engine in opened.SqlAlchemyStore._engine_map.values():
+            engine.dispose()
+        opened.SqlAlchemyStore._engine_map.clear()
 
 
 def close_all() -> None:

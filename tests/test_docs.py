@@ -66,6 +66,7 @@ def small(folder: Path) -> None:
     (folder / "new.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_readmes_commands_run(workspace: Path) -> None:
     """Each command of the README's "Use", typed in order in a fresh folder, ends with exit code 0."""
     small(workspace)

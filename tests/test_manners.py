@@ -56,6 +56,7 @@ def server(tmp_path: Path, mlflow_store: Path) -> Iterator[str]:
         yield page.url
 
 
+@pytest.mark.long
 def test_no_call_changes_a_process_that_uses_the_same_libraries(folder: Path) -> None:
     """Environment, signals, warnings, loggers, chance, threads, children, open files and what the caller's own torch,
     MLflow and Optuna are set to: nothing differs after any call of the interface; trained in the process itself."""
