@@ -236,7 +236,7 @@ AGED = [
     "UPDATE tuner_trial SET measures = NULL",
     "UPDATE tuner_event SET body = json_remove(body, '$.images', '$.step', '$.cores', '$.memory') WHERE kind = 'run'",
     "DELETE FROM tuner_event WHERE kind = 'test'",
-    "UPDATE tuner_study SET summary = json_remove(summary, '$.scored', '$.final', '$.test_uses')",
+    "UPDATE tuner_study SET summary = json_remove(summary, '$.format', '$.scored', '$.final', '$.test_uses')",
 ]
 
 

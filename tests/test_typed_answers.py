@@ -205,6 +205,7 @@ ALLOWED = {
     "tracking/content.py:last_run",
     "tracking/content.py:study_tags",
     "export/output.py:write",
+    "orchestration/replay.py:record_event",
     "orchestration/warm_start.py:body",
 }
 
