@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from studies import fresh_folder, tiny
@@ -24,7 +25,7 @@ from tuner.answers.parts import BaselineLosses, FinalStage, Measures, Scores
 from tuner.answers.summary import BestScore, Summary, read_summary
 from tuner.api.listing import compare
 from tuner.cli.app import app
-from tuner.errors import LedgerError
+from tuner.errors import ExportError, LedgerError
 from tuner.execution.measures import MEASURES
 from tuner.ledger.ledger import Ledger
 
@@ -226,3 +227,15 @@ def _untyped(tree: ast.Module) -> Iterator[str]:
             texts = [ast.unparse(hint) for hint in hints if hint is not None]
             if any(untyped in text for text in texts for untyped in UNTYPED):
                 yield node.name
+
+
+def test_an_export_of_the_version_before_opens(tmp_path: Path) -> None:
+    """It gives its rows' codes; one whose declaration breaks off is refused as before."""
+    shutil.copytree(KEPT / "export", tmp_path / "export")
+    model = tuner.load_model(tmp_path / "export")
+    rows = np.random.default_rng(0).normal(size=(3, model.card.sizes[0]))
+    assert np.isfinite(model.encode(rows)).all()
+    config = tmp_path / "export" / "config.yaml"
+    config.write_text(config.read_text().removesuffix("precision: fp32\n"))
+    with pytest.raises(ExportError, match="expected precision as the last key"):
+        tuner.load_model(tmp_path / "export")

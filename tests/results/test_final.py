@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -149,12 +148,16 @@ def test_the_last_digits_of_an_interval_are_no_other_answer() -> None:
     """Versions before 0.1.0 computed Student's t in another way: their finished studies are not scored anew. A mean
     or a loss that differs at all is another answer."""
     found = said(2, [[0.1, 0.2, 0.15], [0.3, 0.2, 0.4]])
-    before = json.loads(json.dumps({"final": found}))
-    (one, *_) = before["final"]["configurations"]
-    one["low"] *= 1 + 1e-14
-    assert before["final"] != found
-    assert is_told(found, before)
-    one["low"] *= 1 + 1e-6
-    assert not is_told(found, before)
-    one["low"], one["mean"] = found["configurations"][0]["low"], one["mean"] * (1 + 1e-15)
-    assert not is_told(found, before)
+
+    def before(**figures: float) -> Summary:
+        first, *others = found.configurations
+        tried = (first.model_copy(update=figures), *others)
+        assert tried != found.configurations
+        return Summary(best=None, final=found.model_copy(update={"configurations": tried}), seconds=1.0)
+
+    one = found.configurations[0]
+    assert one.low is not None
+    assert one.mean is not None
+    assert is_told(found, before(low=one.low * (1 + 1e-14)))
+    assert not is_told(found, before(low=one.low * (1 + 1e-6)))
+    assert not is_told(found, before(mean=one.mean * (1 + 1e-15)))
