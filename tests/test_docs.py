@@ -99,3 +99,16 @@ def test_commands_have_the_options_that_pages_give_them(page: Path) -> None:
         }
         given = {word for word in words[2:] if word.startswith("-") and len(word) > 1}
         assert given <= options | {"--help"}, f"{page.name}: {' '.join(words)}"
+
+
+def test_the_architecture_names_every_room_and_no_file_that_is_not_there() -> None:
+    """A room without a line, or a walk through a file that was moved, is found."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("## Rooms")[2].partition("## Laws")[0]
+    rooms = {f"{path.name}/" for path in (ROOT / "tuner").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    files = {path.name for path in (ROOT / "tuner").glob("*.py") if not path.name.startswith("__")}
+    missing = [room for room in sorted(rooms | files) if f"`{room}`" not in table]
+    assert not missing
+    named = set(re.findall(r"`((?:tuner|tests|docs)/[\w/.]*)`", text)) - {"tuner/service/"}
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
