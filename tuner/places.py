@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-FOLDER = Path(".tuner")  # prepared data, checkpoints, locks: safe to delete when no study is running
+WORK_FOLDER = Path(".tuner")  # prepared data, checkpoints, locks: safe to delete when no study is running
 DASHBOARD = "http://127.0.0.1:5000"  # where `tuner dashboard` serves MLflow's page
 
 

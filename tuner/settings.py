@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.errors import InputError
-from tuner.places import FOLDER
+from tuner.places import WORK_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Workspace:
     @property
     def work(self) -> Path:
         """Prepared data, checkpoints, locks."""
-        return self.folder / FOLDER
+        return self.folder / WORK_FOLDER
 
 
 def current_folder() -> Path:

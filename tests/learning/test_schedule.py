@@ -13,8 +13,10 @@ from devices import DEVICES
 from kinds import Kind, kinds, opened, runnable
 from plain import digits, trial
 
+from tuner.data.rows import RowsFile
 from tuner.execution.worker import Workplace, run_segment
 from tuner.learning import plain
+from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.packs import training_data
 from tuner.learning.rows import PaddedRows
@@ -185,9 +187,8 @@ def test_a_clipped_step_writes_nothing_outside_its_room(build: str) -> None:
 def test_a_rung_is_a_part_of_the_whole_training(step: str, tmp_path: Path) -> None:
     """The segments 0-2 and 2-6 of a worker, the second from a file or from the start, are `train_alone`'s 6 epochs."""
     np.save(tmp_path / "rows.npy", np.concatenate(digits(200, 50)))
-    place = Workplace(
-        str(tmp_path / "rows.npy"), (200, 50, 0), 64, "mse", "cpu", str(tmp_path / "x"), 6, "fp32", step=step
-    )
+    rows, states = RowsFile(str(tmp_path / "rows.npy"), (200, 50, 0), 64), CheckpointFolder(str(tmp_path / "states"))
+    place = Workplace(rows, states, "mse", "cpu", 6, "fp32", step=step)
     one = trial(0, schedule="cosine", warmup=0.2, clip_norm=0.1)
     (low,) = run_segment(place, Segment((one,), 0, 2), [()]).curves
     assert low.checkpoint is not None

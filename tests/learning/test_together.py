@@ -134,10 +134,10 @@ def test_an_order_drawn_ahead_is_the_order_of_its_epoch() -> None:
     orders = Orders([5, 7], 90, torch.device("cpu"))
     first = orders.take(1)
     ahead = orders.draw(2)
-    assert np.array_equal(first, [draws.order(seed, 1, 90) for seed in (5, 7)])
+    assert np.array_equal(first, [draws.permutation(seed, 1, 90) for seed in (5, 7)])
     assert orders.take(2) is ahead
-    assert np.array_equal(ahead, [draws.order(seed, 2, 90) for seed in (5, 7)])
-    assert np.array_equal(orders.take(3), [draws.order(seed, 3, 90) for seed in (5, 7)])
+    assert np.array_equal(ahead, [draws.permutation(seed, 2, 90) for seed in (5, 7)])
+    assert np.array_equal(orders.take(3), [draws.permutation(seed, 3, 90) for seed in (5, 7)])
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -40,7 +40,7 @@ def loss(trial: Trial, epoch: int) -> float:
 
 
 def check(trial: Trial) -> None:
-    """What is in force has one of its values, all else its default."""
+    """What is active has one of its values, all else its default."""
     point = trial.point
     assert (0.01 <= point.beta <= 1.0) if point.kind == "variational" else point.beta == 0.0
     assert (1e-4 <= point.sparsity <= 1e-1) if point.kind == "sparse" else point.sparsity == 0.0

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.search.patience import Budget, Flatness, stopped_early
+from tuner.search.patience import Budget, Plateau, stopped_early
 from tuner.spec.study import SearchSpec
 
 
 def flat_after(losses: list[float], least: float = 0.1) -> list[int]:
     """Flat cohorts in a row after each cohort, where each completes one trial."""
-    flatness, counts = Flatness(), []
+    flatness, counts = Plateau(), []
     for position, loss in enumerate(losses, start=1):
         flatness.tell(position, [(0.0, loss)], least)
         counts.append(flatness.since(0))
@@ -32,14 +32,14 @@ def test_small_steps_count_as_the_large_one_that_they_make() -> None:
 
 def test_a_cohort_that_completes_nothing_is_flat() -> None:
     """All trials diverged: neither an error nor an improvement."""
-    flatness = Flatness()
+    flatness = Plateau()
     flatness.tell(1, [], 0.0)
     assert flatness.since(0) == 1
 
 
 def test_a_new_budget_begins_to_wait_anew() -> None:
     """Cohorts that ended before its position do not count against it."""
-    flatness = Flatness()
+    flatness = Plateau()
     for position in range(1, 6):
         flatness.tell(position, [(0.0, 1.0)], 0.0)
     assert [flatness.since(position) for position in (0, 1, 3, 5)] == [4, 4, 2, 0]
@@ -55,7 +55,7 @@ def test_flat_cohorts_together_brought_less_than_the_least(losses: list[float], 
 
 def test_with_several_objectives_sizes_are_compared_with_their_like() -> None:
     """A worse loss at a smaller size is an improvement of the front; the same at a larger size is none."""
-    flatness = Flatness()
+    flatness = Plateau()
     flatness.tell(1, [(8.0, 1.0)], 0.0)
     flatness.tell(2, [(4.0, 2.0)], 0.0)
     assert flatness.since(0) == 0

@@ -163,7 +163,7 @@ WRONG = [
         ),
         6,
         "space.dropout.when",
-        "can never hold, for where all that it depends on is in force kind has other values",
+        "can never hold, for where all that it depends on is active kind has other values",
     ),
     (
         (
@@ -252,7 +252,7 @@ def test_a_code_depends_on_nothing() -> None:
 
 
 def test_what_a_kind_needs_is_filled_in_and_depends_on_it() -> None:
-    """Written into the record, in force for its own kind alone; also where it is declared without a condition."""
+    """Written into the record, active for its own kind alone; also where it is declared without a condition."""
     space = read(ALL, "beta: {type: float, low: 0.1, high: 10.0}").space
     assert (space.input_noise, space.sparsity) == (0.1, 0.001)
     points = {kind: space.point({"kind": kind, "beta": 2.0}) for kind in space.kinds()}
@@ -299,7 +299,7 @@ def conditional(draw: st.DrawFn) -> tuple[Conditions, dict[str, tuple[int, ...]]
 def test_points_are_the_distinct_ones_of_the_product(
     declared: tuple[Conditions, dict[str, tuple[int, ...]]], most: int
 ) -> None:
-    """All combinations, each reduced to what is in force: the same set, each once, and counted without being made."""
+    """All combinations, each reduced to what is active: the same set, each once, and counted without being made."""
     conditions, values = declared
     product = (dict(zip(NAMES, chosen, strict=True)) for chosen in itertools.product(*values.values()))
     expected = {frozenset(conditions.active(chosen).items()) for chosen in product}

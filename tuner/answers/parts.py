@@ -109,7 +109,7 @@ class Scores(Answer):
 
 
 class Measures(Answer):
-    """What a code is worth beside the loss; the measures that do not apply to a model are left out.
+    """What a code is worth apart from the loss; the measures that do not apply to a model are left out.
 
     Attributes:
         effective_dims: participation ratio of the codes' covariance.
@@ -165,7 +165,7 @@ class FrontPoint(Answer):
 
 @dataclass(frozen=True, slots=True)
 class ModelLosses:
-    """What is known of an exported model's losses beside its own validation loss.
+    """What is known of an exported model's losses apart from its own validation loss.
 
     Attributes:
         validation_is: what the validation loss was chosen from, such as `the lowest of 5 seeds`; None where it was not

@@ -77,7 +77,7 @@ def read_summary(text: str) -> Summary | None:
 def _from_0(known: Mapping[str, Any]) -> dict[str, Any]:
     """Summaries had no number of their format.
 
-    Those of before the final stage have no `scored`: their best trial is the model that met the test split.
+    Those from before the final stage have no `scored`: their best trial is the model that met the test split.
     """
     best = known.get("best") or None
     scored = known.get("scored") or None

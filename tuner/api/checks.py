@@ -1,7 +1,7 @@
 """Whether a study's record follows from its data, its states and its search: what `tuner doctor` computes again.
 
-The checks stand in a table, from cheap to dear. Each yields what differs, a sentence each, and raises `Unchecked` with
-the reason where it cannot tell.
+A table lists the checks, the cheap ones first. Each yields a sentence for each difference, and raises `Unchecked` with
+the reason where it cannot decide.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ def _answered(evidence: Evidence) -> FinalStage | None:
 
 
 def _final_stage(evidence: Evidence, summary: Summary) -> Iterator[str]:
-    answered, told = _answered(evidence), summary.final
+    answered, recorded = _answered(evidence), summary.final
     if answered is None:
         return
-    if told is None:
+    if recorded is None:
         yield "it has runs of the final stage, but its summary does not tell of them"
-    elif _figures(answered) != _figures(told):
+    elif _figures(answered) != _figures(recorded):
         yield "its summary's final stage is not what its runs say"
 
 
@@ -134,14 +134,14 @@ def _scores(evidence: Evidence, summary: Summary, best: TrialRecord) -> Iterator
     if len(losses) != len(models):
         yield f"its summary has {len(losses)} test losses of {len(models)} models"
         return
-    told, whole = None if summary.best is None else summary.best.test_loss, summary.final
-    if told != (None if runs else losses[0]):
-        yield f"its summary has test loss {told} of the best trial, but {losses[0]} among its scores"
+    recorded, whole = None if summary.best is None else summary.best.test_loss, summary.final
+    if recorded != (None if runs else losses[0]):
+        yield f"its summary has test loss {recorded} of the best trial, but {losses[0]} among its scores"
     of_winner = (None, None) if whole is None else (whole.test_loss, whole.mean_test_loss)
     if runs and of_winner != (losses[0], fmean(losses)):
         yield f"its summary has test loss {of_winner[0]} of the winner, but {losses[0]} among its scores"
     uses = len(evidence.of_kind("test"))
-    if (summary.test_uses or 0) != uses:  # None before uses were counted: then no event tells of one either
+    if (summary.test_uses or 0) != uses:  # None before uses were counted: then there is no event of one either
         yield f"its summary counts {summary.test_uses} uses of the test split, but {uses} are recorded"
 
 
@@ -223,7 +223,7 @@ def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     )
 
 
-# From cheap to dear.
+# The cheap ones first.
 CHECKS: Final[dict[str, Check]] = {
     "summary": _summary,
     "states": _states,

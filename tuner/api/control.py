@@ -27,7 +27,7 @@ class Stopped:
         name: the study.
         owner: the process that ran it, in words; None where none did.
         is_over: no process runs it any more, as far as was waited for.
-        progress: where the study stands now.
+        progress: the state of the study now.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Stopped:
 
     @property
     def state(self) -> StudyState:
-        """Where the study stands now: running, stopped or finished."""
+        """The state of the study now: running, stopped or finished."""
         return self.progress.state
 
 
 def progress(name: str, database: str | None = None, workspace: Workspace | None = None) -> Progress:
-    """Where a study stands now, whoever runs it and wherever.
+    """The state of a study now, in whichever process and on whichever machine it runs.
 
     Args:
         name: the study.
@@ -58,7 +58,7 @@ def progress(name: str, database: str | None = None, workspace: Workspace | None
 
 
 def watch(name: str, database: str | None = None, workspace: Workspace | None = None) -> Iterator[Progress]:
-    """Where a study stands, twice a second as long as a process runs it, and once more when none does.
+    """The state of a study, twice a second as long as a process runs it, and once more when none does.
 
     The study is left alone. Raises as `progress` does.
     """
@@ -82,12 +82,12 @@ def stop(
 ) -> Stopped:
     """End a study's run as Ctrl-C in its terminal does: what is recorded stays, and the study can be continued.
 
-    A study that nobody runs stays as it is.
+    A study that no process runs stays as it is.
 
     Args:
         name: the study.
         database: as for `progress`.
-        workspace: likewise.
+        workspace: where it is kept, in place of the current folder.
         wait: return when the run has ended, instead of at once.
         timeout: wait so many seconds at most.
 
@@ -126,12 +126,12 @@ def extend(
     Args:
         name: the study.
         database: as for `progress`.
-        workspace: likewise.
+        workspace: where it is kept, in place of the current folder.
         trials: trials in all.
         timeout: seconds that this run may take in all.
 
     Raises:
-        StudyError: there is no study of that name, nobody trains it, or the budget is not larger.
+        StudyError: there is no study of that name, no process trains it, or the budget is not larger.
         SpecError: the study cannot have so many trials.
         LedgerError: the ledger cannot be opened, read or written.
     """
@@ -157,7 +157,7 @@ def extend(
 
 
 def progress_of(ledger: Ledger, study_id: int) -> Progress:
-    """Where a study stands: as its run says, or as it is recorded where there is no run or it said nothing yet.
+    """The state of a study: as its run says, or as it is recorded where there is no run or it said nothing yet.
 
     Raises:
         StudyError: the study was deleted.

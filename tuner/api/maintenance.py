@@ -190,7 +190,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """The files in a folder and in those below it; likewise."""
+    """The files in a folder and in those below it; none where it is missing."""
     return [] if folder.is_symlink() else [file for file in sorted(folder.rglob("*")) if _is_ours(file)]
 
 

@@ -36,7 +36,7 @@ class Synced:
 def sync(name: str | None = None, database: str | None = None, workspace: Workspace | None = None) -> list[Synced]:
     """Bring what waits to MLflow: of one study, or of all.
 
-    What somebody else is publishing at this moment is left to them.
+    A study that another process is publishing at this moment is left to it.
 
     Raises:
         StudyError: there is no study of that name.

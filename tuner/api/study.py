@@ -109,7 +109,7 @@ class Study:
 
     Attributes:
         name: its name.
-        key: 32 hexadecimal digits that tell it from every other study.
+        key: 32 hexadecimal digits that distinguish it from every other study.
         outcome: how the run ended that this comes from; None for a study that was opened.
         stopped_by: the process that asked that run to stop, in words; None where none did.
         spec: its declaration as it is now.
@@ -170,7 +170,7 @@ class Study:
         return Ledger.look(self._workspace.database, self._workspace.folder)
 
     def progress(self) -> Progress:
-        """Where the study stands now, whoever runs it and wherever; the rest of this object stays as it was opened.
+        """The state of the study now, in whichever process it runs; the rest of this object stays as it was opened.
 
         Raises:
             StudyError: it was deleted.
@@ -321,10 +321,10 @@ class Study:
 
         Args:
             path: the folder.
-            force: replace an export that stands there.
+            force: replace an existing export.
             trial: this complete trial instead of the winner.
             quantile: share of fresh rows that are not to count as anomalies: what the threshold is set by.
-            on_step: told what is being done, for it takes seconds.
+            on_step: called with what is being done, for it takes seconds.
 
         Raises:
             StudyError: no trial is complete yet, or this one is not.
@@ -356,7 +356,7 @@ class Study:
         )
 
     def report(self, path: str | Path) -> Path:
-        """Write the study's report: one HTML file that opens without network; a file that stands there is replaced.
+        """Write the study's report: one HTML file that opens without network; an existing file is replaced.
 
         In any state of the study. Where its data is gone, the report says so in place of the reconstructions.
 
@@ -378,7 +378,7 @@ class Study:
         return facts_of(self._whole, self.summary)
 
     def _with_examples(self) -> Facts:
-        """The facts with what the winner makes of validation rows, or why that cannot be told."""
+        """The facts with what the winner makes of validation rows, or why there are none."""
         from tuner.report.examples import examples
 
         try:

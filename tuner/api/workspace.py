@@ -44,7 +44,7 @@ def workspace(
 
 
 def workspace_for(given: Workspace | None, database: str | None) -> Workspace:
-    """The workspace of a call that may be given one, and a ledger beside."""
+    """The workspace of a call that takes a workspace, a ledger, or neither."""
     if given is None:
         return workspace(database=database)
     return given if database is None else replace(given, database=database)

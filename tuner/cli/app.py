@@ -144,7 +144,7 @@ def show(
     name: StudyName,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show where a study stands and what is best."""
+    """Show a study's state and its best trial."""
     from tuner.cli import display
 
     study = _open(name)
@@ -196,7 +196,7 @@ def front(
 def export(
     name: StudyName,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing export.")] = False,
     quantile: Quantile = 0.99,
     trial: Annotated[int | None, typer.Option(min=0, help="This complete trial instead of the winner.")] = None,
 ) -> None:
@@ -306,7 +306,7 @@ def train(
     file: SpaceFile,
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the model here.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing export.")] = False,
     quantile: Quantile = 0.99,
     plain: Annotated[
         bool, typer.Option("--plain", help="Train it by an ordinary PyTorch loop as well, and compare the losses.")

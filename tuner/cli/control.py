@@ -33,7 +33,7 @@ def stop(
 ) -> None:
     """Stop a study's run, wherever it was launched, as Ctrl-C in its terminal does.
 
-    Exit codes: 0 nobody runs it any more (or --no-wait); 1 it still runs after --timeout; 2 there is no such study.
+    Exit codes: 0 no process runs it any more (or --no-wait); 1 it still runs after --timeout; 2 there is no such study.
     Example: tuner stop digits
     """
     from tuner.api import control
@@ -72,7 +72,7 @@ def extend(
 ) -> None:
     """Let a running study go on to a larger budget.
 
-    One that nobody runs is continued by `tuner run FILE --set search.trials=N`.
+    One that no process runs is continued by `tuner run FILE --set search.trials=N`.
     Example: tuner extend digits --trials 216
     """
     from tuner.api import control
@@ -155,7 +155,7 @@ def _stopped(done: Stopped, wait: bool) -> str:
 
 
 def _standing(now: Progress) -> str:
-    """Where a study stands that is not watched any more."""
+    """The state of a study that is no longer watched."""
     from tuner.cli.display import counted
 
     best = "" if now.best is None else f"; best {now.best:.6g}"

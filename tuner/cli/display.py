@@ -366,7 +366,7 @@ def _range(value: Distribution) -> str:
 
 
 def _when(name: str, space: SearchSpace) -> str:
-    """`, where kind is sparse or variational`; nothing for what is always in force."""
+    """`, where kind is sparse or variational`; nothing for what is always active."""
     parts = [
         f"{other} is {' or '.join(map(str, values))}" for other, values in space.conditions.when.get(name, {}).items()
     ]

@@ -31,7 +31,7 @@ class Workers(Protocol):
     def submit(self, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
         """Begin to train a segment.
 
-        Its future is done in the end, whatever becomes of the worker. It raises `WorkerFaultError` where a worker died
+        Its future is done in the end, even if the worker dies. It raises `WorkerFaultError` where a worker died
         of the segment, hung, or was ended from outside; what the training raised; `WorkerError` where no worker can be
         had any more. It is cancelled where the executor was ended.
 
@@ -48,4 +48,4 @@ class Executor(Protocol):
         """The workers for one study's segments."""
 
     def end(self) -> None:
-        """End everything now, whatever it is doing, and leave nothing over; a second time does nothing."""
+        """End everything at once, and leave nothing over; a second time does nothing."""

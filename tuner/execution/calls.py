@@ -41,9 +41,9 @@ class Call:
 
 @final
 class Calls:
-    """The line. Once it is closed nothing waits in it, and whatever is put into it is cancelled.
+    """The line. Once it is closed nothing waits in it, and what is put into it is cancelled.
 
-    Looking whether somebody waits and taking them is one step, under one lock: between two steps another thread may
+    Finding a waiting call and taking it is one step, under one lock: between two steps another thread may
     take the last one, and who then waits for it waits for ever.
     """
 

@@ -1,4 +1,4 @@
-"""Which executor a study runs on: a value with its options. What starts one stands in `executors.py`."""
+"""Which executor a study runs on: a value with its options. `executors.py` starts it."""
 
 from __future__ import annotations
 

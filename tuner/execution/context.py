@@ -1,4 +1,4 @@
-"""What a segment needs to know beside its trials, the same for all segments of a study."""
+"""What a segment needs to know apart from its trials, the same for all segments of a study."""
 
 from __future__ import annotations
 

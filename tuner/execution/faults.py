@@ -32,7 +32,7 @@ class WorkerFaultError(Exception):
 
 
 def death(exitcode: int | None, oom_kills: int) -> WorkerFaultError:
-    """How a process ended that was not told to.
+    """How a process ended that was not asked to.
 
     Args:
         exitcode: as `multiprocessing.Process` has it, negative for a signal.
@@ -47,14 +47,14 @@ def death(exitcode: int | None, oom_kills: int) -> WorkerFaultError:
 
 
 def silence(pid: int | None, seconds: float) -> WorkerFaultError:
-    """A process that gave no sign of life for so long; one that somebody stopped is not to blame."""
+    """A process that sent no heartbeat for so long; one that a user stopped (SIGSTOP) is not to blame."""
     if _state(pid) in _STOPPED:
         return WorkerFaultError(f"was stopped for {seconds:.0f} s by a signal", own=False)
     return WorkerFaultError(f"gave no sign of life for {seconds:.0f} s", own=True)
 
 
 def oom_kills(root: Path = cgroups.ROOT) -> int:
-    """Processes that Linux ended for want of memory so far; 0 where nobody counts.
+    """Processes that Linux ended for want of memory so far; 0 where they are not counted.
 
     Those of this process' own control group, to which its workers belong; of the whole machine where the group does
     not count: another container's ends say nothing about ours.
@@ -72,7 +72,7 @@ def oom_kills(root: Path = cgroups.ROOT) -> int:
 
 
 def _state(pid: int | None) -> str:
-    """The letter that Linux gives the process; empty where nobody tells."""
+    """The letter that Linux gives the process; empty where it is unknown."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

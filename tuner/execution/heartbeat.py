@@ -1,4 +1,4 @@
-"""Signs of life: what a worker trains says now and then that it goes on, so that a hang is told from long work."""
+"""Heartbeats: training reports now and then that it goes on, so that a hang is distinguished from long work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def listen(say: Callable[[], object]) -> None:
 
 @contextmanager
 def heard_by(say: Callable[[], object]) -> Iterator[None]:
-    """Have `say` called for a sign of life while the block runs; whoever listened before listens again."""
+    """Have `say` called at each heartbeat within the block; afterwards the previous listener is restored."""
     global _say  # noqa: PLW0603
     before, _say = _say, say
     try:
@@ -31,7 +31,7 @@ def heard_by(say: Callable[[], object]) -> Iterator[None]:
 
 
 def alive(_: object = None) -> None:
-    """Tell whoever listens, if somebody does, that another epoch is done."""
+    """Report to the listener, if there is one, that another epoch is done."""
     global _last  # noqa: PLW0603
     now = time.monotonic()
     if _say is not None and now - _last >= SECONDS:

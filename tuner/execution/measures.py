@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 4096  # training rows encoded at once
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Ground:
+class Reference:
     """What every trial of a study is measured on.
 
     Attributes:
@@ -69,10 +69,10 @@ def measure(place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> M
     values, reasons = {}, dict[str, str]()
     # What numpy says of overflow depends on the caller's settings: the numbers must not.
     with np.errstate(all="ignore"):
-        subject = Subject(_ground(place.rows, place.seed), place, trial, weights_P)
+        measured = MeasuredTrial(_reference(place.rows, place.seed), place, trial, weights_P)
         for name, measure_of in MEASURES.items():
             try:
-                value = measure_of(subject)
+                value = measure_of(measured)
             except (ArithmeticError, np.linalg.LinAlgError) as error:
                 reasons[name] = f"{type(error).__name__}: {error}"
                 continue
@@ -85,33 +85,33 @@ def measure(place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> M
 
 def forget_rows() -> None:
     """Let go of the rows of past trials."""
-    _ground.cache_clear()
+    _reference.cache_clear()
 
 
 @lru_cache(maxsize=2)
-def _ground(source: RowsSource, seed: int) -> Ground:
+def _reference(source: RowsSource, seed: int) -> Reference:
     rows = source.open()
     sample_n = np.sort(generator(seed, "quality").permutation(source.counts[1])[:SAMPLE])
     ranks_nn = quality.neighbour_ranks(rows.validation[sample_n])
-    return Ground(rows, sample_n, ranks_nn, source.open_labels())
+    return Reference(rows, sample_n, ranks_nn, source.open_labels())
 
 
 @final
-class Subject:
+class MeasuredTrial:
     """One trial, measured: what several measures need is computed once, and only where one asks for it.
 
     Args:
-        ground: what it is measured on.
+        reference: what it is measured on.
         place: what the study's segments share.
         trial: the trial.
         weights_P: its best epoch's weights, padded.
 
     Attributes:
-        ground: likewise.
+        reference: what it is measured on.
     """
 
-    def __init__(self, ground: Ground, place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> None:
-        self.ground, self._place, self._trial, self._weights_P = ground, place, trial, weights_P
+    def __init__(self, reference: Reference, place: Workplace, trial: Trial, weights_P: NDArray[np.float32]) -> None:
+        self.reference, self._place, self._trial, self._weights_P = reference, place, trial, weights_P
 
     def encode(self, rows: NDArray[np.float32]) -> Encoded:
         """The codes (N, C) and errors (N,) of some rows."""
@@ -125,7 +125,7 @@ class Subject:
     @cached_property
     def validation(self) -> Encoded:
         """The codes and errors of all validation rows."""
-        return self.encode(self.ground.rows.validation)
+        return self.encode(self.reference.rows.validation)
 
     @cached_property
     def finite(self) -> Encoded:
@@ -156,50 +156,50 @@ def _finite(encoded: Encoded) -> Encoded:
     return encoded
 
 
-def _trustworthiness(subject: Subject) -> float | None:
-    ranks_nn = subject.ground.ranks_nn
+def _trustworthiness(measured: MeasuredTrial) -> float | None:
+    ranks_nn = measured.reference.ranks_nn
     if len(ranks_nn) < quality.FEWEST_ROWS:
         return None
-    return quality.trustworthiness(ranks_nn, subject.finite.codes[subject.ground.sample_n])
+    return quality.trustworthiness(ranks_nn, measured.finite.codes[measured.reference.sample_n])
 
 
-def _probe_accuracy(subject: Subject) -> float | None:
-    """The share of validation rows whose label a linear classifier tells from the code; fitted on all training rows."""
-    labels, train = subject.ground.labels, subject.ground.rows.train
+def _probe_accuracy(measured: MeasuredTrial) -> float | None:
+    """The share of validation labels that a linear classifier on the code predicts; fitted on all training rows."""
+    labels, train = measured.reference.labels, measured.reference.rows.train
     if labels is None:
         return None
-    probe = quality.Probe(subject.middle, labels.classes)
+    probe = quality.Probe(measured.middle, labels.classes)
     for start in range(0, len(train), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        probe.add(_finite(subject.encode(train[part])).codes, labels.train[part])
+        probe.add(_finite(measured.encode(train[part])).codes, labels.train[part])
     fitted = probe.fit()
-    return None if fitted is None else float((fitted.predict(subject.finite.codes) == labels.validation).mean())
+    return None if fitted is None else float((fitted.predict(measured.finite.codes) == labels.validation).mean())
 
 
-def _anomaly_auroc(subject: Subject) -> float | None:
-    """How well the error tells the rarer of two classes, on all validation rows."""
-    labels = subject.ground.labels
+def _anomaly_auroc(measured: MeasuredTrial) -> float | None:
+    """How well the error separates the rarer of two classes, on all validation rows."""
+    labels = measured.reference.labels
     if labels is None or labels.anomaly is None:
         return None
     anomalous_N = labels.validation == labels.anomaly
     if anomalous_N.all() or not anomalous_N.any():
         return None
-    return quality.auroc(subject.validation.errors, anomalous_N)
+    return quality.auroc(measured.validation.errors, anomalous_N)
 
 
-def _divergence(subject: Subject) -> float | None:
+def _divergence(measured: MeasuredTrial) -> float | None:
     """The evidence bound's second part, on all validation rows."""
-    return float(divergences(subject.finite).sum()) if subject.is_variational else None
+    return float(divergences(measured.finite).sum()) if measured.is_variational else None
 
 
-def _active_units(subject: Subject) -> float | None:
-    return active_units(divergences(subject.finite)) if subject.is_variational else None
+def _active_units(measured: MeasuredTrial) -> float | None:
+    return active_units(divergences(measured.finite)) if measured.is_variational else None
 
 
 # In the order of the table's columns. A measure gives None where it has nothing to say about a trial.
-MEASURES: Final[dict[str, Callable[[Subject], float | None]]] = {
-    "effective_dims": lambda subject: quality.effective_dims(subject.scatter),
-    "dead_units": lambda subject: quality.dead_units(subject.scatter),
+MEASURES: Final[dict[str, Callable[[MeasuredTrial], float | None]]] = {
+    "effective_dims": lambda measured: quality.effective_dims(measured.scatter),
+    "dead_units": lambda measured: quality.dead_units(measured.scatter),
     "trustworthiness": _trustworthiness,
     "kl": _divergence,
     "active_units": _active_units,

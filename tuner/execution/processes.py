@@ -165,7 +165,7 @@ class _Worker(threading.Thread):
         call.future.set_result(value) if done else call.future.set_exception(value)
 
     def _fault(self, process: Process, error: BaseException, before: int) -> WorkerFaultError:
-        """Why a call has no answer; its process is buried before anybody hears of it, so that none is left then."""
+        """Why a call has no answer; its process is reaped before the error is reported: no zombie is left."""
         try:
             fault = process.explained(error, before)
             self._bury()
@@ -259,7 +259,7 @@ def _start_worker(gpu: str, life: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):  # a closed terminal is the driver's business as well
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever the caller of the driver blocks
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the driver's caller may have blocked some
     if sys.platform == "linux":  # even while it is stopped; everywhere else it notices once it runs
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with_driver, args=(life,), daemon=True).start()

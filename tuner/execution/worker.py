@@ -86,7 +86,7 @@ def _train(
         top = segment.last == place.epochs
         needed = _needed(curves, states, top)
         worked = list(zip(segment.trials, curves, states, strict=True))
-        # Before any state is written: where measuring fails, no file is left that nobody knows of.
+        # Before any state is written: where measuring fails, no unknown file is left.
         found = [
             _measured(place, trial, state) if top and not curve.diverged else Measured()
             for trial, curve, state in worked

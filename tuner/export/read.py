@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Parsed = TypeVar("Parsed")
 MOST_TEXT = 1_000_000  # bytes of a declaration, or a description
+_WITH_STEP = 3  # the first form whose declaration says `step`
 _ROOM = 1_000_000  # for all in a file that does not grow with the model
 _NUMBER = 32  # characters of a number in JSON, with what stands around it
 _NAME = 1024  # of a column
@@ -168,7 +169,7 @@ def _check_config(path: Path, card: Card) -> None:
         spec = read_spec(path)
     except SpecError as error:
         raise ExportError(f"expected the exported declaration, got: {error.problems[0]}") from error
-    last = "precision" if card.step is None else "step"  # what the version that wrote it ended with
+    last = "step" if card.format >= _WITH_STEP else "precision"  # the key that its version wrote last
     if last not in spec.model_fields_set:
         raise ExportError(f"{path}: expected {last} as the last key, as it was exported; the file breaks off.")
     if searched := spec.space.searched():

@@ -26,7 +26,7 @@ def uniform(draw: np.random.Generator, bound: float, *shape: int) -> NDArray[np.
     return values
 
 
-def order(seed: int, epoch: int, rows: int) -> NDArray[np.int64]:
+def permutation(seed: int, epoch: int, rows: int) -> NDArray[np.int64]:
     """The order (N,) in which a trial visits the training rows in an epoch."""
     return generator(seed, "shuffle", epoch).permutation(rows)
 

@@ -156,7 +156,7 @@ class TrialRecord:
 
     @property
     def shown(self) -> dict[str, Scalar | None]:
-        """The hyperparameters that the study has a use for; None for those that are not in force at this point."""
+        """The hyperparameters that the study has a use for; None for those that are not active at this point."""
         return self.point.as_dict() if self.space is None else self.space.shown(self.point)
 
     @property

@@ -17,7 +17,7 @@ TIMES = ("asked_at", "started_at", "ended_at")
 def rows(trials: Iterable[TrialRecord], times: bool = False) -> list[dict[str, Cell]]:
     """One row per trial, by number: number, state, value, best_epoch, epochs, reason, then `param.<name>` each.
 
-    A hyperparameter that is not in force at a trial's point is None; those that the study has no use for are left out.
+    A hyperparameter that is not active at a trial's point is None; those that the study has no use for are left out.
     Last come the measures of codes, `measure.<name>` each, where any trial has them.
 
     Args:

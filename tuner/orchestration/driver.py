@@ -30,7 +30,7 @@ Outcome = Literal["finished", "stopped", "timeout"]
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Where a running study stands; `confirmed` are the final stage's runs that are done, of all, once it has begun."""
+    """The state of a running study; `confirmed` are the final stage's runs that are done, of all, once it has begun."""
 
     counts: dict[TrialState, int]
     best: float | None

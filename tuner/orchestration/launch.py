@@ -28,7 +28,7 @@ def launch(
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Ended:
-    """Train what is left, score the winner, and publish; nobody else runs the study meanwhile.
+    """Train what is left, score the winner, and publish; no other process runs the study meanwhile.
 
     Args:
         plan: what to run, and where.

@@ -63,7 +63,7 @@ class Session:
     Attributes:
         plan: what to run, and where.
         ledger: the record.
-        reporter: shows the caller where the study stands.
+        reporter: shows the caller the state of the study.
         control: what other processes ask of the run, and see of it.
         started: by the monotonic clock.
     """

@@ -1,4 +1,4 @@
-"""Where a study's run stands: what a terminal shows of it, here or elsewhere."""
+"""The state of a study's run: what a terminal shows of it, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_THE_READER = ("state", "owner", "stop_asked_by", "at")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a study stands.
+    """The state of a study.
 
     Attributes:
         name: the study.
@@ -26,15 +26,15 @@ class Progress:
         counts: trials by state, the states that occur alone.
         best: the lowest validation loss of a complete trial; None before there is one.
         epochs_per_second: over the last seconds, of all trials together.
-        seconds_left: None until there is a speed to tell it from.
+        seconds_left: None until there is a speed to estimate it by.
         waiting: records that wait for MLflow.
         phase: what the run is doing; `starting` before it has said so, `not running` where there is no run.
         confirmed: the final stage's runs that are done, of all; None before the final stage.
         detail: what is being done while the winner is scored.
         state: running, stopped or finished.
         owner: the process that runs it, in words, where that was asked for from outside.
-        stop_asked_by: the process that asked it to stop, likewise; None where none did.
-        at: when the run said so, Unix time in seconds, likewise.
+        stop_asked_by: the process that asked it to stop; None where none did.
+        at: when the run said so, Unix time in seconds.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """Trials that have ended, in whatever way."""
+        """Trials that have ended, in any way."""
         return sum(count for state, count in self.counts.items() if state is not TrialState.RUNNING)
 
     def body(self) -> dict[str, Any]:

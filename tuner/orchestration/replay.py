@@ -16,7 +16,7 @@ from tuner.errors import LedgerError, StudyError
 from tuner.ledger.record import RunRecord
 from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord
 from tuner.orchestration.results import Results
-from tuner.search.patience import Budget, Flatness, stopped_early
+from tuner.search.patience import Budget, Plateau, stopped_early
 from tuner.search.rungs import cohort_size
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialState
@@ -51,8 +51,8 @@ class Replay:
         self._first = [point for event in events if event.kind == "warm_start" for point in event.body["points"]]
         self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
         self._budgets = {e.body["position"]: Budget.recorded(e.body) for e in events if e.kind == "budget"}
-        self._flatness, self._noted_flat = Flatness(), stopped_early(events) is not None
-        self._position = 0  # rounds told
+        self._plateau, self._noted_flat = Plateau(), stopped_early(events) is not None
+        self._position = 0  # rounds that the search knows
         self._asked_cohorts = 0
         self.rounds: deque[Round] = deque()
         self.states = {number: trial.state for number, trial in self._trials.items()}
@@ -92,16 +92,16 @@ class Replay:
 
     def tell(self) -> Decision:
         """Tell the search of the first round, which is whole, and record how its trials end."""
-        told = self.rounds.popleft()
-        numbers = [trial.number for trial in told.trials]
-        decision = self._search.tell(told, self._results.curves_of(told), self._results.lost(numbers, told.last))
+        ended = self.rounds.popleft()
+        numbers = [trial.number for trial in ended.trials]
+        decision = self._search.tell(ended, self._results.curves_of(ended), self._results.lost(numbers, ended.last))
         fresh = [end for end in decision.ends if end.number not in self._ended]
         if fresh:
             self._record.record_ends(self._study.id, fresh)
         if decision.next is None:
             complete = [end for end in decision.ends if end.state is TrialState.COMPLETE]
             reached = [(self._search.size(end.number), end.value) for end in complete if end.value is not None]
-            self._flatness.tell(self._position + 1, reached, self._budget().min_improvement)
+            self._plateau.tell(self._position + 1, reached, self._budget().min_improvement)
         else:
             self.rounds.append(decision.next)
         self._position += 1
@@ -157,7 +157,7 @@ class Replay:
         budget = self._budget()
         if budget.patience is None or self._search.trials_asked >= budget.trials:
             return False
-        return self._flatness.since(self._budget_since()) >= budget.patience
+        return self._plateau.since(self._budget_since()) >= budget.patience
 
     def _check(self, trials: Iterable[Trial]) -> None:
         for trial in trials:

@@ -18,7 +18,7 @@ SHOW_SECONDS = 0.2  # between two signs of progress while the winner is scored
 
 @final
 class ProgressReporter:
-    """Where one run stands.
+    """The state of one run.
 
     Args:
         spec: the study's declaration.
@@ -52,7 +52,7 @@ class ProgressReporter:
             self.show("scoring", what)
 
     def show(self, phase: Phase, detail: str = "", waiting: int = 0) -> None:
-        """Show where the study stands.
+        """Show the state of the study.
 
         Args:
             phase: what is being done.

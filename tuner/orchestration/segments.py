@@ -1,4 +1,4 @@
-"""The segments of one run: planned, handed to the workers, and taken back, whatever became of them."""
+"""The segments of one run: planned, handed to the workers, and taken back, with results or faults."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class _Verified(Replay):
         """Whether the record leads to the search's end; False where it ends before, in the middle of a training.
 
         Raises:
-            _RecordEnds: likewise, where the search would record something new.
+            _RecordEnds: the record ends, where the search would record something new.
         """
         while True:
             self.ask()
@@ -132,7 +132,7 @@ class _Verified(Replay):
 def differences(evidence: Evidence) -> Iterator[str]:
     """Where the search, replayed, decides otherwise than is recorded, a sentence each."""
     if not any(event.body["position"] == 0 for event in evidence.of_kind("budget")):
-        return  # the search cannot begin, which another check tells
+        return  # the search cannot begin, which another check reports
     witness = _Witness(evidence)
     try:
         replay = _Verified(evidence, witness)

@@ -23,7 +23,7 @@ from tuner.spec.reader import read_spec
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 
-MOST = 5  # points: enough to tell the sampler where it was good, few beside a cohort
+MOST = 5  # points: enough to show the sampler where it was good, few compared with a cohort
 EVENT = "warm_start"
 
 

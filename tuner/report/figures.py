@@ -222,7 +222,7 @@ def _dots(chart: Chart, trials: Sequence[TrialRecord], at: Callable[[TrialRecord
 
 
 def _ring(chart: Chart, facts: Facts, names: Sequence[str], at: Callable[[TrialRecord], tuple[float, float]]) -> None:
-    """A ring around the best complete trial, where these parameters are in force there."""
+    """A ring around the best complete trial, where these parameters are active there."""
     best = _winner(facts)
     if best.state == "complete" and set(names) <= best.params.keys():
         x, y = at(best)

@@ -20,7 +20,7 @@ LEAST_BEST = 5  # trials that PED-ANOVA asks for among the best
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Each searched parameter's share, the largest first; empty where there are too few trials to tell.
+    """Each searched parameter's share, the largest first; empty where there are too few trials.
 
     PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255; for conditions 2026,
     https://arxiv.org/abs/2601.20800) compares the best tenth of the trials with all of them. It needs their order

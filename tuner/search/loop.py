@@ -180,7 +180,7 @@ class Search:
 
 
 def in_force(space: SearchSpace, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """What is searched and in force at a point: all that a sampler can be told of it."""
+    """What is searched and active at a point: all that a sampler can be told of it."""
     searched, active = space.searched(), space.conditions.active(point)
     return {name: active[name] for name in searched if name in active}
 

@@ -41,7 +41,7 @@ class Budget:
         return cls(body["trials"], body.get("patience"), body.get("min_improvement", 0.0))
 
     def body(self, position: int) -> dict[str, Any]:
-        """An event's body: from that position on, this one is in force."""
+        """An event's body: from that position on, this one holds."""
         patience = {"patience": self.patience, "min_improvement": self.min_improvement}
         return {"position": position, "trials": self.trials, **(patience if self.patience is not None else {})}
 
@@ -51,7 +51,7 @@ class Budget:
         return same and (self.patience is None or self.min_improvement == other.min_improvement)
 
 
-class Flatness:
+class Plateau:
     """How many of the newest cohorts brought nothing."""
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
 """How a trial's values are asked for where some hyperparameters depend on others.
 
 Without conditions every sampler is asked for the whole space, as it is with them but for two:
-- tpe is asked for what is in force alone, one after the other, and models each group of hyperparameters that occur
+- tpe is asked for what is active alone, one after the other, and models each group of hyperparameters that occur
   together by itself.
 - grid goes through the list of the distinct points, for the product of all values names most of them repeatedly.
-random, sobol and gp draw what is not in force as well, and nothing comes of it: random and sobol are as even over what
+random, sobol and gp draw what is not active as well, and nothing comes of it: random and sobol are as even over what
 is left, and gp still models everything, where it would draw at random what not every trial has.
 """
 
@@ -25,7 +25,7 @@ Propose = Callable[[optuna.Study], tuple[optuna.Trial, Mapping[str, Scalar]]]
 
 
 def proposals(spec: StudySpec) -> Propose:
-    """What asks a study for a trial, and returns it with a value at least for all that is searched and in force."""
+    """What asks a study for a trial, and returns it with a value at least for all that is searched and active."""
     space, searched = spec.space, distributions(spec.space)
     if space.conditions.when and spec.search.sampler == "tpe":
         return lambda study: _one_by_one(study, space.conditions, searched, space.fixed())

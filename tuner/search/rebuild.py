@@ -42,9 +42,9 @@ def optuna_study(
 ) -> optuna.Study:
     """An in-memory study with every trial that ended, and each one's validation losses as intermediate values.
 
-    A trial has the searched hyperparameters that are in force at its point, and no others.
+    A trial has the searched hyperparameters that are active at its point, and no others.
 
-    Diverged and failed trials stand as FAIL, with their state in the user attribute `tuner.state`.
+    Diverged and failed trials appear as FAIL, with their state in the user attribute `tuner.state`.
     """
     space = distributions(spec.space)
     with quiet_optuna():

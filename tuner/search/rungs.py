@@ -31,7 +31,7 @@ def rungs(search: SearchSpec) -> tuple[int, ...]:
 
 
 def records(search: SearchSpec) -> tuple[int, ...]:
-    """Epochs, rising, after which a trial that nobody compares is recorded; the last is `search.epochs`."""
+    """Epochs, rising, after which a trial that is not compared is recorded; the last is `search.epochs`."""
     return (*range(WITHOUT_RECORD, search.epochs, WITHOUT_RECORD), search.epochs)
 
 

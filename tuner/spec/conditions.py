@@ -1,6 +1,6 @@
-"""Conditional hyperparameters: which are in force at a point, and what of their conditions cannot be meant.
+"""Conditional hyperparameters: which are active at a point, and what of their conditions cannot be meant.
 
-A condition holds where each hyperparameter that it names is itself in force and has one of the values that it lists:
+A condition holds where each hyperparameter that it names is itself active and has one of the values that it lists:
 as in ConfigSpace, a hyperparameter below one that is left out is left out as well.
 """
 
@@ -33,11 +33,11 @@ class Conditions:
     when: Mapping[str, When]
 
     def holds(self, name: str, values: Mapping[str, Scalar]) -> bool:
-        """Whether a hyperparameter is in force where exactly what is in force has a value."""
+        """Whether a hyperparameter is active where exactly what is active has a value."""
         return all(other in values and values[other] in listed for other, listed in self.when.get(name, {}).items())
 
     def active(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Those of the values that are of hyperparameters in force, in order."""
+        """Those of the values that are of active hyperparameters, in order."""
         found: dict[str, Scalar] = {}
         for name in self.order:
             if name in values and self.holds(name, found):
@@ -45,7 +45,7 @@ class Conditions:
         return found
 
     def points(self, values: Mapping[str, Sequence[Scalar]]) -> Iterator[dict[str, Scalar]]:
-        """Every distinct point of a finite space: the values of what is in force there."""
+        """Every distinct point of a finite space: the values of what is active there."""
         return self._points(tuple(name for name in self.order if name in values), values, {})
 
     def _points(
@@ -62,7 +62,7 @@ class Conditions:
     def count(self, values: Mapping[str, Sequence[Scalar]], most: int) -> int:
         """How many distinct points there are, or some number above `most` where there are more.
 
-        Values that no condition tells apart are counted together.
+        Values that no condition distinguishes are counted together.
         """
         names = tuple(name for name in self.order if name in values)
         return self._count(names, {name: self._told_apart(name, values[name]) for name in names}, {}, most)
@@ -82,7 +82,7 @@ class Conditions:
         return total
 
     def _told_apart(self, name: str, values: Sequence[Scalar]) -> Counted:
-        """One of each kind of value that conditions tell apart, and how many there are of it."""
+        """One of each kind of value that conditions distinguish, and how many there are of it."""
         listed = [set(when[name]) for when in self.when.values() if name in when]
         if not listed:
             return [(values[0], len(values))]
@@ -110,7 +110,7 @@ def problems(when: Mapping[str, When], values: Mapping[str, Values]) -> Iterator
 
     Args:
         when: the conditions.
-        values: what every hyperparameter can be where it is in force.
+        values: what every hyperparameter can be where it is active.
     """
     for name, condition in when.items():
         for other, listed in condition.items():
@@ -124,7 +124,7 @@ def problems(when: Mapping[str, When], values: Mapping[str, Values]) -> Iterator
         for other in [other for other, listed in _needed(name, when).items() if not listed]:
             yield (
                 (name, "when"),
-                f"can never hold, for where all that it depends on is in force {other} has other values",
+                f"can never hold, for where all that it depends on is active {other} has other values",
             )
 
 
@@ -143,7 +143,7 @@ def _single(name: str, other: str, listed: Sequence[Scalar], possible: Values, c
 
 
 def _needed(name: str, when: Mapping[str, When]) -> dict[str, set[Scalar]]:
-    """The values that all above a name must have for it to be in force."""
+    """The values that all above a name must have for it to be active."""
     needed: dict[str, set[Scalar]] = {}
     waiting, seen = [name], {name}
     while waiting:

@@ -28,7 +28,7 @@ from tuner.spec.hyperparameters import TABLE, Hyperparameter
 
 Scalar = bool | int | float | str
 T = TypeVar("T")
-MOST_STEPS = 1_000_000_000  # in a range of real numbers: more cannot be told apart by Optuna's decimals
+MOST_STEPS = 1_000_000_000  # in a range of real numbers: Optuna's decimals cannot distinguish more
 
 
 def mistake(message: str, *key: str) -> PydanticCustomError:
@@ -246,7 +246,7 @@ def grid_values(value: Distribution) -> list[Scalar]:
 
 
 def values_of(value: Any) -> Sequence[Scalar] | None:
-    """All that a parameter can be where it is in force; None for a range of real numbers."""
+    """All that a parameter can be where it is active; None for a range of real numbers."""
     if isinstance(value, FloatDistribution):
         return None
     if isinstance(value, IntDistribution):

@@ -33,7 +33,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class OfKind:
+class KindRule:
     """A hyperparameter that makes a kind of autoencoder what it is: it must be above 0 there.
 
     Attributes:
@@ -69,7 +69,7 @@ class Hyperparameter:
     text: str
     step: str
     bounds: Bounds | None
-    of_kind: OfKind | None
+    of_kind: KindRule | None
     original: bool
 
     @property
@@ -79,7 +79,11 @@ class Hyperparameter:
 
 
 def _declared(
-    default: int | float | str | None, text: str, step: str, bounds: Bounds | None = None, of_kind: OfKind | None = None
+    default: int | float | str | None,
+    text: str,
+    step: str,
+    bounds: Bounds | None = None,
+    of_kind: KindRule | None = None,
 ) -> Any:
     """A field of `Hyperparameters`; `_original` is for those of the first version."""
     row = Hyperparameter("", None, default, text, step, bounds, of_kind, original=False)
@@ -114,7 +118,7 @@ class Hyperparameters:
         "Denoising: standard deviation of the Gaussian noise on scaled training inputs.",
         "noise",
         Bounds(0, 100),
-        of_kind=OfKind("denoising", 0.1, alone=False),
+        of_kind=KindRule("denoising", 0.1, alone=False),
     )
     kind: Kind = _declared("plain", "What is asked of the code beside a small reconstruction loss.", "variational")
     sparsity: float = _declared(
@@ -122,14 +126,14 @@ class Hyperparameters:
         "Sparse: weight of the code's mean absolute value (L1).",
         "sparsity",
         Bounds(0, 100),
-        OfKind("sparse", 1e-3, alone=True),
+        KindRule("sparse", 1e-3, alone=True),
     )
     beta: float = _declared(
         0.0,
         "Variational: weight of the divergence from the prior.",
         "beta",
         Bounds(0, 1000),
-        OfKind("variational", 1.0, alone=True),
+        KindRule("variational", 1.0, alone=True),
     )
     dropout: float = _declared(0.0, "Share of hidden units left out of a training step.", "dropped", Bounds(0, 0.9))
     taper: float = _declared(
@@ -189,7 +193,7 @@ def _table() -> tuple[Hyperparameter, ...]:
 TABLE: Final = _table()
 BY_NAME: Final[Mapping[str, Hyperparameter]] = {row.name: row for row in TABLE}
 BOUNDS: Final[Mapping[str, Bounds]] = {row.name: row.bounds for row in TABLE if row.bounds is not None}
-OF_KIND: Final[Mapping[str, OfKind]] = {row.name: row.of_kind for row in TABLE if row.of_kind is not None}
+OF_KIND: Final[Mapping[str, KindRule]] = {row.name: row.of_kind for row in TABLE if row.of_kind is not None}
 
 
 def as_markdown() -> str:

@@ -207,7 +207,7 @@ def _literal(expected: str, came: Any) -> str:
 
 
 def _unknown(path: Path_) -> str:
-    """A key that is not known where it stands."""
+    """A key that is not known at its place."""
     if path[:-1] == ("space",) and path[-1] in _NOT_SEARCHED:
         return f"cannot be searched: {_NOT_SEARCHED[str(path[-1])]}"
     model = Condition if path[-2:-1] == ("when",) else _BLOCKS.get(path[:-1])

@@ -45,7 +45,7 @@ class SearchSpace(_Declared):
     @model_validator(mode="before")
     @classmethod
     def _whole(cls, raw: Any) -> Any:
-        """Write down what a kind needs and the declaration leaves out, so that it stands in the record."""
+        """Write down what a kind needs and the declaration leaves out, so that it is in the record."""
         if not isinstance(raw, dict):
             return raw
         kind = raw.get("kind")
@@ -141,7 +141,7 @@ class SearchSpace(_Declared):
     def point(self, drawn: Mapping[str, Scalar]) -> Hyperparameters:
         """The point at which what is searched has these values.
 
-        What is not in force has its default, as if it were not declared; what was drawn for it counts for nothing.
+        What is not active has its default, as if it were not declared; what was drawn for it counts for nothing.
         """
         active = self.conditions.active({**self.fixed(), **drawn})
         fields = type(self).model_fields
@@ -155,7 +155,7 @@ class SearchSpace(_Declared):
         return tuple(row.name for row in TABLE if row.original or row.name in used)
 
     def shown(self, point: Hyperparameters) -> dict[str, Scalar | None]:
-        """A point's values by column; None for what is not in force there."""
+        """A point's values by column; None for what is not active there."""
         active = self.conditions.active(point.as_dict())
         return {name: active.get(name) for name in self.columns}
 
@@ -177,7 +177,7 @@ class SearchSpace(_Declared):
         return self.conditions.count({**self._fixed_values(), **sizes}, most)
 
     def grid(self) -> Iterator[dict[str, Scalar]]:
-        """Every distinct point of such a space: what is searched and in force there."""
+        """Every distinct point of such a space: what is searched and active there."""
         searched = self.searched()
         values = {name: grid_values(value) for name, value in searched.items()}
         for point in self.conditions.points({**self._fixed_values(), **values}):

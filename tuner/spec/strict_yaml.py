@@ -1,4 +1,4 @@
-"""YAML read strictly: what stands in the file is what is meant, or the line is named.
+"""YAML read strictly: what the file says is what is meant, or the line is named.
 
 Over PyYAML's event parser, which builds nothing by itself. Scalars follow YAML 1.2's core schema: `1e-3` is a number,
 `no` and `on` are strings. Refused: anchors, aliases and tags (an alias bomb is a few lines long), repeated keys, deep

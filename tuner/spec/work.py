@@ -11,7 +11,7 @@ from tuner.spec.architecture import Hyperparameters
 
 
 class TrialState(StrEnum):
-    """Where a trial stands."""
+    """The state of a trial."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -23,7 +23,7 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a trial's training depends on, beside the data: law 1.
+    """What a trial's training depends on, apart from the data: law 1.
 
     Attributes:
         number: place in the study, counted from 0.
@@ -74,7 +74,7 @@ class Curve:
         at: when each was measured, Unix time in seconds.
         diverged: the last epoch's loss is not finite, and the trial ended there.
         checkpoint: the state after the last epoch; None for a trial that diverged.
-        measures: what a trial that came to the study's last epoch is worth beside its loss, by name; finite numbers.
+        measures: of a trial that came to the study's last epoch, what its code is worth, by name; finite numbers.
         unmeasured: why a measure that applies to the trial has no number, by name: its arithmetic failed.
     """
 
@@ -148,7 +148,7 @@ class TrialEnd:
         number: the trial.
         state: anything but RUNNING.
         value: the best epoch's validation loss; None where no epoch was finite.
-        best_epoch: that epoch, counted from 1; None likewise.
+        best_epoch: that epoch, counted from 1; None before the first.
         epochs: epochs trained.
         reason: one sentence for any state but COMPLETE, else empty.
     """

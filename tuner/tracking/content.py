@@ -125,7 +125,7 @@ def end_tags(record: TrialRecord) -> dict[str, str]:
 
 
 def params(record: TrialRecord) -> dict[str, str]:
-    """A trial's hyperparameters, those in force, and its seed."""
+    """A trial's hyperparameters, the active ones, and its seed."""
     return {name: str(value) for name, value in {**record.shown, "seed": record.seed}.items() if value is not None}
 
 

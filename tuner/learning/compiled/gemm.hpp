@@ -20,23 +20,23 @@ constexpr int64_t PANEL = DEEPEST * WIDEST * LANES;
 constexpr int64_t SMALL = 8192;                // values of b that are used where they lie: 32 kB
 
 // The left operand: rows whose values are neighbours, or columns whose values are (a transposed matrix).
-enum class Lying { rows, columns };
+enum class Major { rows, columns };
 
-template <Lying LYING>
+template <Major MAJOR>
 struct Operand {
     const float *at;
     int64_t stride;  // from one row (column) to the next
 
-    INLINE float value(int row, int64_t k) const { return LYING == Lying::rows ? at[row * stride + k] : at[k * stride + row]; }
+    INLINE float value(int row, int64_t k) const { return MAJOR == Major::rows ? at[row * stride + k] : at[k * stride + row]; }
     INLINE Operand from(int64_t row, int64_t k) const {
-        return {LYING == Lying::rows ? at + row * stride + k : at + k * stride + row, stride};
+        return {MAJOR == Major::rows ? at + row * stride + k : at + k * stride + row, stride};
     }
 };
 
 enum class From { zero, bias, c };  // what a tile's sum starts from
 
-template <Lying LYING, int ROWS, int WIDTH>
-static void tile(int64_t depth, Operand<LYING> a, const float *b, int64_t b_row, float *c, int64_t c_row, const float *bias, From from) {
+template <Major MAJOR, int ROWS, int WIDTH>
+static void tile(int64_t depth, Operand<MAJOR> a, const float *b, int64_t b_row, float *c, int64_t c_row, const float *bias, From from) {
     V sums[ROWS][WIDTH];
 #pragma GCC unroll 24
     for (int i = 0; i < ROWS; i++)
@@ -60,45 +60,45 @@ static void tile(int64_t depth, Operand<LYING> a, const float *b, int64_t b_row,
         for (int j = 0; j < WIDTH; j++) store(c + i * c_row + j * LANES, sums[i][j]);
 }
 
-template <Lying LYING>
-using Tile = void (*)(int64_t, Operand<LYING>, const float *, int64_t, float *, int64_t, const float *, From);
+template <Major MAJOR>
+using Tile = void (*)(int64_t, Operand<MAJOR>, const float *, int64_t, float *, int64_t, const float *, From);
 
 // Rows of a tile at most. Each lying row needs a pointer of its own, and there are no more than 8 registers for those.
-template <Lying LYING>
+template <Major MAJOR>
 static constexpr int highest(int width) {
     const int rows = ACCUMULATORS / width;
-    return LYING == Lying::rows && rows > 8 ? 8 : rows;
+    return MAJOR == Major::rows && rows > 8 ? 8 : rows;
 }
 
 // The tiles of one width, by their rows.
-template <Lying LYING, int WIDTH, int ROWS = highest<LYING>(WIDTH)>
-static INLINE Tile<LYING> tile_of(int rows) {
-    if constexpr (ROWS == 1) return tile<LYING, 1, WIDTH>;
-    else return rows == ROWS ? tile<LYING, ROWS, WIDTH> : tile_of<LYING, WIDTH, ROWS - 1>(rows);
+template <Major MAJOR, int WIDTH, int ROWS = highest<MAJOR>(WIDTH)>
+static INLINE Tile<MAJOR> tile_of(int rows) {
+    if constexpr (ROWS == 1) return tile<MAJOR, 1, WIDTH>;
+    else return rows == ROWS ? tile<MAJOR, ROWS, WIDTH> : tile_of<MAJOR, WIDTH, ROWS - 1>(rows);
 }
 
-template <Lying LYING>
-static INLINE Tile<LYING> tile_for(int width, int rows) {
+template <Major MAJOR>
+static INLINE Tile<MAJOR> tile_for(int width, int rows) {
 #if defined(__AVX512F__)
     switch (width) {
-        case 4: return tile_of<LYING, 4>(rows);
-        case 3: return tile_of<LYING, 3>(rows);
-        case 2: return tile_of<LYING, 2>(rows);
+        case 4: return tile_of<MAJOR, 4>(rows);
+        case 3: return tile_of<MAJOR, 3>(rows);
+        case 2: return tile_of<MAJOR, 2>(rows);
     }
 #else
     (void)width;
 #endif
-    return tile_of<LYING, 1>(rows);
+    return tile_of<MAJOR, 1>(rows);
 }
 
 static INLINE int64_t pieces(int64_t total, int64_t most) { return (total + most - 1) / most; }
 
 // All rows of c for one panel of b, in tiles of nearly equal height.
-template <Lying LYING>
-static void strip(int64_t rows, int width, int64_t depth, Operand<LYING> a, const float *b, int64_t b_row, float *c, int64_t c_row, const float *bias,
+template <Major MAJOR>
+static void strip(int64_t rows, int width, int64_t depth, Operand<MAJOR> a, const float *b, int64_t b_row, float *c, int64_t c_row, const float *bias,
                   From from) {
-    const int64_t count = pieces(rows, highest<LYING>(width)), least = rows / count, more = rows % count;
-    const Tile<LYING> high = more ? tile_for<LYING>(width, int(least + 1)) : nullptr, low = tile_for<LYING>(width, int(least));
+    const int64_t count = pieces(rows, highest<MAJOR>(width)), least = rows / count, more = rows % count;
+    const Tile<MAJOR> high = more ? tile_for<MAJOR>(width, int(least + 1)) : nullptr, low = tile_for<MAJOR>(width, int(least));
     for (int64_t t = 0, row = 0; t < count; t++) {
         (t < more ? high : low)(depth, a.from(row, 0), b, b_row, c + row * c_row, c_row, bias, from);
         row += least + (t < more);
@@ -121,7 +121,7 @@ static INLINE V picked(V a, V b, I which) {
 #endif
 }
 
-// Sixteen rows of sixteen values, turned: four rounds in which pairs of rows exchange halves.
+// Sixteen rows of sixteen values, transposed: four rounds in which pairs of rows exchange halves.
 template <int STEP>
 static INLINE void exchange(V rows[LANES]) {
     I low, high;
@@ -148,7 +148,7 @@ static void turn_block(const float *from, int64_t from_row, float *to, int64_t t
 }
 
 // A panel of the transposed matrix: value (k, j) comes from b[j * b_row + k]; depth and width are whole blocks.
-static void turn_panel(const float *b, int64_t b_row, int64_t depth, int width, float *to) {
+static void transpose_panel(const float *b, int64_t b_row, int64_t depth, int width, float *to) {
     for (int j = 0; j < width; j++)
         for (int64_t k = 0; k < depth; k += LANES)
             turn_block(b + j * LANES * b_row + k, b_row, to + (k * width + j) * LANES, int64_t(width) * LANES);
@@ -156,21 +156,21 @@ static void turn_panel(const float *b, int64_t b_row, int64_t depth, int width, 
 
 // c (rows, columns) = a (rows, depth) b (depth, columns) + bias (columns) where there is one.
 //
-// columns are a multiple of 16; with `turned`, b is given as its transpose (columns, depth) and depth is a multiple of 16
+// columns are a multiple of 16; with `transposed`, b is given as its transpose (columns, depth) and depth is a multiple of 16
 // too. `panel` is room for PANEL values.
-template <Lying LYING>
-static void product(int64_t rows, int64_t columns, int64_t depth, Operand<LYING> a, const float *b, bool turned, const float *bias, float *c, float *panel) {
-    const bool in_place = !turned && (depth * columns <= SMALL || rows <= ACCUMULATORS);
+template <Major MAJOR>
+static void product(int64_t rows, int64_t columns, int64_t depth, Operand<MAJOR> a, const float *b, bool transposed, const float *bias, float *c, float *panel) {
+    const bool in_place = !transposed && (depth * columns <= SMALL || rows <= ACCUMULATORS);
     const int64_t layers = pieces(depth, DEEPEST), deep = pieces(pieces(depth, layers), LANES) * LANES;
     const int64_t vectors = columns / LANES, panels = pieces(vectors, WIDEST);
     for (int64_t p = 0, first = 0; p < panels; p++) {
         const int width = int(vectors / panels + (p < vectors % panels));
         for (int64_t k = 0; k < depth; k += deep) {
             const int64_t layer = depth - k < deep ? depth - k : deep;
-            const float *source = turned ? b + first * LANES * depth + k : b + k * columns + first * LANES;
-            if (turned) turn_panel(source, depth, layer, width, panel);
+            const float *source = transposed ? b + first * LANES * depth + k : b + k * columns + first * LANES;
+            if (transposed) transpose_panel(source, depth, layer, width, panel);
             else if (!in_place) copy_panel(source, columns, layer, width, panel);
-            strip<LYING>(rows, width, layer, a.from(0, k), in_place ? source : panel,
+            strip<MAJOR>(rows, width, layer, a.from(0, k), in_place ? source : panel,
                   in_place ? columns : int64_t(width) * LANES, c + first * LANES, columns, bias ? bias + first * LANES : nullptr,
                   k ? From::c : bias ? From::bias : From::zero);
         }

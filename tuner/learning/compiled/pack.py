@@ -107,7 +107,7 @@ class _Member:
         if self._diverged:
             return math.nan, math.nan
         state, data = self.state, self._data
-        total = self._train(draws.order(self._trial.seed, epoch, len(data.train_NF)), epoch, work)
+        total = self._train(draws.permutation(self._trial.seed, epoch, len(data.train_NF)), epoch, work)
         held_out = self._library.measure(self._model, data.validation_VF, CHUNK_ROWS, state.parameters, work)
         state.epoch = epoch
         train_loss, val_loss = (

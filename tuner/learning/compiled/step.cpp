@@ -74,7 +74,7 @@ static void forward(const Model &m, int layers, int64_t rows, const float *input
     for (int layer = 0; layer < layers; layer++) {
         const int64_t in = m.sizes[layer], out = outputs(m, layer + 1), units = m.units[layer + 1];
         float *z = r.h[layer + 1];
-        product<Lying::rows>(rows, out, in, {h, in}, p + m.weights[layer], false, p + m.biases[layer], z, r.panel);
+        product<Major::rows>(rows, out, in, {h, in}, p + m.weights[layer], false, p + m.biases[layer], z, r.panel);
         if (!linear(m, layer + 1)) {
             if (m.norm) normalise(rows, out, units, p + m.gains[layer], z, r.normal[layer + 1], r.inverse[layer + 1]);
             ACTIVATE[m.activation](rows, out, units, z, r.slopes[layer + 1]);
@@ -163,7 +163,7 @@ static INLINE void update_bias(const Taker &o, int64_t rows, int64_t size, const
 
 // A layer's gradient of its values becomes that of its product; the gain and the shift, where there are any, are updated.
 template <typename Taker>
-static INLINE void through(const Model &m, const Taker &optimizer, int layer, int64_t rows, float *p, float *first, float *second, Room &r, float *dz) {
+static INLINE void through_activation(const Model &m, const Taker &optimizer, int layer, int64_t rows, float *p, float *first, float *second, Room &r, float *dz) {
     const int64_t size = m.sizes[layer], units = m.units[layer];
     if (linear(m, layer)) {
         if (m.sparsity > 0) shrink(rows * size, m.sparsity / (float(rows) * units), r.h[layer], dz);
@@ -186,10 +186,10 @@ static INLINE void backward(const Model &m, const Taker &optimizer, int64_t rows
     for (int layer = m.layers - 1; layer >= 0; layer--) {
         const int64_t in = m.sizes[layer], out = outputs(m, layer + 1), w = m.weights[layer], b = m.biases[layer];
         if (layer) {
-            product<Lying::rows>(rows, in, out, {dz, out}, p + w, true, nullptr, next, r.panel);
-            through(m, optimizer, layer, rows, p, first, second, r, next);
+            product<Major::rows>(rows, in, out, {dz, out}, p + w, true, nullptr, next, r.panel);
+            through_activation(m, optimizer, layer, rows, p, first, second, r, next);
         }
-        product<Lying::columns>(in, out, rows, {read(m, layer, r), in}, dz, false, nullptr, r.gradient, r.panel);
+        product<Major::columns>(in, out, rows, {read(m, layer, r), in}, dz, false, nullptr, r.gradient, r.panel);
         update_weights(optimizer, in * out, r.gradient, p + w, first + w, second + w);
         update_bias(optimizer, rows, out, dz, p + b, first + b, second + b);
         float *used = dz;

@@ -40,7 +40,7 @@ class Orders:
         order_MN = self._buffers[epoch % 2]
         if self._drawn[epoch % 2] != epoch:
             for m, seed in enumerate(self._seeds):
-                order_MN[m] = torch.from_numpy(draws.order(seed, epoch, self._rows))
+                order_MN[m] = torch.from_numpy(draws.permutation(seed, epoch, self._rows))
             self._drawn[epoch % 2] = epoch
         return order_MN
 

@@ -18,7 +18,7 @@ class Products(Protocol):
         """Out = left right."""
 
 
-class Full:
+class SinglePrecision:
     """fp32; or tf32, which is a switch of the library (`reproducible`)."""
 
     def layer(self, bias: Tensor, h: Tensor, weight: Tensor, out: Tensor) -> None:
@@ -30,7 +30,7 @@ class Full:
         torch.bmm(left, right, out=out)
 
 
-class Half:
+class BFloat16:
     """bf16 factors, as `torch.autocast` takes them; the library adds up in fp32 and the buffers stay fp32."""
 
     def layer(self, bias: Tensor, h: Tensor, weight: Tensor, out: Tensor) -> None:
@@ -42,4 +42,4 @@ class Half:
         out.copy_(torch.bmm(left.bfloat16(), right.bfloat16()))
 
 
-PRODUCTS: dict[str, Products] = {"fp32": Full(), "tf32": Full(), "bf16": Half()}
+PRODUCTS: dict[str, Products] = {"fp32": SinglePrecision(), "tf32": SinglePrecision(), "bf16": BFloat16()}
