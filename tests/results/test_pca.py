@@ -53,8 +53,8 @@ def test_the_approximate_loss_is_the_exact_one_within_a_hundredth(
     approximated()
     found = baselines(rows, code, "mse")
     for split in ("validation", "test"):
-        assert found[split]["pca"] == pytest.approx(exact[split]["pca"], rel=0.01)
-        assert found[split]["mean"] == pytest.approx(exact[split]["mean"], rel=1e-9)
+        assert getattr(found, split).pca == pytest.approx(getattr(exact, split).pca, rel=0.01)
+        assert getattr(found, split).mean == pytest.approx(getattr(exact, split).mean, rel=1e-9)
 
 
 def test_data_that_is_linear_is_seen_to_be_linear(approximated: Callable[[], None]) -> None:
@@ -63,8 +63,8 @@ def test_data_that_is_linear_is_seen_to_be_linear(approximated: Callable[[], Non
     mixing = draw.normal(size=(5, 120))
     rows = Rows(*((draw.normal(size=(n, 5)) @ mixing).astype(np.float32) for n in (200, 50, 50)))
     approximated()
-    losses = baselines(rows, 5, "mse")["test"]
-    assert losses["pca"] < 1e-12 * losses["mean"]
+    losses = baselines(rows, 5, "mse").test
+    assert losses.pca < 1e-12 * losses.mean
 
 
 def test_one_fit_serves_every_length_of_a_front(approximated: Callable[[], None]) -> None:
@@ -83,7 +83,7 @@ def test_a_code_longer_than_the_rows_or_features_is_exact(approximated: Callable
     rows = splits(SPECTRA["slow"], 40, 90)
     approximated()
     own = Rows(rows.train, rows.train, rows.train)
-    assert baselines(own, 64, "mse")["test"]["pca"] < 1e-12
+    assert baselines(own, 64, "mse").test.pca < 1e-12
 
 
 def test_the_same_rows_give_the_same_loss(approximated: Callable[[], None]) -> None:

@@ -89,7 +89,7 @@ def test_an_export_trains_again_to_the_same_bits(loss: str, tmp_path: Path, monk
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
     raw = prepared.preprocessor.inverse(rows.validation)
     assert model.score(raw).mean() == pytest.approx(value, rel=1e-5)
-    assert value < baselines(rows, 2, loss)["validation"]["mean"]
+    assert value < baselines(rows, 2, loss).validation.mean
 
 
 def test_a_variational_model_is_exported_with_its_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
