@@ -26,10 +26,10 @@ def test_studies_with_other_search_seeds_are_compared_on_the_same_rows(workspace
     assert one.records[0].point != two.records[0].point
     assert len(list(Path(".tuner/prepared").glob("*.npy"))) == 1
     found = compare(["s1", "s2"])
-    assert found["fair"], found["differences"]
+    assert found.fair, found.differences
     tuner.run(declared("other", 1), workers=0)
-    differences = compare(["s1", "other"])["differences"]
-    assert differences == [
+    differences = compare(["s1", "other"]).differences
+    assert list(differences) == [
         "the seed that draws the split (data.seed, by default search.seed) differs: s1 has 8, other has 1."
     ]
 

@@ -225,9 +225,10 @@ def test_a_run_killed_before_its_summary_is_summed_up_by_the_next(workspace: Pat
     study = tuner.run(grown, workers=0)
     assert study.outcome == "nothing-left"
     best = study.summary.best
-    assert best["number"] == min(study.trials[study.trials.state == "complete"].index, key=study.trials.value.get)
-    assert best["test_loss"] is not None
-    assert best["number"] >= 13, "the larger budget must have found a better trial for this test to say anything"
+    assert best is not None
+    assert best.number == min(study.trials[study.trials.state == "complete"].index, key=study.trials.value.get)
+    assert best.test_loss is not None
+    assert best.number >= 13, "the larger budget must have found a better trial for this test to say anything"
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,9 @@ ALLOWED = {
     "tracking/content.py:last_run",
     "tracking/content.py:study_tags",
     "export/output.py:write",
-    "orchestration/replay.py:record_event",
+    "orchestration/progress.py:body",
+    "orchestration/progress.py:of_body",
+    "orchestration/verify.py:record_event",
     "orchestration/warm_start.py:body",
 }
 
