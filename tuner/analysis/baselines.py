@@ -25,7 +25,7 @@ def baselines(rows: Rows, code: int, loss: str, tick: Tick = quiet) -> Baselines
         rows: the prepared splits, scaled as the models see them.
         code: length of the code; PCA has as many components, where there are as many training rows and features.
         loss: `mse` or `bce`.
-        tick: told what is being done; what it raises ends it.
+        tick: called with what is being done; what it raises ends it.
 
     Returns:
         Of both splits, each the mean over rows and features.
@@ -40,7 +40,7 @@ def baselines(rows: Rows, code: int, loss: str, tick: Tick = quiet) -> Baselines
 
 
 def pca_losses(rows: Rows, codes: Iterable[int], loss: str, tick: Tick = quiet) -> dict[int, float]:
-    """PCA's loss on the validation rows with a code of each of these lengths: what a Pareto front stands beside."""
+    """PCA's loss on the validation rows with a code of each of these lengths: for comparison with a Pareto front."""
     lengths = sorted(set(codes))
     mean, directions = principal(rows.train, max(lengths, default=1), tick)
     return {code: _mean_loss(_projection(mean, directions, code), rows.validation, loss, tick) for code in lengths}

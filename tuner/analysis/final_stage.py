@@ -55,7 +55,7 @@ def chosen(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
 def candidates(spec: StudySpec, trials: Sequence[TrialRecord], features: int) -> list[TrialRecord]:
     """The trials whose configurations are trained again: the best ones, or with several objectives the front's knee.
 
-    The other points of a front are no worse answers that the knee could be told from, but answers for other lengths.
+    The other points of a front are no worse answers, but answers for other lengths.
     """
     if spec.final_stage is None:
         return []

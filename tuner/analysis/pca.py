@@ -17,15 +17,15 @@ EXACT_VALUES = 50_000_000  # and three copies of the training rows in double pre
 ROWS_AT_ONCE = 16_384  # of rows that are at most EXACT_SIDE long; of longer ones fewer
 SPARE = 16  # columns that are iterated beside the code's, and a tenth of these
 PASSES = 3  # of the iteration
-SEED = 0  # of its start: one data set has one PCA, whatever the study's seed
+SEED = 0  # of its start: one data set has one PCA for all seeds of a study
 
 Values = NDArray[np.float64]
 Matrix = NDArray[np.float32]
-Tick = Callable[[str], object]  # told what is being done, often; it may raise to end that
+Tick = Callable[[str], object]  # called with what is being done, often; it may raise to end that
 
 
 def quiet(_: str) -> None:
-    """Tells nobody."""
+    """Reports nothing."""
 
 
 def rows_at_once(features: int) -> int:
@@ -49,7 +49,7 @@ def principal(train: Matrix, most: int, tick: Tick = quiet) -> tuple[Values, Val
     Args:
         train: scaled training rows (N, F).
         most: the longest code that is asked for.
-        tick: told what is being done.
+        tick: called with what is being done.
     """
     tick(f"PCA of {min(most, *train.shape)} components")
     if min(train.shape) <= EXACT_SIDE and train.size <= EXACT_VALUES:

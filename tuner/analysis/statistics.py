@@ -30,7 +30,7 @@ class Difference:
     Attributes:
         value: the difference.
         low: of its interval.
-        high: likewise.
+        high: its upper end.
         p: two-sided, of the hypothesis that there is none.
     """
 

@@ -43,7 +43,7 @@ class Scorer:
         rows: the prepared splits.
         states: where its states are kept.
         device: a resolved device.
-        tick: told what is being done; what it raises ends the scoring, and nothing but its use is written down.
+        tick: called with what is being done; what it raises ends the scoring, and nothing but its use is written down.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Scorer:
     def _note(self, use: _Use, known: Summary | None) -> None:
         """Before the test split is read, so that no use of it can go unrecorded; a kill in between scores once more."""
         uses, before = self._uses(), _use(known)
-        for each in ([before] if before and not uses else []) + [use]:  # studies of before there was such an event
+        for each in ([before] if before and not uses else []) + [use]:  # older studies have no such event
             if each not in uses:
                 self._ledger.record_event(self._study_id, USE, {"trial": each.trial, "runs": list(each.runs)})
 

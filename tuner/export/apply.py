@@ -32,7 +32,7 @@ class Request:
         output: the file to write: .parquet, .csv or .npy.
         data: the rows; None for sample alone.
         array: which array of an .npz file.
-        keep: columns of the data that stand beside the result.
+        keep: columns of the data that are kept with the result.
         onnx: run model.onnx with onnxruntime instead of PyTorch.
         count: rows to draw.
         seed: of the draw.
@@ -73,16 +73,16 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
     Args:
         folder: what `tuner export` wrote.
         request: what is asked.
-        progress: told the rows that are done, and those there are in all where that is known.
+        progress: called with the rows that are done, and those there are in all where that is known.
 
     Raises:
         ExportError: the folder is no export, a file of it is damaged, or the output cannot be written.
         DataError: the rows are not such as the model was trained on; the message names file, column and row.
     """
-    exported, told = read_export(folder), progress or (lambda *_: None)
+    exported, report = read_export(folder), progress or (lambda *_: None)
     _check(request)
     if request.what == "sample":
-        return _draw(exported, request, told)
+        return _draw(exported, request, report)
     engine = OnnxEngine(exported) if request.onnx else TorchEngine(exported)
     names, shape = exported.preprocessor.names, exported.preprocessor.shape
     wanted = Selection(names, shape, request.array, request.keep)
@@ -94,7 +94,7 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
             columns, array = _named(str(request.data), block, results)
             output.write({**block.kept, **columns}, array)
             rows += len(block.values)
-            told(rows, block.total)
+            report(rows, block.total)
     return results.summary(rows)
 
 
@@ -186,11 +186,11 @@ def _columns(names: tuple[str, ...], array: NDArray[Any]) -> tuple[dict[str, NDA
     return dict(zip(names, array.reshape(len(array), -1).T, strict=True)), array
 
 
-def _draw(exported: Exported, request: Request, told: Progress) -> Applied:
+def _draw(exported: Exported, request: Request, report: Progress) -> Applied:
     model, rows = ExportedModel(exported), 0
     with open_output(request.output) as output:
         for drawn in model.samples(request.count, request.seed):
             output.write(*_columns(model.names, drawn))
             rows += len(drawn)
-            told(rows, request.count)
+            report(rows, request.count)
     return Applied(rows)

@@ -1,4 +1,4 @@
-"""Files of an export, which may come from anybody: only regular ones are opened, and only up to a size."""
+"""Files of an export, which may come from anywhere: only regular ones are opened, and only up to a size."""
 
 from __future__ import annotations
 

@@ -43,10 +43,10 @@ def refused(error: OSError, sentence: str) -> ExportError:
 def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Path:
     """Write an export beside its place and rename it there.
 
-    A folder that stands there already is moved away first, and back again if the new one cannot take its place.
+    An existing folder is moved away first, and back again if the new one cannot take its place.
 
     Args:
-        folder: where the export shall stand; missing parents are made. An empty folder may be replaced.
+        folder: where the export goes; missing parents are made. An empty folder may be replaced.
         fill: writes the files into the new folder that it is given.
         force: replace an export that is there. Nothing but an export is ever replaced.
 
@@ -78,17 +78,17 @@ def write_folder(folder: Path, fill: Callable[[Path], None], force: bool) -> Pat
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """The innermost first; what somebody else has put a file into meanwhile stays."""
+    """The innermost first; a folder that another process has put a file into stays."""
     with suppress(OSError):
         for folder in folders:
             folder.rmdir()
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and rename it there; a file that stands there is replaced.
+    """Write a file under a temporary name, then rename it; an existing file is replaced.
 
     Args:
-        path: where the file shall stand; its folder must be there.
+        path: where the file goes; its folder must be there.
         write: writes the file that it is given.
 
     Raises:
@@ -179,7 +179,7 @@ def _check_free(place: Path, force: bool) -> None:
 
 
 def _is_export(folder: Path) -> bool:
-    """Exactly the files of an export, of this form or the first, whatever state they are in."""
+    """Exactly the files of an export, of this form or the first, in any state."""
     entries = [entry for entry in folder.iterdir() if entry.name not in _LITTER]
     names = {entry.name for entry in entries}
     return names in (FILES, FILES_1) and all(e.is_file() and not e.is_symlink() for e in entries)
@@ -213,7 +213,7 @@ def _swap(new: Path, place: Path) -> None:
 
 def _discard(old: Path) -> None:
     """Delete what was replaced by its files' names, so that nothing else can ever go with it."""
-    with suppress(OSError):  # something else came in meanwhile: it stays, and the new export stands
+    with suppress(OSError):  # something else came in meanwhile: it stays, and so does the new export
         for name in FILES | _LITTER:
             (old / name).unlink(missing_ok=True)
         old.rmdir()

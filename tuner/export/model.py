@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class ExportedModel:
     """A trained autoencoder with the scaling that it was trained with.
 
-    Rows are raw, as they stand in the data: an array (N, F) or (N, *shape), or a DataFrame that has the
+    Rows are raw, as the data has them: an array (N, F) or (N, *shape), or a DataFrame that has the
     named columns, in any order and among others. Of a DataFrame the columns are taken by name, of an array by place.
 
     Attributes:

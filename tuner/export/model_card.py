@@ -45,7 +45,7 @@ class Confirmed(Frozen, extra="ignore"):
     Attributes:
         mean: over the seeds whose runs were completed.
         low: of the 95 % interval of the mean; None where there is one such seed.
-        high: likewise.
+        high: its upper end.
         losses: each seed's; None for a run that was lost.
         exported: which of them the model is, counted from 0.
         mean_test_loss: over the same seeds; `losses.test` is the exported model's alone.

@@ -26,7 +26,7 @@ Parsed = TypeVar("Parsed")
 MOST_TEXT = 1_000_000  # bytes of a declaration, or a description
 _WITH_STEP = 3  # the first form whose declaration says `step`
 _ROOM = 1_000_000  # for all in a file that does not grow with the model
-_NUMBER = 32  # characters of a number in JSON, with what stands around it
+_NUMBER = 32  # characters of a number in JSON, with what surrounds it
 _NAME = 1024  # of a column
 AGAIN = "an export of an earlier version of the tuner; export it again"
 
@@ -36,7 +36,7 @@ class Exported:
     """What an export says; its network is loaded when it is asked for.
 
     Attributes:
-        folder: where it stands.
+        folder: the export.
         card: `metrics.json`.
         preprocessor: `preprocess.json`.
         density: `density.json`; None in an export in the first form.

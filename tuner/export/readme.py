@@ -1,4 +1,4 @@
-"""README.md of an export: what it is, how good it is, and programs that run as they stand there."""
+"""README.md of an export: what it is, how good it is, and programs that run as printed."""
 
 from __future__ import annotations
 

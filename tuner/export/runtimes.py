@@ -16,7 +16,7 @@ Values = NDArray[np.float64]
 
 
 class Engine(Protocol):
-    """Raw rows (N, F) to numbers; `first` rows stand before them, for messages.
+    """Raw rows (N, F) to numbers; `first` rows come before them, for messages.
 
     Every method raises DataError where a value is out of range, with its column and row.
     """

@@ -111,8 +111,8 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         losses: what is known of its losses beside its validation loss.
         origin: what it was made from and by.
         quantile: share of fresh rows that are not to count as anomalies.
-        force: replace an export that stands there.
-        on_step: told what is being done, for it takes seconds.
+        force: replace an existing export.
+        on_step: called with what is being done, for it takes seconds.
 
     Returns:
         The folder's absolute path.
@@ -121,7 +121,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         ExportError: the place is taken, the disk refuses, or the ONNX graph does not give the model's numbers; no part
             of an export is left behind.
     """
-    told = on_step or (lambda _: None)
+    report = on_step or (lambda _: None)
     check_free(folder, force)
     # A training that diverged early was planned longer, and a schedule's rates follow from the plan.
     epochs = spec.search.epochs if trial.point.scheduled else end.epochs
@@ -141,9 +141,9 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         _write(new / PREPROCESS, preprocessor.to_json())
         network.save(new / MODEL)
         with _helper(folder) as helper:
-            told("fitting the density of the codes")
+            report("fitting the density of the codes")
             _write(new / DENSITY, _density(helper, network, rows, trial, spec.search.seed).to_json())
-            told("writing model.onnx and model.pt2")
+            report("writing model.onnx and model.pt2")
             helper.call(_write_graphs, new, network, preprocessor, _checked(rows))
         made = datetime.now(UTC).isoformat(timespec="seconds")
         _write(new / README, readme(Card(**facts, files={}, created_at=made), preprocessor))

@@ -46,7 +46,7 @@ class Evidence:
         spans: how many epochs each has, and the last one's number.
         cohorts: by number.
         segments: in the order in which they were recorded.
-        events: likewise.
+        events: of the study, in their order.
         checkpoints: each trial's newest.
         summary: what came of the study.
         runs: MLflow's runs by trial, the study's under None.
@@ -234,7 +234,7 @@ def _of_events(evidence: Evidence) -> Iterator[str]:
 
 
 def _of_leases(evidence: Evidence) -> Iterator[str]:
-    """Every run holds the study once, and whoever publishes does; older versions did not."""
+    """Every run and every publisher holds the study once; older versions did not."""
     runs = len(evidence.newer_runs)
     if evidence.fences["run"] < runs:
         yield f"it was run at least {runs} times, but its lease was taken {evidence.fences['run']} times"

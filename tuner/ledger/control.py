@@ -57,7 +57,7 @@ class Control:
                 _put(connection, progress, study_id, {**values, "at": database_time(connection)})
 
     def reported(self, study_id: int) -> Reported | None:
-        """What the study's run wrote down last; None where nobody runs it, or its run wrote nothing yet."""
+        """What the study's run wrote down last; None where no process runs it, or its run wrote nothing yet."""
         of_run = (lease.c.study_id == progress.c.study_id) & (lease.c.fence == progress.c.fence)
         query = (
             select(progress.c.body, progress.c.at, progress.c.fence)

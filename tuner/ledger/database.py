@@ -98,7 +98,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All that this thread reads meanwhile is of one moment, whatever others write."""
+        """All that this thread reads meanwhile is of one moment, unaffected by what others write."""
         with self._used(), self._sentences("read"), self._reader.connect() as connection:
             if self._reader.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -140,7 +140,7 @@ class Database:
         return [f"{self.where}: {line}" for line in [*found, *lost]]
 
     def close(self) -> None:
-        """Close every connection, once the transactions of other threads have ended; whoever comes later is refused."""
+        """Close every connection, once the transactions of other threads have ended; later ones are refused."""
         with self._idle:
             self._is_closed = True
             self._idle.wait_for(lambda: self._users == 0, self._busy_seconds)

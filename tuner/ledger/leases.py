@@ -47,7 +47,7 @@ class Leases:
             also: called with the transaction that takes the lease, and the study.
 
         Raises:
-            StudyError: somebody else holds it; nothing was changed.
+            StudyError: another process holds it; nothing was changed.
         """
         owner = Owner.this_process()
         owner.hold()
@@ -69,7 +69,7 @@ class Leases:
             owner.let_go()
 
     def holder(self, study_id: int, purpose: Purpose) -> str | None:
-        """Who holds a study, in words; None for nobody."""
+        """Who holds a study, in words; None where no process does."""
         with self._database.reading() as connection:
             row = _row(connection, study_id, purpose)
             return owner_in_words(row) if row is not None and is_held(connection, row) else None

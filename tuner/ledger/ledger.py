@@ -95,15 +95,15 @@ class Ledger:
         self._database.close()
 
     def lease(self, study_id: int, purpose: Purpose) -> AbstractContextManager[None]:
-        """Hold a study for one purpose, as `Leases.lease`; somebody else's lease is a StudyError."""
+        """Hold a study for one purpose, as `Leases.lease`; another process's lease is a StudyError."""
         return self._leases.lease(study_id, purpose)
 
     def lease_to_run(self, study_id: int) -> AbstractContextManager[None]:
-        """Hold a study to run it: that it runs is then what is wanted of it, whatever was asked for before."""
+        """Hold a study to run it: this replaces what was asked for before by the wish that it runs."""
         return self._leases.lease(study_id, "run", want_run)
 
     def holder(self, study_id: int, purpose: Purpose) -> str | None:
-        """Who holds a study, in words; None for nobody."""
+        """Who holds a study, in words; None where no process does."""
         return self._leases.holder(study_id, purpose)
 
     def fence(self, study_id: int, purpose: Purpose) -> int:
@@ -152,7 +152,7 @@ class Ledger:
         return rows.study_record(row)
 
     def standing(self, record: StudyRecord) -> StudyState:
-        """Where a study stands: one whose owner was killed is stopped, whatever it could still write down."""
+        """The state of a study: one whose owner was killed counts as stopped."""
         if record.state == "running" and self.holder(record.id, "run") is None:
             return "stopped"
         return record.state
@@ -187,7 +187,7 @@ class Ledger:
             whole_studies.remove(connection, study_id)
 
     def set_state(self, study_id: int, state: StudyState) -> None:
-        """Record where the study stands."""
+        """Record the state of the study."""
         self._change_study(study_id, {"state": state}, changed_at=time.time())
 
     def record_event(self, study_id: int, kind: str, body: Mapping[str, Any]) -> None:
@@ -301,7 +301,7 @@ class Ledger:
             return measurements.spans(connection, study_id)
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """All that this thread reads within the context is of one moment, whatever others write meanwhile."""
+        """All that this thread reads within the context is of one moment, unaffected by what others write meanwhile."""
         return self._database.snapshot()
 
     def faults(self) -> list[str]:

@@ -15,14 +15,14 @@ _held: set[str] = set()  # tokens of what this very process holds
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, told from every other one there ever was.
+    """A process, distinguished from every other one there ever was.
 
     Attributes:
         pid: its number.
         started: clock ticks between the machine's start and its own; 0 where the system does not tell.
-        boot: names this start of the machine, and the namespace that `pid` is counted in; empty where nobody tells.
+        boot: names this start of the machine, and the namespace that `pid` is counted in; empty where it is unknown.
         host: the machine's name.
-        machine: names the machine through all its starts; empty where nobody tells.
+        machine: names the machine through all its starts; empty where it is unknown.
         token: names what is held, for one process may hold the like more than once.
     """
 
@@ -56,7 +56,7 @@ class Owner:
         _held.add(self.token)
 
     def let_go(self) -> None:
-        """It does not any more, whatever the record says."""
+        """It has ended, even if the record says otherwise."""
         _held.discard(self.token)
 
     def is_alive(self) -> bool | None:

@@ -1,4 +1,4 @@
-"""What the study's loop reads of the record and writes to it: the ledger, or what stands in for it in a replay."""
+"""What the study's loop reads of the record and writes to it: the ledger, or what takes its place in a replay."""
 
 from __future__ import annotations
 

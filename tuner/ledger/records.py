@@ -27,7 +27,7 @@ OutboxKind = Literal["study", "trial", "curve", "end", "summary", "answer"]
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """A study as it was declared, and where it stands.
+    """A study as it was declared, and its state.
 
     Attributes:
         id: the study in this ledger.
@@ -84,7 +84,7 @@ class StudyTally:
         best: the lowest validation loss of a complete trial; None where there is none.
         trials: trials in all, as it is declared now; those it has where its declaration is damaged.
         created_at: Unix time in seconds.
-        owner: who runs it, in words; None for nobody.
+        owner: who runs it, in words; None where no process does.
         was_killed: its run ended without writing down how.
     """
 
@@ -99,7 +99,7 @@ class StudyTally:
 
     @property
     def ended(self) -> int:
-        """Trials that have ended, in whatever way."""
+        """Trials that have ended, in any way."""
         return sum(count for state, count in self.counts.items() if state is not TrialState.RUNNING)
 
 
@@ -127,9 +127,9 @@ class TrialRecord:
         cohort: the cohort that it was asked for with.
         point: the hyperparameters.
         seed: the only source of the trial's randomness.
-        state: where it stands.
+        state: its state.
         value: best validation loss so far; None where no epoch was finite.
-        best_epoch: the epoch of `value`, counted from 1; None likewise.
+        best_epoch: the epoch of `value`, counted from 1; None where there is no value.
         epochs: epochs measured.
         reason: one sentence for a trial that ended in any state but COMPLETE, else empty.
         asked_at: Unix time in seconds at which it was recorded.
@@ -194,7 +194,7 @@ class Wanted:
     Attributes:
         state: run or stop.
         trials: trials in all that a running study is to go on to; None for those that it was launched with.
-        timeout: seconds that this run may take, likewise.
+        timeout: seconds that this run may take; None for those that it was launched with.
         at: when it was asked for, Unix time in seconds.
         by: which process asked, in words.
     """

@@ -12,7 +12,7 @@
       ├── tuner_run         MLflow's run of a trial, or of the study (trial -1); the key of its saved view (trial -2)
       ├── tuner_lease       who runs the study, who publishes it, and a number that grows with every owner
       ├── tuner_wanted      what is wanted of the study: run or stop, and a larger budget
-      └── tuner_progress    how far its run has come, for whoever watches
+      └── tuner_progress    how far its run has come, for those who watch
     tuner_removed           how many rows of each numbered table went with the studies that were deleted
 
 Every name starts with `tuner_`, so that a Postgres database may be shared. Times are Unix seconds.
@@ -126,7 +126,7 @@ trial = Table(
     ForeignKeyConstraint(["study_id", "cohort"], ["tuner_cohort.study_id", "tuner_cohort.number"]),
     sqlite_with_rowid=False,
 )
-# Lists are counted from the index alone, whatever the trials' configurations take.
+# Lists are counted from the index alone, however large the trials' configurations are.
 trial_counts = Index("tuner_trial_counts", trial.c.study_id, trial.c.state, trial.c.cohort, trial.c.value)
 
 measurement = Table(

@@ -135,7 +135,7 @@ def _rank(trial: TrialRecord) -> tuple[int, int, float, int]:
 
 
 def verdict(answer: StudyAnswer) -> str:
-    """The study's answer in a sentence or two, whoever wins; how far it goes where it is not complete yet."""
+    """The study's answer in a sentence or two; how far it goes where it is not complete yet."""
     found, baselines = answer.winner, answer.baselines
     if found is None:
         return "No trial is complete yet, so there is no answer."

@@ -189,7 +189,7 @@ def parameter_axis(facts: Facts, name: str) -> Axis:
 
 
 def _place(axis: Axis, value: object) -> float:
-    """A parameter's value on its axis; a choice that is declared no more stands at the end."""
+    """A parameter's value on its axis; a choice that is no longer declared comes last."""
     if not axis.names:
         return float(value)  # type: ignore[arg-type]
     words = shown(value)
@@ -202,7 +202,7 @@ def _loss(trial: TrialRecord) -> float:
 
 
 def _aside(trial: TrialRecord) -> float:
-    """Trials of one choice stand side by side, spread by their numbers so that no one can read a trend from it."""
+    """Trials of one choice are spread side by side, by their numbers so that no one can read a trend from it."""
     return float(trial.number * 0.618034 % 1 - 0.5)
 
 
@@ -230,7 +230,7 @@ def _ring(chart: Chart, facts: Facts, names: Sequence[str], at: Callable[[TrialR
 
 
 def _winner(facts: Facts) -> TrialRecord:
-    """The trial that the answer names; before there is one, the one that stands best."""
+    """The trial that the answer names; before there is one, the best so far."""
     number = facts.answer.winner and facts.answer.winner.trial
     return next((trial for trial in facts.trials if trial.number == number), facts.trials[0])
 

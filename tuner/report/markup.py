@@ -1,4 +1,4 @@
-"""Safe HTML and SVG from text that nobody has looked at: what is not `Html` already is escaped where it is put in."""
+"""Safe HTML and SVG from untrusted text: what is not `Html` already is escaped where it is put in."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _attribute(value: object) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Html:
-    """A table; columns that hold numbers stand right, and short words are not broken."""
+    """A table; columns of numbers are right-aligned, and short words are not broken."""
     rows = [list(row) for row in rows]
     kinds = [_kind(column) for column in zip(*rows, strict=True)]
     kinds += [None] * (len(head) - len(kinds))

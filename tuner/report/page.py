@@ -26,7 +26,7 @@ ENDINGS = (".html", ".htm")
 
 
 def write_report(facts: Facts, path: Path) -> Path:
-    """Write the page whole or not at all; what stands there is replaced.
+    """Write the page whole or not at all; an existing file is replaced.
 
     Raises:
         ExportError: the file cannot be written.
@@ -126,7 +126,7 @@ def _section(each: Section) -> Html:
 
 
 def _hints(facts: Facts) -> str:
-    """What the pointer is told of every trial; no `<` may stand in a script, whatever it says."""
+    """What is shown of the trial under the pointer; a script must not contain `<`."""
     hints = {str(trial.number): _hint(trial, list(facts.searched)) for trial in facts.trials}
     return json.dumps(hints, separators=(",", ":")).replace("<", "\\u003c")
 

@@ -39,7 +39,7 @@ def beside(raw: Values, rebuilt: Values) -> Pixels:
 
     Args:
         raw: (N, *shape) in the data's own units, at most `MOST` of them; its range is the picture's, black to white.
-        rebuilt: likewise.
+        rebuilt: their reconstructions.
     """
     low, high = float(raw.min()), float(raw.max())
     tiles = [_tiles(part, low, high) for part in (raw, rebuilt)]

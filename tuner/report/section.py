@@ -14,7 +14,7 @@ Figures: TypeAlias = Mapping[str, Html]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: its anchor, its heading and what stands in it."""
+    """A part of the page: its anchor, its heading and its content."""
 
     anchor: str
     title: str

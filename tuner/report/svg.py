@@ -44,7 +44,7 @@ class Axis:
         return (value - low) / (high - low) if high > low else 0.5
 
     def freedom(self) -> float:
-        """The share of the axis that is nobody's around each of its values; 0 where it holds any number."""
+        """The free share of the axis around each of its values; 0 where it holds any number."""
         count = len(self.names) or (len(self.ticks) if self.whole else 0)
         return 0.55 / count if count else 0.0
 
@@ -115,7 +115,7 @@ class Chart:
     def dot(self, x: float, y: float, radius: float, aside: float = 0.0, **more: object) -> None:
         """A dot at a pair of values.
 
-        On an axis of some values alone it stands `aside` of its own, -0.5 to 0.5, so that equals can be told apart.
+        On an axis of some values alone it is drawn `aside` of its own, -0.5 to 0.5: equal ones stay distinct.
         """
         right = aside * self.x.freedom() * (self.width - self.left - RIGHT)
         up = aside * self.y.freedom() * (self.height - TOP - BOTTOM)
