@@ -147,13 +147,14 @@ def _everything(study_id: int) -> list[Any]:
     nothing = (null(), null())
     return [
         select(study.c.id, literal("study"), null(), *nothing).where(of_study),
-        select(trial.c.study_id, literal("trial"), trial.c.number, *nothing).where(of_trial),
+        select(trial.c.study_id, literal("trial"), trial.c.number, *nothing).where(of_trial).order_by(trial.c.number),
         select(measurement.c.study_id, literal("curve"), measurement.c.trial, *span)
         .where(measurement.c.study_id == study_id)
-        .group_by(measurement.c.study_id, measurement.c.trial),
-        select(trial.c.study_id, literal("end"), trial.c.number, *nothing).where(
-            of_trial, trial.c.state != TrialState.RUNNING.value
-        ),
+        .group_by(measurement.c.study_id, measurement.c.trial)
+        .order_by(measurement.c.trial),
+        select(trial.c.study_id, literal("end"), trial.c.number, *nothing)
+        .where(of_trial, trial.c.state != TrialState.RUNNING.value)
+        .order_by(trial.c.number),
         *(
             select(study.c.id, literal(kind), null(), *nothing).where(of_study, study.c.summary.is_not(None))
             for kind in ("summary", "answer")
