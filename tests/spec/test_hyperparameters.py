@@ -95,8 +95,9 @@ def test_it_is_a_column_where_it_is_used(found: dict[str, object]) -> None:
 
 
 def test_a_build_of_the_compiled_step_without_it_is_refused(found: dict[str, object]) -> None:
-    """A step that would train without it does not train: the message names the field that it lacks."""
-    assert "stretch" in str(found["build"])
+    """A step that would train without it does not train: the message names the structure that is another one."""
+    assert "its Model should have" in str(found["build"])
+    assert border.difference(border.description()) is None
 
 
 def test_the_docs_table_is_the_table() -> None:
