@@ -118,7 +118,7 @@ def _confirm(what: str, command: str, yes: bool) -> None:
         return
     typer.echo(what, err=True)
     if not sys.stdin.isatty():
-        raise InputError(f"{command}: must be confirmed, but nobody can be asked here; add --yes.")
+        raise InputError(f"{command}: must be confirmed, but there is no terminal to ask at; add --yes.")
     if not typer.confirm("Go on?", err=True):
         raise InputError(f"{command}: not confirmed; nothing was changed.")
 
