@@ -89,8 +89,8 @@ def test_a_stopped_worker_costs_time_alone(
     tell: Callable[[str], None],
 ) -> None:
     """SIGSTOP beyond the limit, then SIGCONT: its segment is trained again by another, and no trial is accused."""
-    monkeypatch.setattr("tuner.execution.workers.LEAST_PATIENCE", 0.5)
-    monkeypatch.setattr("tuner.execution.workers.LATE_UNMEASURED", 50.0)
+    monkeypatch.setattr("tuner.execution.planning.LEAST_PATIENCE", 0.5)
+    monkeypatch.setattr("tuner.execution.planning.LATE_UNMEASURED", 50.0)
     monkeypatch.setattr("tuner.execution.spawned.START_SECONDS", 5.0)
     spec = {**LONGER, "name": "tiny"}
     stopped: list[int] = []
