@@ -1,7 +1,7 @@
 # make demo     from a fresh machine to a finished, exported study on real data (needs Python >= 3.11 and make)
-# make test     unit and integration tests, and a sample of the faults (8 minutes on 2 cores)
+# make test     unit and integration tests, and a sample of the faults (about half an hour on 2 cores)
 # make check    format, lint, types, the laws on imports, and the tests
-# make faults   all kills, crashes, outages, full disks and damaged files, as CI runs them (a quarter of an hour)
+# make faults   all kills, crashes, outages, full disks and damaged files, as CI runs them
 # make faults-long  the same with ten times as many of each, drawn anew every time (hours)
 # make bench    this project beside its peers, in one table (some minutes)
 # make gpu-wheels  what a machine with torch but without a network needs for benchmarks/gpu_check.sh, in gpu-wheels/

@@ -189,7 +189,7 @@ def test_strangers_go_only_when_everything_is_asked_for(copied: Path) -> None:
 
 
 def test_a_study_whose_owner_was_killed_is_not_running(workspace: Path) -> None:
-    """What it could still write down says so; that nobody holds it any more is looked up, in the list and alone."""
+    """Its record says that it runs; the missing lease says that it does not, in the list and alone."""
     tuner.run(tiny(search={"trials": 2, "epochs": 1}), workers=0)
     change("tuner.db", "UPDATE tuner_study SET state = 'running'")
     assert [one.state for one in listing.studies()] == ["stopped"]

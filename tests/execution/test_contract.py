@@ -159,7 +159,7 @@ def test_what_a_segment_raises_is_its_futures(executor: Executor, place: Workpla
 
 @pytest.mark.parametrize("executor", ISOLATING, indirect=True)
 def test_a_death_costs_its_segment_alone(executor: Executor, place: Workplace, tmp_path: Path) -> None:
-    """A fault of the segment's own accuses it, a kill from outside nobody; what runs beside and after is trained."""
+    """A segment's own fault is blamed on it, a kill from outside on no segment; other segments are trained."""
     waiting = that("report and wait", place, tmp_path)
     killed = begin(executor.workers(waiting))
     beside = begin(executor.workers(place))
@@ -203,7 +203,7 @@ def test_the_end_comes_at_once_whatever_runs_and_waits(executor: Executor, place
 
 
 def test_in_this_process_a_check_ends_a_segment_between_two_epochs(place: Workplace) -> None:
-    """What it raises is the future's error, no state is left, and afterwards nobody listens."""
+    """The error it raises is the future's, no state is left, and afterwards no listener is registered."""
     stopping = threading.Event()
 
     def check() -> None:
@@ -217,7 +217,7 @@ def test_in_this_process_a_check_ends_a_segment_between_two_epochs(place: Workpl
     ended = workers.submit(Segment((trial(1),), 0, 10**6), [()])
     assert isinstance(ended.exception(), StoppedError)
     assert [path.name for path in Path(place.checkpoints.folder).iterdir()] == ["trial-0000-epoch-1.safetensors"]
-    heartbeat._last = 0.0  # signs of life are told a few times a second
+    heartbeat._last = 0.0  # heartbeats are passed on a few times a second
     heartbeat.alive()
     executor.end()
 

@@ -17,7 +17,7 @@ from tuner.learning.compiled.library import Library, build_path, library
 from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.packs import TrainablePack
 from tuner.learning.rows import PaddedRows
-from tuner.learning.stacked.pack import Pack, TrainingData
+from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.spec.work import TrainingPlan, Trial
 
 
@@ -104,3 +104,15 @@ class Kind:
             point["depth"] = (point["depth"] + m) % 4
             point["width"] += 37 * (m % 8)
         return point
+
+
+def assert_stays_in_its_room(pack: CompiledPack) -> None:
+    """Train an epoch; guards before and behind the work space keep their values."""
+    guard = np.full(64, 7.0, np.float32)
+    room = pack.work.size
+    whole = np.concatenate([guard, pack.work, guard])
+    pack.work = whole[64 : 64 + room]
+    with reproducible():
+        pack.train_epoch()
+    assert (whole[:64] == guard).all()
+    assert (whole[64 + room :] == guard).all()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICES
-from kinds import Kind, kinds, opened, runnable
+from kinds import Kind, assert_stays_in_its_room, kinds, opened, runnable
 from plain import digits, dropout_factors, network, plain_losses, trial
 from safetensors.numpy import load, save
 
@@ -295,15 +295,8 @@ def test_masks_are_splitmix64_and_as_frequent_as_the_rate_says() -> None:
 @pytest.mark.parametrize("build", runnable())
 def test_a_call_writes_nothing_outside_its_room(build: str, case: dict[str, Any]) -> None:
     """Guards before and behind the work space keep their values."""
-    guard = np.full(64, 7.0, np.float32)
-    with reproducible():
-        pack = CompiledPack(opened(build), [trial(0, **{**case, "width": 77})], PaddedRows.of(*digits(67, 131)), "mse")
-        room = pack.work.size
-        whole = np.concatenate([guard, pack.work, guard])
-        pack.work = whole[64 : 64 + room]
-        pack.train_epoch()
-    assert (whole[:64] == guard).all()
-    assert (whole[64 + room :] == guard).all()
+    one = trial(0, **{**case, "width": 77})
+    assert_stays_in_its_room(CompiledPack(opened(build), [one], PaddedRows.of(*digits(67, 131)), "mse"))
 
 
 def test_a_packs_memory_is_told_for_every_kind(case: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICES
-from kinds import Kind, kinds, opened, runnable
+from kinds import Kind, assert_stays_in_its_room, kinds, opened, runnable
 from plain import digits, trial
 
 from tuner.data.rows import RowsFile
@@ -172,15 +172,8 @@ def test_a_schedule_without_a_plan_is_refused(kind: Kind) -> None:
 @pytest.mark.parametrize("build", runnable())
 def test_a_clipped_step_writes_nothing_outside_its_room(build: str) -> None:
     """The gradient of all parameters has its place in the work space: guards before and behind it keep their values."""
-    guard = np.full(64, 7.0, np.float32)
     one = trial(0, width=77, norm="layer", kind="variational", beta=0.5, clip_norm=0.05)
-    pack = CompiledPack(opened(build), [one], PaddedRows.of(*digits(67, 131)), "mse")
-    room = pack.work.size
-    whole = np.concatenate([guard, pack.work, guard])
-    pack.work = whole[64 : 64 + room]
-    pack.train_epoch()
-    assert (whole[:64] == guard).all()
-    assert (whole[64 + room :] == guard).all()
+    assert_stays_in_its_room(CompiledPack(opened(build), [one], PaddedRows.of(*digits(67, 131)), "mse"))
 
 
 @pytest.mark.parametrize("step", ["auto", "torch"])

@@ -119,7 +119,7 @@ def test_only_the_newest_owner_reports(shared: str, ledger: Ledger, study: Study
         with other.lease_to_run(study.id):
             other.control.report(study.id, {"by": "the second"})
             ledger.control.report(study.id, {"by": "the first"})
-            Ledger.open(shared).control.report(study.id, {"by": "nobody"})
+            Ledger.open(shared).control.report(study.id, {"by": "a run without a lease"})
             seen = ledger.control.reported(study.id)
             assert seen is not None
             assert seen.body == {"by": "the second"}

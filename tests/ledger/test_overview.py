@@ -75,7 +75,7 @@ def test_a_list_of_many_takes_as_many_statements_as_a_list_of_one(url: str, make
 
 
 def test_a_list_says_who_runs_a_study_and_whose_run_was_killed(shared: str, make: Any) -> None:
-    """One that is recorded as running and that nobody holds is stopped."""
+    """A study that is recorded as running, but has no lease, is shown as stopped."""
     ledger = Ledger.open(shared)
     study_id = fill(ledger, make, "s", 1)
     with ledger.lease(study_id, "run"):

@@ -260,13 +260,13 @@ def test_a_final_stage_is_shown_and_is_the_answer(iris: Told) -> None:
     changed = {"trial": 3, "mean": 0.0123, "validation_losses": losses, "test_loss": 0.0117}
     winner = facts.answer.winner.model_copy(update=changed)
     answer = facts.answer.model_copy(update={"final": final, "winner": winner})
-    told = Page(page(replace(facts, answer=answer)))
+    shown_page = Page(page(replace(facts, answer=answer)))
     assert (
         "The best trial, 3, has a validation loss of 0.0123 (the mean over 2 seeds) and a test loss of 0.0117"
-        " (of the exported run, the one with the lowest validation loss)" in told.words
+        " (of the exported run, the one with the lowest validation loss)" in shown_page.words
     )
-    assert "Trial 3 wins." in told.words
-    assert ["3", "0.0123", "0.0111", "0.0135", "0.0121, lost, 0.0125"] in told.cells
+    assert "Trial 3 wins." in shown_page.words
+    assert ["3", "0.0123", "0.0111", "0.0135", "0.0121, lost, 0.0125"] in shown_page.cells
 
 
 def test_a_report_is_written_whole_or_not_at_all(iris: Told, tmp_path: Path) -> None:

@@ -87,8 +87,9 @@ class RemoteControl:
             with suppress(LedgerError):  # a full disk, a lost connection: the next look may have more luck
                 self._look(study_id)
                 if looks % REPORT_EVERY == 0 and self._shown is not None and self._shown != reported:
-                    reported = self._shown
-                    self._report(study_id, reported)
+                    now = self._shown
+                    self._report(study_id, now)
+                    reported = now  # only now: what could not be written is written at a later look
             looks += 1
             if over.wait(POLL_SECONDS):
                 return
