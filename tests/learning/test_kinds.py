@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICES
-from kinds import Kind, assert_stays_in_its_room, kinds, opened, runnable
+from kinds import Kind, assert_stays_in_its_room, opened, runnable
 from plain import digits, dropout_factors, network, plain_losses, trial
 from safetensors.numpy import load, save
 
@@ -32,6 +32,7 @@ from tuner.spec.work import Trial
 
 SPARSE = {"kind": "sparse", "sparsity": 0.05}
 VARIATIONAL = {"kind": "variational", "beta": 0.5}
+pytestmark = pytest.mark.usefixtures("one_thread")
 CASES: dict[str, dict[str, Any]] = {
     "sparse": SPARSE,
     "variational": VARIATIONAL,
@@ -43,20 +44,6 @@ CASES: dict[str, dict[str, Any]] = {
     "all at once": {**VARIATIONAL, "norm": "layer", "dropout": 0.1, "activation": "gelu", "width": 20},
     "dropout, sigmoid": {"dropout": 0.5, "activation": "sigmoid", "width": 20, "depth": 1},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The plain loop's threads would wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module", params=kinds())
-def kind(request: pytest.FixtureRequest) -> Kind:
-    return Kind.of(request.param)
 
 
 @pytest.fixture(params=CASES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kinds import Kind, kinds
+from kinds import Kind
 from plain import digits, plain_losses, trial
 from sklearn.decomposition import PCA
 
@@ -21,11 +21,6 @@ from tuner.spec.architecture import Architecture, layer_sizes
 from tuner.spec.work import Curve, Trial
 
 Rows = tuple[np.ndarray, np.ndarray]
-
-
-@pytest.fixture(scope="module", params=kinds())
-def kind(request: pytest.FixtureRequest) -> Kind:
-    return Kind.of(request.param)
 
 
 def curves(kind: Kind, trials: list[Trial], rows: Rows, loss: str, epochs: int) -> list[Curve]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICES
-from kinds import Kind, assert_stays_in_its_room, kinds, opened, runnable
+from kinds import Kind, assert_stays_in_its_room, opened, runnable
 from plain import digits, trial
 
 from tuner.data.rows import RowsFile
@@ -26,6 +25,7 @@ from tuner.learning.training import train, train_alone
 from tuner.spec.work import Segment, TrainingPlan
 
 PLAN = TrainingPlan(6)
+pytestmark = pytest.mark.usefixtures("one_thread")
 CASES: dict[str, dict[str, Any]] = {
     "cosine": {"schedule": "cosine"},
     "linear, warmed up": {"schedule": "linear", "warmup": 0.3, "weight_decay": 0.1},
@@ -43,20 +43,6 @@ CASES: dict[str, dict[str, Any]] = {
         "weight_decay": 0.05,
     },
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The plain loop's threads would wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module", params=kinds())
-def kind(request: pytest.FixtureRequest) -> Kind:
-    return Kind.of(request.param)
 
 
 @pytest.fixture(params=CASES)
