@@ -3,7 +3,8 @@
     python crash_points.py FOLDER STORE WORKERS FIRST STEP
 
 A point is a statement of any SQLite database (the ledger's and MLflow's; BEGIN and COMMIT are statements), an fsync or
-a rename of Python's. From the FIRST on every STEPth is tried. For each, one line of JSON: the point, what it was, and
+a rename of Python's. From the FIRST on every STEPth is tried; where not every point is (STEP above 2), every other
+of each RARE kind as well. For each, one line of JSON: the point, what it was, and
 what was wrong afterwards. Everything heavy is imported once, before the first fork, and no thread is begun
 before it.
 """
@@ -16,7 +17,9 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +37,8 @@ import tuner.search.importance
 import tuner.search.loop
 import tuner.tracking.direct
 import tuner.tracking.mirror
+
+RARE = ("replace", "DELETE")  # kinds with so few points that a stride may pass them all over
 
 
 class InThisProcess:
@@ -53,15 +58,19 @@ tuner.search.importance.Helper = InThisProcess  # type: ignore[misc, assignment]
 SPEC = tiny_of_file(search={"trials": 5, "epochs": 3, "cohort": 3, "seed": 3}, final={"top": 1, "seeds": 2})
 
 
-def arm(point: int, note: Path) -> list[int]:
-    """Count what happens from now on, and end this process without a word right before it happens for the nth time."""
-    count = [0]
+def arm(point: int, note: Path, only: str | None = None) -> Counter[str | None]:
+    """Count what happens from now on (under None all of it), and end this process without a word right before it
+    happens for the nth time, or for the nth time of the kind `only`."""
+    count: Counter[str | None] = Counter()
+    counting = threading.Lock()
 
     def happened(what: str) -> None:
-        count[0] += 1
-        if count[0] == point:
-            note.write_text(what)
-            os.kill(os.getpid(), signal.SIGKILL)
+        kind = what.split(maxsplit=1)[0]
+        with counting:  # publisher and control have threads of their own
+            count.update([None, kind])
+            if only in (None, kind) and count[only] == point:
+                note.write_text(what)
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def before(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
         def acted(*args: Any, **kwargs: Any) -> Any:
@@ -83,7 +92,7 @@ def arm(point: int, note: Path) -> list[int]:
     return count
 
 
-def run_apart(folder: Path, workers: int, point: int | None) -> int:
+def run_apart(folder: Path, workers: int, point: int | None, only: str | None = None) -> int:
     """Run the study in a process of its own; its status as the system gives it."""
     child = os.fork()
     if child:
@@ -93,10 +102,10 @@ def run_apart(folder: Path, workers: int, point: int | None) -> int:
     os.dup2(out, 1)
     os.dup2(out, 2)
     try:
-        count = None if point is None else arm(point, folder.parent / "note.txt")
+        count = None if point is None else arm(point, folder.parent / "note.txt", only)
         tuner.run(SPEC, workers=workers)
         if count is not None:
-            (folder.parent / "count.txt").write_text(str(count[0]))
+            (folder.parent / "count.txt").write_text(json.dumps([count[None], *(count[kind] for kind in RARE)]))
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -110,9 +119,9 @@ def wrongs(folder: Path, expected: str) -> list[str]:
     return found + (["a traceback"] if "Traceback" in (folder / "out.txt").read_text() else [])
 
 
-def counted(path: Path) -> int | None:
-    """How many points a run had that came to its end; None for one that crashed."""
-    return int(path.read_text()) if path.exists() else None
+def counted(path: Path, only: str | None) -> int | None:
+    """How many points, or those of a kind, a run had that came to its end; None for one that crashed."""
+    return int(json.loads(path.read_text())[[None, *RARE].index(only)]) if path.exists() else None
 
 
 def tell(**what: object) -> None:
@@ -127,17 +136,21 @@ def main() -> None:
     workers, first, step = map(int, sys.argv[3:])
     whole = fresh_folder(root / "whole", store)
     assert run_apart(whole, workers, 10**9) == 0, (whole / "out.txt").read_text()
-    expected, points = table(whole), int((root / "count.txt").read_text())
+    expected, (points, *rare) = table(whole), json.loads((root / "count.txt").read_text())
     tell(points=points)
-    for point in range(first, points + 1, step):
-        folder = fresh_folder(root / f"point-{point}", store)
+    tries: list[tuple[int, str | None]] = [(point, None) for point in range(first, points + 1, step)]
+    if step > 2:
+        tries += [(n, kind) for kind, count in zip(RARE, rare, strict=True) for n in range(first, count + 1, 2)]
+    for point, only in tries:
+        folder = fresh_folder(root / f"{only or 'point'}-{point}", store)
         (root / "count.txt").unlink(missing_ok=True)
         (root / "note.txt").write_text("nothing: the run had fewer points")
-        crashed = run_apart(folder, workers, point)
+        crashed = run_apart(folder, workers, point, only)
         status = run_apart(folder, workers, None)
         found = wrongs(folder, expected) + ([] if status == 0 else [f"the second run ended with status {status}"])
         what = (root / "note.txt").read_text()
-        tell(point=point, crashed=crashed == signal.SIGKILL, what=what, wrong=found, points=counted(root / "count.txt"))
+        had = counted(root / "count.txt", only)
+        tell(point=point, only=only, crashed=crashed == signal.SIGKILL, what=what, wrong=found, points=had)
         if not found:
             shutil.rmtree(folder)
 
