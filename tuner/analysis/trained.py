@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tuner.analysis.winner import winner_weights
 from tuner.data.prepare import Prepared, examine, fingerprint, kept, write_prepared
 from tuner.data.readers import load
-from tuner.data.rows import Rows, open_rows
+from tuner.data.rows import Rows
 from tuner.data.sources import Sources
 from tuner.data.split import split_rows
 from tuner.errors import DataError, StudyError
@@ -102,7 +102,7 @@ def trained(
     """
     prepared = prepared_again(study, workspace)
     counts = prepared.train, prepared.validation, prepared.test
-    rows = open_rows(prepared.path, prepared.sha256, counts)
+    rows = prepared.open()
     device = resolve(spec.device)
     again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
     trial = Trial(record.number, record.point, record.seed)

@@ -399,10 +399,9 @@ class Study:
             StudyError, DataError: the prepared rows are gone, and the data has changed or is gone as well.
         """
         from tuner.analysis.trained import prepared_again
-        from tuner.data.rows import open_rows
 
         prepared = prepared_again(self._record, self._workspace)
-        rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
+        rows = prepared.open()
         return prepared.preprocessor.inverse(rows.train[:most])
 
     @cached_property

@@ -10,7 +10,7 @@ from tuner.analysis.agreement import Agreement, agreement
 from tuner.answers.parts import ModelLosses
 from tuner.api.workspace import workspace_for
 from tuner.data.prepare import Prepared, prepare
-from tuner.data.rows import Rows, open_rows
+from tuner.data.rows import Rows
 from tuner.data.sources import Sources
 from tuner.errors import DeviceError, Problem, SpecError, StudyError
 from tuner.export.write import Origin, write_export
@@ -58,7 +58,7 @@ def train(
             for name, value in searched.items()
         )
     prepared = prepare(spec, Sources(origin.parent, workspace.data_root), workspace.work)
-    rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
+    spec, rows = spec.model_copy(update={"loss": prepared.loss}), prepared.open()
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
     trial = Trial(0, spec.space.point({}), seed)

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import Dataset, file_errors, load
-from tuner.data.rows import LabelFile, sha256_of
+from tuner.data.rows import LabelFile, Rows, RowsFile, TermsFile, open_rows, open_terms, sha256_of
 from tuner.data.sources import Sources
 from tuner.data.split import Split, split_rows
 from tuner.errors import DataError, StorageError
 from tuner.spec.distributions import IntDistribution
+from tuner.spec.names import Loss
 from tuner.spec.rules import FIRST, NEWEST
 from tuner.spec.study import DataSpec, StudySpec
 from tuner.waiting import abandonable, never
@@ -47,6 +48,8 @@ class Prepared:
         fingerprint: of the raw data and of the declaration's data block.
         preprocessor: fitted on the training rows.
         labels: what the rows are known to be, where that is declared; in the order of the file's rows.
+        loss: what the declaration's loss comes to on these data.
+        terms: how a row's loss is made of its columns; None where it is the mean over all of them.
     """
 
     path: str
@@ -60,6 +63,31 @@ class Prepared:
     fingerprint: str
     preprocessor: Preprocessor
     labels: LabelFile | None = None
+    loss: Loss = "mse"
+    terms: TermsFile | None = None
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Rows of the training, validation and test split."""
+        return self.train, self.validation, self.test
+
+    @property
+    def source(self) -> RowsFile:
+        """Where every process reads the rows."""
+        return RowsFile(self.path, self.counts, self.features, self.labels, self.terms)
+
+    def open(self) -> Rows:
+        """The rows, their digest checked.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        rows = open_rows(self.path, self.sha256, self.counts)
+        return rows if self.terms is None else replace(rows, terms=open_terms(self.terms))
+
+
+# Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
+_NEW_KEYS = ("read", "missing", "indicators", "split")
 
 
 def fingerprint(data: Dataset, spec: DataSpec) -> str:
@@ -68,7 +96,10 @@ def fingerprint(data: Dataset, spec: DataSpec) -> str:
     The split's seed is not in it, so that it is the same with any search.seed. Labels are in it where they are declared
     alone, so that other studies keep the fingerprint they had before there were any.
     """
-    block = spec.model_dump(mode="json", exclude={"source", "seed"} if data.labels else {"source", "seed", "label"})
+    left_out = {"source", "seed"} if data.labels else {"source", "seed", "label"}
+    block = spec.model_dump(mode="json", exclude=left_out)
+    plain = DataSpec(source=spec.source).model_dump(mode="json")
+    block = {key: value for key, value in block.items() if key not in _NEW_KEYS or value != plain[key]}
     about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": block}
     if data.labels is not None:
         about["classes"] = data.labels.classes
@@ -86,6 +117,7 @@ class Examined:
     data: Dataset
     split: Split
     preprocessor: Preprocessor
+    loss: Loss = "mse"
 
 
 def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
@@ -114,7 +146,12 @@ def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
     if rules > FIRST:
         with file_errors(data.where):
             refuse_flattened(train, fitted)
-    return Examined(data, split, fitted)
+    return Examined(data, split, fitted, _settled(spec))
+
+
+def _settled(spec: StudySpec) -> Loss:
+    """What the declared loss comes to."""
+    return "mse" if spec.loss == "auto" else spec.loss
 
 
 def prepare(
@@ -155,7 +192,18 @@ def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Cal
     digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted, check)))
     labels = _labels_written(path, data, split)
     counts = len(split.train), len(split.validation), len(split.test)
-    made = Prepared(str(path), digest, data.values.shape[1], *counts, data.shape, data.names, mark, fitted, labels)
+    made = Prepared(
+        str(path),
+        digest,
+        data.values.shape[1],
+        *counts,
+        shape=data.shape,
+        names=data.names,
+        fingerprint=mark,
+        preprocessor=fitted,
+        labels=labels,
+        loss=examined.loss,
+    )
     _keep(made)
     return made
 
@@ -186,8 +234,20 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
         return None  # any fault in these files means that the source is read again
     labels = LabelFile(str(label_path(path)), known["labels"]) if known["labels"] else None
     train, validation, test = known["counts"]
-    about = (fitted.shape, fitted.names, mark, fitted, labels)
-    return Prepared(str(path), known["rows"], len(fitted.names), train, validation, test, *about)
+    return Prepared(
+        str(path),
+        known["rows"],
+        len(fitted.names),
+        train,
+        validation,
+        test,
+        shape=fitted.shape,
+        names=fitted.names,
+        fingerprint=mark,
+        preprocessor=fitted,
+        labels=labels,
+        loss=_settled(spec),
+    )
 
 
 def _keep(made: Prepared) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.labels import rarer
+from tuner.data.terms import Terms
 from tuner.errors import DataError
 
 Matrix = NDArray[np.float32]
@@ -19,16 +20,30 @@ Matrix = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Rows:
-    """The prepared splits, (rows, F) float32 each."""
+    """The prepared splits, (rows, F) float32 each; NaN is a missing value, which only rows with `terms` have.
+
+    Attributes:
+        train, validation, test: the rows.
+        terms: how a row's loss is made of its columns; None where it is the mean of `mse` or `bce` over all of them.
+    """
 
     train: Matrix
     validation: Matrix
     test: Matrix
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
     """Where the rows' labels lie: a .npy file of places in a list of classes, in the order of the prepared rows."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class TermsFile:
+    """Where the terms of the loss lie: an .npz file beside the prepared rows, without anything pickled."""
 
     path: str
     sha256: str
@@ -96,12 +111,14 @@ class RowsFile:
         counts: rows of each split: training, validation, test.
         features: real features of a row.
         labels: what the rows are known to be, where that is declared.
+        terms: how a row's loss is made of its columns, where that is not the mean over all of them.
     """
 
     path: str
     counts: tuple[int, int, int]
     features: int
     labels: LabelFile | None = None
+    terms: TermsFile | None = None
 
     @property
     def name(self) -> str:
@@ -110,7 +127,8 @@ class RowsFile:
 
     def open(self) -> Rows:
         """Map the file; its digest was checked when the run began."""
-        return open_rows(self.path, None, self.counts)
+        rows = open_rows(self.path, None, self.counts)
+        return rows if self.terms is None else replace(rows, terms=open_terms(self.terms))
 
     def open_labels(self) -> SplitLabels | None:
         """Read the file of labels, and check its digest."""
@@ -127,15 +145,48 @@ def open_labels(file: LabelFile, counts: tuple[int, int, int]) -> SplitLabels:
     Raises:
         DataError: the file is missing or damaged.
     """
-    try:
-        content = Path(file.path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{file.path}: the labels cannot be read ({error.strerror}); run the study again.") from None
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise DataError(f"{file.path}: the file of labels is damaged; delete it and run the study again.")
+    content = _checked_bytes(file, "labels")
     labels: NDArray[np.int32] = np.load(io.BytesIO(content), allow_pickle=False)
     first, second = counts[0], counts[0] + counts[1]
     return SplitLabels(labels[:first], labels[first:second], labels[second:], int(labels.max()) + 1, rarer(labels))
+
+
+def open_terms(file: TermsFile) -> Terms:
+    """Read a file of terms, and check its digest: it is small.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    with np.load(io.BytesIO(_checked_bytes(file, "terms of the loss")), allow_pickle=False) as known:
+        arrays = {name: known[name] for name in ("kinds", "groups", "weights", "deltas", "fill")}
+        first, second, third = known["shares"].tolist()
+        return Terms(**arrays, missing=bool(known["missing"]), shares=(first, second, third))
+
+
+def terms_bytes(terms: Terms) -> bytes:
+    """The content of a file of terms; equal terms give equal bytes."""
+    content = io.BytesIO()
+    np.savez(
+        content,
+        kinds=terms.kinds,
+        groups=terms.groups,
+        weights=terms.weights,
+        deltas=terms.deltas,
+        fill=terms.fill,
+        missing=np.array(terms.missing),
+        shares=np.array(terms.shares),
+    )
+    return content.getvalue()
+
+
+def _checked_bytes(file: LabelFile | TermsFile, what: str) -> bytes:
+    try:
+        content = Path(file.path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{file.path}: the {what} cannot be read ({error.strerror}); run the study again.") from None
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise DataError(f"{file.path}: the file of {what} is damaged; delete it and run the study again.")
+    return content
 
 
 def open_rows(path: str, sha256: str | None, counts: tuple[int, int, int]) -> Rows:

@@ -131,7 +131,7 @@ def _choose(names: Sequence[str], spec: DataSpec) -> list[str]:
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise DataError(f"its header must name every column once, got {repeated[0]} more than once.")
-    named = ("columns", spec.columns), ("exclude", spec.exclude), ("label", spec.label and (spec.label,))
+    named = ("columns", spec.selected), ("exclude", spec.exclude), ("label", spec.label and (spec.label,))
     there = set(names)  # tables may have many thousands of columns
     for key, asked in named:
         for name in asked or ():
@@ -139,7 +139,7 @@ def _choose(names: Sequence[str], spec: DataSpec) -> list[str]:
                 near = difflib.get_close_matches(name, names, 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names[:20])}."
                 raise DataError(f"data.{key}: there is no column {name}{hint}")
-    left_out, wanted = {*(spec.exclude or ()), spec.label}, set(spec.columns or names)
+    left_out, wanted = {*(spec.exclude or ()), spec.label}, set(spec.selected or names)
     chosen = [name for name in names if name in wanted and name not in left_out]
     if not chosen:
         which = "names them all" if spec.label is None else "and data.label name them all"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner.errors import LedgerError, StoppedError
@@ -56,9 +57,10 @@ def launch(
             if known is None:
                 raise
             return Ended("stopped", stopped_by=session.control.stopped_by)
+        session = replace(session, plan=plan.on(prepared))
         study, warm = _recorded(session, prepared, (known, warm), held)
-        warn_of_step(plan, ledger, study)
-        note_run(plan, ledger, study, prepared, warm)
+        warn_of_step(session.plan, ledger, study)
+        note_run(session.plan, ledger, study, prepared, warm)
         return PreparedRun(session, study, prepared, executor).run()
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tuner.data.rows import RowsFile
 from tuner.execution.choice import ExecutorChoice
 from tuner.execution.context import Workplace
 from tuner.execution.executors import sized
@@ -72,6 +71,10 @@ class LaunchPlan:
         sources = Sources(self.origin.parent, self.workspace.data_root)
         return prepare(self.spec, sources, self.workspace.work, rules, check)
 
+    def on(self, prepared: Prepared) -> Self:
+        """The same with the loss that the declaration's comes to on these data."""
+        return replace(self, spec=self.spec.model_copy(update={"loss": prepared.loss}))
+
     def extended(self, spec: StudySpec) -> Self:
         """The same with a larger budget."""
         return replace(self, spec=spec)
@@ -82,11 +85,10 @@ class LaunchPlan:
 
     def workplace(self, key: str, prepared: Prepared) -> Workplace:
         """What all segments of the study with that key share."""
-        p = prepared
         return Workplace(
-            RowsFile(p.path, (p.train, p.validation, p.test), p.features, p.labels),
+            prepared.source,
             self.states(key),
-            self.spec.loss,
+            prepared.loss,
             self.device,
             self.spec.search.epochs,
             self.spec.precision,

@@ -15,7 +15,6 @@ from tuner.analysis.pareto import chosen_trial, front_points
 from tuner.analysis.test_score import Scorer, free_final_states
 from tuner.answers.parts import FinalStage
 from tuner.answers.summary import Summary
-from tuner.data.rows import open_rows
 from tuner.errors import StoppedError
 from tuner.execution.base import Executor
 from tuner.execution.executors import start_executor
@@ -234,7 +233,7 @@ class PreparedRun:
         best = chosen_trial(self._spec, trials, p.features)
         if best is None:
             return Summary(best=None, final=answered, seconds=0.0 if known is None else known.seconds)
-        rows = open_rows(p.path, p.sha256, (p.train, p.validation, p.test))
+        rows = p.open()
         states, tick = self._plan.states(self._study.key), self._session.tick
         scorer = Scorer(self._ledger, (self._study.id, self._spec), rows, states, self._plan.device, tick)
         front = front_points(self._spec, trials, p.features, {}) if is_front(self._spec) else []

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tuner.analysis.winner import winner_weights
 from tuner.data.prepare import Prepared
-from tuner.data.rows import Rows, open_rows
+from tuner.data.rows import Rows
 from tuner.data.split import split_rows
 from tuner.learning.checkpoint_store import CheckpointFolder, CheckpointStore
 from tuner.learning.packs import runs_compiled, training_data
@@ -107,7 +107,7 @@ def _files(
     if best is None:
         return
     prepared = prepare()
-    rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
+    rows = prepared.open()
     shown = _shown(best, trials) if is_image(prepared.shape) else [best]
     kept = {number: newest for number, (newest, *_) in ledger.checkpoints(study.id, 1).items()}
     models = _models(study, shown, rows, device, _Kept(states, kept))

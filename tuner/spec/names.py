@@ -1,7 +1,7 @@
 """The names that a declaration may choose among; free of pydantic, for workers read them too.
 
-The compiled step has the activations and losses in this order (`learning/compiled/model.hpp`), and a build is refused
-where the two differ.
+The compiled step has the activations in this order (`learning/compiled/model.hpp`), and a build is refused where the
+two differ; of the losses it has mse, bce, and a third one for all that have terms (`data/terms.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh"
 Kind = Literal["plain", "denoising", "sparse", "variational"]
 Norm = Literal["none", "layer"]
 Schedule = Literal["constant", "cosine", "linear"]
-Loss = Literal["mse", "bce"]
+PlainLoss = Literal["mse", "bce"]
+Loss = PlainLoss | Literal["mixed", "huber", "poisson"]
 Step = Literal["auto", "compiled", "torch"]
 MOST_DEPTH = 32  # hidden layers on each side

@@ -16,11 +16,12 @@ from tuner.spec.distributions import Condition, types_of
 from tuner.spec.hyperparameters import BY_NAME
 from tuner.spec.space import SearchSpace
 from tuner.spec.strict_yaml import Document, Path_, dotted, parse, read_text, refused
-from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
+from tuner.spec.study import ColumnSpec, DataSpec, FinalSpec, ReadSpec, SearchSpec, SplitSpec, StudySpec
 
 LONGEST_SHOWN = 60
 _BLOCKS: dict[Path_, type[BaseModel]] = {
-    (): StudySpec, ("data",): DataSpec, ("space",): SearchSpace, ("search",): SearchSpec, ("final",): FinalSpec,
+    (): StudySpec, ("data",): DataSpec, ("data", "read"): ReadSpec, ("data", "split"): SplitSpec,
+    ("space",): SearchSpace, ("search",): SearchSpec, ("final",): FinalSpec,
 }  # fmt: skip
 
 
@@ -140,9 +141,12 @@ def _follows(details: ErrorDetails) -> bool:
 def _path(details: ErrorDetails) -> Path_:
     """The key that an error is about, without what pydantic puts behind the name of one of several kinds of thing.
 
-    These are the kind of parameter, whether a condition lists one value or many, and whether there is a final stage.
+    These are the kind of parameter, whether a condition lists one value or many, whether columns are named or described,
+    and whether there is a final stage.
     """
     path = details["loc"]
+    if path[:2] == ("data", "columns"):
+        path = path[:2] + path[3:]
     if path[:1] == ("space",):
         path = path[:2] + path[3:]
         if path[2:3] == ("when",):
@@ -193,6 +197,7 @@ _RULES: dict[str, _Rule] = {
     "less_than_equal": _says("must be at most {le}"),
     "too_short": _says("must have at least {min_length} item(s)"),
     "string_too_short": _says("must not be empty"),
+    "string_too_long": _says("must have at most {max_length} character(s)"),
     "int_parsing_size": _says("must be a smaller number"),
     "string_pattern_mismatch": _says(
         "must be up to 100 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
@@ -211,6 +216,7 @@ def _unknown(path: Path_) -> str:
     if path[:-1] == ("space",) and path[-1] in _NOT_SEARCHED:
         return f"cannot be searched: {_NOT_SEARCHED[str(path[-1])]}"
     model = Condition if path[-2:-1] == ("when",) else _BLOCKS.get(path[:-1])
+    model = ColumnSpec if path[:2] == ("data", "columns") else model
     known = list(model.model_fields) if model else ["type", "low", "high", "log", "step", "choices", "value", "when"]
     hint = _near(str(path[-1]), known)
     return f"is not a known key{hint}" if hint else f"is not a known key; known here are {', '.join(known)}"

@@ -19,14 +19,14 @@ from tuner.learning.draws import dropped
 from tuner.learning.layout import LINE, Layout
 from tuner.spec.architecture import Architecture, Hyperparameters
 from tuner.spec.hyperparameters import TABLE
-from tuner.spec.names import MOST_DEPTH, Activation, Loss
+from tuner.spec.names import MOST_DEPTH, Activation, PlainLoss
 
 Floats = NDArray[np.float32]
 
 FORMAT = 6  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
 MOST_LAYERS = 2 * (MOST_DEPTH + 1)
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
-LOSSES: tuple[str, ...] = get_args(Loss)
+LOSSES: tuple[str, ...] = get_args(PlainLoss)
 # The hyperparameters that cross as a number of their own, and the fields of the others, which follow from several.
 OTHERS = ("batch", "layers", "sizes", "activation", "variational", "dropped", "norm", "rates")
 NUMBERS = tuple(row for row in TABLE if row.step not in OTHERS)
