@@ -141,8 +141,8 @@ def _follows(details: ErrorDetails) -> bool:
 def _path(details: ErrorDetails) -> Path_:
     """The key that an error is about, without what pydantic puts behind the name of one of several kinds of thing.
 
-    These are the kind of parameter, whether a condition lists one value or many, whether columns are named or described,
-    and whether there is a final stage.
+    These are the kind of parameter, whether a condition lists one value or many, whether columns are named or
+    described, and whether there is a final stage.
     """
     path = details["loc"]
     if path[:2] == ("data", "columns"):

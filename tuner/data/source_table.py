@@ -1,0 +1,43 @@
+"""A table as its source has it: cells that no one has interpreted yet, and where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.spec.study import ReadSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SourceTable:
+    """Rows of a file, of several, or of a table in memory.
+
+    Attributes:
+        table: the columns, their names unique. Of a text file every column is of Arrow's type string, each cell exactly
+            as it is written (quotes removed, blanks at its ends kept, an empty cell is ""); of other sources columns
+            have the types that they have there, and a missing value is null.
+        where: the source, for messages.
+        is_text: whether the cells are text that is still to be interpreted.
+        unit: what a row is called in messages, `line` or `row`.
+        places: (N,) int64, the number of each row in messages: the physical line on which it begins.
+        read: how the file was read: every key that applies to it, found or declared, so that it is read alike again.
+        notes: what was decided while it was read, a sentence each, for the user.
+    """
+
+    table: pa.Table
+    where: str
+    is_text: bool
+    unit: str
+    places: NDArray[np.int64]
+    read: ReadSpec
+    notes: tuple[str, ...] = ()
+
+    def place(self, row: int) -> str:
+        """A row in messages: `line 32`."""
+        return f"{self.unit} {self.places[row]}"
