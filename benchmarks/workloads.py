@@ -122,7 +122,7 @@ def write_data(job: Job) -> None:
     """Put into the folder what is nobody's work: the source as a file, and our splits, scaled, for the peers."""
     import numpy as np
 
-    from tuner.data.prepare import examine
+    from tuner.data.examine import examine
     from tuner.data.sources import Sources
     from tuner.spec.reader import spec_from_mapping
 

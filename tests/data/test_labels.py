@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 
+from tuner.data.dataset import Dataset
+from tuner.data.examine import fingerprint
 from tuner.data.labels import Labels
-from tuner.data.prepare import Prepared, fingerprint, label_path, prepare
-from tuner.data.readers import Dataset, load
+from tuner.data.prepare import Prepared, label_path, prepare
+from tuner.data.readers import load
 from tuner.data.rows import SplitLabels, open_labels, open_rows
 from tuner.data.sources import Sources
 from tuner.data.split import split_rows

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tuner.data.prepare import examine
-from tuner.data.readers import Dataset, load
+from tuner.data.dataset import Dataset
+from tuner.data.examine import examine
+from tuner.data.readers import load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.spec.reader import spec_from_mapping
@@ -122,11 +123,11 @@ def test_numbers_that_scaling_would_merge_are_refused(
     """What trains are 32-bit floats; the sentence names the scaling that keeps them apart, and it does."""
     source = csv(tmp_path, column)
     with pytest.raises(DataError) as refused:
-        examine(spec(source, scaling), Sources(tmp_path))
+        examine(spec(source, scaling), Sources(tmp_path), rules=2)
     start = "t.csv: column id: its 42 different numbers in the training rows must stay different as 32-bit floats, but"
     assert str(refused.value).startswith(start)
     assert str(refused.value).endswith(advice)
-    fine = examine(spec(source, "minmax"), Sources(tmp_path))
+    fine = examine(spec(source, "minmax"), Sources(tmp_path), rules=2)
     assert len(np.unique(fine.preprocessor.transform(fine.data.values)[:, 0])) == ROWS
     examine(spec(source, scaling), Sources(tmp_path), rules=1)
 

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner.data.dataset import Dataset
+from tuner.data.examine import fingerprint
 from tuner.data.labels import Labels
-from tuner.data.prepare import Prepared, fingerprint, prepare, prepared_path
-from tuner.data.readers import Dataset, load
+from tuner.data.prepare import Prepared, prepare, prepared_path
+from tuner.data.readers import load
 from tuner.data.rows import open_rows
 from tuner.data.sources import Sources
 from tuner.data.split import split_rows

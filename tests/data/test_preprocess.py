@@ -60,7 +60,7 @@ def test_it_survives_json_bit_for_bit() -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda known: {**known, "version": 2},
+        lambda known: {**known, "version": 3},
         lambda known: {**known, "scale": [0.0, 1.0, 1.0]},
         lambda known: {**known, "offset": [0.0, 1.0]},
         lambda known: {**known, "offset": ["a", 1.0, 2.0]},

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tuner.data.readers import BUNDLED, Dataset, load
+from tuner.data.dataset import Dataset
+from tuner.data.readers import BUNDLED, load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec

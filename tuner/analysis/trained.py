@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.analysis.winner import winner_weights
-from tuner.data.prepare import Prepared, examine, fingerprint, kept, write_prepared
-from tuner.data.readers import load
+from tuner.data.examine import examine, fingerprint
+from tuner.data.prepare import Prepared, kept, write_prepared
 from tuner.data.rows import Rows
 from tuner.data.sources import Sources
-from tuner.data.split import split_rows
 from tuner.errors import DataError, StudyError
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.device import resolve
@@ -72,10 +71,10 @@ def source_note(study: StudyRecord, workspace: Workspace) -> str:
     """What became of the data's source since the study began, in a sentence or two; empty where it is as it was."""
     name = PurePath(study.spec.data.source).name  # without folders, for exports are handed on
     try:
-        data = load(study.spec.data, _sources(study, workspace), study.rules)
+        examined = examine(study.spec, _sources(study, workspace), study.rules)
     except DataError:
         return f"The study's data, {name}, is gone or can no longer be read. {_KEPT}"
-    same = fingerprint(data, study.spec.data) == study.fingerprint
+    same = fingerprint(examined.data, study.spec.data) == study.fingerprint
     return "" if same else f"The study's data, {name}, has changed since the study began. {_KEPT}"
 
 
@@ -101,7 +100,6 @@ def trained(
         DeviceError: the device that it is to be trained on is not there.
     """
     prepared = prepared_again(study, workspace)
-    counts = prepared.train, prepared.validation, prepared.test
     rows = prepared.open()
     device = resolve(spec.device)
     again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
@@ -110,5 +108,4 @@ def trained(
     plan = TrainingPlan(spec.search.epochs)
     weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan)
     network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)
-    places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.split_seed).validation
-    return Trained(prepared, rows, places, network, device)
+    return Trained(prepared, rows, prepared.validation_numbers(spec), network, device)

@@ -30,7 +30,7 @@ from tuner.spec.final import trial_of, words_of
 from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:
-    from tuner.data.prepare import Examined
+    from tuner.data.examine import Examined
     from tuner.learning.checkpoint_store import CheckpointStore
 
 MOST_TRIALS = 2_000  # that are replayed without being asked for: about a minute with TPE
@@ -60,7 +60,7 @@ class Case:
     @cached_property
     def examined(self) -> Examined:
         """The study's data, read again."""
-        from tuner.data.prepare import examine  # (pandas)
+        from tuner.data.examine import examine  # (pandas)
         from tuner.data.sources import Sources
 
         study = self.evidence.study
@@ -159,7 +159,7 @@ def _states(case: Case) -> Iterator[str]:
 
 def _fingerprint(case: Case) -> Iterator[str]:
     """The data gives the study's fingerprint and number of features."""
-    from tuner.data.prepare import fingerprint
+    from tuner.data.examine import fingerprint
 
     study, data = case.evidence.study, case.examined.data
     if fingerprint(data, study.spec.data) != study.fingerprint:
@@ -167,8 +167,8 @@ def _fingerprint(case: Case) -> Iterator[str]:
             f"the data in {study.spec.data.source} has another fingerprint than the one recorded: it has changed since"
             " the study began, or the record has"
         )
-    elif case.evidence.features not in (0, data.values.shape[1]):
-        yield f"its runs have {case.evidence.features} features, but the data has {data.values.shape[1]}"
+    elif case.evidence.features not in (0, len(data.names)):
+        yield f"its runs have {case.evidence.features} features, but the data has {len(data.names)}"
 
 
 def _search(case: Case) -> Iterator[str]:
@@ -217,7 +217,7 @@ def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     state = case.states.get(checkpoint)
     if state is None:
         return None
-    rows = examined.preprocessor.transform(examined.data.values[examined.split.test])
+    rows = examined.preprocessor.transform(examined.data.raw(examined.split.test))
     return mean_loss(
         trial.point, spec.loss, best_weights(state), rows.astype(np.float32), runs_compiled("cpu", spec.step)
     )

@@ -113,7 +113,7 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     """
     from tuner.api.workspace import workspace
     from tuner.cli import display
-    from tuner.data.prepare import examine
+    from tuner.data.examine import examine
     from tuner.data.sources import Sources
     from tuner.learning.device import check_precision, describe, resolve
     from tuner.spec.reader import declared

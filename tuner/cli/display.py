@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tuner.api.maintenance import Diagnosis, Freed
     from tuner.api.publishing import Synced
     from tuner.api.study import Study
-    from tuner.data.prepare import Examined
+    from tuner.data.examine import Examined
     from tuner.export.apply import Applied
     from tuner.ledger.records import StudyTally
     from tuner.spec.distributions import Distribution
@@ -296,13 +296,13 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
 
     searched, search = spec.space.searched(), spec.search
     fixed, shown = spec.space.fixed(), spec.space.columns
-    features = data.data.values.shape[1]
+    features = len(data.data.names)
     parameters = largest_model(features, spec.space)
     split = data.split
     epochs = expected_epochs(search, search.trials, len(spec.objective)) + final_epochs(spec)
     rows = [
         ("study", spec.name),
-        ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
+        ("data", f"{data.data.where}: {data.data.rows} rows, {features} features, scaling {spec.data.scaling}"),
         *_label(data),
         (
             "split",

@@ -6,31 +6,31 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.precision import refuse_flattened
+from tuner.data.dataset import Data, Numbers
+from tuner.data.examine import Examined, examine, fingerprint, settled
+from tuner.data.fit_terms import fit_terms
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
-from tuner.data.readers import Dataset, file_errors, load
-from tuner.data.rows import LabelFile, Rows, RowsFile, TermsFile, open_rows, open_terms, sha256_of
+from tuner.data.readers import naming
+from tuner.data.rows import LabelFile, Rows, RowsFile, TermsFile, open_rows, open_terms, sha256_of, terms_bytes
 from tuner.data.sources import Sources
 from tuner.data.split import Split, split_rows
+from tuner.data.terms import Terms
 from tuner.errors import DataError, StorageError
-from tuner.spec.distributions import IntDistribution
 from tuner.spec.names import Loss
-from tuner.spec.rules import FIRST, NEWEST
-from tuner.spec.study import DataSpec, StudySpec
+from tuner.spec.rules import NEWEST
+from tuner.spec.study import StudySpec
 from tuner.waiting import abandonable, never
 
-T = TypeVar("T")
-Array = NDArray[np.float32] | NDArray[np.int32]
+Array = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]
 FORMAT = 1  # grows when the same declaration is to give another file
 
 
@@ -50,6 +50,7 @@ class Prepared:
         labels: what the rows are known to be, where that is declared; in the order of the file's rows.
         loss: what the declaration's loss comes to on these data.
         terms: how a row's loss is made of its columns; None where it is the mean over all of them.
+        numbers: a file with each row's number in the source, of a table; else None.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Prepared:
     labels: LabelFile | None = None
     loss: Loss = "mse"
     terms: TermsFile | None = None
+    numbers: LabelFile | None = None
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -85,73 +87,15 @@ class Prepared:
         rows = open_rows(self.path, self.sha256, self.counts)
         return rows if self.terms is None else replace(rows, terms=open_terms(self.terms))
 
+    def validation_numbers(self, spec: StudySpec) -> Numbers:
+        """Each validation row's number in the source, counted from 0.
 
-# Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
-_NEW_KEYS = ("read", "missing", "indicators", "split")
-
-
-def fingerprint(data: Dataset, spec: DataSpec) -> str:
-    """SHA-256 over the rows, their names and shape, and the data block; without the source, for files may move.
-
-    The split's seed is not in it, so that it is the same with any search.seed. Labels are in it where they are declared
-    alone, so that other studies keep the fingerprint they had before there were any.
-    """
-    left_out = {"source", "seed"} if data.labels else {"source", "seed", "label"}
-    block = spec.model_dump(mode="json", exclude=left_out)
-    plain = DataSpec(source=spec.source).model_dump(mode="json")
-    block = {key: value for key, value in block.items() if key not in _NEW_KEYS or value != plain[key]}
-    about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": block}
-    if data.labels is not None:
-        about["classes"] = data.labels.classes
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(data.values, dtype="<f8").data)
-    if data.labels is not None:
-        digest.update(np.ascontiguousarray(data.labels.codes, dtype="<i4").data)
-    return digest.hexdigest()
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Examined:
-    """Data that fits a declaration: read, split, and measured, with nothing written yet."""
-
-    data: Dataset
-    split: Split
-    preprocessor: Preprocessor
-    loss: Loss = "mse"
-
-
-def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
-    """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
-
-    Args:
-        spec: the declaration.
-        sources: where a path in it leads.
-        rules: the study's number of rules.
-        check: called now and then; what it raises ends the work.
-
-    Raises:
-        DataError: as for `prepare`.
-    """
-    return abandonable(lambda: _examined(spec, sources, rules), check)
-
-
-def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
-    data = load(spec.data, sources, rules)
-    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
-    _check_batch_size(spec, len(split.train), data.where)
-    _check_loss(spec, data)
-    train, clip = data.values[split.train], spec.loss == "bce"
-    fit = partial(Preprocessor.fit, train, data.shape, data.names, spec.data.scaling, clip)
-    fitted = _named(data, fit)
-    if rules > FIRST:
-        with file_errors(data.where):
-            refuse_flattened(train, fitted)
-    return Examined(data, split, fitted, _settled(spec))
-
-
-def _settled(spec: StudySpec) -> Loss:
-    """What the declared loss comes to."""
-    return "mse" if spec.loss == "auto" else spec.loss
+        Raises:
+            DataError: the file that holds them is missing or damaged.
+        """
+        if self.numbers is None:
+            return split_rows(sum(self.counts), spec.data.validation, spec.data.test, spec.split_seed).validation
+        return open_numbers(self.numbers)[self.train : self.train + self.validation]
 
 
 def prepare(
@@ -189,20 +133,24 @@ def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Cal
     data, split, fitted = examined.data, examined.split, examined.preprocessor
     mark = abandonable(lambda: fingerprint(data, spec.data), check)
     path = prepared_path(folder, mark, spec)
-    digest = _written(path, lambda: _named(data, lambda: _scaled(data, split, fitted, check)))
-    labels = _labels_written(path, data, split)
+    with naming(data.where):
+        digest = _written(path, lambda: _scaled(data, split, fitted, check))
     counts = len(split.train), len(split.validation), len(split.test)
+    rows = open_rows(str(path), None, counts)
+    terms = fit_terms(examined.wanted, rows.train, rows.validation, rows.test)
     made = Prepared(
         str(path),
         digest,
-        data.values.shape[1],
+        len(data.names),
         *counts,
         shape=data.shape,
         names=data.names,
         fingerprint=mark,
-        preprocessor=fitted,
-        labels=labels,
+        preprocessor=replace(fitted, terms=terms),
+        labels=_labels_written(path, data, split),
         loss=examined.loss,
+        terms=None if terms is None else _terms_written(_terms_path(path, examined.loss), terms),
+        numbers=_numbers_written(path, examined),
     )
     _keep(made)
     return made
@@ -227,13 +175,19 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
             return None
         known = json.loads(content)
         fitted = Preprocessor.from_json(json.dumps(known["preprocessor"]))
-        files = {path: known["rows"]} | ({label_path(path): known["labels"]} if known["labels"] else {})
+        made = _known(path, known, fitted, spec)
+        files = {path: known["rows"]} | {Path(file.path): file.sha256 for file in _files(made)}
         if known["fingerprint"] != mark or any(sha256_of(file) != digest for file, digest in files.items()):
             return None
     except (OSError, ValueError, LookupError, TypeError, DataError):
         return None  # any fault in these files means that the source is read again
-    labels = LabelFile(str(label_path(path)), known["labels"]) if known["labels"] else None
+    return made
+
+
+def _known(path: Path, known: Mapping[str, Any], fitted: Preprocessor, spec: StudySpec) -> Prepared:
     train, validation, test = known["counts"]
+    loss: Loss = known.get("loss") or settled(spec, ())
+    terms, numbers = known.get("terms"), known.get("numbers")
     return Prepared(
         str(path),
         known["rows"],
@@ -243,11 +197,17 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
         test,
         shape=fitted.shape,
         names=fitted.names,
-        fingerprint=mark,
+        fingerprint=known["fingerprint"],
         preprocessor=fitted,
-        labels=labels,
-        loss=_settled(spec),
+        labels=LabelFile(str(label_path(path)), known["labels"]) if known["labels"] else None,
+        loss=loss,
+        terms=TermsFile(str(_terms_path(path, loss)), terms) if terms else None,
+        numbers=LabelFile(str(_numbers_path(path)), numbers) if numbers else None,
     )
+
+
+def _files(made: Prepared) -> list[LabelFile | TermsFile]:
+    return [file for file in (made.labels, made.terms, made.numbers) if file is not None]
 
 
 def _keep(made: Prepared) -> None:
@@ -259,6 +219,12 @@ def _keep(made: Prepared) -> None:
         "labels": made.labels and made.labels.sha256,
         "preprocessor": json.loads(made.preprocessor.to_json()),
     }
+    if made.numbers is not None or made.terms is not None:
+        about |= {
+            "loss": made.loss,
+            "terms": made.terms and made.terms.sha256,
+            "numbers": made.numbers and made.numbers.sha256,
+        }
     content, path = json.dumps(about, indent=1).encode(), _fitted_path(Path(made.path))
     with suppress(OSError):  # in a folder that may only be read the source is needed again, as it was
         if not path.is_file() or path.read_bytes() != content or not _note(path).is_file():
@@ -267,8 +233,9 @@ def _keep(made: Prepared) -> None:
 
 
 def prepared_files(prepared: Path) -> list[Path]:
-    """All files of prepared data, some of which may not be there: rows, labels and scaling, each with its digest."""
-    files = [prepared, label_path(prepared), _fitted_path(prepared)]
+    """All files of prepared data, some of which may not be there: rows, what belongs to them, each with its digest."""
+    terms = (_terms_path(prepared, loss) for loss in get_args(Loss))
+    files = [prepared, label_path(prepared), _fitted_path(prepared), _numbers_path(prepared), *terms]
     return [file for path in files for file in (path, _note(path))]
 
 
@@ -283,7 +250,8 @@ def _note(path: Path) -> Path:
 
 def prepared_path(folder: Path, mark: str, spec: StudySpec) -> Path:
     """Where the prepared data of a declaration lies: named by the data's fingerprint, the split's seed and the loss."""
-    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.split_seed}/{spec.loss == 'bce'}".encode()).hexdigest()[:32]
+    scaled_by_loss = spec.loss if spec.loss == "poisson" else spec.loss == "bce"
+    key = hashlib.sha256(f"{FORMAT}/{mark}/{spec.split_seed}/{scaled_by_loss}".encode()).hexdigest()[:32]
     return (folder / "prepared" / f"{key}.npy").absolute()
 
 
@@ -292,7 +260,44 @@ def label_path(prepared: Path) -> Path:
     return prepared.with_suffix(".labels.npy")
 
 
-def _labels_written(prepared: Path, data: Dataset, split: Split) -> LabelFile | None:
+def _terms_path(prepared: Path, loss: str) -> Path:
+    return prepared.with_suffix(f".{loss}.npz")
+
+
+def _numbers_path(prepared: Path) -> Path:
+    return prepared.with_suffix(".numbers.npy")
+
+
+def open_numbers(file: LabelFile) -> Numbers:
+    """Each prepared row's number in the source.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    path = Path(file.path)
+    try:
+        if sha256_of(path) == file.sha256:
+            numbers: Numbers = np.load(path, allow_pickle=False)
+            return numbers
+    except (OSError, ValueError):
+        pass
+    raise DataError(f"{file.path}: the rows' numbers are missing or damaged; run the study again.")
+
+
+def _terms_written(path: Path, terms: Terms) -> TermsFile:
+    content = terms_bytes(terms)
+    return TermsFile(str(path), _bytes_written(path, lambda file: file.write(content)))
+
+
+def _numbers_written(prepared: Path, examined: Examined) -> LabelFile | None:
+    numbers = examined.numbers
+    if numbers is None:
+        return None
+    path = _numbers_path(prepared)
+    return LabelFile(str(path), _written(path, lambda: numbers[_order(examined.split)]))
+
+
+def _labels_written(prepared: Path, data: Data, split: Split) -> LabelFile | None:
     labels = data.labels
     if labels is None:
         return None
@@ -304,12 +309,12 @@ def _order(split: Split) -> NDArray[np.int64]:
     return np.concatenate([split.train, split.validation, split.test])
 
 
-def _scaled(data: Dataset, split: Split, fitted: Preprocessor, check: Callable[[], object]) -> NDArray[np.float32]:
+def _scaled(data: Data, split: Split, fitted: Preprocessor, check: Callable[[], object]) -> NDArray[np.float32]:
     order = _order(split)
-    rows = np.empty(data.values.shape, np.float32)
+    rows = np.empty((len(order), len(data.names)), np.float32)
     for start in range(0, len(order), BLOCK_ROWS):
         check()
-        rows[start : start + BLOCK_ROWS] = fitted.transform(data.values[order[start : start + BLOCK_ROWS]])
+        rows[start : start + BLOCK_ROWS] = fitted.transform(data.raw(order[start : start + BLOCK_ROWS]))
     return rows
 
 
@@ -322,9 +327,14 @@ def _written(path: Path, make: Callable[[], Array]) -> str:
     except (OSError, ValueError):
         pass  # not there yet, or not readable: written again
     rows = make()
+    return _bytes_written(path, lambda file: np.save(file, rows, allow_pickle=False))
+
+
+def _bytes_written(path: Path, write: Callable[[IO[bytes]], object]) -> str:
+    note = _note(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, lambda file: np.save(file, rows, allow_pickle=False))
+        _replace(path, write)
         digest = sha256_of(path)
         _replace(note, lambda file: file.write(digest.encode()))
     except OSError as error:
@@ -342,28 +352,3 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _named(data: Dataset, call: Callable[[], T]) -> T:
-    """Put the source's name into an error of the preprocessor."""
-    try:
-        return call()
-    except DataError as error:
-        raise DataError(str(error).replace("data:", f"{data.where}:", 1)) from None
-
-
-def _check_batch_size(spec: StudySpec, rows: int, where: str) -> None:
-    batch = spec.space.largest("batch_size")
-    if batch > rows:
-        key = "space.batch_size.high" if isinstance(spec.space.batch_size, IntDistribution) else "space.batch_size"
-        raise DataError(f"{where}: {key} must be at most {rows}, the rows to train on, got {batch}.")
-
-
-def _check_loss(spec: StudySpec, data: Dataset) -> None:
-    """Loss bce is defined between 0 and 1; minmax brings the training rows there and clips the others."""
-    low, high = float(data.values.min()), float(data.values.max())
-    if spec.loss == "bce" and spec.data.scaling == "none" and not (low >= 0 and high <= 1):
-        raise DataError(
-            f"{data.where}: loss bce needs values between 0 and 1, got {low:g} to {high:g};"
-            " use scaling minmax or loss mse."
-        )

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.columns.encoder import TableEncoder
+from tuner.data.terms import Terms
 from tuner.errors import DataError
+from tuner.spec.study import DataSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 1
+TABLE_VERSION = 2  # of a table whose columns have types, or where values are missing
+FORM = f"version {VERSION} or {TABLE_VERSION} of offsets and scales"
 BLOCK_ROWS = 1024  # scaled at once
 Values = NDArray[np.float64]
 T = TypeVar("T")
@@ -33,6 +38,8 @@ class Preprocessor:
         offset: (F,).
         scale: (F,), never zero.
         clip: scaled values are clipped to [0, 1], as bce needs; these alone cannot be inverted.
+        table: how the columns of a table become raw rows; None where the rows are numbers as they are.
+        terms: how a row's loss is made of its columns; None where it is the mean over all of them.
     """
 
     scaling: str
@@ -41,6 +48,33 @@ class Preprocessor:
     offset: Values
     scale: Values
     clip: bool
+    table: TableEncoder | None = None
+    terms: Terms | None = None
+
+    @classmethod
+    def of_table(cls, table: TableEncoder, train_NF: Values, spec: DataSpec, poisson_F: NDArray[np.bool_]) -> Self:
+        """Fit to the encoded training rows of a table; NaN is a missing value.
+
+        Numbers are scaled as they or `data.scaling` say; all else lies between 0 and 1 already. Columns whose loss is
+        Poisson's are divided by their largest value alone.
+        """
+        offset, scale = np.zeros(train_NF.shape[1]), np.ones(train_NF.shape[1])
+        for column in table.columns:
+            if column.type not in ("numeric", "count", "datetime"):
+                continue
+            declared = spec.described.get(column.name)
+            scaling = (declared.scaling if declared else None) or spec.scaling
+            values = train_NF[:, column.first : column.first + 1]
+            present = values[~np.isnan(values[:, 0])]
+            if not len(present):
+                continue
+            if poisson_F[column.first]:
+                scale[column.first] = present.max() or 1.0
+                continue
+            low, spread = _FITS["standard" if column.type == "datetime" and scaling == "none" else scaling](present)
+            offset[column.first] = low[0]
+            scale[column.first] = spread[0] if spread[0] > 0 else 1.0
+        return cls(spec.scaling, (len(table.names),), table.names, offset, scale, False, table)
 
     @classmethod
     def fit(cls, train_NF: Values, shape: tuple[int, ...], names: tuple[str, ...], scaling: str, clip: bool) -> Self:
@@ -86,7 +120,7 @@ class Preprocessor:
             np.clip(scaled, 0, 1, out=scaled)
         with np.errstate(over="ignore"):
             narrow[:] = scaled
-        finite = np.isfinite(narrow)
+        finite = np.isfinite(narrow) if self.table is None else ~np.isinf(narrow)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             raise DataError(
@@ -101,18 +135,20 @@ class Preprocessor:
 
     def to_json(self) -> str:
         """Everything, floats written so that they are read as the same value."""
-        return json.dumps(
-            {
-                "version": VERSION,
-                "scaling": self.scaling,
-                "shape": list(self.shape),
-                "names": list(self.names),
-                "offset": self.offset.tolist(),
-                "scale": self.scale.tolist(),
-                "clip": self.clip,
-            },
-            indent=1,
-        )
+        about: dict[str, Any] = {
+            "version": TABLE_VERSION if self.table is not None or self.terms is not None else VERSION,
+            "scaling": self.scaling,
+            "shape": list(self.shape),
+            "names": list(self.names),
+            "offset": self.offset.tolist(),
+            "scale": self.scale.tolist(),
+            "clip": self.clip,
+        }
+        if self.table is not None:
+            about["table"] = self.table.model_dump(mode="json")
+        if self.terms is not None:
+            about["terms"] = self.terms.to_json()
+        return json.dumps(about, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -123,7 +159,7 @@ class Preprocessor:
         """
         try:
             known = json.loads(text)
-            if known["version"] != VERSION:
+            if known["version"] not in (VERSION, TABLE_VERSION):
                 raise ValueError(f"version {known['version']!r}")
             made = cls(
                 known["scaling"],
@@ -132,11 +168,13 @@ class Preprocessor:
                 numbers(known, "offset"),
                 numbers(known, "scale"),
                 known["clip"],
+                TableEncoder.from_json(json.dumps(known["table"])) if "table" in known else None,
+                Terms.from_json(known["terms"]) if "terms" in known else None,
             )
             made._check()
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            raise DataError(f"preprocessing: expected version {VERSION} of offsets and scales, got: {reason}") from None
+            raise DataError(f"preprocessing: expected {FORM}, got: {reason}") from None
         return made
 
     def _check(self) -> None:
@@ -149,6 +187,10 @@ class Preprocessor:
         columns = math.prod(self.shape)
         if not (self.offset.shape == self.scale.shape == (columns,) and len(self.names) == columns):
             raise ValueError("names, offset, scale and shape disagree")
+        if self.table is not None and self.table.names != self.names:
+            raise ValueError("the table's columns and the names disagree")
+        if self.terms is not None:
+            self.terms.check(columns)
         if not (np.isfinite(self.offset).all() and np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise ValueError("an offset or scale is out of range")
 

@@ -7,45 +7,29 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tuner.data.arrays import Read, read_npy, read_npz
+from tuner.data.dataset import Dataset
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import read_idx
 from tuner.data.images import read_images
 from tuner.data.labels import Labels
+from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.errors import DataError, HelperError
 from tuner.helper import Helper
-from tuner.spec.rules import NEWEST
-from tuner.spec.study import DataSpec
+from tuner.spec.rules import NEWEST, TYPED
+from tuner.spec.study import DataSpec, ReadSpec
 
 BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Dataset:
-    """Rows of finite numbers.
-
-    Attributes:
-        values: (N, F) float64.
-        names: F names.
-        shape: a row's own shape: (F,) for a table, (8, 8) for an image.
-        where: the source, for messages.
-        labels: what the rows are known to be, where that is declared; the values do not hold it.
-    """
-
-    values: NDArray[np.float64]
-    names: tuple[str, ...]
-    shape: tuple[int, ...]
-    where: str
-    labels: Labels | None = None
 
 
 def _csv(path: Path, spec: DataSpec, rules: int) -> Read:
@@ -90,6 +74,43 @@ def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
         read = _reader(path, where, spec)
         values, names, shape, labels = read(path, spec, rules)
     return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where, labels))
+
+
+def load_table(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> SourceTable | None:
+    """The table that a declaration's data block names; None where it names something else, or by older rules.
+
+    Args:
+        spec: the block.
+        sources: where a path in it leads.
+        rules: the study's number of rules.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    if rules < TYPED or spec.source.startswith("sklearn:"):
+        return None
+    with file_errors(spec.source):
+        path = sources.path(spec.source)
+        if path.suffix != ".csv":
+            return None
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return SourceTable(
+            pa.Table.from_pandas(frame, preserve_index=False),
+            spec.source,
+            True,
+            "line",
+            np.arange(2, len(frame) + 2),
+            ReadSpec(),
+        )
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Put the name of the data's source before every sentence about it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{where}: {str(error).removeprefix('data: ')}") from None
 
 
 @contextmanager

@@ -20,8 +20,10 @@ loss leaves it out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,3 +61,44 @@ class Terms:
     fill: NDArray[np.float32]
     missing: bool
     shares: tuple[float, float, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON has it."""
+        arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
+        return {**arrays, "missing": self.missing, "shares": list(self.shares)}
+
+    @classmethod
+    def from_json(cls, known: Mapping[str, Any]) -> Self:
+        """What `to_json` gave.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is something else.
+        """
+        arrays = {name: np.array(known[name], dtype) for name, dtype in ARRAYS.items()}
+        arrays["groups"] = arrays["groups"].reshape(-1, 2)
+        first, second, third = map(float, known["shares"])
+        made = cls(**arrays, missing=known["missing"] is True, shares=(first, second, third))
+        made.check(len(made.kinds))
+        return made
+
+    def check(self, columns: int) -> None:
+        """Refuse what no terms of so many encoded columns can be.
+
+        Raises:
+            ValueError: the reason.
+        """
+        vectors = (self.kinds, self.weights, self.deltas, self.fill)
+        if any(each.shape != (columns,) for each in vectors):
+            raise ValueError("terms of another number of columns")
+        if not all(np.isfinite(each).all() for each in vectors) or min(self.shares) <= 0 or max(self.shares) > 1:
+            raise ValueError("terms that are out of range")
+        if (self.weights < 0).any() or (self.deltas <= 0).any() or not set(self.kinds.tolist()) <= set(Kind):
+            raise ValueError("terms with a weight, delta or kind that is none")
+        grouped = np.concatenate([np.arange(first, last) for first, last in self.groups] or [np.array([], np.int64)])
+        if not np.array_equal(grouped, np.flatnonzero(self.kinds == Kind.SOFTMAX)):
+            raise ValueError("groups that are not the columns of levels")
+
+
+ARRAYS: Final[Mapping[str, type[np.generic]]] = {
+    "kinds": np.int32, "groups": np.int32, "weights": np.float32, "deltas": np.float32, "fill": np.float32,
+}  # fmt: skip

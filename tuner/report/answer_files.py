@@ -26,7 +26,6 @@ from pathlib import Path
 from tuner.analysis.winner import winner_weights
 from tuner.data.prepare import Prepared
 from tuner.data.rows import Rows
-from tuner.data.split import split_rows
 from tuner.learning.checkpoint_store import CheckpointFolder, CheckpointStore
 from tuner.learning.packs import runs_compiled, training_data
 from tuner.ledger.ledger import Ledger
@@ -163,11 +162,10 @@ def _models(study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: st
 
 
 def _tables(study: _Study) -> Iterator[tuple[str, bytes]]:
-    rows, fitted, data = study.rows.validation, study.prepared.preprocessor, study.record.spec.data
+    rows, fitted = study.rows.validation, study.prepared.preprocessor
     model = study.models[study.best.number]
     errors = Errors.of(model, rows)
-    count = study.prepared.train + study.prepared.validation + study.prepared.test
-    numbers = split_rows(count, data.validation, data.test, study.record.spec.split_seed).validation
+    numbers = study.prepared.validation_numbers(study.record.spec)
     yield "study/worst_rows.json", worst_rows(model, rows, errors, numbers.tolist(), fitted)
     if not is_image(fitted.shape):
         yield "study/feature_errors.json", feature_errors(errors, fitted.names)

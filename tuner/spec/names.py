@@ -13,6 +13,6 @@ Kind = Literal["plain", "denoising", "sparse", "variational"]
 Norm = Literal["none", "layer"]
 Schedule = Literal["constant", "cosine", "linear"]
 PlainLoss = Literal["mse", "bce"]
-Loss = PlainLoss | Literal["mixed", "huber", "poisson"]
+Loss = Literal["mse", "bce", "mixed", "huber", "poisson"]
 Step = Literal["auto", "compiled", "torch"]
 MOST_DEPTH = 32  # hidden layers on each side

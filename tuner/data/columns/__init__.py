@@ -1,0 +1,1 @@
+"""What the columns of a table hold, and how they become numbers and are read back."""

@@ -1,0 +1,259 @@
+"""How each kind of column becomes columns of numbers, and is read back; fitted on training rows, and saved as JSON.
+
+Legend: N rows, W encoded columns of a field.
+
+A field's values are one float64 a row: a number, 0 or 1, seconds since 1970, or the place of a level. NaN is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tuner.data.columns.cells import Format, Values
+from tuner.data.columns.typed import TypedColumn
+from tuner.spec.study import ColumnType
+
+OTHER: Final = "(other)"
+DAY: Final = 86400.0
+MOST_LEVELS: Final = 30  # told apart, unless the declaration says another number
+RARE: Final = 2  # rows of training: a level with fewer is merged with others
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NumberField(_Frozen):
+    """A number: one encoded column, the number itself.
+
+    Attributes:
+        whole: every training value was whole; rebuilt ones are rounded.
+    """
+
+    kind: Literal["number"] = "number"
+    name: str
+    type: ColumnType = "numeric"
+    format: Format
+    whole: bool = False
+    width: ClassVar[int] = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the encoded columns."""
+        return (self.name,)
+
+    def encode(self, values_N: Values) -> Values:
+        """(N,) to (N, 1)."""
+        return values_N[:, None]
+
+    def decode(self, encoded_NW: Values) -> NDArray[Any]:
+        """(N, 1) to (N,)."""
+        values = encoded_NW[:, 0]
+        return np.round(values) if self.whole else values
+
+    def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
+        """Decoded values (N,) as the table has them."""
+        if self.whole and np.isfinite(values_N).all() and (abs(values_N) < 2**53).all():
+            return pd.Series(values_N.astype(np.int64), name=self.name)
+        return pd.Series(values_N, name=self.name)
+
+
+class YesNoField(_Frozen):
+    """Yes or no: one encoded column, 0 or 1. `words` stand for no and yes in the table."""
+
+    kind: Literal["yes_no"] = "yes_no"
+    name: str
+    type: ColumnType = "boolean"
+    format: Format
+    words: tuple[str, str]
+    width: ClassVar[int] = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the encoded columns."""
+        return (self.name,)
+
+    def encode(self, values_N: Values) -> Values:
+        """(N,) to (N, 1)."""
+        return values_N[:, None]
+
+    def decode(self, encoded_NW: Values) -> NDArray[Any]:
+        """(N, 1), probabilities, to 0 and 1 (N,)."""
+        return np.where(np.isnan(encoded_NW[:, 0]), np.nan, encoded_NW[:, 0] > 0.5)
+
+    def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
+        """Decoded values (N,) as the table has them: numbers, or its two words."""
+        if self.words == ("0", "1"):
+            return pd.Series(values_N.astype(np.int64), name=self.name)
+        if self.words == ("false", "true"):
+            return pd.Series(values_N.astype(np.bool_), name=self.name)
+        return pd.Series(np.array(self.words, dtype=object)[values_N.astype(np.int64)], name=self.name)
+
+
+class LevelField(_Frozen):
+    """One of several levels: an encoded column for each, one-hot.
+
+    Attributes:
+        levels: those that are told apart; the last is `(other)`: levels that are rare in training, and all that were
+            never seen there.
+    """
+
+    kind: Literal["level"] = "level"
+    name: str
+    type: ColumnType = "categorical"
+    format: Format
+    levels: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """Encoded columns."""
+        return len(self.levels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the encoded columns."""
+        return tuple(f"{self.name}={level}" for level in self.levels)
+
+    def encode(self, values_N: Values) -> Values:
+        """(N,) places of levels to (N, W)."""
+        encoded = np.zeros((len(values_N), self.width))
+        here = ~np.isnan(values_N)
+        encoded[np.flatnonzero(here), values_N[here].astype(np.int64)] = 1
+        encoded[~here] = np.nan
+        return encoded
+
+    def decode(self, encoded_NW: Values) -> NDArray[Any]:
+        """(N, W), probabilities, to the places (N,) of the likeliest level."""
+        return np.where(np.isnan(encoded_NW[:, 0]), np.nan, encoded_NW.argmax(1))
+
+    def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
+        """Decoded values (N,) as the table has them."""
+        return pd.Series(np.array(self.levels, dtype=object)[values_N.astype(np.int64)], name=self.name)
+
+    def places(self, levels: tuple[str, ...]) -> Values:
+        """Where other levels lie among this field's, one place each."""
+        known = {level: place for place, level in enumerate(self.levels)}
+        return np.array([known.get(level, self.width - 1) for level in levels], np.float64)
+
+
+Part = Literal["elapsed", "month", "weekday", "hour"]
+_TURNS: Final[dict[str, float]] = {"month": 12, "weekday": 7, "hour": 24}
+
+
+class MomentField(_Frozen):
+    """A date or time: seconds since 1970, and for month, weekday and hour, where they vary, a point on a circle.
+
+    Points are shifted into [0, 1]. Read back, a moment is its elapsed seconds alone, rounded to whole `resolution`s.
+    """
+
+    kind: Literal["moment"] = "moment"
+    name: str
+    type: ColumnType = "datetime"
+    format: Format
+    parts: tuple[Part, ...]
+    resolution: float
+
+    @property
+    def width(self) -> int:
+        """Encoded columns."""
+        return len(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the encoded columns."""
+        rest = [f"{self.name} ({part} {axis})" for part in self.parts[1:] for axis in ("cos", "sin")]
+        return (self.name, *rest)
+
+    def encode(self, values_N: Values) -> Values:
+        """(N,) to (N, W)."""
+        columns = [values_N]
+        for part in self.parts[1:]:
+            angle = 2 * math.pi * _part(values_N, part) / _TURNS[part]
+            columns += [(np.cos(angle) + 1) / 2, (np.sin(angle) + 1) / 2]
+        return np.column_stack(columns)
+
+    def decode(self, encoded_NW: Values) -> NDArray[Any]:
+        """(N, W) to seconds since 1970, (N,)."""
+        return np.round(encoded_NW[:, 0] / self.resolution) * self.resolution
+
+    def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
+        """Decoded values (N,) as the table has them."""
+        bounded = np.clip(values_N, -6.2e10, 2.5e11)  # years 5 to 9892, which timestamps can be
+        return pd.Series((bounded * 1e6).round().astype("datetime64[us]"), name=self.name)
+
+
+class IndicatorField(_Frozen):
+    """Whether another column's value is missing: read by the network, and no part of the loss."""
+
+    kind: Literal["indicator"] = "indicator"
+    name: str
+    type: ColumnType = "boolean"
+    width: ClassVar[int] = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the encoded columns."""
+        return (f"{self.name} is missing",)
+
+    def encode(self, values_N: Values) -> Values:
+        """(N,) of the column that it tells of to (N, 1)."""
+        return np.isnan(values_N).astype(np.float64)[:, None]
+
+
+ReadField = NumberField | YesNoField | LevelField | MomentField  # those that are read from a column of their own
+AnyField = Annotated[ReadField | IndicatorField, Field(discriminator="kind")]
+
+
+def fit_field(column: TypedColumn, train: NDArray[np.int64], most_levels: int | None) -> ReadField:
+    """The field of a column, fitted on the rows of those numbers."""
+    values = column.values[train]
+    present = values[~np.isnan(values)]
+    if column.type == "boolean":
+        return YesNoField(name=column.name, format=column.format, words=(column.levels[0], column.levels[1]))
+    if column.type == "categorical":
+        return _fit_levels(column, present, most_levels or MOST_LEVELS)
+    if column.type == "datetime":
+        return _fit_moments(column, present)
+    whole = bool((present == np.floor(present)).all())
+    return NumberField(name=column.name, type=column.type, format=column.format, whole=whole)
+
+
+def _fit_levels(column: TypedColumn, present: Values, most: int) -> LevelField:
+    counts = np.bincount(present.astype(np.int64), minlength=len(column.levels))
+    order = sorted(np.flatnonzero(counts >= RARE), key=lambda place: (-counts[place], column.levels[place]))
+    if not order:
+        order = list(np.flatnonzero(counts)[:1])
+    kept = sorted(order[: most if len(order) <= most else most - 1])
+    levels = tuple(column.levels[place] for place in kept if column.levels[place] != OTHER)
+    return LevelField(name=column.name, format=column.format, levels=(*levels, OTHER))
+
+
+def _fit_moments(column: TypedColumn, present: Values) -> MomentField:
+    if not len(present):
+        return MomentField(name=column.name, format=column.format, parts=("elapsed",), resolution=1.0)
+    span = float(present.max() - present.min())
+    shortest: dict[Part, float] = {"month": 60 * DAY, "weekday": 7 * DAY, "hour": 0.0}
+    parts = [
+        part for part, least in shortest.items() if span >= least and len(np.unique(_part(present[:10_000], part))) > 1
+    ]
+    resolution = next(step for step in (DAY, 60.0, 1.0, 1e-6) if step == 1e-6 or (present % step == 0).all())
+    return MomentField(name=column.name, format=column.format, parts=("elapsed", *parts), resolution=resolution)
+
+
+def _part(seconds_N: Values, part: str) -> Values:
+    """Months from 0 to 11, weekdays from Monday 0, hours with their fractions; NaN where the moment is missing."""
+    if part == "hour":
+        return seconds_N % DAY / 3600
+    if part == "weekday":
+        return (seconds_N // DAY + 3) % 7
+    here = ~np.isnan(seconds_N)
+    months = np.full(len(seconds_N), np.nan)
+    days = (seconds_N[here] // DAY).astype("datetime64[D]")
+    months[here] = days.astype("datetime64[M]").astype(np.int64) % 12
+    return months

@@ -1,0 +1,351 @@
+"""A table whose columns have types: declared ones, and for the others what was found in their cells.
+
+Legend: N rows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tuner.data.columns.arrow import of_arrow, plain_numbers
+from tuner.data.columns.cells import MISSING, Distinct, Format, Values, is_missing
+from tuner.data.columns.decisions import WORDS, Reading, read_as, text_reading, values_of
+from tuner.data.source_table import SourceTable
+from tuner.errors import DataError
+from tuner.spec.study import ColumnSpec, ColumnType, DataSpec
+
+SENTINELS: Final = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, -1e30, 1e30)
+LEFT_OUT: Final = frozenset(("identifier", "text", "constant"))
+MODELLED: Final = frozenset(("numeric", "count", "boolean", "categorical", "datetime"))
+_ID_NAME: Final = re.compile(r"(^|[_ .-])(id|ids|uuid|guid|index|idx|rownum|row|key|nr|no)$|^(id|idx|index)([_ .-]|$)")
+SHOWN: Final = 10  # columns that a sentence names
+FEW_TEXTS: Final = 12  # and texts
+MOST_EXACT: Final = 2.0**53  # above it floats do not tell whole numbers apart
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TypedColumn:
+    """A column that is modelled.
+
+    Attributes:
+        name: its name.
+        type: what it holds.
+        format: how its cells are read.
+        values: (N,) float64: numbers, 0 and 1 of yes and no, seconds since 1970, places of levels. Missing is NaN.
+        levels: of a categorical column; of a boolean one what stands for no and for yes.
+    """
+
+    name: str
+    type: ColumnType
+    format: Format
+    values: Values
+    levels: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Where a value is missing, (N,)."""
+        return np.isnan(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A column that is not modelled, its type and the reason."""
+
+    name: str
+    type: ColumnType
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """Cells that are not of their column's type.
+
+    Attributes:
+        wanted: the format that they do not have.
+        texts: the different ones.
+        row: the first of the rows.
+        count: how many rows.
+    """
+
+    wanted: str
+    texts: tuple[str, ...]
+    row: int
+    count: int
+
+    @classmethod
+    def of(cls, distinct: Distinct, odd_D: NDArray[np.bool_], wanted: str) -> Odd | None:
+        """Of distinct cells (D,) those that are marked; None where none is."""
+        if not odd_D.any():
+            return None
+        texts = tuple(map(str, distinct.texts[odd_D]))
+        return cls(wanted, texts, distinct.first(odd_D), int(distinct.counts[odd_D].sum()))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TypedTable:
+    """A table as it is modelled.
+
+    Attributes:
+        source: where it came from.
+        columns: those that are modelled, in the source's order.
+        left_out: the others, but for those that the declaration leaves out.
+        notes: what was decided, a sentence each.
+        odd: by column, the cells that are not of its type and count as missing; none where that is refused.
+    """
+
+    source: SourceTable
+    columns: tuple[TypedColumn, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+    odd: Mapping[str, Odd] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(self.source.places)
+
+    def kept(self, rows: NDArray[np.int64]) -> TypedTable:
+        """Some of the rows."""
+        source = replace(self.source, table=self.source.table.take(rows), places=self.source.places[rows])
+        columns = tuple(replace(column, values=column.values[rows]) for column in self.columns)
+        return replace(self, source=source, columns=columns)
+
+
+def typed(source: SourceTable, spec: DataSpec, strict: bool = True) -> TypedTable:
+    """The chosen columns with their types.
+
+    Args:
+        source: the table.
+        spec: what is declared of it.
+        strict: refuse cells that are not of their column's type.
+
+    Raises:
+        DataError: a declared column is not there, none is left, or a column's cells are not of its type.
+    """
+    names, notes = chosen_names(source, spec), list(source.notes)
+    base = Format(
+        kind="text",
+        missing=(spec.read.missing or ()) if spec.read else (),
+        decimal=source.read.decimal or ".",
+        thousands=source.read.thousands or "",
+    )
+    finder = _Finder(source, spec, base, _file_missing(source, names))
+    found = {name: finder.column(name) for name in names}
+    odd = {name: one.odd for name, one in found.items() if one.odd is not None}
+    if odd and strict:
+        raise DataError(_odd_sentence(source, odd))
+    columns = tuple(made for made in (finder.typed(name, one) for name, one in found.items()) if made is not None)
+    notes += finder.notes
+    if not columns:
+        why = "; ".join(f"{one.name}: {one.why}" for one in finder.left_out[:SHOWN])
+        raise DataError(f"must have a column to model, but all are left out ({why}); declare a type in data.columns.")
+    return TypedTable(source, columns, tuple(finder.left_out), tuple(notes), odd)
+
+
+def chosen_names(source: SourceTable, spec: DataSpec) -> list[str]:
+    """The columns that may be modelled, in the source's order: the label is none of them, nor is the split's key.
+
+    Raises:
+        DataError: a column that the declaration names is not there, or none is left.
+    """
+    names = source.table.column_names
+    there, split = set(names), spec.split
+    keys = () if split is None else tuple(filter(None, (split.column, split.group)))
+    declared: Mapping[str, tuple[str, ...]] = {
+        "columns": tuple(spec.columns or ()),
+        "exclude": spec.exclude or (),
+        "label": (spec.label,) if spec.label else (),
+        "split": () if split is None else tuple(filter(None, (*keys, split.time, split.stratify))),
+    }
+    for key, asked in declared.items():
+        for name in asked:
+            if name not in there:
+                near = difflib.get_close_matches(name, names[:1000], 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names[:20])}."
+                raise DataError(f"data.{key}: there is no column {name}{hint}")
+    gone, wanted = {*(spec.exclude or ()), spec.label, *keys}, set(spec.selected or names)
+    chosen = [name for name in names if name in wanted and name not in gone]
+    if not chosen:
+        raise DataError("must keep at least one column, but data.exclude, data.label and data.split name them all.")
+    return chosen
+
+
+def _file_missing(source: SourceTable, names: list[str]) -> frozenset[str]:
+    """What stands for a missing value in this file's columns of numbers, in small letters; in those of levels, too."""
+    found: set[str] = set()
+    for name in names if source.is_text else ():
+        column = source.table.column(name)
+        if plain_numbers(column, True, Format(kind="text")) is not None:
+            continue  # without any word
+        distinct = Distinct(column)
+        words = {text.lower() for text in distinct.texts} & MISSING
+        others = [text for text in distinct.texts if text.lower() not in MISSING]
+        if words and others and pd.to_numeric(pd.Series(others), errors="coerce").notna().all():
+            found |= words
+    return frozenset(found)
+
+
+class _Finder:
+    """Finds one table's types, and remembers what it decided."""
+
+    def __init__(self, source: SourceTable, spec: DataSpec, base: Format, file_missing: frozenset[str]) -> None:
+        self._source, self._spec, self._base, self._file_missing = source, spec, base, file_missing
+        self._declared = spec.described
+        self.left_out: list[LeftOut] = []
+        self.notes: list[str] = []
+
+    def column(self, name: str) -> _Found:
+        """A column's values, as far as its cells go without knowing what they are to be."""
+        column, declared = self._source.table.column(name), self._declared.get(name, ColumnSpec())
+        if declared.type in LEFT_OUT:
+            return _Found(declared.type, self._base, why="it is declared so")
+        plain = plain_numbers(column, self._source.is_text, self._base)
+        if plain is not None and declared.type not in ("categorical", "datetime"):
+            return _Found("numeric", self._base.model_copy(update={"kind": "number"}), plain)
+        return self._read(column, declared)
+
+    def _read(self, column: pa.ChunkedArray, declared: ColumnSpec) -> _Found:
+        if not self._source.is_text and declared.type != "categorical":
+            ready = of_arrow(column, self._base)
+            if ready is not None:
+                return _Found(ready.type, ready.format, ready.values, ready.levels, ready.why)
+        distinct = Distinct(column)
+        reading = self._reading(distinct, declared.type)
+        if reading.format.kind == "text":
+            return self._levels(distinct, reading)
+        values, odd = values_of(distinct, reading.format)
+        words = reading.format.words or ()
+        return _Found(
+            reading.type, reading.format, values, words, reading.why, Odd.of(distinct, odd, reading.format.kind)
+        )
+
+    def _reading(self, distinct: Distinct, wanted: ColumnType | None) -> Reading:
+        """What the column holds: what is declared, in the format that fits best, or what is found."""
+        if wanted == "categorical":
+            how = text_reading(distinct, self._base, self._file_missing).format
+            return Reading("categorical", how)
+        found = read_as(distinct, self._base, self._file_missing)
+        if wanted is None or wanted == found.type or (wanted == "count" and found.type == "numeric"):
+            return found
+        kind = {"datetime": "date", "boolean": "boolean"}.get(wanted, "number")
+        return Reading(wanted, self._base.model_copy(update={"kind": kind, "date": "ISO8601", "words": WORDS[0]}))
+
+    def _levels(self, distinct: Distinct, reading: Reading) -> _Found:
+        gone = is_missing(distinct.texts, reading.format.missing, frozenset(("",)))
+        order = np.argsort(distinct.texts[~gone].astype(str), kind="stable")
+        levels, places = tuple(map(str, distinct.texts[~gone][order])), np.full(len(gone), np.nan)
+        places[np.flatnonzero(~gone)[order]] = np.arange(len(order))
+        values = np.asarray(distinct.spread(places, np.nan), np.float64)
+        return _Found(reading.type, reading.format, values, levels, reading.why)
+
+    def typed(self, name: str, found: _Found) -> TypedColumn | None:
+        """The column as it is modelled; None where it is left out, for a reason that is remembered."""
+        declared = self._declared.get(name, ColumnSpec()).type
+        values = found.values
+        if declared is None and found.type == "numeric" and values is not None:
+            found = self._settled(name, found, values)
+        elif declared in MODELLED and found.type in LEFT_OUT:
+            found = replace(found, type=declared, why="")
+        if found.type in LEFT_OUT or found.values is None:
+            self.left_out.append(LeftOut(name, found.type, found.why))
+            return None
+        if found.why:
+            self.notes.append(f"column {name}: {found.why}.")
+        return TypedColumn(name, declared or found.type, found.format, found.values, found.levels)
+
+    def _settled(self, name: str, found: _Found, values: Values) -> _Found:
+        """What a column of numbers is: one that varies, yes and no, counts, or a name for rows."""
+        sentinel = None if self._base.missing else _sentinel(values)
+        if sentinel is not None:
+            values = np.where(values == sentinel, np.nan, values)
+            text = f"{sentinel:.15g}"
+            self.notes.append(
+                f"column {name}: {text} counts as a missing value ({int(np.isnan(values).sum())} in all), for it is far"
+                f" from all others; declare data.read.missing to decide otherwise."
+            )
+            how = found.format.model_copy(update={"missing": (*found.format.missing, text)})
+            found = replace(found, values=values, format=how)
+        present = values[~np.isnan(values)]
+        if not len(present) or (present == present[0]).all():
+            why = "it is the same in all rows" if len(present) else "it has no values"
+            return replace(found, type="constant", why=why)
+        if set(np.unique(present[:1000])) <= {0.0, 1.0} and set(np.unique(present)) == {0.0, 1.0}:
+            return replace(found, type="boolean", levels=("0", "1"))
+        whole = bool((present == np.floor(present)).all())
+        if whole and abs(present).max() > MOST_EXACT:
+            return replace(found, type="identifier", why="its numbers are too large for floats to tell them apart")
+        if whole and _names_rows(name, present):
+            return replace(found, type="identifier", why="it numbers rows or things")
+        return replace(found, type="count" if whole and (present >= 0).all() else "numeric")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Found:
+    type: ColumnType
+    format: Format
+    values: Values | None = None
+    levels: tuple[str, ...] = ()
+    why: str = ""
+    odd: Odd | None = None
+
+
+def _sentinel(values: Values) -> float | None:
+    """A number such as -999 that stands for a missing value: repeated, at an end, and far from all others."""
+    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    for end in (low, high):
+        if end not in SENTINELS:
+            continue
+        here = values == end
+        others = values[~here & ~np.isnan(values)]
+        if here.sum() < 2 or len(others) < 10:
+            continue
+        first, last = np.quantile(others, (0.01, 0.99))
+        away = min(abs(others - end))
+        if away > 2 * (last - first) and away > 0.5 * abs(end):
+            return float(end)
+    return None
+
+
+def _names_rows(name: str, present: Values) -> bool:
+    """Whether whole numbers say which row or thing it is, and not how much of something."""
+    distinct = len(np.unique(present))
+    steps = np.diff(present)
+    if distinct == len(present) and len(present) > 2 and (steps == steps[0]).all() and abs(steps[0]) == 1:
+        return True
+    spelled = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return _ID_NAME.search(spelled) is not None and distinct > max(20, 0.05 * len(present))
+
+
+def _odd_sentence(source: SourceTable, odd: Mapping[str, Odd]) -> str:
+    """All columns with cells that are not of their type, in one sentence, with what to do."""
+    listed = "; ".join(_said(source, name, one) for name, one in list(odd.items())[:SHOWN])
+    more = f"; and {len(odd) - SHOWN} more columns" if len(odd) > SHOWN else ""
+    texts = dict.fromkeys(text for one in odd.values() for text in one.texts)
+    quoted = ", ".join(_quoted(text) for text in list(texts)[:FEW_TEXTS])
+    name = next(iter(odd))
+    return (
+        f"{listed}{more}. Where this stands for a missing value, say data.read.missing: [{quoted}];"
+        f" where it is a level, data.columns: {{{_quoted(name)}: {{type: categorical}}}}."
+    )
+
+
+def _said(source: SourceTable, name: str, odd: Odd) -> str:
+    what = {"number": "a number", "date": "a date", "boolean": "yes or no"}[odd.wanted]
+    return (
+        f"column {name}, {source.place(odd.row)}: must be {what}, got {odd.texts[0][:40]!r}"
+        f" ({odd.count} of {len(source.places)} cells)"
+    )
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML takes it for text."""
+    return "'" + text.replace("'", "''") + "'"

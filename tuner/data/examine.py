@@ -1,0 +1,154 @@
+"""Data that fits a declaration: read, split, and measured, with nothing written yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.data.columns.encoder import TableEncoder
+from tuner.data.dataset import Data, Dataset, Numbers
+from tuner.data.encoded import EncodedColumn
+from tuner.data.fit_terms import Wanted
+from tuner.data.precision import refuse_flattened
+from tuner.data.preprocess import Preprocessor
+from tuner.data.readers import load, load_table, naming
+from tuner.data.sources import Sources
+from tuner.data.split import Split, split_rows
+from tuner.data.tabular import TableData, labels_of, without_missing
+from tuner.errors import DataError
+from tuner.spec.distributions import IntDistribution
+from tuner.spec.names import Loss
+from tuner.spec.rules import FIRST, NEWEST
+from tuner.spec.study import ColumnLoss, DataSpec, StudySpec
+from tuner.waiting import abandonable, never
+
+# Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
+_NEW_KEYS = ("read", "missing", "indicators", "split")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Examined:
+    """Data that fits a declaration.
+
+    Attributes:
+        data: the rows.
+        split: which of them are for what.
+        preprocessor: fitted on the training rows.
+        loss: what the declaration's loss comes to on these data.
+        wanted: what that loss is made of, column by column.
+        notes: what was decided about the data, a sentence each.
+    """
+
+    data: Data
+    split: Split
+    preprocessor: Preprocessor
+    loss: Loss
+    wanted: Wanted
+    notes: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> Numbers | None:
+        """Each row's number in the source, where rows were dropped; None where it is its place."""
+        return self.data.numbers if isinstance(self.data, TableData) else None
+
+
+def fingerprint(data: Data, spec: DataSpec) -> str:
+    """SHA-256 over the rows, their names and shape, and the data block; without the source, for files may move.
+
+    The split's seed is not in it, so that it is the same with any search.seed. Labels are in it where they are declared
+    alone, so that other studies keep the fingerprint they had before there were any.
+    """
+    left_out = {"source", "seed"} if data.labels else {"source", "seed", "label"}
+    block = spec.model_dump(mode="json", exclude=left_out)
+    plain = DataSpec(source=spec.source).model_dump(mode="json")
+    return data.digest({key: value for key, value in block.items() if key not in _NEW_KEYS or value != plain[key]})
+
+
+def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
+    """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
+
+    Args:
+        spec: the declaration.
+        sources: where a path in it leads.
+        rules: the study's number of rules.
+        check: called now and then; what it raises ends the work.
+
+    Raises:
+        DataError: as for `prepare`.
+    """
+    return abandonable(lambda: _examined(spec, sources, rules), check)
+
+
+def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
+    source = load_table(spec.data, sources, rules)
+    if source is None:
+        return _examined_rows(spec, load(spec.data, sources, rules), rules)
+    with naming(source.where):
+        table, numbers, notes = without_missing(source, spec.data)
+        labels = None if spec.data.label is None else labels_of(source, spec.data.label, numbers)
+        split = split_rows(table.rows, spec.data.validation, spec.data.test, spec.split_seed)
+        encoder = TableEncoder.fit(table, split.train, spec.data)
+        data = TableData(table, encoder, labels, numbers)
+        loss = settled(spec, encoder.columns)
+        wanted = Wanted.of(encoder.columns, loss, declared_losses(spec.data))
+        _check_batch_size(spec, len(split.train))
+        train = data.raw(split.train)
+        fitted = Preprocessor.of_table(encoder, train, spec.data, wanted.poisson)
+        refuse_flattened(np.where(np.isnan(train), fitted.offset, train), fitted)
+        return Examined(data, split, fitted, loss, wanted, notes)
+
+
+def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
+    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
+    loss = settled(spec, ())
+    with naming(data.where):
+        _refuse_table_keys(spec.data)
+        _check_batch_size(spec, len(split.train))
+        _check_loss(loss, spec, data)
+    train, clip = data.values[split.train], loss == "bce"
+    with naming(data.where):
+        fitted = Preprocessor.fit(train, data.shape, data.names, spec.data.scaling, clip)
+        if rules > FIRST:
+            refuse_flattened(train, fitted)
+    columns = [EncodedColumn(name, "numeric", place, place + 1) for place, name in enumerate(data.names)]
+    return Examined(data, split, fitted, loss, Wanted.of(columns, loss, {}))
+
+
+def settled(spec: StudySpec, columns: tuple[EncodedColumn, ...]) -> Loss:
+    """What the declared loss comes to."""
+    if spec.loss != "auto":
+        return spec.loss
+    return "mixed" if any(one.type in ("boolean", "categorical") and one.weight for one in columns) else "mse"
+
+
+def declared_losses(spec: DataSpec) -> dict[str, ColumnLoss]:
+    """What is declared of single columns' losses."""
+    return {name: one.loss for name, one in spec.described.items()}
+
+
+def _refuse_table_keys(spec: DataSpec) -> None:
+    """Keys that mean nothing for data that has no columns by name."""
+    plain = DataSpec(source=spec.source)
+    odd = [key for key in ("read", "missing", "indicators", "split") if getattr(spec, key) != getattr(plain, key)]
+    if odd:
+        raise DataError(f"data.{odd[0]} is for tables, got {spec.source}, which has no columns by name.")
+
+
+def _check_batch_size(spec: StudySpec, rows: int) -> None:
+    batch = spec.space.largest("batch_size")
+    if batch > rows:
+        key = "space.batch_size.high" if isinstance(spec.space.batch_size, IntDistribution) else "space.batch_size"
+        raise DataError(f"{key} must be at most {rows}, the rows to train on, got {batch}.")
+
+
+def _check_loss(loss: Loss, spec: StudySpec, data: Dataset) -> None:
+    """Loss bce is defined between 0 and 1, to which minmax brings the training rows; Poisson's from 0 on."""
+    low, high = float(data.values.min()), float(data.values.max())
+    if loss == "bce" and spec.data.scaling == "none" and not (low >= 0 and high <= 1):
+        raise DataError(
+            f"loss bce needs values between 0 and 1, got {low:g} to {high:g}; use scaling minmax or loss mse."
+        )
+    if loss == "poisson":
+        raise DataError("loss poisson is for the counts of a table, got data that has no columns by name; use mse.")
