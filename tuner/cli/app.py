@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from tuner.cli import control, exit_codes
+from tuner.cli import control, data, exit_codes
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -432,6 +432,7 @@ def schema(
 
 
 control.add_to(app)
+data.add_to(app)
 
 
 def _open(name: str) -> Study:

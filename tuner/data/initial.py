@@ -1,0 +1,146 @@
+"""A first space file for a user's data: what was found in it, and a space that fits it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+from tuner.answers.inspection import ColumnFacts, Inspection
+
+HEADER: Final = """\
+# Written by `tuner init` from {source}: {rows:,} rows.
+#
+#   tuner run THIS_FILE
+#
+# Every line may be changed; docs/space-file.md says what there is.
+"""
+SHOWN: Final = 60  # columns that are listed in the comments
+EPOCHS: Final = ((1_000, 100), (10_000, 50), (100_000, 20), (math.inf, 10))  # up to so many rows
+TRIALS: Final = ((100_000, 81), (math.inf, 54))
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a user asks for beside the data.
+
+    Attributes:
+        name: of the study; by default the file's.
+        label: a column that codes are judged by.
+    """
+
+    name: str | None = None
+    label: str | None = None
+
+
+def space_file(found: Inspection, wishes: Wishes = Wishes()) -> str:
+    """The text of a space file for these data."""
+    return "".join(
+        f"{line}\n"
+        for line in (
+            *HEADER.format(source=found.source, rows=found.rows).splitlines(),
+            "",
+            f"name: {wishes.name or study_name(found.source)}",
+            "",
+            *_data(found, wishes),
+            "",
+            *_space(found),
+            "",
+            *_search(found),
+        )
+    )
+
+
+def study_name(source: str) -> str:
+    """A name that a study may have, from its data's."""
+    stem = PurePath(source.removeprefix("sklearn:")).name.split(".")[0] or "study"
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in stem)
+    return (plain.lstrip("._-") or "study")[:60]
+
+
+def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
+    yield "data:"
+    yield f"  source: {quoted(found.source)}"
+    if wishes.label is not None:
+        yield f"  label: {quoted(wishes.label)}  # never shown to the model; codes are judged by how well they tell it"
+    odd = list(dict.fromkeys(text for column in found.columns for text in column.odd))
+    if odd:
+        named = ", ".join(column.name for column in found.columns if column.odd)
+        yield f"  read: {{missing: [{', '.join(map(quoted, odd))}]}}  # these are no numbers: {named}"
+    if found.incomplete or odd:
+        share = f"{found.incomplete:,} of {found.rows:,} rows have missing values"
+        yield f"  missing: mask  # {share}: left out of the loss. Or: mean, median, drop"
+    heavy = [column.name for column in found.columns if any("scaling robust" in note for note in column.notes)]
+    if heavy:
+        yield "  columns:  # what is declared of single columns; the others are as they are found"
+        yield from (f"    {quoted(name)}: {{scaling: robust}}  # a few values lie far out" for name in heavy)
+    if found.kind == "table":
+        yield "  scaling: standard  # or minmax, robust, none"
+        yield from _listed(found)
+
+
+def _listed(found: Inspection) -> Iterator[str]:
+    """What was found, as comments."""
+    yield "  # Found:"
+    shown = found.columns[:SHOWN]
+    yield from (f"  #   {_oneline(column.name)}: {_words(column)}" for column in shown)
+    if len(found.columns) > len(shown):
+        yield f"  #   and {len(found.columns) - len(shown):,} more columns: tuner inspect {_oneline(found.source)}"
+    yield from (f"  # {_oneline(note)}" for note in found.notes)
+    if found.duplicates:
+        yield f"  # {found.duplicates:,} rows are equal to an earlier one."
+    if found.group:
+        yield f"  # Rows that agree in {found.group} may belong together; then say:  split: {{group: {found.group}}}"
+
+
+def _words(column: ColumnFacts) -> str:
+    if not column.modelled:
+        return _oneline(f"{column.type}, {column.notes[0]}" if column.notes else f"{column.type}, left out")
+    gaps = f", {column.missing:,} missing" if column.missing else ""
+    return f"{column.type}{gaps}"
+
+
+def _oneline(text: str) -> str:
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def _space(found: Inspection) -> Iterator[str]:
+    features, train = max(1, found.features), max(1, int(found.rows * 0.7))
+    widest = min(512, max(16, 1 << math.ceil(math.log2(4 * features))))
+    batches = [size for size in (16, 32, 64, 128, 256) if size <= max(16, train // 8)][-3:]
+    batches = [size for size in batches if size <= train] or [max(1, train // 2)]
+    code = bottleneck(features)
+    yield "space:"
+    yield "  learning_rate: {type: float, low: 1e-4, high: 3e-2, log: true}"
+    yield f"  batch_size: {_choice(batches)}"
+    yield "  depth: {type: int, low: 1, high: 3}  # hidden layers on each side"
+    yield f"  width: {{type: int, low: {min(16, widest // 2)}, high: {widest}, log: true}}"
+    yield "  activation: {type: categorical, choices: [relu, gelu, silu, tanh]}"
+    yield f"  bottleneck: {code}  # length of the code, for {features} columns of numbers; a longer one loses less"
+
+
+def bottleneck(features: int) -> int:
+    """A code's length for so many columns: a quarter of them, between 2 and 32, and fewer than there are."""
+    return max(1, min(features - 1, max(2, min(32, round(features / 4)))))
+
+
+def _choice(sizes: list[int]) -> str:
+    return str(sizes[0]) if len(sizes) == 1 else f"{{type: categorical, choices: [{', '.join(map(str, sizes))}]}}"
+
+
+def _search(found: Inspection) -> Iterator[str]:
+    epochs = next(count for most, count in EPOCHS if found.rows <= most)
+    trials = next(count for most, count in TRIALS if found.rows <= most)
+    yield "search:"
+    yield f"  trials: {trials}  # in all; more of them can be added later"
+    yield f"  epochs: {epochs}  # of a trial that is never ended early"
+
+
+def quoted(text: str) -> str:
+    """A text as YAML takes it for text."""
+    if not text.isprintable():
+        return json.dumps(text)
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,142 @@
+"""What a user's data holds, column by column, before any study.
+
+Legend: N rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from tuner.answers.inspection import ColumnFacts, Inspection
+from tuner.data.columns.cells import Values
+from tuner.data.columns.typed import LeftOut, TypedColumn, TypedTable, typed
+from tuner.data.dataset import Dataset
+from tuner.data.readers import load, load_table, naming
+from tuner.data.source_table import SourceTable
+from tuner.data.sources import Sources
+from tuner.spec.study import DataSpec
+
+SHOWN_LEVELS: Final = 5
+HEAVY: Final = 20.0  # times the range of the middle 98 %: what lies so far out dominates a squared error
+LEAK: Final = 0.999  # of the rows: a column that tells the label so often is a copy of it
+
+
+def inspect(spec: DataSpec, sources: Sources) -> Inspection:
+    """What the source holds.
+
+    Args:
+        spec: the source, and how it is to be read where that is declared.
+        sources: where a path in it leads.
+
+    Raises:
+        DataError: it cannot be read, or holds no column that could be modelled.
+    """
+    source = load_table(spec, sources)
+    if source is not None:
+        with naming(source.where):
+            return of_table(source, spec)
+    return _of_rows(load(spec, sources), spec)
+
+
+def of_table(source: SourceTable, spec: DataSpec) -> Inspection:
+    """What a table holds.
+
+    Raises:
+        DataError: no column of it could be modelled.
+    """
+    table = typed(source, spec, strict=False)
+    label = None if spec.label is None else source.table.column(spec.label).to_pandas().astype(str)
+    made = {column.name: _modelled(table, column, label) for column in table.columns}
+    made |= {one.name: _left_out(one) for one in table.left_out}
+    columns = tuple(made[name] for name in source.table.column_names if name in made)
+    gaps = np.any([column.missing for column in table.columns], axis=0)
+    return Inspection(
+        source=spec.source,
+        kind="table",
+        rows=table.rows,
+        shape=(len(source.table.column_names),),
+        features=sum(_width(column) for column in table.columns),
+        columns=columns,
+        duplicates=_duplicates(np.column_stack([column.values for column in table.columns])),
+        incomplete=int(gaps.sum()),
+        notes=table.notes,
+    )
+
+
+def _of_rows(data: Dataset, spec: DataSpec) -> Inspection:
+    constant = int((data.values == data.values[0]).all(0).sum())
+    notes = (f"{constant:,} of {data.values.shape[1]:,} columns are the same in all rows.",) if constant else ()
+    return Inspection(
+        source=spec.source,
+        kind="images" if len(data.shape) > 1 else "array",
+        rows=data.rows,
+        shape=data.shape,
+        features=data.values.shape[1],
+        duplicates=_duplicates(data.values),
+        notes=notes,
+    )
+
+
+def _width(column: TypedColumn) -> int:
+    """Encoded columns, about: levels that are rare are merged later, on the training rows alone."""
+    return min(31, len(column.levels) + 1) if column.type == "categorical" else 1
+
+
+def _modelled(table: TypedTable, column: TypedColumn, label: pd.Series[str] | None) -> ColumnFacts:
+    present = column.values[~column.missing]
+    odd = table.odd.get(column.name)
+    facts = {
+        "name": column.name,
+        "type": column.type,
+        "modelled": True,
+        "missing": int(column.missing.sum()) - (odd.count if odd else 0),
+        "distinct": len(np.unique(present)),
+        "odd": odd.texts if odd else (),
+        "notes": tuple(_remarks(column, present, label)),
+    }
+    if column.levels:
+        counts = Counter(present.astype(np.int64).tolist()).most_common(SHOWN_LEVELS)
+        return ColumnFacts(**facts, levels=tuple((column.levels[place], count) for place, count in counts))
+    ends = (float(present.min()), float(present.max())) if len(present) else (None, None)
+    return ColumnFacts(**facts, low=ends[0], high=ends[1])
+
+
+def _left_out(one: LeftOut) -> ColumnFacts:
+    return ColumnFacts(name=one.name, type=one.type, modelled=False, notes=(f"left out: {one.why}.",))
+
+
+def _remarks(column: TypedColumn, present: Values, label: pd.Series[str] | None) -> list[str]:
+    found = []
+    if is_heavy(column):
+        found.append("a few values lie far from all others; scaling robust, quantile or log1p bounds what they do.")
+    if label is not None and _tells(column, label):
+        found.append("it tells the label: leave it out where codes are to be judged by that.")
+    if len(present) < len(column.values) / 2:
+        found.append("more than half of its values are missing.")
+    return found
+
+
+def is_heavy(column: TypedColumn) -> bool:
+    """Whether a few values of a column of numbers lie so far out that a squared error sees nothing else."""
+    present = column.values[~column.missing]
+    if column.type not in ("numeric", "count") or len(present) < 10:
+        return False
+    low, high = np.quantile(present, (0.01, 0.99))
+    return bool(high > low and (present.max() - present.min()) > HEAVY * (high - low))
+
+
+def _tells(column: TypedColumn, label: pd.Series[str]) -> bool:
+    """Whether each value of a column of few values has one label."""
+    if len(np.unique(column.values)) > 1000 or column.missing.any():
+        return False
+    pairs = pd.DataFrame({"value": column.values, "label": label.to_numpy()})
+    commonest = pairs.groupby("value")["label"].agg(lambda labels: labels.value_counts().iloc[0]).sum()
+    return bool(commonest >= LEAK * len(pairs) and label.nunique() > 1)
+
+
+def _duplicates(values: Values) -> int:
+    return int(pd.DataFrame(values).duplicated().sum())
