@@ -113,7 +113,7 @@ def _csv_blocks(path: Path, selection: Selection) -> Iterator[Block]:
     """Kept columns are text, exactly as the file has them: 007 stays 007."""
     import pandas as pd  # noqa: PLC0415 - a quarter of a second, and only tables need it
 
-    from tuner.data.tables import broken, csv_header, marked  # noqa: PLC0415
+    from tuner.data.plain_tables import broken, csv_header, marked  # noqa: PLC0415
 
     delimiter, header = csv_header(path)
     _check_columns(header, selection)
@@ -156,7 +156,7 @@ def _parquet_blocks(path: Path, selection: Selection) -> Iterator[Block]:
     import pyarrow as pa  # noqa: PLC0415 - half a second, and only this source needs it
     from pyarrow import parquet  # noqa: PLC0415
 
-    from tuner.data.tables import broken  # noqa: PLC0415
+    from tuner.data.plain_tables import broken  # noqa: PLC0415
 
     first = 0
     try:
@@ -185,7 +185,7 @@ def _check_columns(header: Sequence[str], selection: Selection) -> None:
 
 
 def _table_values(table: pd.DataFrame, names: Sequence[str], unit: str, first: int) -> NDArray[np.float64]:
-    from tuner.data.tables import numbers  # noqa: PLC0415
+    from tuner.data.plain_tables import numbers  # noqa: PLC0415
 
     values = np.column_stack([numbers(table[name], unit, first) for name in names])
     return _finite(values, names, unit, first)

@@ -33,13 +33,13 @@ BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
 
 def _csv(path: Path, spec: DataSpec, rules: int) -> Read:
-    from tuner.data.tables import read_csv  # noqa: PLC0415 - pandas takes a quarter of a second, and only tables need it
+    from tuner.data.plain_tables import read_csv  # noqa: PLC0415 - pandas takes a quarter of a second, and only tables need it
 
     return read_csv(path, spec, rules)
 
 
 def _parquet(path: Path, spec: DataSpec, rules: int) -> Read:
-    from tuner.data.tables import read_parquet  # noqa: PLC0415
+    from tuner.data.plain_tables import read_parquet  # noqa: PLC0415
 
     return read_parquet(path, spec, rules)
 

@@ -28,6 +28,7 @@ class SourceTable:
         places: (N,) int64, the number of each row in messages: the physical line on which it begins.
         read: how the file was read: every key that applies to it, found or declared, so that it is read alike again.
         notes: what was decided while it was read, a sentence each, for the user.
+        parts: of several files each one's name and the row of the table that it begins with, from 0.
     """
 
     table: pa.Table
@@ -37,7 +38,9 @@ class SourceTable:
     places: NDArray[np.int64]
     read: ReadSpec
     notes: tuple[str, ...] = ()
+    parts: tuple[tuple[str, int], ...] = ()
 
     def place(self, row: int) -> str:
-        """A row in messages: `line 32`."""
-        return f"{self.unit} {self.places[row]}"
+        """A row in messages: `line 32`, or `part-2.csv, line 32`."""
+        within = [name for name, first in self.parts if first <= row][-1:]
+        return ", ".join((*within, f"{self.unit} {self.places[row]}"))

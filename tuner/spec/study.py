@@ -92,6 +92,8 @@ class ReadSpec(Frozen):
     encoding: Text | None = Field(None, description="utf-8, latin-1, utf-16, ...")
     header: bool | None = Field(None, description="Whether the first row that is read names the columns.")
     skip: int | None = Field(None, ge=0, le=100_000, description="Lines before it: titles, comments, sep=;.")
+    units: bool | None = Field(None, description="Whether a row of units follows the header.")
+    footer: int | None = Field(None, ge=0, le=100_000, description="Rows at the end to leave out: totals, sources.")
     comment: Text | None = Field(None, min_length=1, max_length=1, description="What lines to pass over begin with.")
     sheet: Text | None = Field(None, description="The sheet of an Excel file; by default the first with a table.")
     missing: Names | None = Field(None, description="What stands for a missing value: '-999', '?'.")

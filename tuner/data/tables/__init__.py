@@ -1,0 +1,1 @@
+"""Tables as their files have them: found, unpacked and read, their cells uninterpreted."""

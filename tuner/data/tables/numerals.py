@@ -1,0 +1,252 @@
+"""What stands before decimals and between groups of digits, found in all cells of a table of text.
+
+`1.031` is a thousand beside `866` and a little more than one beside `0.97`; `20,63` and `1.234,5` leave no choice. Every
+column of numbers is counted by what its cells can be, and one reading is chosen for the whole file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Decimal = Literal[".", ","]
+Thousands = Literal[",", ".", " ", "'"]
+_HEAD = 1000
+_MOSTLY = 0.9
+_EVIDENCE = 2  # cells of each kind that a reading by size alone needs
+_APART = 30  # how many times larger whole numbers must be than the plain reading of those beside them
+
+_FRAME = r"^\s*[+\-−(]?\s?[$€£¥]?\s?(?:{})(?:[eE][+-]?\d+)?\s?[%€)]?\s*$"
+_ANY = _FRAME.format(r"\d[\d.,]*|\d{1,3}(?:[  '’]\d{3})+(?:[.,]\d+)?|[.,]\d+")
+_WHOLE = r"^\s*[+\-−]?\d+\s*$"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """The patterns of one of the two readings: `point` before decimals and `comma` between groups, or the other way.
+
+    Attributes:
+        sure: a cell that can be read in this way alone.
+        grouped: a cell of one group behind the mark, which is decimals in the other reading.
+    """
+
+    decimal: Decimal
+    group: Literal[",", "."]
+    sure: str
+    groups: str
+    grouped: str
+
+    @classmethod
+    def of(cls, decimal: Decimal) -> _Ways:
+        group: Literal[",", "."] = "," if decimal == "." else "."
+        d, g = "\\" + decimal, "\\" + group
+        # Decimals are not three digits, follow a zero or four digits and more, or stand behind groups.
+        sure = _FRAME.format(
+            rf"\d*{d}(?:\d{{1,2}}|\d{{4,}})|0*{d}\d+|0\d+{d}\d+|\d{{4,}}{d}\d+|\d{{1,3}}(?:{g}\d{{3}})+{d}\d*"
+        )
+        groups = _FRAME.format(rf"[1-9]\d{{0,2}}(?:{g}\d{{3}}){{2,}}|[1-9]\d{{0,2}}(?:{g}\d{{3}})+{d}\d*")
+        return cls(decimal, group, sure, groups, rf"^\s*[+\-−]?[$€£¥]?\s?[1-9]\d{{0,2}}{g}\d{{3}}\s?[%€]?\s*$")
+
+
+_POINT, _COMMA = _Ways.of("."), _Ways.of(",")
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A column that two readings fit: its first such cell, whether size decides, and whether whole numbers are there."""
+
+    name: str
+    cell: str
+    is_sure: bool
+    has_whole: bool
+
+
+@dataclass(slots=True)
+class _Evidence:
+    """How many columns speak for a reading, and which columns are open to two."""
+
+    point: int = 0
+    comma: int = 0
+    groups_of_comma: int = 0
+    groups_of_point: int = 0
+    blank: int = 0
+    apostrophe: int = 0
+    open_point: list[_Open] = field(default_factory=list)
+    open_comma: list[_Open] = field(default_factory=list)
+
+
+def find_numerals(
+    columns: Iterable[tuple[str, pa.ChunkedArray]], delimiter: str
+) -> tuple[Decimal, Thousands | None, list[str]]:
+    """The marks before decimals and between thousands, and what is to be said of them.
+
+    Args:
+        columns: the names and cells of columns of text.
+        delimiter: the file's: where it is a comma, one inside a cell is likelier between thousands.
+    """
+    found = _Evidence()
+    for name, column in columns:
+        _look(name, column, found)
+    decimal = _decimal(found, delimiter)
+    thousands = _thousands(found, decimal, delimiter)
+    return decimal, thousands, list(_notes(found, decimal, thousands))
+
+
+def _look(name: str, column: pa.ChunkedArray, found: _Evidence) -> None:
+    """Add what one column says."""
+    marks = _present(column)
+    if not marks:
+        return
+    if marks == {"."} and _matches(column.slice(0, _HEAD), _POINT.sure):
+        found.point += _is_numeric(column.slice(0, _HEAD))  # as nearly every column with decimals is
+        return
+    if not _is_numeric(column):
+        return
+    if {".", ","} & marks:
+        _look_at_points(name, column, marks, found)
+    found.blank += bool({" ", "\xa0", " "} & marks) and bool(_matches(column, _spaced("[  ]")))
+    found.apostrophe += bool({"'", "’"} & marks) and bool(_matches(column, _spaced("['’]")))
+
+
+def _look_at_points(name: str, column: pa.ChunkedArray, marks: set[str], found: _Evidence) -> None:
+    point = _matches(column, _POINT.sure) if "." in marks else 0
+    comma = _matches(column, _COMMA.sure) if "," in marks else 0
+    groups_of_comma = _matches(column, _POINT.groups) if "," in marks else 0
+    groups_of_point = _matches(column, _COMMA.groups) if "." in marks else 0
+    found.groups_of_comma += bool(groups_of_comma)
+    found.groups_of_point += bool(groups_of_point)
+    found.point += (point or groups_of_comma) > (comma or groups_of_point)
+    found.comma += (comma or groups_of_point) > (point or groups_of_comma)
+    if not (point or comma or groups_of_comma or groups_of_point):
+        _look_at_groups(name, column, _POINT, found)
+        _look_at_groups(name, column, _COMMA, found)
+
+
+def _look_at_groups(name: str, column: pa.ChunkedArray, ways: _Ways, found: _Evidence) -> None:
+    """Cells that have three digits behind one mark: groups in this reading, decimals in the other.
+
+    Whole numbers beside them tell: one of 1000 and more has no groups, and where 866 and 998 end, 1.031 begins.
+    """
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    grouped = column.filter(pc.match_substring_regex(column, ways.grouped))
+    if not len(grouped):
+        return
+    sizes = np.abs(_numbers(column.filter(pc.match_substring_regex(column, _WHOLE))))
+    if (sizes >= 1000).any():
+        found.comma += ways.decimal == "."
+        found.point += ways.decimal == ","
+        return
+    plain = np.abs(_numbers(pc.replace_substring(grouped, ways.group, ".")))
+    is_sure = (
+        min(len(sizes), len(plain)) >= _EVIDENCE
+        and sizes.max() >= 100
+        and np.median(sizes) >= _APART * np.median(plain)
+    )
+    open_columns = found.open_comma if ways.decimal == "." else found.open_point
+    open_columns.append(_Open(name, grouped[0].as_py().strip(), bool(is_sure), bool(len(sizes))))
+
+
+def _numbers(cells: pa.ChunkedArray) -> np.ndarray:
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    return np.array(pc.replace_substring_regex(cells, r"[^0-9.]", "").cast("float64").to_numpy(), dtype=np.float64)
+
+
+def _decimal(found: _Evidence, delimiter: str) -> Decimal:
+    if found.point or found.comma:
+        return "," if found.comma > found.point else "."
+    is_comma = delimiter != "," and bool(found.open_comma) and not any(each.is_sure for each in found.open_comma)
+    return "," if is_comma or any(each.is_sure for each in found.open_point) else "."
+
+
+def _thousands(found: _Evidence, decimal: Decimal, delimiter: str) -> Thousands | None:
+    if decimal == ",":
+        if found.groups_of_point or found.open_point:
+            return "."
+    elif found.groups_of_comma or found.open_comma:
+        return ","
+    if found.blank:
+        return " "
+    return "'" if found.apostrophe else None
+
+
+def _notes(found: _Evidence, decimal: Decimal, thousands: Thousands | None) -> Iterator[str]:
+    if decimal == ",":
+        yield "Before decimals stands a comma (data.read.decimal)."
+    if thousands is not None:
+        named = {",": "a comma", ".": "a point", " ": "a blank", "'": "an apostrophe"}[thousands]
+        yield f"Between thousands stands {named} (data.read.thousands)."
+    if found.point and found.comma:
+        yield (
+            f"Columns of numbers disagree on what stands before decimals: {found.point} have a point, {found.comma}"
+            f" a comma; {'a comma' if decimal == ',' else 'a point'} is taken for it (data.read.decimal)."
+        )
+    if not found.point and not found.comma:
+        yield from _open_notes(found, decimal)
+
+
+def _open_notes(found: _Evidence, decimal: Decimal) -> Iterator[str]:
+    """The columns that could be read otherwise, and the keys that would."""
+    for each in found.open_point if decimal == "." else ():
+        if each.has_whole:
+            yield (
+                f"Column {each.name}: {each.cell} is read with decimals; where it means thousands, set"
+                " data.read.decimal: ',' and data.read.thousands: '.'."
+            )
+    for each in found.open_comma:
+        if not each.is_sure and decimal == ",":
+            yield (
+                f"Column {each.name}: {each.cell} is read with decimals; where it means thousands, set"
+                " data.read.decimal: '.' and data.read.thousands: ','."
+            )
+        elif not each.is_sure:
+            yield (
+                f"Column {each.name}: {each.cell} is read as thousands; where it means decimals, set"
+                " data.read.decimal: ','."
+            )
+
+
+def _present(column: pa.ChunkedArray) -> set[str]:
+    """Which of the marks occur, found in the bytes."""
+    found: set[str] = set()
+    for chunk in column.chunks:
+        data = chunk.buffers()[2]
+        if data is None or not len(chunk):
+            continue
+        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        there = np.bincount(np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]], minlength=256)
+        found.update(mark for mark in ".,' " if there[ord(mark)])
+        if there[0xC2] or there[0xE2]:  # a no-break or narrow blank, or a curled apostrophe, in UTF-8
+            found.update("\xa0’")
+    return found
+
+
+def _is_numeric(column: pa.ChunkedArray) -> bool:
+    """Whether nine in ten cells that say anything are numbers; most columns of text show it in their first cells."""
+    head = column.slice(0, _HEAD)
+    return _share(head) >= _MOSTLY and (len(column) <= _HEAD or _share(column) >= _MOSTLY)
+
+
+def _share(column: pa.ChunkedArray) -> float:
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    missing = pc.sum(pc.match_substring_regex(column, r"^\s*(?:|n/?a|nan|null|none|\?|-+|\.+)\s*$", ignore_case=True))
+    said = len(column) - (missing.as_py() or 0)
+    return _matches(column, _ANY) / said if said else 0.0
+
+
+def _spaced(mark: str) -> str:
+    return _FRAME.format(rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+(?:[.,]\d+)?")
+
+
+def _matches(column: pa.ChunkedArray, pattern: str) -> int:
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    return int(pc.sum(pc.match_substring_regex(column, pattern)).as_py() or 0)
