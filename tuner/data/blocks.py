@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.arrays import check_rows, load_npz, open_npy
+from tuner.data.columns.encoder import TableEncoder
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import load_idx
 from tuner.data.images import image_files, read_image
 from tuner.data.readers import bundled, file_errors
+from tuner.data.source_table import SourceTable
+from tuner.data.tables.stub import table_blocks
 from tuner.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,12 +41,14 @@ class Selection:
         shape: a row's own shape.
         array: of the arrays in an .npz file; None for the only one.
         keep: columns that are passed through.
+        table: how a table's columns become the model's; None where these are numbers as they are.
     """
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
     array: str | None = None
     keep: tuple[str, ...] = ()
+    table: TableEncoder | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,15 +57,17 @@ class Block:
 
     Attributes:
         first: rows before them.
-        values: (N, F) float64, all finite.
+        values: (N, F) float64, NaN where a value is missing.
         kept: a sequence of N for each column that is kept: text of a CSV, Arrow's array of a Parquet file.
         total: rows of the whole file, where that is known.
+        odd: a sentence on the first cell that is not of its column's type and counts as missing; empty for none.
     """
 
     first: int
     values: NDArray[np.float64]
     kept: Mapping[str, Any] = field(default_factory=dict)
     total: int | None = None
+    odd: str = ""
 
 
 def read_blocks(source: str, selection: Selection) -> Iterator[Block]:
@@ -96,7 +103,26 @@ def _named(source: str, blocks: Iterator[Block]) -> Iterator[Block]:
         yield block
 
 
+def _table_blocks(path: Path, selection: Selection, table: TableEncoder) -> Iterator[Block]:
+    """A table's rows by the types that its columns had when the model was trained."""
+    first = 0
+    for source in table_blocks(path, table.read, ROWS_AT_ONCE):
+        _check_columns(source.table.column_names, replace(selection, names=table.table_names))
+        read = table.read_table(source)
+        kept = {name: source.table.column(name).combine_chunks() for name in selection.keep}
+        yield Block(first, read.encoded_NF, kept, odd=_odd(source, read.odd))
+        first += len(read.encoded_NF)
+
+
+def _odd(source: SourceTable, odd: Mapping[str, tuple[str, int, int]]) -> str:
+    for name, (text, row, count) in odd.items():
+        return f"column {name}, {source.place(row)}: {text[:40]!r} is not of its type ({count} such cells here)"
+    return ""
+
+
 def _blocks(path: Path, selection: Selection) -> Iterator[Block]:
+    if selection.table is not None:
+        return _table_blocks(path, selection, selection.table)
     if path.is_dir():
         return _image_blocks(path, selection)
     kind = ".idx" if IDX_NAME.fullmatch(path.name.lower()) else path.suffix.lower()

@@ -95,10 +95,10 @@ def fit_terms(wanted: Wanted, train: Matrix, validation: Matrix, test: Matrix) -
         base = _bases(wanted, kinds, moments, deltas, train)
         units = np.where(base > 0, units / np.where(base > 0, base, 1.0), 0.0)
     counted = _cell_units(np.where(units > 0, _units(wanted), 0.0), wanted)
-    shares = [_share(part, counted) for part in (train, validation, test)]
     total = float(counted.sum())
     if total <= 0:
         raise DataError("must have a column that varies in the training rows and has a weight above 0, got none.")
+    shares = [_share(part, counted) for part in (train, validation, test)]
     weights = units * len(units) / total / shares[0]
     return Terms(
         kinds,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.columns.encoder import TableEncoder
+from tuner.data.memory import in_memory
 from tuner.data.terms import Terms
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec
@@ -101,13 +102,14 @@ class Preprocessor:
         """Raw rows to scaled ones, (N, F) float32.
 
         Args:
-            raw: (N, F) or (N, *shape) numbers, or a DataFrame that has the columns by name, in any order.
+            raw: (N, F) or (N, *shape) numbers, or a DataFrame that has the columns by name, in any order; of a table
+                its encoded columns, as `rows` gives them.
             first: rows before them, where they are a part: for messages.
 
         Raises:
             DataError: other columns, or values that are no finite numbers.
         """
-        rows = self.rows(raw)
+        rows = self.rows(raw) if self.table is None else np.asarray(raw, np.float64)
         narrow = np.empty(rows.shape, np.float32)
         for start in range(0, len(rows), BLOCK_ROWS):
             self._transform_block(rows[start : start + BLOCK_ROWS], narrow[start : start + BLOCK_ROWS], first + start)
@@ -195,11 +197,13 @@ class Preprocessor:
             raise ValueError("an offset or scale is out of range")
 
     def rows(self, raw: Any) -> Values:
-        """Raw rows as they are, (N, F) float64.
+        """Raw rows as they are, (N, F) float64; of a table its encoded columns.
 
         Raises:
             DataError: other columns, another shape, or values that are no numbers.
         """
+        if self.table is not None:
+            return self.table.read_table(in_memory(raw)).encoded_NF
         if hasattr(raw, "columns"):
             raw = _numbers(self._selected(raw))
         try:

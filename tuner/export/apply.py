@@ -6,10 +6,11 @@ Legend: N rows of a block, F features, C units of the code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.blocks import Block, Selection, read_blocks
@@ -17,7 +18,7 @@ from tuner.errors import DataError, PlaceError
 from tuner.export.model import ExportedModel
 from tuner.export.output import open_output
 from tuner.export.read import Exported, read_export
-from tuner.export.runtimes import Engine, OnnxEngine, TorchEngine
+from tuner.export.runtimes import Engine, OnnxEngine, TorchEngine, Usable
 from tuner.export.threshold import described
 
 Progress = Callable[[int, int | None], object]
@@ -58,6 +59,8 @@ class Applied:
         anomalies: rows above the threshold, for score alone; None where the export has no threshold.
         threshold: that.
         set_on: on which rows it was set, and what is to be expected of it.
+        without: rows that have no result, for a value of theirs is missing.
+        odd: on the first cell that is not of its column's type and counts as missing; empty where there is none.
     """
 
     rows: int
@@ -65,6 +68,8 @@ class Applied:
     anomalies: int | None = None
     threshold: float | None = None
     set_on: str = field(default="", compare=False)
+    without: int = 0
+    odd: str = ""
 
 
 def apply(folder: str | Path, request: Request, progress: Progress | None = None) -> Applied:
@@ -84,18 +89,19 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
     if request.what == "sample":
         return _draw(exported, request, report)
     engine = OnnxEngine(exported) if request.onnx else TorchEngine(exported)
-    names, shape = exported.preprocessor.names, exported.preprocessor.shape
-    wanted = Selection(names, shape, request.array, request.keep)
+    fitted = exported.preprocessor
+    wanted = Selection(fitted.names, fitted.shape, request.array, request.keep, fitted.table)
     results = _RESULTS[request.what](engine, exported)
     _check_names(request.keep, results.names)
-    rows = 0
+    rows, without, odd = 0, 0, ""
     with open_output(request.output) as output:
         for block in read_blocks(str(request.data), wanted):
             columns, array = _named(str(request.data), block, results)
             output.write({**block.kept, **columns}, array)
-            rows += len(block.values)
+            rows, odd = rows + len(block.values), odd or block.odd
+            without += int(Usable.of(fitted, block.values).gone.sum())
             report(rows, block.total)
-    return results.summary(rows)
+    return replace(results.summary(rows), without=without, odd=odd)
 
 
 def _check(request: Request) -> None:
@@ -140,10 +146,15 @@ class _Codes:
 
 class _Reconstructions:
     def __init__(self, engine: Engine, exported: Exported) -> None:
-        self._engine, self.names = engine, exported.preprocessor.names
+        self._engine, self._table = engine, exported.preprocessor.table
+        self.names = exported.preprocessor.names if self._table is None else self._table.table_names
 
     def of(self, block: Block) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
-        return _columns(self.names, self._engine.reconstruct(block.values, block.first))
+        rebuilt = self._engine.reconstruct(block.values, block.first)
+        if self._table is None:
+            return _columns(self.names, rebuilt)
+        frame = self._table.decode(rebuilt)
+        return {name: frame[name].to_numpy() for name in self.names}, rebuilt
 
     def summary(self, rows: int) -> Applied:
         return Applied(rows)
@@ -153,14 +164,15 @@ class _Scores:
     names = ("score", "anomaly")
 
     def __init__(self, engine: Engine, exported: Exported) -> None:
-        self._engine, self._sum, self._anomalies = engine, 0.0, 0
+        self._engine, self._sum, self._scored, self._anomalies = engine, 0.0, 0, 0
         known = exported.card.anomaly
         self._threshold = known.threshold if known else None
         self._set_on = described(known) if known else ""
 
     def of(self, block: Block) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
         scores = self._engine.score(block.values, block.first)
-        self._sum += float(scores.sum())
+        self._sum += float(np.nansum(scores))
+        self._scored += int((~np.isnan(scores)).sum())
         if self._threshold is None:
             return {"score": scores}, scores
         unusual = scores > self._threshold
@@ -168,7 +180,7 @@ class _Scores:
         return {"score": scores, "anomaly": unusual}, scores
 
     def summary(self, rows: int) -> Applied:
-        mean = self._sum / rows
+        mean = self._sum / max(1, self._scored)
         if self._threshold is None:
             return Applied(rows, mean)
         return Applied(rows, mean, self._anomalies, self._threshold, self._set_on)
@@ -190,7 +202,14 @@ def _draw(exported: Exported, request: Request, report: Progress) -> Applied:
     model, rows = ExportedModel(exported), 0
     with open_output(request.output) as output:
         for drawn in model.samples(request.count, request.seed):
-            output.write(*_columns(model.names, drawn))
+            output.write(*_drawn_columns(model, drawn))
             rows += len(drawn)
             report(rows, request.count)
     return Applied(rows)
+
+
+def _drawn_columns(model: ExportedModel, drawn: Any) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """Drawn rows as columns: a table's as they are, an array's one for each feature."""
+    if isinstance(drawn, np.ndarray):
+        return _columns(model.names, drawn)
+    return {name: drawn[name].to_numpy() for name in model.names}, drawn.to_numpy()

@@ -28,9 +28,12 @@ class ExportedModel:
     Rows are raw, as the data has them: an array (N, F) or (N, *shape), or a DataFrame that has the
     named columns, in any order and among others. Of a DataFrame the columns are taken by name, of an array by place.
 
+    A model of a table takes tables alone: a DataFrame, or anything that can be read as one. Where it was not trained
+    to leave missing values out, a row with one gives NaN.
+
     Attributes:
-        features: F.
-        names: the features' names, length F.
+        features: F, the numbers that a row becomes.
+        names: the features' names, length F; of a table's model the table's columns.
         shape: one row's own shape, (8, 8) for images of 8 by 8, (F,) for a table.
         code_size: C.
         card: what `metrics.json` says: losses, parameters, seed, versions.
@@ -40,7 +43,9 @@ class ExportedModel:
 
     def __init__(self, exported: Exported) -> None:
         card, preprocessor = exported.card, exported.preprocessor
-        self.card, self.names, self.shape = card, preprocessor.names, preprocessor.shape
+        table = preprocessor.table
+        self.card, self.shape = card, preprocessor.shape
+        self.names = preprocessor.names if table is None else table.table_names
         self.features, self.code_size = card.sizes[0], exported.code_size
         self.threshold = card.anomaly.threshold if card.anomaly else None
         self._engine, self._preprocessor = TorchEngine(exported), preprocessor
@@ -65,6 +70,8 @@ class ExportedModel:
             DataError: as for `encode`.
         """
         raw = self._engine.reconstruct(self._rows(rows))
+        if self._preprocessor.table is not None:
+            return self._preprocessor.table.decode(raw).set_axis(_index(rows, len(raw)), axis=0)
         if isinstance(rows, pd.DataFrame):
             return pd.DataFrame(raw.reshape(len(raw), -1), index=rows.index, columns=list(self.names))
         return raw.reshape(np.shape(rows))
@@ -79,8 +86,8 @@ class ExportedModel:
         """
         return self._engine.score(self._rows(rows))
 
-    def decode(self, codes: ArrayLike) -> NDArray[np.float64]:
-        """What the model makes of codes (N, C), in the data's own units: (N, *shape).
+    def decode(self, codes: ArrayLike) -> Any:
+        """What the model makes of codes (N, C), in the data's own units: (N, *shape), of a table a DataFrame.
 
         Raises:
             DataError: codes of another size, or that are no finite numbers.
@@ -88,10 +95,12 @@ class ExportedModel:
         codes_NC = np.asarray(codes, dtype=np.float32)
         if codes_NC.ndim != 2 or codes_NC.shape[1] != self.code_size or not np.isfinite(codes_NC).all():
             raise DataError(f"codes: must be finite numbers of the shape (N, {self.code_size}), got {codes_NC.shape}.")
-        return self._preprocessor.inverse(self._engine.network.decode(codes_NC))
+        return self._written(self._preprocessor.inverse(self._engine.network.decode(codes_NC)))
 
-    def sample(self, count: int, seed: int = 0) -> NDArray[np.float64]:
+    def sample(self, count: int, seed: int = 0) -> Any:
         """Draw new rows, (count, *shape), in the data's own units: decoded codes of the density that was fitted.
+
+        Of a table it is a DataFrame, in which a level is the likeliest one.
 
         With scaling minmax they lie within the training rows' range. The first rows of many are those of few.
 
@@ -99,9 +108,12 @@ class ExportedModel:
             DataError: `count` or `seed` is no whole number from 0 on.
             ExportError: the export has no density, for an earlier version made it.
         """
-        return np.concatenate([np.empty((0, *self.shape)), *self.samples(count, seed)])
+        parts = list(self.samples(count, seed))
+        if self._preprocessor.table is not None:
+            return pd.concat([self._written(np.empty((0, *self.shape))), *parts], ignore_index=True)
+        return np.concatenate([np.empty((0, *self.shape)), *parts])
 
-    def samples(self, count: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+    def samples(self, count: int, seed: int = 0) -> Iterator[Any]:
         """The rows of `sample`, some thousands at a time.
 
         Raises:
@@ -110,8 +122,9 @@ class ExportedModel:
         if self._density is None:
             raise ExportError(f"{self._folder / DENSITY}: expected a file of an export, got {AGAIN}.")
         for codes in self._density.samples(_whole("count", count), _whole("seed", seed)):
-            scaled = self._engine.network.decode(codes)
-            yield self._preprocessor.inverse(scaled.clip(0, 1) if self._preprocessor.scaling == "minmax" else scaled)
+            scaled, fitted = self._engine.network.decode(codes), self._preprocessor
+            bounded = fitted.scaling == "minmax" and fitted.table is None
+            yield self._written(fitted.inverse(scaled.clip(0, 1) if bounded else scaled))
 
     def module(self) -> RawReconstruction:
         """The model with its scaling as one torch module: raw rows (N, *shape) to their reconstructions."""
@@ -120,11 +133,20 @@ class ExportedModel:
         fitted = self._preprocessor
         return RawReconstruction(self._engine.network.raw(fitted.offset, fitted.scale, fitted.clip))
 
+    def _written(self, raw: NDArray[np.float64]) -> Any:
+        """Raw rows as the data has them: an array, or a table."""
+        table = self._preprocessor.table
+        return raw if table is None else table.decode(raw)
+
     def _rows(self, rows: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
         raw = self._preprocessor.rows(rows)
         if not len(raw):
             raise DataError("data: there must be at least one row, got none.")
         return raw
+
+
+def _index(rows: object, count: int) -> pd.Index[Any]:
+    return rows.index if isinstance(rows, pd.DataFrame) else pd.RangeIndex(count)
 
 
 def _whole(name: str, value: int) -> int:

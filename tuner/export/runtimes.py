@@ -5,20 +5,24 @@ Legend: N rows, F features, C units of the code.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.preprocess import Preprocessor
 from tuner.export.read import Exported
 
 Values = NDArray[np.float64]
+Results = TypeVar("Results", bound=NDArray[Any])
 
 
 class Engine(Protocol):
     """Raw rows (N, F) to numbers; `first` rows come before them, for messages.
 
-    Every method raises DataError where a value is out of range, with its column and row.
+    A row with a missing value (NaN) gives NaN, unless the model was trained to leave missing values out. Every method
+    raises DataError where a value is out of range, with its column and row.
     """
 
     def encode(self, rows: Values, first: int = 0) -> NDArray[np.float32]:
@@ -31,6 +35,35 @@ class Engine(Protocol):
         """Each row's mean loss over its features, in scaled space, (N,); infinite for a row too far out."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Usable:
+    """Rows that a model can take.
+
+    Attributes:
+        rows: (N, F); where a model takes no missing values, rows with one are filled.
+        gone: (N,), which rows these are: what the model makes of them means nothing.
+    """
+
+    rows: Values
+    gone: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, preprocessor: Preprocessor, rows: Values) -> Self:
+        """Raw rows (N, F), NaN for a missing value."""
+        missing = np.isnan(rows)
+        table = preprocessor.table
+        if table is not None and table.missing == "mask" and preprocessor.terms is not None:
+            return cls(rows, np.zeros(len(rows), np.bool_))
+        gone: NDArray[np.bool_] = np.any(missing, axis=1)
+        return cls(np.where(missing, preprocessor.offset, rows) if gone.any() else rows, gone)
+
+    def marked(self, results: Results) -> Results:
+        """Results (N, ...) of the rows, NaN for those that are gone."""
+        if self.gone.any():
+            results[self.gone] = np.nan
+        return results
+
+
 class TorchEngine:
     """The network, run by torch."""
 
@@ -39,16 +72,20 @@ class TorchEngine:
 
     def encode(self, rows: Values, first: int = 0) -> NDArray[np.float32]:
         """See `Engine`."""
-        return self.network.encode(self._preprocessor.transform(rows, first))
+        usable = Usable.of(self._preprocessor, rows)
+        return usable.marked(self.network.encode(self._preprocessor.transform(usable.rows, first)))
 
     def reconstruct(self, rows: Values, first: int = 0) -> Values:
         """See `Engine`."""
-        return self._preprocessor.inverse(self.network.reconstruct(self._preprocessor.transform(rows, first)))
+        usable = Usable.of(self._preprocessor, rows)
+        scaled = self._preprocessor.transform(usable.rows, first)
+        return usable.marked(self._preprocessor.inverse(self.network.reconstruct(scaled)))
 
     def score(self, rows: Values, first: int = 0) -> Values:
         """See `Engine`."""
-        losses = self.network.losses(self._preprocessor.transform(rows, first))
-        return np.where(np.isnan(losses), np.inf, losses)
+        usable = Usable.of(self._preprocessor, rows)
+        losses = self.network.losses(self._preprocessor.transform(usable.rows, first))
+        return usable.marked(np.where(np.isnan(losses), np.inf, losses))
 
 
 class OnnxEngine:
@@ -59,16 +96,17 @@ class OnnxEngine:
 
     def encode(self, rows: Values, first: int = 0) -> NDArray[np.float32]:
         """See `Engine`."""
-        return self._run(rows, first)[0]
+        return self._run(rows, first, 0)
 
     def reconstruct(self, rows: Values, first: int = 0) -> Values:
         """See `Engine`."""
-        return self._run(rows, first)[1].reshape(-1, *self._preprocessor.shape)
+        return self._run(rows, first, 1).reshape(-1, *self._preprocessor.shape)
 
     def score(self, rows: Values, first: int = 0) -> Values:
         """See `Engine`."""
-        return self._run(rows, first)[2]
+        return self._run(rows, first, 2)
 
-    def _run(self, rows: Values, first: int) -> list[NDArray[Any]]:
-        self._preprocessor.transform(rows, first)  # refuses what is out of range, with its place
-        return self._network.run(rows)
+    def _run(self, rows: Values, first: int, output: int) -> NDArray[Any]:
+        usable = Usable.of(self._preprocessor, rows)
+        self._preprocessor.transform(usable.rows, first)  # refuses what is out of range, with its place
+        return usable.marked(self._network.run(usable.rows)[output])

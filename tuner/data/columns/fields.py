@@ -89,11 +89,10 @@ class YesNoField(_Frozen):
 
     def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
         """Decoded values (N,) as the table has them: numbers, or its two words."""
-        if self.words == ("0", "1"):
-            return pd.Series(values_N.astype(np.int64), name=self.name)
-        if self.words == ("false", "true"):
-            return pd.Series(values_N.astype(np.bool_), name=self.name)
-        return pd.Series(np.array(self.words, dtype=object)[values_N.astype(np.int64)], name=self.name)
+        plain = {("0", "1"): np.int64, ("false", "true"): np.bool_}.get(self.words)
+        if plain is not None and not np.isnan(values_N).any():
+            return pd.Series(values_N.astype(plain), name=self.name)
+        return _chosen(self.words, values_N, self.name)
 
 
 class LevelField(_Frozen):
@@ -134,7 +133,7 @@ class LevelField(_Frozen):
 
     def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
         """Decoded values (N,) as the table has them."""
-        return pd.Series(np.array(self.levels, dtype=object)[values_N.astype(np.int64)], name=self.name)
+        return _chosen(self.levels, values_N, self.name)
 
     def places(self, levels: tuple[str, ...]) -> Values:
         """Where other levels lie among this field's, one place each."""
@@ -185,7 +184,8 @@ class MomentField(_Frozen):
     def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
         """Decoded values (N,) as the table has them."""
         bounded = np.clip(values_N, -6.2e10, 2.5e11)  # years 5 to 9892, which timestamps can be
-        return pd.Series((bounded * 1e6).round().astype("datetime64[us]"), name=self.name)
+        micro = np.where(np.isnan(bounded), 0, np.round(bounded * 1e6)).astype(np.int64).astype("datetime64[us]")
+        return pd.Series(np.where(np.isnan(bounded), np.datetime64("NaT"), micro), name=self.name)
 
 
 class IndicatorField(_Frozen):
@@ -244,6 +244,12 @@ def _fit_moments(column: TypedColumn, present: Values) -> MomentField:
     ]
     resolution = next(step for step in (DAY, 60.0, 1.0, 1e-6) if step == 1e-6 or (present % step == 0).all())
     return MomentField(name=column.name, format=column.format, parts=("elapsed", *parts), resolution=resolution)
+
+
+def _chosen(words: tuple[str, ...], places_N: NDArray[Any], name: str) -> pd.Series[Any]:
+    """The word at each place; none where the place is NaN."""
+    known = np.array([*words, None], dtype=object)
+    return pd.Series(known[np.where(np.isnan(places_N), len(words), places_N).astype(np.int64)], name=name)
 
 
 def _part(seconds_N: Values, part: str) -> Values:

@@ -1,0 +1,184 @@
+"""What the cells of a column are found to be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from text_tables import N, repeated, source, spec
+
+from tuner.data.columns.typed import TypedTable, typed
+from tuner.data.source_table import SourceTable
+from tuner.errors import DataError
+from tuner.spec.study import ReadSpec
+
+
+def found(cells: Sequence[str], name: str = "c", **data: object) -> TypedTable:
+    """A table of this column and one more, so that it may be left out."""
+    read = data.get("read", {})
+    table = source({name: cells, "other": [str(n % 7 + 0.5) for n in range(len(cells))]}, **read)
+    return typed(table, spec(**data))
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "values"),
+    [
+        (repeated("1.5", "-2", "3e2"), "numeric", [1.5, -2, 300]),
+        (repeated("3", "0", "11"), "count", [3, 0, 11]),
+        (repeated("3", "-1", "11"), "numeric", [3, -1, 11]),
+        (repeated("0", "1"), "boolean", [0, 1]),
+        (repeated("yes", "No", "YES", "no"), "boolean", [1, 0, 1, 0]),
+        (repeated("True", "False"), "boolean", [1, 0]),
+        (repeated("20.6%", "1%"), "numeric", [0.206, 0.01]),
+        (repeated("20,628.7", "1,000", "3"), "numeric", [20628.7, 1000, 3]),
+        (repeated("$3", "$4.5"), "numeric", [3, 4.5]),
+        (repeated("NA", "1.5", "", "n/a", "2.5"), "numeric", [np.nan, 1.5, np.nan, np.nan, 2.5]),
+        (repeated("1.5", "2.5", " 3.5 "), "numeric", [1.5, 2.5, 3.5]),
+        (repeated("2024-01-02", "1969-12-31"), "datetime", [1704153600, -86400]),
+        (repeated("2024-01-02T03:04:05", "2024-01-02T03:04:05.5"), "datetime", [1704164645, 1704164645.5]),
+        (repeated("31/12/2023", "01/02/2024"), "datetime", [1703980800, 1706745600]),
+        (repeated("12/31/2023", "01/02/2024"), "datetime", [1703980800, 1704153600]),
+        (repeated("Feb 1 2000", "Mar 1 2000"), "datetime", [949363200, 951868800]),
+        (repeated("b", "a", "a"), "categorical", [1, 0, 0]),
+        (repeated("b", "", "a"), "categorical", [1, np.nan, 0]),
+        (repeated("NA", "DE", "FR"), "categorical", [2, 0, 1]),
+        (repeated("None", "High", "Low"), "categorical", [2, 0, 1]),
+        (repeated("?", "Private", "State"), "categorical", [np.nan, 0, 1]),
+        (repeated("-999", *map(str, np.linspace(1, 2, 19))), "numeric", [np.nan, 1]),
+        (repeated("-999", *map(str, np.linspace(-1500, 2000, 19))), "numeric", [-999, -1500]),
+        (repeated("007", "008"), "count", [7, 8]),
+    ],
+)  # fmt: skip
+def test_a_columns_type_and_values_are_found(cells: list[str], kind: str, values: list[float]) -> None:
+    """What a reader would say of the cells; levels are numbered by the alphabet."""
+    (column, _) = found(cells).columns
+    assert column.type == kind
+    np.testing.assert_allclose(column.values[: len(values)], values, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind"),
+    [
+        ("n", [str(n) for n in range(N)], "identifier"),
+        ("customer_id", [str(7919 * n % 104729) for n in range(N)], "identifier"),
+        ("customerId", [str(7919 * n % 104729) for n in range(N)], "identifier"),
+        ("n", [str(2**60 + 7919 * n) for n in range(N)], "identifier"),
+        ("n", [f"Name {n}" for n in range(N)], "identifier"),
+        ("n", [f"A long text with the number {n}, as people write them in remarks." for n in range(N)], "text"),
+        ("n", ["7.0"] * N, "constant"),
+        ("n", ["same"] * N, "constant"),
+        ("n", [""] * N, "constant"),
+        ("n", ["NA"] * N, "constant"),
+    ],
+)
+def test_a_column_that_says_nothing_is_left_out_with_a_word(name: str, cells: list[str], kind: str) -> None:
+    """Names, prose and constants; the other column stays."""
+    table = found(cells, name)
+    assert [column.name for column in table.columns] == ["other"]
+    assert [(one.name, one.type) for one in table.left_out] == [(name, kind)]
+    assert table.left_out[0].why
+
+
+def test_what_is_measured_is_no_identifier() -> None:
+    """Whole numbers that differ in every row, but by no rule and under no such name."""
+    cells = [str(7919 * n % 104729) for n in range(N)]
+    assert [column.type for column in found(cells, "income").columns] == ["count", "numeric"]
+
+
+def test_na_of_r_is_missing_where_it_is_so_in_numbers() -> None:
+    """In a file whose numbers have NA, levels have it for the same; codes of countries do not."""
+    table = source(
+        {"x": repeated("NA", "1.5", "2.5"), "y": repeated("NA", "high", "low"), "z": repeated("NA", "DE", "FR")}
+    )
+    columns = {column.name: column for column in typed(table, spec()).columns}
+    assert [int(columns[name].missing.sum()) for name in "xyz"] == [14, 14, 0]
+    assert columns["y"].levels == ("high", "low")
+    assert columns["z"].levels == ("DE", "FR", "NA")
+
+
+@pytest.mark.parametrize(
+    ("declared", "cells", "kind", "levels"),
+    [
+        ("categorical", repeated("1", "2", "3"), "categorical", ("1", "2", "3")),
+        ("numeric", repeated("0", "1"), "numeric", ()),
+        ("count", repeated("0", "1"), "count", ()),
+        ("categorical", [f"Name {n}" for n in range(N)], "categorical", tuple(sorted(f"Name {n}" for n in range(N)))),
+        ("numeric", [str(n) for n in range(N)], "numeric", ()),
+    ],
+)
+def test_a_declared_type_holds(declared: str, cells: list[str], kind: str, levels: tuple[str, ...]) -> None:
+    """Also against what would be found."""
+    column = found(cells, columns={"c": {"type": declared}}).columns[0]
+    assert (column.name, column.type, column.levels) == ("c", kind, levels)
+
+
+@pytest.mark.parametrize(
+    ("columns", "data", "said"),
+    [
+        (
+            {"a": [*repeated("1.5", "2.5")[:-1], "<0.5"], "b": repeated("1", "2.5")},
+            {},
+            "column a, line 41: must be a number, got '<0.5' (1 of 40 cells). Where this stands for a missing value,"
+            " say data.read.missing: ['<0.5']; where it is a level, data.columns: {'a': {type: categorical}}.",
+        ),
+        (
+            {"a": [*repeated("1.5", "2.5")[:-1], "x"], "b": ["it's", *repeated("1", "2.5")[1:]]},
+            {},
+            "column a, line 41: must be a number, got 'x' (1 of 40 cells); column b, line 2: must be a number, got"
+            " \"it's\" (1 of 40 cells). Where this stands for a missing value, say data.read.missing: ['x', 'it''s'];",
+        ),
+        (
+            {"a": repeated("1.5", "two")},
+            {"columns": {"a": {"type": "numeric"}}},
+            "column a, line 3: must be a number, got 'two' (20 of 40 cells)",
+        ),
+        (
+            {"a": repeated("2024-01-01", "soon")},
+            {"columns": {"a": {"type": "datetime"}}},
+            "column a, line 3: must be a date, got 'soon'",
+        ),
+        ({"a": repeated("1", "2.5")}, {"exclude": ["b"]}, "data.exclude: there is no column b; it has a."),
+        ({"price": repeated("1", "2.5")}, {"label": "prize"}, "data.label: there is no column prize; did you mean"),
+        ({"a": repeated("1", "2.5")}, {"columns": {"A": {"weight": 2}}}, "data.columns: there is no column A"),
+        ({"a": repeated("1", "2.5")}, {"exclude": ["a"]}, "must keep at least one column"),
+        ({"a": ["1"] * N}, {}, "must have a column to model, but all are left out (a: it is the same in all rows)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_sentence(columns: dict[str, list[str]], data: dict[str, object], said: str) -> None:
+    """All such columns at once, with counts, lines, and advice that is right when it is typed as it stands."""
+    with pytest.raises(DataError) as refused:
+        typed(source(columns), spec(**data))
+    assert str(refused.value).startswith(said)
+
+
+def test_the_advice_works_as_printed() -> None:
+    """What the sentence says to write makes the column one of numbers with a missing value."""
+    cells = [*repeated("1.5", "2.5")[:-1], "it's"]
+    with pytest.raises(DataError, match=r"data.read.missing: \['it''s'\]"):
+        typed(source({"a": cells}), spec())
+    read = {"missing": ["it's"]}
+    (column,) = typed(source({"a": cells}, **read), spec(read=read)).columns
+    assert (column.type, int(column.missing.sum())) == ("numeric", 1)
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "values"),
+    [
+        (pa.array([1, 2, None] * 10), "count", [1, 2, np.nan]),
+        (pa.array([1.5, None, -2.0] * 10), "numeric", [1.5, np.nan, -2]),
+        (pa.array([True, False, None] * 10), "boolean", [1, 0, np.nan]),
+        (pa.array(["b", "a", None] * 10), "categorical", [1, 0, np.nan]),
+        (pa.array(["b", "a", None] * 10).dictionary_encode(), "categorical", [1, 0, np.nan]),
+        (pa.array(["NA", "a", "b"] * 10), "categorical", [0, 1, 2]),
+        (pa.array([86400, 0, None] * 10, pa.timestamp("s")), "datetime", [86400, 0, np.nan]),
+        (pa.array([1, 0, None] * 10, pa.date32()), "datetime", [86400, 0, np.nan]),
+        (pa.array([1500, 0, None] * 10, pa.duration("ms")), "numeric", [1.5, 0, np.nan]),
+        (pa.array([61, 0, None] * 10, pa.time32("s")), "count", [61, 0, np.nan]),
+    ],
+)
+def test_a_table_with_types_keeps_them(array: pa.Array, kind: str, values: list[float]) -> None:
+    """Parquet, Feather, pandas and the like say what a column holds."""
+    table = SourceTable(pa.table({"c": array}), "t.parquet", False, "row", np.arange(1, 31), ReadSpec())
+    (column,) = typed(table, spec()).columns
+    assert column.type == kind
+    np.testing.assert_array_equal(column.values[:3], values)
