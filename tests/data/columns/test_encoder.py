@@ -117,7 +117,7 @@ def test_rare_and_unseen_levels_are_others() -> None:
     """The commonest so many are told apart, none that training has once alone; a level of validation rows, or of new
     ones, is one of the others."""
     levels = ["a"] * 10 + ["b"] * 8 + ["c"] * 6 + ["d"] * 1 + ["e"] * 15
-    table, encoder = fitted({"l": levels}, train=25, columns={"l": {"levels": 3}})
+    table, encoder = fitted({"l": levels}, train=25, columns={"l": {"levels": 2}})
     assert encoder.columns[0].levels == ("a", "b", OTHER)
     rows = encoded(table, encoder)
     np.testing.assert_array_equal(rows.sum(0), [10, 8, 22])
@@ -126,14 +126,18 @@ def test_rare_and_unseen_levels_are_others() -> None:
     assert new.odd == {}
 
 
-@pytest.mark.parametrize(("how", "size", "level"), [("mean", 2.25, "b"), ("median", 2.0, "b")])
+@pytest.mark.parametrize(("how", "size", "level"), [("mean", 2.25, "b"), ("median", 2.125, "b")])
 def test_missing_values_are_filled_with_what_training_rows_have(how: str, size: float, level: str) -> None:
     """Mean or median of numbers, the commonest level; of validation rows as of training rows, and of new ones."""
-    columns = {"x": ["1.5", "2.0", "3.25", "", "100"], "l": ["b", "b", "a", "a", ""], "y": ["1", "2", "3", "4", "9.5"]}
-    table, encoder = fitted(columns, train=4, missing=how, columns={"l": {"type": "categorical"}})
+    columns = {
+        "x": ["1.5", "2.0", "3.25", "", "2.25", "100"],
+        "l": ["b", "b", "a", "a", "b", ""],
+        "y": ["1", "2", "3", "4", "5", "9.5"],
+    }
+    table, encoder = fitted(columns, train=5, missing=how, columns={"l": {"type": "categorical"}})
     rows = encoded(table, encoder)
     assert rows[3, 0] == size
-    assert encoder.decode(rows)["l"].tolist() == ["b", "b", "a", "a", level]
+    assert encoder.decode(rows)["l"].tolist() == ["b", "b", "a", "a", "b", level]
     new = encoder.read_table(source({"x": [""], "l": [""], "y": ["1"]}))
     assert encoder.decode(new.encoded_NF).iloc[0].tolist() == [size, level, 1.0]
 

@@ -229,7 +229,7 @@ def _fit_levels(column: TypedColumn, present: Values, most: int) -> LevelField:
     order = sorted(np.flatnonzero(counts >= RARE), key=lambda place: (-counts[place], column.levels[place]))
     if not order:
         order = list(np.flatnonzero(counts)[:1])
-    kept = sorted(order[: most if len(order) <= most else most - 1])
+    kept = sorted(order[:most])
     levels = tuple(column.levels[place] for place in kept if column.levels[place] != OTHER)
     return LevelField(name=column.name, format=column.format, levels=(*levels, OTHER))
 
