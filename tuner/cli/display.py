@@ -302,7 +302,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
     epochs = expected_epochs(search, search.trials, len(spec.objective)) + final_epochs(spec)
     rows = [
         ("study", spec.name),
-        ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {spec.data.scaling}"),
+        ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {_scaling(data)}"),
         *_label(data),
         (
             "split",
@@ -338,6 +338,15 @@ def _longest_code_wins(spec: StudySpec) -> list[str]:
         "space.bottleneck is searched by validation loss alone: a longer code has the smaller loss and wins."
         " `objective: [val_loss, bottleneck]` finds the best of every length.",
     ]
+
+
+def _scaling(data: Examined) -> str:
+    from tuner.data.preprocess import described
+
+    fitted = data.preprocessor
+    if fitted.extent is None or len(fitted.shape) == 1:
+        return fitted.scaling
+    return f"{fitted.scaling}, {described(fitted.shape, fitted.extent.each)}"
 
 
 def _label(data: Examined) -> list[tuple[str, str]]:

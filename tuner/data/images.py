@@ -27,7 +27,7 @@ def read_images(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001
     images = [np.repeat(image[..., None], 3, axis=2) if coloured and image.ndim == 2 else image for image in images]
     shape = images[0].shape
     values = np.stack(images).reshape(len(images), -1).astype(np.float64)
-    return Read(values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*shape)), shape)
+    return Read(values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*shape)), shape, is_image=True)
 
 
 def image_files(path: Path) -> list[Path]:

@@ -101,6 +101,8 @@ def fingerprint(data: Dataset, spec: DataSpec) -> str:
     plain = DataSpec(source=spec.source).model_dump(mode="json")
     block = {key: value for key, value in block.items() if key not in _NEW_KEYS or value != plain[key]}
     about = {"names": data.names, "shape": data.shape, "rows": data.values.shape, "data": block}
+    if data.each is not None:
+        about["each"] = data.each
     if data.labels is not None:
         about["classes"] = data.labels.classes
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
@@ -141,7 +143,7 @@ def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
     _check_batch_size(spec, len(split.train), data.where)
     _check_loss(spec, data)
     train, clip = data.values[split.train], spec.loss == "bce"
-    fit = partial(Preprocessor.fit, train, data.shape, data.names, spec.data.scaling, clip)
+    fit = partial(Preprocessor.fit, train, data.shape, data.names, spec.data.scaling, clip, each=data.each)
     fitted = _named(data, fit)
     if rules > FIRST:
         with file_errors(data.where):

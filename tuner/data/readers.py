@@ -7,7 +7,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.arrays import Read, read_npy, read_npz
+from tuner.data.arrays import Read, each_of, read_npy, read_npz
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import read_idx
 from tuner.data.images import read_images
 from tuner.data.labels import Labels
+from tuner.data.preprocess import Each
 from tuner.data.sources import Sources
 from tuner.errors import DataError, HelperError
 from tuner.helper import Helper
@@ -39,6 +40,8 @@ class Dataset:
         shape: a row's own shape: (F,) for a table, (8, 8) for an image.
         where: the source, for messages.
         labels: what the rows are known to be, where that is declared; the values do not hold it.
+        each: what has a range of its own when it is scaled; None by rules before 3.
+        notes: what was decided while it was read, a sentence each, for the user.
     """
 
     values: NDArray[np.float64]
@@ -46,6 +49,8 @@ class Dataset:
     shape: tuple[int, ...]
     where: str
     labels: Labels | None = None
+    each: Each | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _csv(path: Path, spec: DataSpec, rules: int) -> Read:
@@ -83,13 +88,15 @@ def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
     """
     if spec.source.startswith("sklearn:"):
         _refuse_columns(spec, "a bundled data set")
-        return bundled(spec.source, spec.label)
+        known = bundled(spec.source, spec.label)
+        return replace(known, each=each_of(known.shape, True, rules))
     where = spec.source
     with file_errors(where):
         path = sources.path(where)
         read = _reader(path, where, spec)
-        values, names, shape, labels = read(path, spec, rules)
-    return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where, labels))
+        values, names, shape, labels, is_image, notes = read(path, spec, rules)
+    each, values = each_of(shape, is_image, rules), np.ascontiguousarray(values, dtype=np.float64)
+    return _checked(Dataset(values, names, shape, where, labels, each, notes))
 
 
 @contextmanager

@@ -71,4 +71,4 @@ class OnnxEngine:
 
     def _run(self, rows: Values, first: int) -> list[NDArray[Any]]:
         self._preprocessor.transform(rows, first)  # refuses what is out of range, with its place
-        return self._network.run(rows)
+        return self._network.run(self._preprocessor.limited(rows))
