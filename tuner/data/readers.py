@@ -132,7 +132,6 @@ def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec,
         raise DataError(f"must be a file's name, got {where!r}.") from None
     if stat.S_ISDIR(mode):
         _refuse_columns(spec, "a folder of images")
-        _refuse_label(spec, "a folder of images")
         return read_images
     if not stat.S_ISREG(mode):
         raise DataError("must be a regular file or a folder.")

@@ -85,7 +85,7 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
         return _draw(exported, request, report)
     engine = OnnxEngine(exported) if request.onnx else TorchEngine(exported)
     names, shape = exported.preprocessor.names, exported.preprocessor.shape
-    wanted = Selection(names, shape, request.array, request.keep)
+    wanted = Selection(names, shape, request.array, request.keep, exported.preprocessor.extent is not None)
     results = _RESULTS[request.what](engine, exported)
     _check_names(request.keep, results.names)
     rows = 0
