@@ -44,14 +44,14 @@ def counted(count: int, what: str) -> str:
 
 
 def applied(done: Applied, output: Path) -> str:
-    """What `tuner apply` did, in one line."""
+    """What `tuner apply` did, in one line, and in another what is odd about the rows."""
     parts = [f"{output}: {counted(done.rows, 'row')}"]
     if done.mean_loss is not None:
         parts.append(f"mean loss {done.mean_loss!r}")
     if done.anomalies is not None:
         word = "anomaly" if done.anomalies == 1 else "anomalies"
         parts.append(f"{done.anomalies} {word} (score above {done.threshold:.6g}, {done.set_on})")
-    return ", ".join(parts)
+    return ", ".join(parts) + ("" if done.outside is None else f"\n{done.outside}")
 
 
 def ending(study: Study, command: str) -> str:
@@ -304,6 +304,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         ("study", spec.name),
         ("data", f"{data.data.where}: {len(data.data.values)} rows, {features} features, scaling {_scaling(data)}"),
         *_label(data),
+        *(("note", note) for note in data.notes),
         (
             "split",
             f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test,"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import Dataset, file_errors, load
+from tuner.data.remarks import remarks
 from tuner.data.rows import LabelFile, Rows, RowsFile, TermsFile, open_rows, open_terms, sha256_of
 from tuner.data.sources import Sources
 from tuner.data.split import Split, split_rows
@@ -50,6 +51,7 @@ class Prepared:
         labels: what the rows are known to be, where that is declared; in the order of the file's rows.
         loss: what the declaration's loss comes to on these data.
         terms: how a row's loss is made of its columns; None where it is the mean over all of them.
+        notes: what the user should know of the data, a sentence each.
     """
 
     path: str
@@ -65,6 +67,7 @@ class Prepared:
     labels: LabelFile | None = None
     loss: Loss = "mse"
     terms: TermsFile | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -120,6 +123,7 @@ class Examined:
     split: Split
     preprocessor: Preprocessor
     loss: Loss = "mse"
+    notes: tuple[str, ...] = ()
 
 
 def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
@@ -148,7 +152,7 @@ def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
     if rules > FIRST:
         with file_errors(data.where):
             refuse_flattened(train, fitted)
-    return Examined(data, split, fitted, _settled(spec))
+    return Examined(data, split, fitted, _settled(spec), remarks(spec, data, split, fitted, rules))
 
 
 def _settled(spec: StudySpec) -> Loss:
@@ -205,6 +209,7 @@ def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Cal
         preprocessor=fitted,
         labels=labels,
         loss=examined.loss,
+        notes=examined.notes,
     )
     _keep(made)
     return made

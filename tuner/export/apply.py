@@ -6,13 +6,14 @@ Legend: N rows of a block, F features, C units of the code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from tuner.data.blocks import Block, Selection, read_blocks
+from tuner.data.outside import Outside
 from tuner.errors import DataError, PlaceError
 from tuner.export.model import ExportedModel
 from tuner.export.output import open_output
@@ -58,6 +59,7 @@ class Applied:
         anomalies: rows above the threshold, for score alone; None where the export has no threshold.
         threshold: that.
         set_on: on which rows it was set, and what is to be expected of it.
+        outside: a sentence on rows far outside the training rows' range; None where there are none.
     """
 
     rows: int
@@ -65,6 +67,7 @@ class Applied:
     anomalies: int | None = None
     threshold: float | None = None
     set_on: str = field(default="", compare=False)
+    outside: str | None = field(default=None, compare=False)
 
 
 def apply(folder: str | Path, request: Request, progress: Progress | None = None) -> Applied:
@@ -88,14 +91,15 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
     wanted = Selection(names, shape, request.array, request.keep, exported.preprocessor.extent is not None)
     results = _RESULTS[request.what](engine, exported)
     _check_names(request.keep, results.names)
-    rows = 0
+    rows, beyond = 0, Outside(exported.preprocessor)
     with open_output(request.output) as output:
         for block in read_blocks(str(request.data), wanted):
             columns, array = _named(str(request.data), block, results)
             output.write({**block.kept, **columns}, array)
             rows += len(block.values)
+            beyond.add(block.values)
             report(rows, block.total)
-    return results.summary(rows)
+    return replace(results.summary(rows), outside=beyond.sentence())
 
 
 def _check(request: Request) -> None:
