@@ -246,7 +246,7 @@ def test_pickled_labels_are_refused(tmp_path: Path) -> None:
 def test_sources_without_labels_say_so(tmp_path: Path) -> None:
     """Folders of images have none, bundled sets have `target` alone, and what the model sees is no label."""
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match=r"array of an \.npz file, got a folder of images\."):
+    with pytest.raises(DataError, match=r"data\.label of a folder of images must be folder"):
         load(DataSpec(source="images", label="kind"), Sources(tmp_path))
     (tmp_path / "x-idx3-ubyte").write_bytes(b"")
     with pytest.raises(DataError, match=r"array of an \.npz file, got a \.idx file\."):

@@ -44,14 +44,14 @@ def counted(count: int, what: str) -> str:
 
 
 def applied(done: Applied, output: Path) -> str:
-    """What `tuner apply` did, in one line."""
+    """What `tuner apply` did, in one line, and in another what is odd about the rows."""
     parts = [f"{output}: {counted(done.rows, 'row')}"]
     if done.mean_loss is not None:
         parts.append(f"mean loss {done.mean_loss!r}")
     if done.anomalies is not None:
         word = "anomaly" if done.anomalies == 1 else "anomalies"
         parts.append(f"{done.anomalies} {word} (score above {done.threshold:.6g}, {done.set_on})")
-    return ", ".join(parts)
+    return ", ".join(parts) + ("" if done.outside is None else f"\n{done.outside}")
 
 
 def ending(study: Study, command: str) -> str:
@@ -302,8 +302,9 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
     epochs = expected_epochs(search, search.trials, len(spec.objective)) + final_epochs(spec)
     rows = [
         ("study", spec.name),
-        ("data", f"{data.data.where}: {data.data.rows} rows, {features} features, scaling {spec.data.scaling}"),
+        ("data", f"{data.data.where}: {data.data.rows} rows, {features} features, scaling {_scaling(data)}"),
         *_label(data),
+        *(("note", note) for note in data.notes),
         (
             "split",
             f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test,"
@@ -338,6 +339,15 @@ def _longest_code_wins(spec: StudySpec) -> list[str]:
         "space.bottleneck is searched by validation loss alone: a longer code has the smaller loss and wins."
         " `objective: [val_loss, bottleneck]` finds the best of every length.",
     ]
+
+
+def _scaling(data: Examined) -> str:
+    from tuner.data.preprocess import described
+
+    fitted = data.preprocessor
+    if fitted.extent is None or len(fitted.shape) == 1:
+        return fitted.scaling
+    return f"{fitted.scaling}, {described(fitted.shape, fitted.extent.each)}"
 
 
 def _label(data: Examined) -> list[tuple[str, str]]:

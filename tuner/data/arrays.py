@@ -15,20 +15,34 @@ from numpy.typing import NDArray
 
 from tuner.data.labels import Labels
 from tuner.data.precision import refuse_merged
+from tuner.data.preprocess import Each
 from tuner.errors import DataError
-from tuner.spec.rules import FIRST
+from tuner.spec.rules import FIRST, TYPED
 from tuner.spec.study import DataSpec
 
 
 class Read(NamedTuple):
-    """What a reader gives: rows (N, F), F names, a row's own shape, and labels where they are declared."""
+    """What a reader gives.
+
+    Attributes:
+        values: (N, F).
+        names: F of them.
+        shape: a row's own shape.
+        labels: where they are declared.
+        is_image: whether all values of a row have one unit, as pixels do; see `looks_like_images`.
+        notes: what was decided while it was read, a sentence each, for the user.
+    """
 
     values: NDArray[np.float64]
     names: tuple[str, ...]
     shape: tuple[int, ...]
     labels: Labels | None = None
+    is_image: bool = False
+    notes: tuple[str, ...] = ()
 
 
+SMALLEST_SIDE = 4  # pixels: what is smaller is steps by channels rather than a picture
+BYTE = 255
 _BROKEN = (
     ValueError,
     EOFError,
@@ -122,7 +136,7 @@ def _labels(archive: Mapping[str, NDArray[np.generic]], name: str, rows: int) ->
 
 def _read_distinct(array: NDArray[np.generic], rules: int) -> Read:
     """An array as rows, if its numbers are still different ones then."""
-    read = as_rows(array)
+    read = as_rows(array)._replace(is_image=looks_like_images(array))
     if rules > FIRST and array.dtype.itemsize >= 8 and array.dtype != np.float64:
         plain = array.reshape(len(array), -1)
         advice = "leave the column out, or store it less its smallest number"
@@ -137,6 +151,33 @@ def as_rows(array: NDArray[np.generic]) -> Read:
     values = array.reshape(len(array), -1).astype(np.float64)
     names = tuple("x" + "_".join(map(str, place)) for place in np.ndindex(*shape))
     return Read(values, names, shape)
+
+
+def looks_like_images(array: NDArray[np.generic]) -> bool:
+    """Whether rows of an array are pictures, whose values have one unit and are scaled by one range.
+
+    They are (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels, no side below 4 pixels, and bytes: uint8, or floats that
+    are all a whole number of 255ths. Anything else of more than two dimensions has a unit for each channel, the last
+    axis: windows of sensors, fields of several quantities.
+    """
+    shaped = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] in (1, 3, 4))
+    if not shaped or min(array.shape[1:3]) < SMALLEST_SIDE:
+        return False
+    return array.dtype == np.uint8 or (array.dtype.kind == "f" and all(map(_are_bytes, array)))
+
+
+def _are_bytes(row: NDArray[np.generic]) -> bool:
+    values = row.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        near = np.abs(values * BYTE - np.round(values * BYTE)) < 1e-3
+    return bool((near & (values >= 0) & (values <= 1)).all())
+
+
+def each_of(shape: tuple[int, ...], is_image: bool, rules: int) -> Each | None:
+    """What of rows of this shape has a range of its own; None by rules before 3."""
+    if rules < TYPED:
+        return None
+    return "column" if len(shape) == 1 else "image" if is_image else "channel"
 
 
 def check_rows(array: NDArray[np.generic]) -> None:

@@ -19,6 +19,7 @@ from tuner.data.arrays import check_rows, load_npz, open_npy
 from tuner.data.columns.encoder import TableEncoder
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import load_idx
+from tuner.data.image_folders import Pictures, coloured, image_folder
 from tuner.data.images import image_files, read_image
 from tuner.data.readers import bundled, file_errors
 from tuner.data.source_table import SourceTable
@@ -42,6 +43,7 @@ class Selection:
         array: of the arrays in an .npz file; None for the only one.
         keep: columns that are passed through.
         table: how a table's columns become the model's; None where these are numbers as they are.
+        upright: images are read as since rules 3: turned, on white, in class folders as well.
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,7 @@ class Selection:
     array: str | None = None
     keep: tuple[str, ...] = ()
     table: TableEncoder | None = None
+    upright: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -247,20 +250,39 @@ def _image_blocks(path: Path, selection: Selection) -> Iterator[Block]:
     _check_keep(selection, (FILE,), "a folder of images")
     if len(selection.shape) < 2:
         raise DataError(f"must hold rows of {len(selection.names)} numbers, got a folder of images.")
-    files, at_once = image_files(path), max(1, ROWS_AT_ONCE * 64 // len(selection.names))
+    at_once = max(1, ROWS_AT_ONCE * 64 // len(selection.names))
+    if selection.upright:
+        folder = image_folder(path)
+        files, names, read = folder.files, folder.names, _upright
+    else:
+        files = tuple(image_files(path))
+        names, read = tuple(file.name for file in files), _as_they_lie
     for first in range(0, len(files), at_once):
-        part = files[first : first + at_once]
-        values = np.stack([_pixels(file, selection.shape) for file in part]).reshape(len(part), -1).astype(np.float64)
-        kept = {name: np.array([file.name for file in part], dtype=object) for name in selection.keep}
+        part = slice(first, first + at_once)
+        images = read(files[part], names[part], selection.shape)
+        values = np.stack(images).reshape(len(images), -1).astype(np.float64)
+        kept = {name: np.array(names[part], dtype=object) for name in selection.keep}
         yield Block(first, _finite(values, selection.names, "image", first + 1), kept, len(files))
 
 
-def _pixels(file: Path, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    image = read_image(file, ("the model", shape))
-    if image.ndim == 2 and len(shape) == 3:
-        image = np.repeat(image[..., None], 3, axis=2)
+def _as_they_lie(files: Sequence[Path], names: Sequence[str], shape: tuple[int, ...]) -> list[NDArray[np.generic]]:
+    """As by rules before 3."""
+    images = [read_image(file, ("the model", shape)) for file in files]
+    return [_fitting(image, name, shape) for image, name in zip(images, names, strict=True)]
+
+
+def _upright(files: Sequence[Path], names: Sequence[str], shape: tuple[int, ...]) -> list[NDArray[np.generic]]:
+    read = Pictures(like=("the model", shape[:2]))
+    for file, name in zip(files, names, strict=True):
+        read.add(file, name)
+    read.check()
+    return [_fitting(one.pixels, name, shape) for one, name in zip(read.pictures, names, strict=True)]
+
+
+def _fitting(image: NDArray[np.generic], name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    image = coloured(image) if len(shape) == 3 else image
     if image.shape != shape:
-        raise DataError(f"{file.name}: must be a grey image, as the model was trained on, got a coloured one.")
+        raise DataError(f"{name}: must be a grey image, as the model was trained on, got a coloured one.")
     return image
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.labels import Labels
+from tuner.data.preprocess import Each
 
 Values = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -45,6 +46,9 @@ class Data(Protocol):
     def raw(self, rows: Numbers) -> Values:
         """The rows of those numbers, unscaled, (len(rows), F); NaN is missing."""
 
+    def plain_rows(self) -> Values:
+        """All rows before they are encoded, (N, K): equal ones are equal here."""
+
     def digest(self, block: dict[str, Any]) -> str:
         """SHA-256 over the content and a declaration's data block."""
 
@@ -59,6 +63,8 @@ class Dataset:
         shape: a row's own shape: (F,) for a table, (8, 8) for an image.
         where: the source, for messages.
         labels: what the rows are known to be, where that is declared; the values do not hold it.
+        each: what has a range of its own when it is scaled; None by rules before 3.
+        notes: what was decided while it was read, a sentence each, for the user.
     """
 
     values: Values
@@ -66,6 +72,8 @@ class Dataset:
     shape: tuple[int, ...]
     where: str
     labels: Labels | None = None
+    each: Each | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -76,9 +84,15 @@ class Dataset:
         """See `Data`."""
         return self.values[rows]
 
+    def plain_rows(self) -> Values:
+        """See `Data`."""
+        return self.values
+
     def digest(self, block: dict[str, Any]) -> str:
         """See `Data`."""
         about = {"names": self.names, "shape": self.shape, "rows": self.values.shape, "data": block}
+        if self.each is not None:
+            about["each"] = self.each
         if self.labels is not None:
             about["classes"] = self.labels.classes
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())

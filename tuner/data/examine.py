@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from tuner.data.columns.encoder import TableEncoder
 from tuner.data.dataset import Data, Dataset, Numbers
 from tuner.data.encoded import EncodedColumn
-from tuner.data.fit_terms import Wanted
+from tuner.data.fit_terms import Wanted, rates
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import Preprocessor
 from tuner.data.readers import load, load_table, naming
+from tuner.data.remarks import remarks
+from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
-from tuner.data.split import Split, split_rows
-from tuner.data.tabular import TableData, labels_of, without_missing
+from tuner.data.split import (
+    Key,
+    Split,
+    few_of_a_class,
+    split_by_column,
+    split_by_group,
+    split_by_time,
+    split_rows,
+    split_stratified,
+)
+from tuner.data.tabular import TableData, key_values, labels_of, moments_or_numbers, without_missing
 from tuner.errors import DataError
 from tuner.spec.distributions import IntDistribution
 from tuner.spec.names import Loss
 from tuner.spec.rules import FIRST, NEWEST
-from tuner.spec.study import ColumnLoss, DataSpec, StudySpec
+from tuner.spec.study import ColumnLoss, ColumnType, DataSpec, StudySpec
 from tuner.waiting import abandonable, never
 
 # Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
@@ -88,39 +97,65 @@ def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
     with naming(source.where):
         table, numbers, notes = without_missing(source, spec.data)
         labels = None if spec.data.label is None else labels_of(source, spec.data.label, numbers)
-        split = split_rows(table.rows, spec.data.validation, spec.data.test, spec.split_seed)
-        encoder = TableEncoder.fit(table, split.train, spec.data)
+        split, said = split_table(spec, table.source, numbers)
+        declared, loss = declared_losses(spec.data), settled(spec, [column.type for column in table.columns])
+        encoder = TableEncoder.fit(table, split.train, spec.data, rates(table.columns, loss, declared))
         data = TableData(table, encoder, labels, numbers)
-        loss = settled(spec, encoder.columns)
-        wanted = Wanted.of(encoder.columns, loss, declared_losses(spec.data))
+        wanted = Wanted.of(encoder.columns, loss, declared)
         _check_batch_size(spec, len(split.train))
-        train = data.raw(split.train)
-        fitted = Preprocessor.of_table(encoder, train, spec.data, wanted.poisson)
-        refuse_flattened(np.where(np.isnan(train), fitted.offset, train), fitted)
-        return Examined(data, split, fitted, loss, wanted, notes)
+        fitted = Preprocessor.of_table(encoder, data.raw(split.train), spec.data.scaling)
+        return Examined(data, split, fitted, loss, wanted, (*notes, *said, *remarks(spec, data, split, fitted, rules)))
 
 
 def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
     split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
-    loss = settled(spec, ())
+    loss: Loss = "mse" if spec.loss == "auto" else spec.loss
     with naming(data.where):
         _refuse_table_keys(spec.data)
         _check_batch_size(spec, len(split.train))
         _check_loss(loss, spec, data)
     train, clip = data.values[split.train], loss == "bce"
     with naming(data.where):
-        fitted = Preprocessor.fit(train, data.shape, data.names, spec.data.scaling, clip)
+        fitted = Preprocessor.fit(train, data.shape, data.names, spec.data.scaling, clip, each=data.each)
         if rules > FIRST:
             refuse_flattened(train, fitted)
     columns = [EncodedColumn(name, "numeric", place, place + 1) for place, name in enumerate(data.names)]
-    return Examined(data, split, fitted, loss, Wanted.of(columns, loss, {}))
+    notes = (*data.notes, *remarks(spec, data, split, fitted, rules))
+    return Examined(data, split, fitted, loss, Wanted.of(columns, loss, {}), notes)
 
 
-def settled(spec: StudySpec, columns: tuple[EncodedColumn, ...]) -> Loss:
-    """What the declared loss comes to."""
+def settled(spec: StudySpec, types: Sequence[ColumnType]) -> Loss:
+    """What the declared loss comes to, for columns of these types."""
     if spec.loss != "auto":
         return spec.loss
-    return "mixed" if any(one.type in ("boolean", "categorical") and one.weight for one in columns) else "mse"
+    return "mixed" if {"boolean", "categorical"} & set(types) else "mse"
+
+
+def split_table(spec: StudySpec, source: SourceTable, numbers: Numbers) -> tuple[Split, tuple[str, ...]]:
+    """Which rows are for what, as declared, and what the user should know of it.
+
+    Args:
+        spec: the declaration.
+        source: the rows that are used.
+        numbers: their numbers in the source.
+
+    Raises:
+        DataError: the rows cannot be split so.
+    """
+    data, seed = spec.data, spec.split_seed
+    declared = data.split
+    if declared is None or declared.validation is not None:
+        return split_rows(len(numbers), data.validation, data.test, seed), ()
+    option, name = next((key, value) for key, value in declared if value is not None)
+    key = Key(f"data.split.{option}", name, key_values(source, name), source.place)
+    if option == "column":
+        return split_by_column(key), ()
+    if option == "group":
+        return split_by_group(key, data.validation, data.test, seed), ()
+    if option == "time":
+        return split_by_time(replace(key, values=moments_or_numbers(key.values)), data.validation, data.test), ()
+    few = few_of_a_class(key)
+    return split_stratified(key, data.validation, data.test, seed), () if few is None else (few,)
 
 
 def declared_losses(spec: DataSpec) -> dict[str, ColumnLoss]:

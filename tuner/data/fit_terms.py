@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.columns.typed import TypedColumn
 from tuner.data.encoded import EncodedColumn
 from tuner.data.terms import Kind, Terms
 from tuner.errors import DataError
@@ -75,10 +76,15 @@ class Wanted:
         """
         return cls(columns, [kind_of(one, loss, declared.get(one.name, "auto")) for one in columns], loss)
 
-    @property
-    def poisson(self) -> NDArray[np.bool_]:
-        """The encoded columns that must not be shifted by their scaling, (F,)."""
-        return np.repeat([kind is Kind.POISSON for kind in self.kinds], _widths(self.columns))
+
+def rates(columns: Sequence[TypedColumn], loss: Loss, declared: Mapping[str, ColumnLoss]) -> frozenset[str]:
+    """The columns with Poisson's loss: their scaling must not move 0.
+
+    Raises:
+        DataError: as for `kind_of`.
+    """
+    found = ((c.name, EncodedColumn(c.name, c.type, 0, 1)) for c in columns)
+    return frozenset(name for name, one in found if kind_of(one, loss, declared.get(name, "auto")) is Kind.POISSON)
 
 
 def fit_terms(wanted: Wanted, train: Matrix, validation: Matrix, test: Matrix) -> Terms | None:

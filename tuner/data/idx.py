@@ -22,8 +22,9 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 
 
 def read_idx(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001 - the readers share one signature
-    """A whole IDX file of two or more dimensions; the first one counts the rows."""
-    return as_rows(load_idx(path))
+    """A whole IDX file of two or more dimensions; the first one counts the rows, more than two are images."""
+    array = load_idx(path)
+    return as_rows(array)._replace(is_image=array.ndim > 2)
 
 
 def load_idx(path: Path) -> NDArray[np.generic]:

@@ -9,25 +9,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.arrays import Read
+from tuner.data.image_folders import BY_FOLDER, ENDINGS, read_folder
 from tuner.errors import DataError
+from tuner.spec.rules import TYPED
 from tuner.spec.study import DataSpec
 
-ENDINGS = (".png", ".jpg", ".jpeg")
 
-
-def read_images(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001 - the readers share one signature
+def read_images(path: Path, spec: DataSpec, rules: int) -> Read:
     """All images of a folder, by name: (H, W) where all are grey, else (H, W, 3); other files are passed over.
 
-    Palettes become colours; transparency is dropped; 16-bit grey keeps its values.
+    By rules before 3 transparency is dropped, images stay as they lie, and subfolders are not looked into; see
+    `tuner.data.image_folders` for what holds since.
     """
+    if spec.label not in (None, BY_FOLDER) or (spec.label is not None and rules < TYPED):
+        raise DataError(f"data.label of a folder of images must be {BY_FOLDER}, the class folders, got {spec.label}.")
+    return _read_before(path) if rules < TYPED else _read(path, spec.label is not None)
+
+
+def _read(path: Path, labelled: bool) -> Read:
+    folder, images, notes = read_folder(path)
+    return _rows(images)._replace(labels=folder.labels() if labelled else None, notes=notes)
+
+
+def _read_before(path: Path) -> Read:
     files = image_files(path)
     first = read_image(files[0])
     images = [first, *(read_image(file, (files[0].name, first.shape)) for file in files[1:])]
     coloured = any(image.ndim == 3 for image in images)
     images = [np.repeat(image[..., None], 3, axis=2) if coloured and image.ndim == 2 else image for image in images]
-    shape = images[0].shape
-    values = np.stack(images).reshape(len(images), -1).astype(np.float64)
-    return Read(values, tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*shape)), shape)
+    return _rows(np.stack(images))
+
+
+def _rows(images: NDArray[np.generic]) -> Read:
+    shape = images.shape[1:]
+    names = tuple("p" + "_".join(map(str, place)) for place in np.ndindex(*shape))
+    return Read(images.reshape(len(images), -1).astype(np.float64), names, shape, is_image=True)
 
 
 def image_files(path: Path) -> list[Path]:

@@ -45,7 +45,7 @@ def refuse_merged(
 def refuse_flattened(train_NF: Values, fitted: Preprocessor) -> None:
     """Refuse a column whose different numbers are no longer different when they are scaled to 32-bit floats.
 
-    Images have one scale for all of their pixels, and are looked at as one column.
+    What has one scale is looked at as one column: all pixels of images, or a channel.
 
     Args:
         train_NF: the training rows as they were read.
@@ -56,16 +56,27 @@ def refuse_flattened(train_NF: Values, fitted: Preprocessor) -> None:
     """
     if fitted.scaling == "minmax":
         return  # ends at 0 and 1, between which there are enough
-    joint = len(fitted.shape) > 1
     advice = "use scaling minmax" if fitted.scaling == "standard" else "use scaling minmax or standard"
-    low, high = ((ends - fitted.offset) / fitted.scale for ends in (train_NF.min(0), train_NF.max(0)))
-    if joint:
-        low, high = low.min(keepdims=True), high.max(keepdims=True)
-    for place in np.flatnonzero((low < high) & (_is_large(low, high, np.float32) | _is_coarse(low, high, np.float32))):
-        raw = train_NF if joint else train_NF[:, place]
-        scaled = (raw - fitted.offset[place]) / fitted.scale[place]
-        name = "all of its pixels" if joint else fitted.names[place]
-        _refuse(name, len(np.unique(raw)), scaled.ravel(), np.float32, advice, " in the training rows")
+    width, names = _units(fitted)
+    values, offset, scale = train_NF.reshape(-1, width), fitted.offset[:width], fitted.scale[:width]
+    low, high = ((ends - offset) / scale for ends in (values.min(0), values.max(0)))
+    differs = low < high
+    if fitted.extent is not None:
+        differs &= ~fitted.extent.constant[:width]
+    for place in np.flatnonzero(differs & (_is_large(low, high, np.float32) | _is_coarse(low, high, np.float32))):
+        raw = values[:, place]
+        scaled = (raw - offset[place]) / scale[place]
+        _refuse(names(int(place)), len(np.unique(raw)), scaled, np.float32, advice, " in the training rows")
+
+
+def _units(fitted: Preprocessor) -> tuple[int, Callable[[int], str]]:
+    """How many columns have a scale of their own, and what each is called."""
+    each = fitted.extent.each if fitted.extent else "column" if len(fitted.shape) == 1 else "image"
+    if each == "image":
+        return 1, lambda _: "all of its pixels"
+    if each == "channel":
+        return fitted.shape[-1], lambda place: f"channel {place}"
+    return len(fitted.names), lambda place: fitted.names[place]
 
 
 def distinct_numbers(cells: Collection[Any]) -> int:

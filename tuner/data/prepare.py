@@ -51,6 +51,7 @@ class Prepared:
         loss: what the declaration's loss comes to on these data.
         terms: how a row's loss is made of its columns; None where it is the mean over all of them.
         numbers: a file with each row's number in the source, of a table; else None.
+        notes: what the user should know of the data, a sentence each.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Prepared:
     loss: Loss = "mse"
     terms: TermsFile | None = None
     numbers: LabelFile | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -151,6 +153,7 @@ def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Cal
         loss=examined.loss,
         terms=None if terms is None else _terms_written(_terms_path(path, examined.loss), terms),
         numbers=_numbers_written(path, examined),
+        notes=examined.notes,
     )
     _keep(made)
     return made

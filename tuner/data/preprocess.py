@@ -6,39 +6,57 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.columns.encoder import TableEncoder
 from tuner.data.memory import in_memory
+from tuner.data.scaling import fit_columns, is_constant, limits
 from tuner.data.terms import Terms
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
-TABLE_VERSION = 2  # of a table whose columns have types, or where values are missing
-FORM = f"version {VERSION} or {TABLE_VERSION} of offsets and scales"
+VERSIONS = (1, 2)  # 2 has an extent, and of a table its columns
+FORM = "version 1 or 2 of offsets and scales"
 BLOCK_ROWS = 1024  # scaled at once
 Values = NDArray[np.float64]
+Each = Literal["column", "channel", "image"]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Preprocessor:
-    """scaled = (raw - offset) / scale, column by column.
+class Extent:
+    """What the training rows span, as it is known since rules 3.
 
     Attributes:
-        scaling: minmax, standard or none.
+        each: what has a range of its own: a column, a channel (the last axis), or all pixels of all images together.
+        constant: (F,), whether the training values are all equal, up to rounding.
+        low, high: (F,), the training values' range; those of a channel or of all pixels are the same in each column.
+    """
+
+    each: Each
+    constant: NDArray[np.bool_]
+    low: Values
+    high: Values
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Preprocessor:
+    """scaled = (raw - offset) / scale, column by column, within bounds where there are any.
+
+    Attributes:
+        scaling: minmax, standard, robust or none.
         shape: a raw row's own shape, (F,) for a table, (8, 8) for an image.
         names: the columns, F of them.
         offset: (F,).
         scale: (F,), never zero.
-        clip: scaled values are clipped to [0, 1], as bce needs; these alone cannot be inverted.
+        clip: scaled values are clipped to [0, 1], as bce needs. What is clipped, by this or by a limit, cannot be
+            inverted.
+        extent: what the training rows span; None where they were fitted by rules before 3.
         table: how the columns of a table become raw rows; None where the rows are numbers as they are.
         terms: how a row's loss is made of its columns; None where it is the mean over all of them.
     """
@@ -49,54 +67,75 @@ class Preprocessor:
     offset: Values
     scale: Values
     clip: bool
+    extent: Extent | None = None
     table: TableEncoder | None = None
     terms: Terms | None = None
 
     @classmethod
-    def of_table(cls, table: TableEncoder, train_NF: Values, spec: DataSpec, poisson_F: NDArray[np.bool_]) -> Self:
-        """Fit to the encoded training rows of a table; NaN is a missing value.
-
-        Numbers are scaled as they or `data.scaling` say; all else lies between 0 and 1 already. Columns whose loss is
-        Poisson's are divided by their largest value alone.
-        """
-        offset, scale = np.zeros(train_NF.shape[1]), np.ones(train_NF.shape[1])
-        for column in table.columns:
-            if column.type not in ("numeric", "count", "datetime"):
-                continue
-            declared = spec.described.get(column.name)
-            scaling = (declared.scaling if declared else None) or spec.scaling
-            values = train_NF[:, column.first : column.first + 1]
-            present = values[~np.isnan(values[:, 0])]
-            if not len(present):
-                continue
-            if poisson_F[column.first]:
-                scale[column.first] = present.max() or 1.0
-                continue
-            low, spread = _FITS["standard" if column.type == "datetime" and scaling == "none" else scaling](present)
-            offset[column.first] = low[0]
-            scale[column.first] = spread[0] if spread[0] > 0 else 1.0
-        return cls(spec.scaling, (len(table.names),), table.names, offset, scale, False, table)
+    def of_table(cls, table: TableEncoder, train_NF: Values, scaling: str) -> Self:
+        """Of a table, whose encoder scales its columns; the training rows (N, F) give their range."""
+        columns = train_NF.shape[1]
+        known = np.where(np.isnan(train_NF).all(0), 0.0, train_NF)
+        low, high = np.nanmin(known, 0), np.nanmax(known, 0)
+        extent = Extent("column", is_constant(low, high), low, high)
+        offset, scale = np.zeros(columns), np.ones(columns)
+        return cls(scaling, (columns,), table.names, offset, scale, False, extent, table)
 
     @classmethod
-    def fit(cls, train_NF: Values, shape: tuple[int, ...], names: tuple[str, ...], scaling: str, clip: bool) -> Self:
+    def fit(
+        cls,
+        train_NF: Values,
+        shape: tuple[int, ...],
+        names: tuple[str, ...],
+        scaling: str,
+        clip: bool,
+        *,
+        each: Each | None = None,
+    ) -> Self:
         """Fit to training rows (N, F).
 
-        minmax maps each column of a table to [0, 1], and the pixels of images by one joint range; a column that is
-        constant becomes 0. standard gives each column mean 0 and deviation 1, the pixels of images one joint mean and
-        deviation.
+        minmax maps each column of a table to [0, 1], each channel of an array, and the pixels of images by one joint
+        range; what is constant becomes 0. standard gives mean 0 and deviation 1, robust see `tuner.data.scaling`.
+
+        Args:
+            train_NF: the rows; NaN is a missing value, which the fit passes over where `each` is given.
+            shape: a raw row's own shape.
+            names: the columns.
+            scaling: the scaling's name.
+            clip: scaled values are to be clipped to [0, 1].
+            each: what has a range of its own; None as by rules before 3: a column of a table, or a whole array.
 
         Raises:
-            DataError: a column's range is more than a float can represent.
+            DataError: a column's range is more than a float can represent, or the scaling is not for such rows.
         """
-        joint = train_NF.reshape(-1, 1) if len(shape) > 1 else train_NF
-        columns = train_NF.shape[1]
-        with np.errstate(over="ignore", invalid="ignore"):
-            offset, scale = (_column(values, columns) for values in _FITS[scaling](joint))
+        if clip and scaling == "robust":
+            raise DataError("data: loss bce needs values between 0 and 1; use scaling minmax or none, not robust.")
+        if each is None:
+            offset, scale, extent = (*_fit_before(train_NF, shape, scaling), None)
+        else:
+            offset, scale, extent = _fit_each(train_NF, shape, scaling, each)
         odd = ~(np.isfinite(offset) & np.isfinite(scale))
         if odd.any():
             name = names[int(odd.argmax())]
             raise DataError(f"data: column {name}: must span a range that a float can hold, got a larger one.")
-        return cls(scaling, shape, names, offset, np.where(scale > 0, scale, 1.0), clip)
+        return cls(scaling, shape, names, offset, np.where(scale > 0, scale, 1.0), clip, extent)
+
+    @property
+    def limit(self) -> Values | None:
+        """(F,), how far from 0 scaled values may be; None where nothing but `clip` bounds them."""
+        if self.extent is None or self.clip:
+            return None
+        if self.table is not None:
+            return self.table.limits
+        limit = limits(self.scaling, self.extent.constant)
+        return limit if np.isfinite(limit).any() else None
+
+    def limited(self, rows_NF: Values) -> Values:
+        """Raw rows (N, F) with what lies beyond a limit moved onto it: they are scaled to the same values."""
+        limit = self.limit
+        if limit is None:
+            return rows_NF
+        return np.clip(rows_NF, self.offset - limit * self.scale, self.offset + limit * self.scale)
 
     def transform(self, raw: Any, first: int = 0) -> NDArray[np.float32]:
         """Raw rows to scaled ones, (N, F) float32.
@@ -118,11 +157,18 @@ class Preprocessor:
     def _transform_block(self, rows: Values, narrow: NDArray[np.float32], first: int) -> None:
         """Few rows at a time: temporaries as large as the data would take longer to allocate than to fill."""
         scaled = (rows - self.offset) / self.scale
+        limit = self.limit
         if self.clip:
             np.clip(scaled, 0, 1, out=scaled)
+        elif limit is not None:
+            np.clip(scaled, -limit, limit, out=scaled)
         with np.errstate(over="ignore"):
             narrow[:] = scaled
-        finite = np.isfinite(narrow) if self.table is None else ~np.isinf(narrow)
+        finite = np.isfinite(narrow)
+        if limit is not None:
+            finite &= np.isfinite(rows)  # clipped, it would look like a number
+        if self.table is not None:
+            finite |= np.isnan(rows)  # is missing
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             raise DataError(
@@ -138,13 +184,14 @@ class Preprocessor:
     def to_json(self) -> str:
         """Everything, floats written so that they are read as the same value."""
         about: dict[str, Any] = {
-            "version": TABLE_VERSION if self.table is not None or self.terms is not None else VERSION,
+            "version": 1 if self.extent is None else 2,
             "scaling": self.scaling,
             "shape": list(self.shape),
             "names": list(self.names),
             "offset": self.offset.tolist(),
             "scale": self.scale.tolist(),
             "clip": self.clip,
+            **({} if self.extent is None else _extent_to_json(self.extent)),
         }
         if self.table is not None:
             about["table"] = self.table.model_dump(mode="json")
@@ -161,7 +208,7 @@ class Preprocessor:
         """
         try:
             known = json.loads(text)
-            if known["version"] not in (VERSION, TABLE_VERSION):
+            if known["version"] not in VERSIONS:
                 raise ValueError(f"version {known['version']!r}")
             made = cls(
                 known["scaling"],
@@ -170,6 +217,7 @@ class Preprocessor:
                 numbers(known, "offset"),
                 numbers(known, "scale"),
                 known["clip"],
+                None if known["version"] == 1 else _extent_from_json(known),
                 TableEncoder.from_json(json.dumps(known["table"])) if "table" in known else None,
                 Terms.from_json(known["terms"]) if "terms" in known else None,
             )
@@ -180,7 +228,8 @@ class Preprocessor:
         return made
 
     def _check(self) -> None:
-        if self.scaling not in _FITS or not isinstance(self.clip, bool):
+        known = _FITS if self.extent is None else (*_FITS, "robust")
+        if self.scaling not in known or not isinstance(self.clip, bool):
             raise ValueError(f"scaling {self.scaling!r} with clip {self.clip!r}")
         if len(set(self.names)) < len(self.names):
             raise ValueError("names that repeat")
@@ -195,6 +244,8 @@ class Preprocessor:
             self.terms.check(columns)
         if not (np.isfinite(self.offset).all() and np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise ValueError("an offset or scale is out of range")
+        if self.extent is not None:
+            _check_extent(self.extent, columns)
 
     def rows(self, raw: Any) -> Values:
         """Raw rows as they are, (N, F) float64; of a table its encoded columns.
@@ -223,6 +274,59 @@ class Preprocessor:
                 f" missing: {', '.join(missing[:20])}."
             )
         return frame[list(self.names)]
+
+
+def described(shape: tuple[int, ...], each: Each) -> str:
+    """What is scaled by one range, for the user; rows have this shape."""
+    if each == "column":
+        return "column by column"
+    if each == "channel":
+        count = shape[-1]
+        return f"the last axis' {count} channels each by its own range" if count > 1 else "all values by one range"
+    return "all pixels by one range, as images"
+
+
+def _fit_before(train_NF: Values, shape: tuple[int, ...], scaling: str) -> tuple[Values, Values]:
+    """Offset and scale (F,) by the rules before 3, bit for bit."""
+    joint = train_NF.reshape(-1, 1) if len(shape) > 1 else train_NF
+    columns = train_NF.shape[1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        offset, scale = (_column(values, columns) for values in _FITS[scaling](joint))
+    return offset, scale
+
+
+def _fit_each(train_NF: Values, shape: tuple[int, ...], scaling: str, each: Each) -> tuple[Values, Values, Extent]:
+    """Offset and scale (F,), and what was found."""
+    columns = train_NF.shape[1]
+    width = {"column": columns, "channel": shape[-1], "image": 1}[each]
+    made = fit_columns(scaling, train_NF.reshape(-1, width))
+    offset, scale, low, high = (
+        np.tile(part, columns // width) for part in (made.offset, made.scale, made.low, made.high)
+    )
+    return offset, scale, Extent(each, np.tile(made.constant, columns // width), low, high)
+
+
+def _extent_to_json(extent: Extent) -> dict[str, Any]:
+    return {
+        "each": extent.each,
+        "constant": extent.constant.tolist(),
+        "low": extent.low.tolist(),
+        "high": extent.high.tolist(),
+    }
+
+
+def _extent_from_json(known: Mapping[str, Any]) -> Extent:
+    constant = np.array(_all_of(bool, known, "constant"), np.bool_)
+    return Extent(known["each"], constant, numbers(known, "low"), numbers(known, "high"))
+
+
+def _check_extent(extent: Extent, columns: int) -> None:
+    if extent.each not in get_args(Each):
+        raise ValueError(f"each {extent.each!r}")
+    if not extent.constant.shape == extent.low.shape == extent.high.shape == (columns,):
+        raise ValueError("constant, low and high disagree with the names")
+    if not (np.isfinite(extent.low) & np.isfinite(extent.high) & (extent.low <= extent.high)).all():
+        raise ValueError("a range is none")
 
 
 def numbers(known: Mapping[str, Any], key: str) -> Values:

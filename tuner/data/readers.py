@@ -7,6 +7,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tuner.data.arrays import Read, read_npy, read_npz
+from tuner.data.arrays import Read, each_of, read_npy, read_npz
 from tuner.data.dataset import Dataset
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import read_idx
@@ -67,13 +68,15 @@ def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
     """
     if spec.source.startswith("sklearn:"):
         _refuse_columns(spec, "a bundled data set")
-        return bundled(spec.source, spec.label)
+        known = bundled(spec.source, spec.label)
+        return replace(known, each=each_of(known.shape, True, rules))
     where = spec.source
     with file_errors(where):
         path = sources.path(where)
         read = _reader(path, where, spec)
-        values, names, shape, labels = read(path, spec, rules)
-    return _checked(Dataset(np.ascontiguousarray(values, dtype=np.float64), names, shape, where, labels))
+        values, names, shape, labels, is_image, notes = read(path, spec, rules)
+    each, values = each_of(shape, is_image, rules), np.ascontiguousarray(values, dtype=np.float64)
+    return _checked(Dataset(values, names, shape, where, labels, each, notes))
 
 
 def load_table(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> SourceTable | None:
@@ -146,7 +149,6 @@ def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec,
         raise DataError(f"must be a file's name, got {where!r}.") from None
     if stat.S_ISDIR(mode):
         _refuse_columns(spec, "a folder of images")
-        _refuse_label(spec, "a folder of images")
         return read_images
     if not stat.S_ISREG(mode):
         raise DataError("must be a regular file or a folder.")

@@ -41,8 +41,9 @@ class Sources:
 
 
 def _entries(path: Path) -> Iterator[Path]:
+    """All below a folder, for class folders of images are read as well."""
     if path.is_dir():
-        yield from path.iterdir()
+        yield from path.rglob("*")
 
 
 def _resolved(path: Path) -> Path:

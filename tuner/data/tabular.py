@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tuner.data.columns.cells import Distinct, Values
+from tuner.data.columns.cells import Distinct, Format, Values
+from tuner.data.columns.decisions import read_as, values_of
 from tuner.data.columns.encoder import TableEncoder
 from tuner.data.columns.typed import SHOWN, TypedTable, typed
 from tuner.data.dataset import Numbers
@@ -65,6 +66,10 @@ class TableData:
     def raw(self, rows: Numbers) -> Values:
         """See `Data`."""
         return self.encoder.encode_typed(self.table, rows)
+
+    def plain_rows(self) -> Values:
+        """See `Data`."""
+        return np.column_stack([column.values for column in self.table.columns])
 
     def digest(self, block: dict[str, Any]) -> str:
         """See `Data`: of the modelled columns' names, types, formats, levels and values, before they are encoded."""
@@ -133,6 +138,18 @@ def labels_of(source: SourceTable, name: str, rows: Numbers) -> Labels:
     if not source.is_text and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return Labels.of(name, np.asarray(column.to_numpy()), "row", 1)
     return Labels.written(name, tuple(map(str, distinct.texts)), distinct.codes.astype(np.intp))
+
+
+def moments_or_numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """Texts that are all numbers, or all moments, as such, so that they have their order; others as they are."""
+    if values.dtype.kind != "O":
+        return values
+    column = pa.chunked_array([pa.array(values.tolist(), pa.string())])
+    found = read_as(Distinct(column), Format(kind="text"), frozenset())
+    if found.type not in ("numeric", "datetime") or found.odd:
+        return values
+    seconds = values_of(Distinct(column), found.format)[0]
+    return seconds if found.type == "numeric" else (seconds * 1e6).astype("datetime64[us]")
 
 
 def key_values(source: SourceTable, name: str) -> NDArray[Any]:

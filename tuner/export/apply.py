@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.blocks import Block, Selection, read_blocks
+from tuner.data.outside import Outside
 from tuner.errors import DataError, PlaceError
 from tuner.export.model import ExportedModel
 from tuner.export.output import open_output
@@ -61,6 +62,7 @@ class Applied:
         set_on: on which rows it was set, and what is to be expected of it.
         without: rows that have no result, for a value of theirs is missing.
         odd: on the first cell that is not of its column's type and counts as missing; empty where there is none.
+        outside: a sentence on rows far outside the training rows' range; None where there are none.
     """
 
     rows: int
@@ -70,6 +72,7 @@ class Applied:
     set_on: str = field(default="", compare=False)
     without: int = 0
     odd: str = ""
+    outside: str | None = field(default=None, compare=False)
 
 
 def apply(folder: str | Path, request: Request, progress: Progress | None = None) -> Applied:
@@ -90,18 +93,21 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
         return _draw(exported, request, report)
     engine = OnnxEngine(exported) if request.onnx else TorchEngine(exported)
     fitted = exported.preprocessor
-    wanted = Selection(fitted.names, fitted.shape, request.array, request.keep, fitted.table)
+    wanted = Selection(
+        fitted.names, fitted.shape, request.array, request.keep, fitted.table, upright=fitted.extent is not None
+    )
     results = _RESULTS[request.what](engine, exported)
     _check_names(request.keep, results.names)
-    rows, without, odd = 0, 0, ""
+    rows, without, odd, beyond = 0, 0, "", Outside(fitted)
     with open_output(request.output) as output:
         for block in read_blocks(str(request.data), wanted):
             columns, array = _named(str(request.data), block, results)
             output.write({**block.kept, **columns}, array)
             rows, odd = rows + len(block.values), odd or block.odd
             without += int(Usable.of(fitted, block.values).gone.sum())
+            beyond.add(block.values)
             report(rows, block.total)
-    return replace(results.summary(rows), without=without, odd=odd)
+    return replace(results.summary(rows), without=without, odd=odd, outside=beyond.sentence())
 
 
 def _check(request: Request) -> None:

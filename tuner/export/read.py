@@ -142,7 +142,7 @@ def _mixture(sizes: tuple[int, ...]) -> int:
 _MOST: dict[str, Callable[[tuple[int, ...]], int]] = {
     MODEL: lambda sizes: _weights(sizes) + _ROOM,
     ONNX: lambda sizes: 2 * _weights(sizes) + 64 * sizes[0] + _ROOM,
-    PREPROCESS: lambda sizes: (2 * _NUMBER + _NAME) * sizes[0] + _ROOM,
+    PREPROCESS: lambda sizes: (5 * _NUMBER + _NAME) * sizes[0] + _ROOM,
     DENSITY: lambda sizes: _NUMBER * _mixture(sizes) + _ROOM,
 }
 

@@ -36,7 +36,7 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         rows=_rows(preprocessor),
         frame=_frame(preprocessor),
         columns=_columns(preprocessor),
-        clipped=" and clipped to [0, 1]" * preprocessor.clip,
+        clipped=_clipped(preprocessor),
         scaling=preprocessor.scaling,
         unusual=_unusual(card),
         compared="unusual = scores > model.threshold\n"
@@ -85,6 +85,18 @@ def _unusual(card: Card) -> str:
     return (
         f"A row that scores more than {known.threshold:.6g} is unusual (`anomaly` in metrics.json): {described(known)}."
     )
+
+
+def _clipped(preprocessor: Preprocessor) -> str:
+    """What is done to values that lie far out."""
+    if preprocessor.clip:
+        return " and clipped to [0, 1]"
+    limit = preprocessor.limit
+    if limit is None:
+        return ""
+    bound = [f"within {value:g} of 0" for value in sorted({float(value) for value in limit[np.isfinite(limit)]})]
+    which = "" if np.isfinite(limit).all() else ", of columns that are constant there"
+    return f" and kept {' or '.join(bound)}{which}"
 
 
 def _example(preprocessor: Preprocessor) -> list[float]:

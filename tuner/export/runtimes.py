@@ -109,4 +109,4 @@ class OnnxEngine:
     def _run(self, rows: Values, first: int, output: int) -> NDArray[Any]:
         usable = Usable.of(self._preprocessor, rows)
         self._preprocessor.transform(usable.rows, first)  # refuses what is out of range, with its place
-        return usable.marked(self._network.run(usable.rows)[output])
+        return usable.marked(self._network.run(self._preprocessor.limited(usable.rows))[output])

@@ -68,6 +68,12 @@ def warn_of_step(plan: LaunchPlan, ledger: Ledger, study: StudyRecord) -> None:
         says(text, study.name, so_far, now)
 
 
+def warn_of_data(study: StudyRecord, prepared: Prepared) -> None:
+    """Say what the user should know of the data."""
+    for note in prepared.notes:
+        logging.getLogger("tuner").warning("%s: %s", study.name, note)
+
+
 def note_run(plan: LaunchPlan, ledger: Ledger, study: StudyRecord, prepared: Prepared, warm: WarmStart | None) -> None:
     """Record what a study begins with and the budget of its first run, and where each run trains."""
     if not has_begun(ledger.events(study.id)):

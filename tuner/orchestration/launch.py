@@ -12,7 +12,7 @@ from tuner.errors import LedgerError, StoppedError
 from tuner.execution.executors import start_executor
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
-from tuner.orchestration.continuing import check_continuation, note_run, versions, warn_of_step
+from tuner.orchestration.continuing import check_continuation, note_run, versions, warn_of_data, warn_of_step
 from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.prepared_run import Ended, PreparedRun, Session
 from tuner.orchestration.progress import Progress
@@ -60,6 +60,7 @@ def launch(
         session = replace(session, plan=plan.on(prepared))
         study, warm = _recorded(session, prepared, (known, warm), held)
         warn_of_step(session.plan, ledger, study)
+        warn_of_data(study, prepared)
         note_run(session.plan, ledger, study, prepared, warm)
         return PreparedRun(session, study, prepared, executor).run()
 

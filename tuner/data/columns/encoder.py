@@ -5,7 +5,7 @@ Legend: N rows, F encoded columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -22,7 +22,7 @@ from tuner.data.columns.typed import TypedTable
 from tuner.data.encoded import EncodedColumn
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec, Missing, ReadSpec
+from tuner.spec.study import ColumnSpec, DataSpec, Missing, ReadSpec
 
 
 class TableEncoder(BaseModel):
@@ -46,13 +46,14 @@ class TableEncoder(BaseModel):
     read: ReadSpec
 
     @classmethod
-    def fit(cls, table: TypedTable, train: NDArray[np.int64], spec: DataSpec) -> Self:
-        """Fit to the rows of those numbers."""
+    def fit(cls, table: TypedTable, train: NDArray[np.int64], spec: DataSpec, rates: Collection[str] = ()) -> Self:
+        """Fit to the rows of those numbers; `rates` are the columns that have Poisson's loss."""
         fields: list[AnyField] = []
         fills: dict[str, float] = {}
         for column in table.columns:
-            declared = spec.described.get(column.name)
-            made = fit_field(column, train, declared.levels if declared else None)
+            declared = spec.described.get(column.name, ColumnSpec())
+            scaling = declared.scaling or spec.scaling
+            made = fit_field(column, train, scaling, declared.levels, column.name in rates)
             fields.append(made)
             values = in_field(made, column.values, column.levels)[train]
             if spec.missing in ("mean", "median"):
@@ -66,6 +67,12 @@ class TableEncoder(BaseModel):
     def names(self) -> tuple[str, ...]:
         """Of the encoded columns, F of them."""
         return tuple(name for field in self.fields for name in field.names)
+
+    @property
+    def limits(self) -> Values | None:
+        """How far from 0 each encoded column may be, (F,); None where no column has a limit."""
+        found = np.array([limit for field in self.fields for limit in field.limits])
+        return found if np.isfinite(found).any() else None
 
     @property
     def table_names(self) -> tuple[str, ...]:

@@ -8,16 +8,19 @@ A field's values are one float64 a row: a number, 0 or 1, seconds since 1970, or
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from tuner.data.columns.cells import Format, Values
 from tuner.data.columns.typed import TypedColumn
-from tuner.spec.study import ColumnType
+from tuner.data.scaling import ColumnScaling, fit
+from tuner.errors import DataError
+from tuner.spec.study import ColumnType, Scaling
 
 OTHER: Final = "(other)"
 DAY: Final = 86400.0
@@ -29,10 +32,23 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _read_scaling(known: object) -> ColumnScaling:
+    if isinstance(known, ColumnScaling):
+        return known
+    try:
+        return ColumnScaling.from_json(known)  # type: ignore[arg-type]  # it refuses what is no mapping
+    except DataError as error:
+        raise ValueError(str(error)) from None
+
+
+Scaled = Annotated[ColumnScaling, PlainValidator(_read_scaling), PlainSerializer(ColumnScaling.to_json)]
+
+
 class NumberField(_Frozen):
-    """A number: one encoded column, the number itself.
+    """A number: one encoded column, scaled.
 
     Attributes:
+        scaling: fitted on the training values.
         whole: every training value was whole; rebuilt ones are rounded.
     """
 
@@ -40,6 +56,7 @@ class NumberField(_Frozen):
     name: str
     type: ColumnType = "numeric"
     format: Format
+    scaling: Scaled
     whole: bool = False
     width: ClassVar[int] = 1
 
@@ -48,13 +65,18 @@ class NumberField(_Frozen):
         """Of the encoded columns."""
         return (self.name,)
 
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """How far from 0 the encoded column may be."""
+        return (self.scaling.limit,)
+
     def encode(self, values_N: Values) -> Values:
-        """(N,) to (N, 1)."""
-        return values_N[:, None]
+        """(N,) to (N, 1), not yet within its limit."""
+        return unbounded(self.scaling).forward(values_N)[:, None]
 
     def decode(self, encoded_NW: Values) -> NDArray[Any]:
         """(N, 1) to (N,)."""
-        values = encoded_NW[:, 0]
+        values = self.scaling.inverse(encoded_NW[:, 0])
         return np.round(values) if self.whole else values
 
     def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
@@ -78,6 +100,11 @@ class YesNoField(_Frozen):
     def names(self) -> tuple[str, ...]:
         """Of the encoded columns."""
         return (self.name,)
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """None."""
+        return (math.inf,)
 
     def encode(self, values_N: Values) -> Values:
         """(N,) to (N, 1)."""
@@ -119,6 +146,11 @@ class LevelField(_Frozen):
         """Of the encoded columns."""
         return tuple(f"{self.name}={level}" for level in self.levels)
 
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """None."""
+        return (math.inf,) * self.width
+
     def encode(self, values_N: Values) -> Values:
         """(N,) places of levels to (N, W)."""
         encoded = np.zeros((len(values_N), self.width))
@@ -157,6 +189,12 @@ class MomentField(_Frozen):
     format: Format
     parts: tuple[Part, ...]
     resolution: float
+    scaling: Scaled
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """How far from 0 the encoded columns may be."""
+        return (self.scaling.limit, *(math.inf,) * (self.width - 1))
 
     @property
     def width(self) -> int:
@@ -171,7 +209,7 @@ class MomentField(_Frozen):
 
     def encode(self, values_N: Values) -> Values:
         """(N,) to (N, W)."""
-        columns = [values_N]
+        columns = [unbounded(self.scaling).forward(values_N)]
         for part in self.parts[1:]:
             angle = 2 * math.pi * _part(values_N, part) / _TURNS[part]
             columns += [(np.cos(angle) + 1) / 2, (np.sin(angle) + 1) / 2]
@@ -179,7 +217,7 @@ class MomentField(_Frozen):
 
     def decode(self, encoded_NW: Values) -> NDArray[Any]:
         """(N, W) to seconds since 1970, (N,)."""
-        return np.round(encoded_NW[:, 0] / self.resolution) * self.resolution
+        return np.round(self.scaling.inverse(encoded_NW[:, 0]) / self.resolution) * self.resolution
 
     def written(self, values_N: NDArray[Any]) -> pd.Series[Any]:
         """Decoded values (N,) as the table has them."""
@@ -201,6 +239,11 @@ class IndicatorField(_Frozen):
         """Of the encoded columns."""
         return (f"{self.name} is missing",)
 
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """None."""
+        return (math.inf,)
+
     def encode(self, values_N: Values) -> Values:
         """(N,) of the column that it tells of to (N, 1)."""
         return np.isnan(values_N).astype(np.float64)[:, None]
@@ -210,8 +253,23 @@ ReadField = NumberField | YesNoField | LevelField | MomentField  # those that ar
 AnyField = Annotated[ReadField | IndicatorField, Field(discriminator="kind")]
 
 
-def fit_field(column: TypedColumn, train: NDArray[np.int64], most_levels: int | None) -> ReadField:
-    """The field of a column, fitted on the rows of those numbers."""
+def unbounded(scaling: ColumnScaling) -> ColumnScaling:
+    """The same scaling without its limit, which is applied to the encoded rows."""
+    return replace(scaling, limit=math.inf)
+
+
+def fit_field(
+    column: TypedColumn, train: NDArray[np.int64], scaling: Scaling, most_levels: int | None, is_rate: bool
+) -> ReadField:
+    """The field of a column.
+
+    Args:
+        column: the column.
+        train: the numbers of the rows that it is fitted on.
+        scaling: of a number.
+        most_levels: that are told apart; None for the usual number.
+        is_rate: it has Poisson's loss, and its scaling must not move 0.
+    """
     values = column.values[train]
     present = values[~np.isnan(values)]
     if column.type == "boolean":
@@ -219,9 +277,20 @@ def fit_field(column: TypedColumn, train: NDArray[np.int64], most_levels: int | 
     if column.type == "categorical":
         return _fit_levels(column, present, most_levels or MOST_LEVELS)
     if column.type == "datetime":
-        return _fit_moments(column, present)
+        return _fit_moments(column, present, scaling)
     whole = bool((present == np.floor(present)).all())
-    return NumberField(name=column.name, type=column.type, format=column.format, whole=whole)
+    made = _rate(present) if is_rate else _fitted(scaling, present)
+    return NumberField(name=column.name, type=column.type, format=column.format, whole=whole, scaling=made)
+
+
+def _fitted(scaling: Scaling, present: Values) -> ColumnScaling:
+    return fit(scaling, present if len(present) else np.zeros(1))
+
+
+def _rate(present: Values) -> ColumnScaling:
+    """Divided by the largest value alone."""
+    made = _fitted("minmax", np.append(present, 0.0))
+    return replace(made, scale=made.scale if made.scale > 0 else 1.0)
 
 
 def _fit_levels(column: TypedColumn, present: Values, most: int) -> LevelField:
@@ -234,16 +303,18 @@ def _fit_levels(column: TypedColumn, present: Values, most: int) -> LevelField:
     return LevelField(name=column.name, format=column.format, levels=(*levels, OTHER))
 
 
-def _fit_moments(column: TypedColumn, present: Values) -> MomentField:
+def _fit_moments(column: TypedColumn, present: Values, scaling: Scaling) -> MomentField:
+    made = _fitted("standard" if scaling == "none" else scaling, present)
     if not len(present):
-        return MomentField(name=column.name, format=column.format, parts=("elapsed",), resolution=1.0)
+        return MomentField(name=column.name, format=column.format, parts=("elapsed",), resolution=1.0, scaling=made)
     span = float(present.max() - present.min())
     shortest: dict[Part, float] = {"month": 60 * DAY, "weekday": 7 * DAY, "hour": 0.0}
     parts = [
         part for part, least in shortest.items() if span >= least and len(np.unique(_part(present[:10_000], part))) > 1
     ]
     resolution = next(step for step in (DAY, 60.0, 1.0, 1e-6) if step == 1e-6 or (present % step == 0).all())
-    return MomentField(name=column.name, format=column.format, parts=("elapsed", *parts), resolution=resolution)
+    every: tuple[Part, ...] = ("elapsed", *parts)
+    return MomentField(name=column.name, format=column.format, parts=every, resolution=resolution, scaling=made)
 
 
 def _chosen(words: tuple[str, ...], places_N: NDArray[Any], name: str) -> pd.Series[Any]:

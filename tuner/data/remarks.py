@@ -1,0 +1,72 @@
+"""What a user should know of data that is not refused: said by `validate` and when a run begins, since rules 3."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tuner.data.dataset import Data
+from tuner.data.outside import outside
+from tuner.data.preprocess import Preprocessor
+from tuner.data.split import Split
+from tuner.data.together import duplicates_across
+from tuner.errors import DataError
+from tuner.spec.rules import TYPED
+from tuner.spec.space import SearchSpace
+from tuner.spec.study import StudySpec
+
+_MANY: Final = 0.05  # of the held-out rows: fewer that equal others hardly flatter
+
+
+def remarks(spec: StudySpec, data: Data, split: Split, fitted: Preprocessor, rules: int) -> tuple[str, ...]:
+    """A sentence each: rows far out, equal rows across splits, long codes.
+
+    Args:
+        spec: the declaration.
+        data: the rows.
+        split: which of them are held out.
+        fitted: the scaling.
+        rules: the study's number of rules; those before 3 said nothing.
+
+    Raises:
+        DataError: every code of the space is as long as the rows.
+    """
+    if rules < TYPED:
+        return ()
+    found = [check_code(spec.space, len(data.names), data.where)]
+    found += [
+        outside(fitted, data.raw(part), f"{name} rows")
+        for name, part in (("validation", split.validation), ("test", split.test))
+    ]
+    equal = duplicates_across(data.plain_rows(), split)
+    if equal.validation + equal.test >= _MANY * equal.held_out:
+        found.append(equal.sentence)
+    return tuple(sentence for sentence in found if sentence is not None)
+
+
+def check_code(space: SearchSpace, features: int, where: str) -> str | None:
+    """A code as long as the rows can copy them, unless something is asked of it beside a small loss.
+
+    Args:
+        space: what is searched.
+        features: columns that the network reads.
+        where: the source, for the message.
+
+    Returns:
+        A sentence where some of the space's codes are that long, or all are but noise, sparsity or a prior bounds them.
+
+    Raises:
+        DataError: all of them are, and nothing bounds them.
+    """
+    least, most = space.smallest("bottleneck"), space.largest("bottleneck")
+    if most < features:
+        return None
+    bounded = set(space.kinds()) - {"plain"} or space.largest("input_noise") > 0
+    if least >= features and not bounded:
+        raise DataError(
+            f"{where}: space.bottleneck must be less than the {features} feature{'s' * (features != 1)} of a row, got"
+            f" {least}: a code as long as the row can copy it, and losses near 0 then say nothing."
+        )
+    return (
+        f"space.bottleneck reaches {most}, but a row has {features} features: a code of {features} or more can copy its"
+        " row, and losses near 0 then say nothing."
+    )
