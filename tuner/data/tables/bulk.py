@@ -89,7 +89,7 @@ class _Fast:
 
     def __init__(self, layout: Layout) -> None:
         marks = layout.marks
-        self._marks, self._columns = marks, layout.columns
+        self._marks, self._columns, self._cells = marks, layout.columns, layout.cells
         self._fits = layout.cells > 1 and marks.escape is None and not marks.is_spaced and marks.delimiter != " "
         if self._fits:
             self._fits = (marks.delimiter + (marks.quote or "")).isascii()
@@ -116,7 +116,7 @@ class _Fast:
             table = csv.read_csv(pa.BufferReader(data), read, **self._options)
         except pa.ArrowInvalid:
             return None
-        if table.num_rows != len(lines):
+        if (table.num_rows, table.num_columns) != (len(lines), self._cells):
             return None
         columns = [column.combine_chunks() for column in table.itercolumns()]
         return Rows(columns[: self._columns], np.arange(first, first + len(lines), dtype=np.int64))

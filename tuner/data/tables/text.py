@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", ".data")
+_FEWEST = 3  # rows that a row of totals may stand below, itself counted
 _TOTAL = re.compile(
     r"(?:grand |sub)?totals?|sum|summe|gesamt(?:summe)?|insgesamt|totale?s?|somme|suma|totaal|summa", re.IGNORECASE
 )
@@ -85,7 +86,9 @@ def text_blocks(path: Path, where: str, read: ReadSpec, rows_at_once: int) -> It
     shape: _Shape | None = None
     ragged = Ragged(found.layout)
     with _lines(path, found.encoding) as lines:
-        for blocks, is_last in _held(rows_of(lines, found.layout, rows_at_once, ragged), read.footer or 0):
+        for blocks, is_last in _held(
+            rows_of(lines, found.layout, rows_at_once, ragged), max(read.footer or 0, _FEWEST)
+        ):
             rows = _joined(blocks, found.layout.columns)
             notes: list[str] = []
             if is_last:
@@ -172,7 +175,7 @@ def _joined(blocks: Sequence[Rows], columns: int) -> Rows:
 
 def total_word(columns: Sequence[pa.ChunkedArray]) -> str | None:
     """The word that makes the last row one of totals: the first said in it, in no other row, beside numbers."""
-    if not columns or len(columns[0]) < 3:
+    if not columns or len(columns[0]) < _FEWEST:
         return None
     last = [column[-1].as_py().strip() for column in columns]
     place = next((place for place, cell in enumerate(last) if cell), 0)
