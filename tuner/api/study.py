@@ -28,7 +28,7 @@ from tuner.ledger.trainers import step_at
 from tuner.search.patience import stopped_early
 from tuner.settings import Workspace
 from tuner.spec.objectives import is_front
-from tuner.spec.reader import declared
+from tuner.spec.reader import declared, with_memory
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_links
@@ -56,6 +56,7 @@ def run(  # noqa: PLR0913 - all by name
     executor: ExecutorChoice | str | None = None,
     database: str | None = None,
     warm_start: str | Path | None = None,
+    data: object = None,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
     workspace: Workspace | None = None,
@@ -71,6 +72,9 @@ def run(  # noqa: PLR0913 - all by name
         database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
         warm_start: another study of the ledger or an exported folder: its best configurations that fit the space, at
             most five, are a new study's first trials.
+        data: rows in memory, in the place of `data.source`: a pandas, polars or pyarrow table, a NumPy array, a torch
+            tensor, a SciPy sparse matrix, or a list of rows. They are not kept: a study that goes on is given them
+            again, and refuses others.
         progress: called a few times a second.
         stop: set to end the run early; what is recorded stays. `tuner stop` and `Study.stop` end it as well.
         workspace: where the study is kept, in place of the current folder; see `tuner.workspace`.
@@ -91,10 +95,10 @@ def run(  # noqa: PLR0913 - all by name
 
     choice = chosen(executor, workers)
     workspace = workspace_for(workspace, database)
-    spec, origin = declared(source, overrides, workspace.folder)
+    spec, origin = declared(source, with_memory(overrides, data), workspace.folder)
     ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
-        plan = LaunchPlan.of((spec, origin), workspace, choice, warm_start)
+        plan = LaunchPlan.of((spec, origin), workspace, choice, warm_start, data)
         ended = launch(plan, ledger, progress, stop)
     finally:
         ledger.close()

@@ -21,7 +21,7 @@ from tuner.learning.training import Trained, train_alone
 from tuner.search.loop import best
 from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
-from tuner.spec.reader import declared
+from tuner.spec.reader import declared, with_memory
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrainingPlan, Trial, TrialEnd, TrialState, derive_seed
 
@@ -31,6 +31,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     on_epoch: Callable[[int], object] | None = None,
+    data: object = None,
     workspace: Workspace | None = None,
 ) -> Model:
     """Train the one configuration of a declaration in which every hyperparameter is fixed, such as an exported one.
@@ -39,6 +40,7 @@ def train(
         source: a space file, or what it says.
         overrides: `search.epochs=20` each.
         on_epoch: called after each epoch with its number.
+        data: rows in memory, as for `run`.
         workspace: where prepared data is kept, in place of the current folder.
 
     Raises:
@@ -47,7 +49,7 @@ def train(
         StudyError: the training diverged before its first epoch was done.
     """
     workspace = workspace_for(workspace, None)
-    spec, origin = declared(source, overrides, workspace.folder)
+    spec, origin = declared(source, with_memory(overrides, data), workspace.folder)
     searched = spec.space.searched()
     if searched:
         where = str(source) if isinstance(source, str | Path) else "spec"
@@ -57,7 +59,7 @@ def train(
             )
             for name, value in searched.items()
         )
-    prepared = prepare(spec, Sources(origin.parent, workspace.data_root), workspace.work)
+    prepared = prepare(spec, Sources(origin.parent, workspace.data_root, data), workspace.work)
     spec, rows = spec.model_copy(update={"loss": prepared.loss}), prepared.open()
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed

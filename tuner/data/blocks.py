@@ -16,18 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.arrays import check_rows, load_npz, open_npy
-from tuner.data.columns.encoder import TableEncoder
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import load_idx
 from tuner.data.image_folders import Pictures, coloured, image_folder
 from tuner.data.images import image_files, read_image
 from tuner.data.readers import bundled, file_errors
 from tuner.data.source_table import SourceTable
-from tuner.data.tables.stub import table_blocks
 from tuner.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tuner.data.columns.encoder import TableEncoder
 
 ROWS_AT_ONCE = 4096
 FILE = "file"  # the column that images can be kept by
@@ -108,6 +108,8 @@ def _named(source: str, blocks: Iterator[Block]) -> Iterator[Block]:
 
 def _table_blocks(path: Path, selection: Selection, table: TableEncoder) -> Iterator[Block]:
     """A table's rows by the types that its columns had when the model was trained."""
+    from tuner.data.tables import table_blocks  # noqa: PLC0415 - Arrow, half a second, and only tables need it
+
     first = 0
     for source in table_blocks(path, table.read, ROWS_AT_ONCE):
         _check_columns(source.table.column_names, replace(selection, names=table.table_names))

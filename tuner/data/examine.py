@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from tuner.data.columns.encoder import TableEncoder
 from tuner.data.dataset import Data, Dataset, Numbers
 from tuner.data.encoded import EncodedColumn
-from tuner.data.fit_terms import Wanted, rates
+from tuner.data.fit_terms import Wanted
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import Preprocessor
-from tuner.data.readers import load, load_table, naming
+from tuner.data.readers import load, naming
 from tuner.data.remarks import remarks
-from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.split import (
-    Key,
     Split,
-    few_of_a_class,
-    split_by_column,
-    split_by_group,
-    split_by_time,
     split_rows,
-    split_stratified,
 )
-from tuner.data.tabular import TableData, key_values, labels_of, moments_or_numbers, without_missing
 from tuner.errors import DataError
 from tuner.spec.distributions import IntDistribution
 from tuner.spec.names import Loss
-from tuner.spec.rules import FIRST, NEWEST
-from tuner.spec.study import ColumnLoss, ColumnType, DataSpec, StudySpec
+from tuner.spec.rules import FIRST, NEWEST, TYPED
+from tuner.spec.study import DataSpec, StudySpec
 from tuner.waiting import abandonable, never
 
 # Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
@@ -48,6 +39,7 @@ class Examined:
         loss: what the declaration's loss comes to on these data.
         wanted: what that loss is made of, column by column.
         notes: what was decided about the data, a sentence each.
+        numbers: each row's number in the source, of a table; None where it is its place.
     """
 
     data: Data
@@ -56,11 +48,7 @@ class Examined:
     loss: Loss
     wanted: Wanted
     notes: tuple[str, ...] = ()
-
-    @property
-    def numbers(self) -> Numbers | None:
-        """Each row's number in the source, where rows were dropped; None where it is its place."""
-        return self.data.numbers if isinstance(self.data, TableData) else None
+    numbers: Numbers | None = None
 
 
 def fingerprint(data: Data, spec: DataSpec) -> str:
@@ -91,20 +79,13 @@ def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Calla
 
 
 def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
-    source = load_table(spec.data, sources, rules)
-    if source is None:
-        return _examined_rows(spec, load(spec.data, sources, rules), rules)
-    with naming(source.where):
-        table, numbers, notes = without_missing(source, spec.data)
-        labels = None if spec.data.label is None else labels_of(source, spec.data.label, numbers)
-        split, said = split_table(spec, table.source, numbers)
-        declared, loss = declared_losses(spec.data), settled(spec, [column.type for column in table.columns])
-        encoder = TableEncoder.fit(table, split.train, spec.data, rates(table.columns, loss, declared))
-        data = TableData(table, encoder, labels, numbers)
-        wanted = Wanted.of(encoder.columns, loss, declared)
-        _check_batch_size(spec, len(split.train))
-        fitted = Preprocessor.of_table(encoder, data.raw(split.train), spec.data.scaling)
-        return Examined(data, split, fitted, loss, wanted, (*notes, *said, *remarks(spec, data, split, fitted, rules)))
+    if rules >= TYPED and not spec.data.source.startswith("sklearn:"):
+        from tuner.data.examine_table import examine_table  # noqa: PLC0415 - pandas and Arrow, most of a second
+
+        found = examine_table(spec, sources, rules)
+        if found is not None:
+            return found
+    return _examined_rows(spec, load(spec.data, sources, rules), rules)
 
 
 def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
@@ -112,7 +93,7 @@ def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
     loss: Loss = "mse" if spec.loss == "auto" else spec.loss
     with naming(data.where):
         _refuse_table_keys(spec.data)
-        _check_batch_size(spec, len(split.train))
+        check_batch_size(spec, len(split.train))
         _check_loss(loss, spec, data)
     train, clip = data.values[split.train], loss == "bce"
     with naming(data.where):
@@ -124,45 +105,6 @@ def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
     return Examined(data, split, fitted, loss, Wanted.of(columns, loss, {}), notes)
 
 
-def settled(spec: StudySpec, types: Sequence[ColumnType]) -> Loss:
-    """What the declared loss comes to, for columns of these types."""
-    if spec.loss != "auto":
-        return spec.loss
-    return "mixed" if {"boolean", "categorical"} & set(types) else "mse"
-
-
-def split_table(spec: StudySpec, source: SourceTable, numbers: Numbers) -> tuple[Split, tuple[str, ...]]:
-    """Which rows are for what, as declared, and what the user should know of it.
-
-    Args:
-        spec: the declaration.
-        source: the rows that are used.
-        numbers: their numbers in the source.
-
-    Raises:
-        DataError: the rows cannot be split so.
-    """
-    data, seed = spec.data, spec.split_seed
-    declared = data.split
-    if declared is None or declared.validation is not None:
-        return split_rows(len(numbers), data.validation, data.test, seed), ()
-    option, name = next((key, value) for key, value in declared if value is not None)
-    key = Key(f"data.split.{option}", name, key_values(source, name), source.place)
-    if option == "column":
-        return split_by_column(key), ()
-    if option == "group":
-        return split_by_group(key, data.validation, data.test, seed), ()
-    if option == "time":
-        return split_by_time(replace(key, values=moments_or_numbers(key.values)), data.validation, data.test), ()
-    few = few_of_a_class(key)
-    return split_stratified(key, data.validation, data.test, seed), () if few is None else (few,)
-
-
-def declared_losses(spec: DataSpec) -> dict[str, ColumnLoss]:
-    """What is declared of single columns' losses."""
-    return {name: one.loss for name, one in spec.described.items()}
-
-
 def _refuse_table_keys(spec: DataSpec) -> None:
     """Keys that mean nothing for data that has no columns by name."""
     plain = DataSpec(source=spec.source)
@@ -171,7 +113,12 @@ def _refuse_table_keys(spec: DataSpec) -> None:
         raise DataError(f"data.{odd[0]} is for tables, got {spec.source}, which has no columns by name.")
 
 
-def _check_batch_size(spec: StudySpec, rows: int) -> None:
+def check_batch_size(spec: StudySpec, rows: int) -> None:
+    """Refuse batches of more rows than there are to train on.
+
+    Raises:
+        DataError: the space has some.
+    """
     batch = spec.space.largest("batch_size")
     if batch > rows:
         key = "space.batch_size.high" if isinstance(spec.space.batch_size, IntDistribution) else "space.batch_size"

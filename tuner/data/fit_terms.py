@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.columns.typed import TypedColumn
 from tuner.data.encoded import EncodedColumn
 from tuner.data.terms import Kind, Terms
 from tuner.errors import DataError
 from tuner.spec.names import Loss
 from tuner.spec.study import ColumnLoss
+
+if TYPE_CHECKING:
+    from tuner.data.columns.typed import TypedColumn
 
 Matrix = NDArray[np.float32]
 Values = NDArray[np.float64]

@@ -15,7 +15,8 @@ from tuner.answers.inspection import ColumnFacts, Inspection
 from tuner.data.columns.cells import Values
 from tuner.data.columns.typed import LeftOut, TypedColumn, TypedTable, typed
 from tuner.data.dataset import Dataset
-from tuner.data.readers import load, load_table, naming
+from tuner.data.load_tables import load_table
+from tuner.data.readers import load, naming
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.spec.study import DataSpec

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.columns.encoder import TableEncoder
-from tuner.data.memory import in_memory
 from tuner.data.scaling import fit_columns, is_constant, limits
+from tuner.data.source_table import SourceTable
 from tuner.data.terms import Terms
 from tuner.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tuner.data.columns.encoder import TableEncoder
 
 VERSIONS = (1, 2)  # 2 has an extent, and of a table its columns
 FORM = "version 1 or 2 of offsets and scales"
@@ -218,7 +219,7 @@ class Preprocessor:
                 numbers(known, "scale"),
                 known["clip"],
                 None if known["version"] == 1 else _extent_from_json(known),
-                TableEncoder.from_json(json.dumps(known["table"])) if "table" in known else None,
+                _table_from_json(known["table"]) if "table" in known else None,
                 Terms.from_json(known["terms"]) if "terms" in known else None,
             )
             made._check()
@@ -254,7 +255,12 @@ class Preprocessor:
             DataError: other columns, another shape, or values that are no numbers.
         """
         if self.table is not None:
-            return self.table.read_table(in_memory(raw)).encoded_NF
+            from tuner.data.memory import in_memory  # noqa: PLC0415 - only tables need it
+
+            taken = in_memory(raw)
+            if not isinstance(taken, SourceTable):
+                raise DataError(f"data: must be a table with the model's columns, got an array of shape {taken.shape}.")
+            return self.table.read_table(taken).encoded_NF
         if hasattr(raw, "columns"):
             raw = _numbers(self._selected(raw))
         try:
@@ -304,6 +310,12 @@ def _fit_each(train_NF: Values, shape: tuple[int, ...], scaling: str, each: Each
         np.tile(part, columns // width) for part in (made.offset, made.scale, made.low, made.high)
     )
     return offset, scale, Extent(each, np.tile(made.constant, columns // width), low, high)
+
+
+def _table_from_json(known: object) -> TableEncoder:
+    from tuner.data.columns.encoder import TableEncoder  # noqa: PLC0415 - pandas and Arrow, most of a second
+
+    return TableEncoder.from_json(json.dumps(known))
 
 
 def _extent_to_json(extent: Extent) -> dict[str, Any]:

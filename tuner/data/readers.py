@@ -13,23 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from tuner.data.arrays import Read, each_of, read_npy, read_npz
+from tuner.data.arrays import Read, as_rows, each_of, looks_like_images, read_npy, read_npz
 from tuner.data.dataset import Dataset
 from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import read_idx
 from tuner.data.images import read_images
 from tuner.data.labels import Labels
+from tuner.data.memory import in_memory, memory_notes
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.errors import DataError, HelperError
 from tuner.helper import Helper
 from tuner.spec.rules import NEWEST, TYPED
-from tuner.spec.study import DataSpec, ReadSpec
+from tuner.spec.study import DataSpec
 
+MEMORY = "memory"  # the source of data that is given in Python
+LEAST_ROWS = 3
 BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
 
@@ -72,39 +73,34 @@ def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
         return replace(known, each=each_of(known.shape, True, rules))
     where = spec.source
     with file_errors(where):
-        path = sources.path(where)
-        read = _reader(path, where, spec)
-        values, names, shape, labels, is_image, notes = read(path, spec, rules)
+        values, names, shape, labels, is_image, notes = _read(spec, sources, rules)
     each, values = each_of(shape, is_image, rules), np.ascontiguousarray(values, dtype=np.float64)
     return _checked(Dataset(values, names, shape, where, labels, each, notes))
 
 
-def load_table(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> SourceTable | None:
-    """The table that a declaration's data block names; None where it names something else, or by older rules.
+def _read(spec: DataSpec, sources: Sources, rules: int) -> Read:
+    if spec.source == MEMORY and rules >= TYPED:
+        _refuse_columns(spec, "an array")
+        _refuse_label(spec, "an array")
+        taken, data = in_memory(given(sources)), sources.data
+        if isinstance(taken, SourceTable):
+            raise TypeError("a table has types, and is read by load_table")
+        return as_rows(taken)._replace(is_image=looks_like_images(taken), notes=memory_notes(data))
+    path = sources.path(spec.source)
+    return reader_of(path, spec.source, spec)(path, spec, rules)
 
-    Args:
-        spec: the block.
-        sources: where a path in it leads.
-        rules: the study's number of rules.
+
+def given(sources: Sources) -> object:
+    """The data that was given in Python.
 
     Raises:
-        DataError: the table cannot be read.
+        DataError: none was.
     """
-    if rules < TYPED or spec.source.startswith("sklearn:"):
-        return None
-    with file_errors(spec.source):
-        path = sources.path(spec.source)
-        if path.suffix != ".csv":
-            return None
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return SourceTable(
-            pa.Table.from_pandas(frame, preserve_index=False),
-            spec.source,
-            True,
-            "line",
-            np.arange(2, len(frame) + 2),
-            ReadSpec(),
+    if sources.data is None:
+        raise DataError(
+            "this study's data was given in Python and is not kept; give it again: tuner.run(..., data=...)."
         )
+    return sources.data
 
 
 @contextmanager
@@ -135,7 +131,12 @@ def file_errors(where: str) -> Iterator[None]:
         raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
 
 
-def _reader(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec, int], Read]:
+def reader_of(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec, int], Read]:
+    """What reads a file or folder, by its ending.
+
+    Raises:
+        DataError: nothing does, or the declaration has keys that mean nothing for it.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as error:

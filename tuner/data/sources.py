@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.errors import DataError
@@ -11,15 +11,17 @@ from tuner.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The folder that relative sources are in, and the one that no source may be outside of.
+    """The folder that relative sources are in, the one that no source may be outside of, and data in memory.
 
     Attributes:
         base: of the space file.
         root: the data root; None where any file may be read.
+        data: a table or array that was given in Python in the place of a file.
     """
 
     base: Path
     root: Path | None = None
+    data: object = field(default=None, compare=False)
 
     def path(self, source: str) -> Path:
         """The file or folder that `data.source` names.

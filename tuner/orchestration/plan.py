@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -33,6 +33,7 @@ class LaunchPlan:
         gpus: those that the workers are dealt, where there are several.
         executor: where segments run, with its number of workers.
         warm_from: a study or an exported folder whose best configurations a new study begins with.
+        data: a table or array that was given in Python.
     """
 
     spec: StudySpec
@@ -43,6 +44,7 @@ class LaunchPlan:
     gpus: tuple[str, ...]
     executor: ExecutorChoice
     warm_from: str | Path | None = None
+    data: object = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -51,6 +53,7 @@ class LaunchPlan:
         workspace: Workspace,
         executor: ExecutorChoice,
         warm_from: str | Path | None = None,
+        data: object = None,
     ) -> Self:
         """The plan for a declaration on this machine.
 
@@ -61,14 +64,14 @@ class LaunchPlan:
         device = devices.resolve(spec.device)
         devices.check_precision(spec.precision, device)
         step, gpus = step_name(device, spec.step), devices.gpus(spec.device)
-        return cls(spec, origin, workspace, device, step, gpus, sized(executor, device, gpus), warm_from)
+        return cls(spec, origin, workspace, device, step, gpus, sized(executor, device, gpus), warm_from, data)
 
     def prepare(self, rules: int, check: Callable[[], None]) -> Prepared:
         """The data, prepared by a study's rules; `check` is called meanwhile, and what it raises ends it."""
         from tuner.data.prepare import prepare  # (pandas, while workers start)
         from tuner.data.sources import Sources
 
-        sources = Sources(self.origin.parent, self.workspace.data_root)
+        sources = Sources(self.origin.parent, self.workspace.data_root, self.data)
         return prepare(self.spec, sources, self.workspace.work, rules, check)
 
     def on(self, prepared: Prepared) -> Self:

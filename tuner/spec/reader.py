@@ -57,6 +57,11 @@ def declared(
     return spec_from_mapping(mapping, overrides), (folder or Path.cwd()) / "spec.yaml"
 
 
+def with_memory(overrides: Sequence[str], data: object) -> Sequence[str]:
+    """The overrides of a declaration whose rows are given in memory, where they are."""
+    return overrides if data is None else [*overrides, "data.source=memory"]
+
+
 def read_spec_text(text: str, source: str, overrides: Sequence[str] = ()) -> StudySpec:
     """The declaration in a text; `source` names it in messages."""
     document = parse(text, source)

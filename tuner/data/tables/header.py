@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -12,9 +13,14 @@ _COLUMNS_LOOKED_AT = 1000
 _LONGEST_UNIT = 15
 _BRACKETED = re.compile(r"\[.*\]|\(.*\)")
 _UNITS = frozenset(
-    "% °c °f degc degf c f k m cm mm km nm um µm ft in mi s sec ms us min h hr d day days y yr year years kg g mg µg ug lb"
-    " t pa hpa kpa mpa bar mbar psi n kn j kj mj kwh wh mwh w kw mw v mv kv a ma ohm hz khz mhz ghz rpm l ml m2 m3 m^2 m^3"
-    " m/s km/h mph kmh m3/h l/min mol mmol ppm ppb db deg ° rad usd eur € $ count counts - 1".split()
+    unit
+    for line in (
+        "% ° °c °f degc degf deg c f k rad m cm mm km nm um µm ft in mi m2 m3 m^2 m^3 l ml m3/h l/min",
+        "s sec ms us min h hr d day days y yr year years hz khz mhz ghz rpm m/s km/h kmh mph",
+        "kg g mg µg ug lb t mol mmol ppm ppb pa hpa kpa mpa bar mbar psi n kn",
+        "j kj mj kwh wh mwh w kw mw v mv kv a ma ohm db usd eur € $ count counts 1",
+    )
+    for unit in line.split()
 )
 
 
@@ -28,13 +34,15 @@ def titles(records: Sequence[Sequence[str]], usual: int) -> int:
     for place, cells in enumerate(records):
         if len(cells) == usual and not _is_padded_title(cells):
             return place
-        if is_row_names_header(records[place : place + 2], usual) or _is_trailing(records[place : place + 2], usual):
+        near = records[place : place + 2]
+        if is_row_names_header(near, usual) or _is_trailing(near, usual) or is_long_header(near, usual):
             return place
     return 0
 
 
 def _is_padded_title(cells: Sequence[str]) -> bool:
-    return len(cells) > 2 and is_word(cells[0]) and not any(cell.strip() for cell in cells[1:])
+    is_said = is_word(cells[0]) or not cells[0].strip()
+    return len(cells) > 2 and is_said and not any(cell.strip() for cell in cells[1:])
 
 
 def _is_trailing(records: Sequence[Sequence[str]], usual: int) -> bool:
@@ -45,12 +53,20 @@ def _is_trailing(records: Sequence[Sequence[str]], usual: int) -> bool:
     return longer or (len(records[0]) == usual - 1 and not records[1][-1].strip())
 
 
+def is_long_header(records: Sequence[Sequence[str]], usual: int) -> bool:
+    """A header above rows from whose ends empty cells were cut."""
+    if len(records) < 2 or not 1 < usual < len(records[0]) or records[1][-1].strip():
+        return False
+    return all(is_word(name) for name in records[0]) and len(set(records[0])) == len(records[0])
+
+
 def is_row_names_header(records: Sequence[Sequence[str]], usual: int) -> bool:
     """A header one cell short, as R writes it above rows that begin with their names."""
     if len(records) < 2 or usual < 2 or len(records[0]) != usual - 1 or len(records[1]) != usual:
         return False
-    names = records[0]
-    return all(is_word(name) for name in names) and len(set(names)) == len(names) and bool(records[1][-1].strip())
+    names, first = records
+    is_named = all(is_word(name) for name in names) and len(set(names)) == len(names)
+    return is_named and bool(first[-1].strip()) and any(map(is_number, first[1:]))
 
 
 def is_header(records: Sequence[Sequence[str]]) -> bool:
@@ -77,37 +93,47 @@ def is_header(records: Sequence[Sequence[str]]) -> bool:
 
 def _vote(cell: str, below: Sequence[str]) -> int:
     """1 for a name, -1 for a value, 0 for neither."""
+    if is_missing(cell):
+        return 0
     if is_numeric(below):
-        return (1 if is_word(cell) else -1) if not is_missing(cell) else 0
+        is_date_above_numbers = is_time(cell) and not is_number(cell) and not any(map(is_time, below))
+        return 1 if is_word(cell) or is_date_above_numbers else -1
     if is_word(cell):
-        again = sum(other.strip() == cell.strip() for other in below)
-        return -1 if again else 0
-    return -1 if is_number(cell) or is_time(cell) else 0
+        return -1 if any(other.strip() == cell.strip() for other in below) else 0
+    return -1
 
 
 def numbers_name(records: Sequence[Sequence[str]]) -> bool:
-    """Whether the first record's numbers are names: wavelengths, years, 0, 1, 2, 3."""
+    """Whether the first record's numbers are names: wavelengths, years, 0, 1, 2, 3; words may stand beside them."""
     first, rest = records[0], records[1:]
-    cells = first if is_number(first[0]) else first[1:]  # the first column's own name may be a word, or empty
-    if not cells or not all(is_number(cell) for cell in cells):
+    places = [place for place, cell in enumerate(first) if is_number(cell)]
+    others = [place for place in range(len(first)) if place not in set(places)][:_COLUMNS_LOOKED_AT]
+    if not places or places[-1] - places[0] >= len(places) or not rest:
         return False
-    start = len(first) - len(cells)
-    if start and _vote(first[0], [row[0] for row in rest]) < 0:
+    if any(_vote(first[place], [row[place] for row in rest]) < 0 for place in others):
         return False
-    values = _values(cells)
+    within = slice(places[0], places[-1] + 1)
+    values = _values(first[within])
     if values is None or not _rises(values):
         return False
-    below = [_values(row[start:]) for row in rest]
-    if any(row is not None and len(row) == len(values) and _rises(row) for row in below):
-        return False
-    return len(values) >= 3 or _counts_above_decimals(cells, [row[start:] for row in rest], is_alone=not start)
+    below = [row[within] for row in rest]
+    if len(values) < 3:
+        return _counts_above_decimals(first[within], below, bool(others))
+    rising = sum(row is not None and _rises(row) for row in map(_values, below))
+    return rising < len(below) / 2 or (rising < len(below) and _is_beyond(values, below))
 
 
-def _counts_above_decimals(cells: Sequence[str], rest: Sequence[Sequence[str]], is_alone: bool) -> bool:
+def _is_beyond(values: Sequence[float], below: Sequence[Sequence[str]]) -> bool:
+    """Whether the numbers are greater than all below them, as years and wavelengths mostly are."""
+    rows = [row for row in map(_values, below) if row is not None]
+    return all(value > max((row[place] for row in rows), default=0) for place, value in enumerate(values))
+
+
+def _counts_above_decimals(cells: Sequence[str], rest: Sequence[Sequence[str]], has_others: bool) -> bool:
     """One or two columns called 0 and 1, above numbers with decimals or beside an index without a name."""
     if [cell.strip() for cell in cells] not in (["0"], ["0", "1"]):
         return False
-    return not is_alone or any("." in cell or "," in cell for row in rest for cell in row)
+    return has_others or any("." in cell or "," in cell for row in rest for cell in row)
 
 
 def _values(cells: Sequence[str]) -> list[float] | None:
@@ -119,7 +145,7 @@ def _values(cells: Sequence[str]) -> list[float] | None:
 
 def _rises(values: Sequence[float]) -> bool:
     """Evenly up or down; eight or more numbers may do so unevenly."""
-    steps = [later - earlier for earlier, later in zip(values, values[1:], strict=False)]
+    steps = [later - earlier for earlier, later in itertools.pairwise(values)]
     if not steps:
         return values[0] == 0
     if not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
@@ -140,12 +166,10 @@ def is_units(records: Sequence[Sequence[str]]) -> bool:
         place for place in range(min(len(units), _COLUMNS_LOOKED_AT)) if is_numeric([cells[place] for cells in rest])
     ]
     words = [units[place].strip() for place in numeric if units[place].strip()]
-    if not words or any(is_number(word) and word != "1" or is_time(word) for word in words):
-        return False
-    if any(len(word) > _LONGEST_UNIT for word in words):
+    if any((is_number(word) and word != "1") or is_time(word) or len(word) > _LONGEST_UNIT for word in words):
         return False
     known = sum(_is_unit(word) for word in words)
-    return known >= max(1, len(words) / 2)
+    return known >= max(1, len(words) / 2) and any(map(is_word, words))
 
 
 def _is_unit(word: str) -> bool:

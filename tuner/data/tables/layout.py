@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tuner.data.tables.cells import is_number
-from tuner.data.tables.header import is_header, is_row_names_header, is_units, numbers_name, titles
+from tuner.data.tables.header import is_header, is_long_header, is_row_names_header, is_units, numbers_name, titles
 from tuner.data.tables.marks import declared_delimiter, find_marks, width
-from tuner.data.tables.records import Marks, Records, described, parsed
+from tuner.data.tables.records import Marks, described, parsed
 from tuner.errors import DataError
 from tuner.spec.study import ReadSpec
 
@@ -43,9 +43,9 @@ class Layout:
         """How many columns the table has."""
         return self.cells - self.has_end
 
-    def records(self, lines: Iterable[str]) -> Records:
-        """The records from the header on, of all lines of the file."""
-        return Records(_below(lines, self.skip, self.marks, self.header is not None), self.marks, self.skip + 1)
+    def below(self, lines: Iterable[str]) -> Iterator[str]:
+        """The lines from the header on, of all of the file."""
+        return _below(lines, self.skip, self.marks, self.header is not None)
 
 
 def sample(lines: Iterator[str]) -> list[str]:
@@ -78,6 +78,8 @@ def find_layout(lines: Sequence[str], read: ReadSpec) -> Layout:
     if not rows:
         raise DataError("must hold a table, got an empty file." if not any(map(str.strip, lines)) else _NO_ROWS)
     usual = width([cells for _, cells in rows[1:]] or [rows[0][1]])
+    if is_long_header([cells for _, cells in rows[:2]], usual):
+        usual = len(rows[0][1])
     has_header = names_a_comment or (_has_header(rows, usual) if read.header is None else read.header)
     below = [cells for _, cells in rows[has_header:] if len(cells) == usual]
     header = _fitted(rows, usual) if has_header else None
@@ -99,6 +101,7 @@ def _with_decimal_comma(marks: Marks, lines: Sequence[str], read: ReadSpec) -> M
         and len(rows) > 1
         and len(rows[0]) == 1
         and not is_number(rows[0][0])
+        and any(len(cells) == 2 for cells in rows)
         and all(len(cells) <= 2 and all(cell.strip().lstrip("+-").isdigit() for cell in cells) for cells in rows[1:])
     )
     return replace(marks, delimiter=";") if is_one else marks
@@ -131,9 +134,7 @@ def _names(named: Rows, rows: Rows) -> bool:
 
 
 def _rows(lines: Sequence[str], marks: Marks, skip: int, has_header: bool) -> Rows:
-    return [
-        (line + skip, cells) for line, cells in parsed(list(_below(iter(lines), skip, marks, has_header)), marks)
-    ]
+    return [(line + skip, cells) for line, cells in parsed(list(_below(iter(lines), skip, marks, has_header)), marks)]
 
 
 def _below(lines: Iterable[str], skip: int, marks: Marks, has_header: bool) -> Iterator[str]:
@@ -189,6 +190,8 @@ def _notes(layout: Layout, rows: Rows, names_a_comment: bool, read: ReadSpec) ->
         yield f"Blanks behind {described(marks.delimiter)} are no part of the cells."
     if marks.quote != '"' and read.quote is None:
         yield f"Around cells stands {marks.quote} (data.read.quote)."
+    if marks.comment is not None and read.comment is None:
+        yield f"Lines that begin with {marks.comment} are passed over (data.read.comment)."
     if layout.skip and read.skip is None:
         what = "Line 1 stands" if layout.skip == 1 else f"Lines 1 to {layout.skip} stand"
         yield f"{what} above the table and {'is' if layout.skip == 1 else 'are'} passed over (data.read.skip)."

@@ -12,6 +12,7 @@ from tuner.spec.study import ReadSpec
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 _COLUMNS_LOOKED_AT = 200
+_WORDS = 0.3  # what words with blanks between them come to at most
 _DECLARED = re.compile(r"\s*\"?sep=(.)\"?\s*")  # what Excel puts before a table for itself
 _SINGLE_QUOTED = re.compile(r"(?:^|[,;\t| ])'[^']*'(?=\s*(?:[,;\t|]|$))", re.MULTILINE)
 _DOUBLE_QUOTED = re.compile(r"(?:^|[,;\t| ])\"", re.MULTILINE)
@@ -33,7 +34,7 @@ def find_marks(lines: Sequence[str], read: ReadSpec) -> Marks:
     if quote == '"' and any('\\"' in line for line in body):
         candidates += [Marks(each.delimiter, quote, "\\", comment) for each in candidates]
     best = max(candidates, key=lambda marks: _score(body, marks))
-    if wanted is None and _score(body, best) <= 0:
+    if wanted is None and _score(body, best) <= (_WORDS if best.delimiter == " " else 0):
         best = Marks(",", quote, None, comment)
     return Marks(best.delimiter, quote, best.escape, comment, _is_spaced(body, best))
 
@@ -56,11 +57,11 @@ def _quote(lines: Sequence[str]) -> str:
 
 
 def _comment(lines: Sequence[str]) -> str | None:
-    """What lines begin with that are fewer than those of the table, or only stand above it."""
+    """What lines begin with that are fewer than those of the table, or stand above it."""
     said = [line.lstrip() for line in lines if line.strip()]
     for mark in ("#", "%"):
         places = [place for place, line in enumerate(said) if line.startswith(mark)]
-        if places and (len(places) < len(said) / 2 or places == list(range(len(places))) and len(places) < len(said)):
+        if places and (len(places) < len(said) / 2 or (places[0] == 0 and len(places) < len(said))):
             return mark
     return None
 
@@ -86,7 +87,7 @@ def _plainness(cell: str, delimiter: str) -> float:
         return 1.0
     if is_missing(cell):
         return 0.8
-    return 0.3 if any(other in cell for other in ",;\t|" if other != delimiter) else 0.7
+    return 0.3 if delimiter == " " or any(other in cell for other in ",;\t|" if other != delimiter) else 0.7
 
 
 def _is_spaced(lines: Sequence[str], marks: Marks) -> bool:

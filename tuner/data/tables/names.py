@@ -23,7 +23,8 @@ def settled_names(header: Sequence[str], columns: Sequence[pa.ChunkedArray]) -> 
         header: the names as the source has them.
         columns: (N,) each.
     """
-    kept, dropped = [], []
+    kept: list[int] = []
+    dropped: list[int] = []
     for place, (name, column) in enumerate(zip(header, columns, strict=True)):
         is_dropped = len(header) > 1 and is_index(name, place, column)
         (dropped if is_dropped else kept).append(place)
@@ -61,7 +62,9 @@ def unique_names(header: Sequence[str], places: Sequence[int]) -> tuple[list[str
         notes.append(f"More than one column is called {listed(repeated)}; the second is called {repeated[0]} (2).")
     empty = [name for name, given in zip(names, header, strict=True) if not given]
     if empty:
-        notes.append(f"{_columns(len(empty))} without a name {'is' if len(empty) == 1 else 'are'} called {listed(empty)}.")
+        notes.append(
+            f"{_columns(len(empty))} without a name {'is' if len(empty) == 1 else 'are'} called {listed(empty)}."
+        )
     return names, notes
 
 

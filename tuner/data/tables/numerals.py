@@ -1,7 +1,7 @@
 """What stands before decimals and between groups of digits, found in all cells of a table of text.
 
-`1.031` is a thousand beside `866` and a little more than one beside `0.97`; `20,63` and `1.234,5` leave no choice. Every
-column of numbers is counted by what its cells can be, and one reading is chosen for the whole file.
+`1.031` is a thousand beside `866` and a little more than one beside `0.97`; `20,63` and `1.234,5` leave no choice.
+Every column of numbers is counted by what its cells can be, and one reading is chosen for the whole file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Ways:
         d, g = "\\" + decimal, "\\" + group
         # Decimals are not three digits, follow a zero or four digits and more, or stand behind groups.
         sure = _FRAME.format(
-            rf"\d*{d}(?:\d{{1,2}}|\d{{4,}})|0*{d}\d+|0\d+{d}\d+|\d{{4,}}{d}\d+|\d{{1,3}}(?:{g}\d{{3}})+{d}\d*"
+            rf"\d*{d}(?:\d{{1,2}}|\d{{4,}})|0*{d}\d+|0\d+{d}\d+|\d{{4,}}{d}\d+|\d{{1,3}}(?:[{g}  '’]\d{{3}})+{d}\d*"
         )
         groups = _FRAME.format(rf"[1-9]\d{{0,2}}(?:{g}\d{{3}}){{2,}}|[1-9]\d{{0,2}}(?:{g}\d{{3}})+{d}\d*")
         return cls(decimal, group, sure, groups, rf"^\s*[+\-−]?[$€£¥]?\s?[1-9]\d{{0,2}}{g}\d{{3}}\s?[%€]?\s*$")
@@ -59,7 +59,7 @@ _POINT, _COMMA = _Ways.of("."), _Ways.of(",")
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A column that two readings fit: its first such cell, whether size decides, and whether whole numbers are there."""
+    """A column that two readings fit: its first such cell, whether size decides, whether whole numbers are there."""
 
     name: str
     cell: str
@@ -94,7 +94,7 @@ def find_numerals(
     for name, column in columns:
         _look(name, column, found)
     decimal = _decimal(found, delimiter)
-    thousands = _thousands(found, decimal, delimiter)
+    thousands = _thousands(found, decimal)
     return decimal, thousands, list(_notes(found, decimal, thousands))
 
 
@@ -110,7 +110,7 @@ def _look(name: str, column: pa.ChunkedArray, found: _Evidence) -> None:
         return
     if {".", ","} & marks:
         _look_at_points(name, column, marks, found)
-    found.blank += bool({" ", "\xa0", " "} & marks) and bool(_matches(column, _spaced("[  ]")))
+    found.blank += bool({" ", "\xa0"} & marks) and bool(_matches(column, _spaced("[  ]")))
     found.apostrophe += bool({"'", "’"} & marks) and bool(_matches(column, _spaced("['’]")))
 
 
@@ -166,7 +166,7 @@ def _decimal(found: _Evidence, delimiter: str) -> Decimal:
     return "," if is_comma or any(each.is_sure for each in found.open_point) else "."
 
 
-def _thousands(found: _Evidence, decimal: Decimal, delimiter: str) -> Thousands | None:
+def _thousands(found: _Evidence, decimal: Decimal) -> Thousands | None:
     if decimal == ",":
         if found.groups_of_point or found.open_point:
             return "."

@@ -14,6 +14,7 @@ from typing import IO, BinaryIO, cast
 
 from tuner.errors import DataError
 
+_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
 _HIDDEN = ("__MACOSX/", ".")  # what macOS and editors add to archives
 
 
@@ -28,7 +29,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with _OPENERS.get(suffix, _plain)(path) as stream:
             yield cast(BinaryIO, stream)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError) as error:
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; those of the decompressors have no number
         reason = str(error).rstrip(".") or type(error).__name__
         raise DataError(f"must be a whole {suffix} file, got: {reason}; pack it again, or give it unpacked.") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import re
@@ -34,14 +35,12 @@ class Marks:
 
 
 class Records:
-    """Iterates over (line, cells); `blank` and `comments` are the places of the lines that were passed over."""
+    """Iterates over (line, cells); `line` is the last that was read."""
 
     def __init__(self, lines: Iterable[str], marks: Marks, first: int = 1) -> None:
         """From lines with their ends, the first of which is line `first` of the file."""
-        self._lines, self._marks, self._line = iter(lines), marks, first - 1
+        self._lines, self._marks, self.line = iter(lines), marks, first - 1
         self._starts, self._begun = True, first
-        self.blank: list[int] = []
-        self.comments: list[int] = []
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Each record.
@@ -62,7 +61,6 @@ class Records:
 
     def _reader(self) -> Iterator[list[str]]:
         marks = self._marks
-        quoting = csv.QUOTE_NONE if marks.quote is None else csv.QUOTE_MINIMAL
         return csv.reader(
             self._physical(),
             delimiter=marks.delimiter,
@@ -70,7 +68,7 @@ class Records:
             escapechar=marks.escape,
             doublequote=marks.escape is None,
             skipinitialspace=marks.is_spaced or marks.delimiter == " ",
-            quoting=quoting,
+            quoting=csv.QUOTE_NONE if marks.quote is None else csv.QUOTE_MINIMAL,
             strict=True,
         )
 
@@ -78,17 +76,15 @@ class Records:
         """The lines that the parser sees: between records neither blank ones nor comments."""
         comment, is_blank, is_tab = self._marks.comment, self._marks.delimiter == " ", self._marks.delimiter == "\t"
         for line in self._lines:
-            self._line += 1
+            self.line += 1
             if self._starts:
                 if line.isspace() and (not is_tab or line.strip(" \r\n") == ""):
-                    self.blank.append(self._line)
                     continue
                 if comment is not None and line.lstrip().startswith(comment):
-                    self.comments.append(self._line)
                     continue
-                self._begun, self._starts = self._line, False
+                self._begun, self._starts = self.line, False
             if "\0" in line:
-                raise DataError(f"line {self._line}: must be text, got a NUL byte; the file is damaged.")
+                raise DataError(f"line {self.line}: must be text, got a NUL byte; the file is damaged.")
             yield BLANKS.sub(" ", line).rstrip() if is_blank else line
 
     def _explained(self, error: str) -> str:
@@ -99,7 +95,7 @@ class Records:
                 " data.read.quote names the right one."
             )
         if "end of data" in error:
-            return f"the quote ({quote}) that begins a cell in this line must be closed, but the file ends before it is."
+            return f"the quote ({quote}) that begins a cell must be closed, but is not; data.read.quote names another."
         return (
             f"behind a closing quote ({quote}) must come {described(self._marks.delimiter)}, got other text;"
             " data.read.quote names another quote, data.read.delimiter another delimiter."
@@ -116,8 +112,6 @@ def described(delimiter: str) -> str:
 def parsed(lines: Sequence[str], marks: Marks, most: int | None = None) -> list[tuple[int, list[str]]]:
     """The records of some lines; the last, which may be cut, is left out where it cannot be parsed."""
     found: list[tuple[int, list[str]]] = []
-    try:
+    with contextlib.suppress(DataError):
         found.extend(itertools.islice(Records(lines, marks), most))
-    except DataError:
-        pass
     return found

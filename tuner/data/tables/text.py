@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tuner.data.source_table import SourceTable
-from tuner.data.tables.bulk import MOST_ROWS, Ragged, Rows, rows_of
+from tuner.data.tables.bulk import MOST_ROWS, Rows, rows_of
 from tuner.data.tables.cells import is_number
 from tuner.data.tables.encoding import find_encoding
 from tuner.data.tables.layout import Layout, find_layout, sample
 from tuner.data.tables.names import settled_names
 from tuner.data.tables.numerals import find_numerals
 from tuner.data.tables.opening import opened
+from tuner.data.tables.ragged import Ragged
 from tuner.errors import DataError
 from tuner.spec.study import ReadSpec
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", ".data")
+_FEWEST = 3  # rows that a row of totals may stand below, itself counted
 _TOTAL = re.compile(
     r"(?:grand |sub)?totals?|sum|summe|gesamt(?:summe)?|insgesamt|totale?s?|somme|suma|totaal|summa", re.IGNORECASE
 )
@@ -65,19 +66,12 @@ def read_text(path: Path, where: str, read: ReadSpec) -> SourceTable:
         DataError: it is no regular table; the sentence has the physical line.
     """
     found = _find(path, read)
-    ragged = Ragged(found.layout.cells)
+    ragged = Ragged(found.layout)
     with _lines(path, found.encoding) as lines:
-        blocks = list(rows_of(lines, found.layout, MOST_ROWS, ragged, read.footer or 0))
-    ragged.refuse(found.layout)
-    columns = _joined(blocks, found.layout.columns)
-    places = np.concatenate([block.places for block in blocks]) if blocks else np.zeros(0, np.int64)
-    total = _total(columns) if read.footer is None else None
-    if total is not None:
-        total = f"Line {places[-1]} ({total}) is a row of totals and is left out (data.read.footer: 0 keeps it)."
-        columns, places = [column[:-1] for column in columns], places[:-1]
-    shape = _shape(columns, found, read)
-    table = _table(columns, shape, where, places)
-    return table if total is None else replace(table, notes=(*table.notes, total))
+        blocks = list(rows_of(lines, found.layout, MOST_ROWS, ragged))
+    rows, notes = _ended(_joined(blocks, found.layout.columns), ragged, read)
+    table = _table(rows, _shape(rows.columns, found, read), where)
+    return replace(table, notes=(*table.notes, *notes))
 
 
 def text_blocks(path: Path, where: str, read: ReadSpec, rows_at_once: int) -> Iterator[SourceTable]:
@@ -90,33 +84,56 @@ def text_blocks(path: Path, where: str, read: ReadSpec, rows_at_once: int) -> It
     """
     found = _find(path, read)
     shape: _Shape | None = None
+    ragged = Ragged(found.layout)
     with _lines(path, found.encoding) as lines:
-        for rows, is_last in _with_last(_checked(lines, found.layout, rows_at_once, read.footer or 0)):
-            columns, places = _joined([rows], found.layout.columns), rows.places
-            if is_last and read.footer is None and _total(columns) is not None:
-                columns, places = [column[:-1] for column in columns], places[:-1]
-            notes_too, shape = shape is None, shape or _shape(columns, found, read)
-            table = _table(columns, shape, where, places)
-            yield table if notes_too else replace(table, notes=())
+        for blocks, is_last in _held(
+            rows_of(lines, found.layout, rows_at_once, ragged), max(read.footer or 0, _FEWEST)
+        ):
+            rows = _joined(blocks, found.layout.columns)
+            notes: list[str] = []
+            if is_last:
+                rows, notes = _ended(rows, ragged, read)
+            elif len(rows.places):
+                ragged.refuse(before=rows.places[-1])
+            is_first, shape = shape is None, shape or _shape(rows.columns, found, read)
+            table = _table(rows, shape, where)
+            yield replace(table, notes=(*(table.notes if is_first else ()), *notes))
 
 
-def _checked(lines: Iterator[str], layout: Layout, at_once: int, footer: int) -> Iterator[Rows]:
-    ragged = Ragged(layout.cells)
-    for rows in rows_of(lines, layout, at_once, ragged, footer):
-        ragged.refuse(layout)
-        yield rows
-    ragged.refuse(layout)
-
-
-def _with_last(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, bool]]:
-    """Each block, and whether it is the last."""
-    held = next(blocks, None)
+def _held(blocks: Iterator[Rows], footer: int) -> Iterator[tuple[list[Rows], bool]]:
+    """Each block alone, but at the end, as the last, all those that the footer may reach into."""
+    held: list[Rows] = []
     for block in blocks:
-        if held is not None:
-            yield held, False
-        held = block
-    if held is not None:
-        yield held, True
+        held.append(block)
+        while len(held) > 1 and sum(len(each.places) for each in held[1:]) > footer:
+            yield [held.pop(0)], False
+    yield held, True
+
+
+def _ended(rows: Rows, ragged: Ragged, read: ReadSpec) -> tuple[Rows, list[str]]:
+    """The rows without what stands at the end of the file, and what is said of it.
+
+    Raises:
+        DataError: a line above does not fit.
+    """
+    if read.footer is not None:
+        lines = sorted([*rows.places[-read.footer :].tolist(), *(each.line for each in ragged.odd)])[-read.footer :]
+        first = lines[0] if read.footer and lines else float("inf")
+        ragged.refuse(before=first)
+        return _first_of(rows, int((rows.places < first).sum())), [each for each in (ragged.padded_note(),) if each]
+    below = ragged.take_footer(int(rows.places[-1])) if len(rows.places) else None
+    ragged.refuse_cut(int(rows.places[-1]) if len(rows.places) else 0)
+    ragged.refuse()
+    if not len(rows.places):
+        raise DataError("must have rows below the header, got none.")
+    word = total_word(rows.columns)
+    total = f"Line {rows.places[-1]} ({word}) is a row of totals and is left out (data.read.footer: 0 keeps it)."
+    notes = [each for each in (ragged.padded_note(), below, total if word else None) if each]
+    return _first_of(rows, len(rows.places) - (word is not None)), notes
+
+
+def _first_of(rows: Rows, count: int) -> Rows:
+    return Rows([column[:count] for column in rows.columns], rows.places[:count])
 
 
 def _find(path: Path, read: ReadSpec) -> _Found:
@@ -140,22 +157,25 @@ def _lines(path: Path, encoding: str) -> Iterator[Iterator[str]]:
         text = io.TextIOWrapper(stream, "utf-8-sig" if codec == "utf-8" else codec, newline="")
         try:
             yield text
+        except UnicodeDecodeError as error:
+            came = f"the byte {error.object[error.start]:#x}"
+            raise DataError(f"must be text in {encoding} (data.read.encoding), got {came}.") from None
         except UnicodeError as error:
-            reason = str(error).split(": ", 1)[-1]
-            raise DataError(f"must be text in {encoding} (data.read.encoding), got other bytes: {reason}.") from None
+            raise DataError(f"must be text in {encoding} (data.read.encoding), got other bytes: {error}.") from None
         finally:
             text.detach()
 
 
-def _joined(blocks: Sequence[Rows], columns: int) -> list[pa.ChunkedArray]:
+def _joined(blocks: Sequence[Rows], columns: int) -> Rows:
     import pyarrow as pa  # noqa: PLC0415 - half a second, and only tables need it
 
-    return [pa.chunked_array([block.columns[place] for block in blocks], pa.string()) for place in range(columns)]
+    joined = [pa.chunked_array([block.columns[place] for block in blocks], pa.string()) for place in range(columns)]
+    return Rows(joined, np.concatenate([np.zeros(0, np.int64), *(block.places for block in blocks)]))
 
 
-def _total(columns: Sequence[pa.ChunkedArray]) -> str | None:
+def total_word(columns: Sequence[pa.ChunkedArray]) -> str | None:
     """The word that makes the last row one of totals: the first said in it, in no other row, beside numbers."""
-    if not columns or len(columns[0]) < 3:
+    if not columns or len(columns[0]) < _FEWEST:
         return None
     last = [column[-1].as_py().strip() for column in columns]
     place = next((place for place, cell in enumerate(last) if cell), 0)
@@ -170,7 +190,8 @@ def _shape(columns: Sequence[pa.ChunkedArray], found: _Found, read: ReadSpec) ->
     layout = found.layout
     header = layout.header or tuple(f"column_{place}" for place in range(1, layout.columns + 1))
     kept, names, notes = settled_names(header, columns)
-    decimal, thousands, said = read.decimal, read.thousands, []
+    decimal, thousands = read.decimal, read.thousands
+    said: list[str] = []
     if decimal is None:
         named = ((names[at], columns[place]) for at, place in enumerate(kept))
         decimal, found_thousands, said = find_numerals(named, layout.marks.delimiter)
@@ -191,8 +212,8 @@ def _shape(columns: Sequence[pa.ChunkedArray], found: _Found, read: ReadSpec) ->
     return _Shape(tuple(kept), tuple(names), whole, (*found.notes, *notes, *said))
 
 
-def _table(columns: Sequence[pa.ChunkedArray], shape: _Shape, where: str, places: NDArray[np.int64]) -> SourceTable:
+def _table(rows: Rows, shape: _Shape, where: str) -> SourceTable:
     import pyarrow as pa  # noqa: PLC0415
 
-    table = pa.table([columns[place] for place in shape.kept], names=list(shape.names))
-    return SourceTable(table, where, True, "line", places, shape.read, shape.notes)
+    table = pa.table([rows.columns[place] for place in shape.kept], names=list(shape.names))
+    return SourceTable(table, where, True, "line", rows.places, shape.read, shape.notes)
