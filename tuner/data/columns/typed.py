@@ -144,11 +144,19 @@ def typed(source: SourceTable, spec: DataSpec, strict: bool = True) -> TypedTabl
     if odd and strict:
         raise DataError(_odd_sentence(source, odd))
     columns = tuple(made for made in (finder.typed(name, one) for name, one in found.items()) if made is not None)
-    notes += finder.notes
+    notes += [*finder.notes, *_left_out_note(finder.left_out)]
     if not columns:
         why = "; ".join(f"{one.name}: {one.why}" for one in finder.left_out[:SHOWN])
         raise DataError(f"must have a column to model, but all are left out ({why}); declare a type in data.columns.")
     return TypedTable(source, columns, tuple(finder.left_out), tuple(notes), odd)
+
+
+def _left_out_note(left_out: list[LeftOut]) -> list[str]:
+    if not left_out:
+        return []
+    shown = ", ".join(f"{one.name} ({one.why})" for one in left_out[:SHOWN])
+    more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+    return [f"left out: {shown}{more}; data.columns: {{NAME: {{type: ...}}}} declares otherwise."]
 
 
 def chosen_names(source: SourceTable, spec: DataSpec) -> list[str]:
