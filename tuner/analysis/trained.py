@@ -104,11 +104,12 @@ def trained(
     counts = prepared.train, prepared.validation, prepared.test
     rows = prepared.open()
     device = resolve(spec.device)
-    again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step)
+    again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step, rows.terms)
     trial = Trial(record.number, record.point, record.seed)
     state = None if checkpoint is None else CheckpointFolder.of_study(workspace.work, study.key).get(checkpoint)
     plan = TrainingPlan(spec.search.epochs)
     weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan)
-    network = Network(layer_sizes(prepared.features, trial.point), trial.point.activation, spec.loss, weights)
+    sizes = layer_sizes(prepared.features, trial.point)
+    network = Network(sizes, trial.point.activation, spec.loss, weights, rows.terms)
     places = split_rows(sum(counts), spec.data.validation, spec.data.test, spec.split_seed).validation
     return Trained(prepared, rows, places, network, device)
