@@ -11,6 +11,7 @@ import pytest
 from devices import GPU, MARKS
 from plain import POINT, trial
 
+from tuner.data.terms import Terms
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.compiled.library import Library, build_path, library
@@ -58,8 +59,10 @@ class Kind:
             return cls(None, GPU, merged=True)
         return cls(None if name == "torch" else opened(name))
 
-    def data(self, rows: tuple[np.ndarray, np.ndarray]) -> Any:
-        return TrainingData.of(*rows, self.device) if self.step is None else PaddedRows.of(*rows)
+    def data(self, rows: tuple[np.ndarray, np.ndarray], terms: Terms | None = None) -> Any:
+        if self.step is None:
+            return TrainingData.of(*rows, self.device, terms=terms)
+        return PaddedRows.of(*rows, terms)
 
     def assert_same(self, found: Any, expected: Any, rtol: float = 1e-5, atol: float = 0.0) -> None:
         """The same bits; where packs are merged, the same to rounding."""

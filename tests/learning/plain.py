@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits
 
+from tuner.data.terms import Terms
 from tuner.learning import plain
 from tuner.learning.plain import PlainAutoencoder, dropout_factors, network, numpy_generator
 from tuner.spec.architecture import Hyperparameters
@@ -43,7 +44,8 @@ def plain_losses(
     loss: str,
     epochs: int,
     model: PlainAutoencoder | None = None,
+    terms: Terms | None = None,
 ) -> tuple[list[float], list[float]]:
     """Training and validation loss of each epoch by the plain loop."""
-    losses = plain.plain_losses(one, train, validation, loss, epochs, model=model)
+    losses = plain.plain_losses(one, train, validation, loss, epochs, model=model, terms=terms)
     return losses.train, losses.validation

@@ -14,6 +14,8 @@ import pytest
 from kinds import opened, runnable
 from plain import digits, plain_losses, trial
 
+from tuner.data.terms import Kind as TermKind
+from tuner.data.terms import Terms
 from tuner.errors import DeviceError
 from tuner.learning import packs
 from tuner.learning.activations import ACTIVATIONS
@@ -86,8 +88,8 @@ MADE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a missing file": (lambda path: None, "No such file|cannot open|no such file"),
     "of before descriptions": (without_description, "from the sources of another version"),
     "another format": (
-        lambda path: stand_in(path, description().replace(f"format {border.FORMAT}", "format 7")),
-        r"its format should have 6 where it has 7",
+        lambda path: stand_in(path, description().replace(f"format {border.FORMAT}", "format 8")),
+        r"its format should have 7 where it has 8",
     ),
     "one activation fewer": (
         lambda path: stand_in(path, description().replace(" sigmoid", "")),
@@ -100,6 +102,10 @@ MADE: dict[str, tuple[Callable[[Path], object], str]] = {
     "losses the other way round": (
         lambda path: stand_in(path, description().replace("mse bce", "bce mse")),
         "its losses should have mse where it has bce",
+    ),
+    "kinds of terms the other way round": (
+        lambda path: stand_in(path, description().replace("square logit", "logit square")),
+        "its kinds should have square where it has logit",
     ),
     "a field elsewhere": (
         lambda path: stand_in(path, description().replace("beta:48:4", "beta:52:4")),
@@ -197,19 +203,21 @@ def test_a_build_whose_training_is_wrong_is_refused_and_the_next_one_trains(
     assert "in its self-test" in describe("cpu", "auto")
 
 
-@pytest.mark.parametrize("loss", border.LOSSES)
-def test_the_self_test_compares_with_pytorchs_numbers(loss: str) -> None:
+@pytest.mark.parametrize("case", list(selftest.cases()), ids=border.LOSSES)
+def test_the_self_test_compares_with_pytorchs_numbers(case: selftest.Case) -> None:
     """Each known loss is the plain loop's to a tenth of the tolerance, whatever build or processor is here."""
     assert set(selftest.KNOWN) == set(border.ACTIVATIONS)
-    for one in selftest.trials(loss):
-        losses = plain_losses(one, *selftest.rows(), loss, 1)
-        known = selftest.KNOWN[one.point.activation]
+    for one in case.trials:
+        losses = plain_losses(one, *case.rows, case.loss, 1, terms=case.terms)
+        known = case.known[one.point.activation]
         np.testing.assert_allclose([losses[0][0], losses[1][0]], known, rtol=selftest.TOLERANCE / 10)
 
 
 def test_the_self_test_has_every_part_that_a_trial_may_have() -> None:
-    """Kinds, norm, dropout, noise, weight decay, schedule and clipping occur, with both losses and every activation."""
-    points = [one.point for loss in border.LOSSES for one in selftest.trials(loss)]
+    """Kinds, norm, dropout, noise, weight decay, schedule and clipping occur, with every loss, activation and term."""
+    points = [one.point for case in selftest.cases() for one in case.trials]
+    assert {case.loss for case in selftest.cases()} == set(border.LOSSES)
+    assert {kind for case in selftest.cases() if case.terms for kind in case.terms.kinds} == set(TermKind)
     assert {point.activation for point in points} == set(ACTIVATIONS)
     assert {"sparse", "variational", "plain"} <= {point.kind for point in points}
     for name in ("dropout", "input_noise", "weight_decay", "norm", "schedule", "warmup", "clip_norm"):
@@ -245,7 +253,7 @@ def changed(made: Model, **fields: object) -> Model:
 
 WRONG = {
     "activation": [99, -1, len(border.ACTIVATIONS)],
-    "loss": [2, -1],
+    "loss": [2, 3, -1],
     "layers": [0, 3, 68, -2, 2**31 - 1],
     "batch": [0, -1],
     "features": [0, 65, -1],
@@ -277,6 +285,55 @@ def test_no_index_leads_outside_of_a_table_or_an_array(build: str, field: str, v
         with pytest.raises((ValueError, MemoryError, IndexError)):
             call()
     assert np.array_equal(state.parameters, before)
+
+
+WRONG_TERMS: dict[str, tuple[object, str]] = {
+    "kinds": (np.array([0, 5, 2, 2]), "kinds must be numbers"),
+    "a kind below": (np.array([0, -1, 2, 2]), "kinds must be numbers"),
+    "a level without a group": (np.array([0, 2, 2, 2]), "groups must hold exactly"),
+    "a group of numbers": (np.array([0, 1, 2, 1]), "groups must hold exactly"),
+    "a group elsewhere": (np.array([2, 2, 0, 0]), "groups must hold exactly"),
+    "a group too long": ([[2, 5]], "groups must be ranges"),
+    "an empty group": ([[2, 2]], "groups must be ranges"),
+    "a group before the first": ([[-2, 2]], "groups must be disjoint"),
+    "groups that overlap": ([[2, 4], [3, 4]], "groups must be disjoint"),
+    "groups out of order": ([[3, 4], [2, 3]], "groups must be disjoint"),
+}
+
+
+@pytest.mark.parametrize("build", runnable())
+@pytest.mark.parametrize("wrong", WRONG_TERMS)
+def test_no_term_leads_outside_of_its_arrays(build: str, wrong: str) -> None:
+    """Kinds and groups are checked at every function; so is that terms are there with the loss that has them."""
+    value, said = WRONG_TERMS[wrong]
+    kinds, ones = np.array([0, 1, 2, 2], np.int32), np.ones(4, np.float32)
+    groups = np.array([[2, 4]], np.int32)
+    if isinstance(value, np.ndarray):
+        kinds = value.astype(np.int32)
+    else:
+        groups = np.array(value, np.int32)
+    step, one = opened(build), trial(0)
+    bad = model(4, one.point, "mixed", Terms(kinds, groups, ones, ones, ones, True, (1.0, 1.0, 1.0)))
+    rows, parameters = np.zeros((8, 16), np.float32), initial_state(one, 4).parameters
+    for call in (
+        lambda: step.room(bad, 8),
+        lambda: step.measure(bad, rows, 8, parameters, aligned(10**6)),
+        lambda: step.encode(bad, rows, 8, parameters),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+
+
+@pytest.mark.parametrize("build", runnable())
+@pytest.mark.parametrize("fields", [{"loss": 0}, {"terms": None}])
+def test_terms_are_there_with_the_loss_that_has_them_alone(build: str, fields: dict[str, object]) -> None:
+    """Another loss with terms is refused, and the loss by terms without."""
+    ones, step = np.ones(4, np.float32), opened(build)
+    terms = Terms(np.zeros(4, np.int32), np.zeros((0, 2), np.int32), ones, ones, ones, True, (1.0, 1.0, 1.0))
+    good = model(4, trial(0).point, "mixed", terms)
+    assert step.room(good, 8) > 0
+    with pytest.raises(ValueError, match="terms must be given"):
+        step.room(changed(good, **fields), 8)
 
 
 @pytest.mark.parametrize("build", runnable())

@@ -6,6 +6,7 @@ Legend: N training rows, F features, K length of the code, L columns that are it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +34,28 @@ def rows_at_once(features: int) -> int:
     return ROWS_AT_ONCE if features <= EXACT_SIDE else max(1, ROWS_AT_ONCE * EXACT_SIDE // features)
 
 
-def blocks(rows: Matrix) -> Iterator[Values]:
-    """Rows (N, F) in double precision, some at a time."""
+def blocks(rows: Matrix, fill: Values | None = None) -> Iterator[Values]:
+    """Rows (N, F) in double precision, some at a time; with `fill` (F,) where a value is missing, if there is one."""
     count = rows_at_once(rows.shape[1])
     for start in range(0, len(rows), count):
-        yield rows[start : start + count].astype(np.float64)
+        yield filled(rows[start : start + count].astype(np.float64), fill)
 
 
-def principal(train: Matrix, most: int, tick: Tick = quiet) -> tuple[Values, Values]:
+def filled(rows: Values, fill: Values | None) -> Values:
+    """Rows (N, F) with `fill` (F,) where a value is missing, if there is one."""
+    return rows if fill is None else np.where(np.isnan(rows), fill, rows)
+
+
+def known_means(rows: Matrix) -> Values:
+    """The mean (F,) of what is observed in each column; 0 where nothing is."""
+    sums, counts = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    for block in blocks(rows):
+        sums += np.nansum(block, axis=0)
+        counts += (~np.isnan(block)).sum(axis=0)
+    return sums / np.maximum(counts, 1)
+
+
+def principal(train: Matrix, most: int, tick: Tick = quiet, fill: Values | None = None) -> tuple[Values, Values]:
     """The mean (F,) and the directions of the best linear code (Eckart & Young 1936) as columns, most variance first.
 
     There are at least `most` of them, or as many as there are rows or features. Where both N and F are above
@@ -50,12 +65,13 @@ def principal(train: Matrix, most: int, tick: Tick = quiet) -> tuple[Values, Val
         train: scaled training rows (N, F).
         most: the longest code that is asked for.
         tick: called with what is being done.
+        fill: (F,) what a missing value is taken for; None where none is missing.
     """
     tick(f"PCA of {min(most, *train.shape)} components")
     if min(train.shape) <= EXACT_SIDE and train.size <= EXACT_VALUES:
-        return _exact(train.astype(np.float64))
-    mean = sum((block.sum(axis=0) for block in blocks(train)), np.zeros(train.shape[1])) / len(train)
-    return mean, _approximate(train, mean, most, tick)
+        return _exact(filled(train.astype(np.float64), fill))
+    mean = sum((block.sum(axis=0) for block in blocks(train, fill)), np.zeros(train.shape[1])) / len(train)
+    return mean, _approximate(_Training(train, fill, tick), mean, most)
 
 
 def _exact(train: Values) -> tuple[Values, Values]:
@@ -69,30 +85,39 @@ def _exact(train: Values) -> tuple[Values, Values]:
     return mean, directions[:, : min(train.shape)]
 
 
-def _approximate(train: Matrix, mean: Values, most: int, tick: Tick) -> Values:
+@dataclass(frozen=True, eq=False, slots=True)
+class _Training:
+    """Training rows that are read again and again, what a missing value is taken for, and whom to tell."""
+
+    rows: Matrix
+    fill: Values | None
+    tick: Tick
+
+    def centred(self, mean: Values, what: str) -> Iterator[Values]:
+        """The rows without their mean, block by block."""
+        done = 0
+        for block in blocks(self.rows, self.fill):
+            self.tick(f"{what}, {100 * done // len(self.rows)} %")
+            yield block - mean
+            done += len(block)
+
+
+def _approximate(train: _Training, mean: Values, most: int) -> Values:
     """Subspace iteration from a random start (Halko, Martinsson & Tropp 2011, algorithm 4.4), then Rayleigh and Ritz.
 
     Every pass reads the rows once, block by block, and multiplies by the covariance. The products are in double
     precision: in single, directions with less than 1e-7 of the largest variance would be lost, and PCA's loss on
     data that is nearly linear would look worse than it is.
     """
-    columns = min(most + most // 10 + SPARE, *train.shape)
-    basis_FL = generator(SEED, "pca").standard_normal((train.shape[1], columns))
+    columns = min(most + most // 10 + SPARE, *train.rows.shape)
+    basis_FL = generator(SEED, "pca").standard_normal((train.rows.shape[1], columns))
     for number in range(PASSES):
         product_FL = np.zeros_like(basis_FL)
-        for block_BF in _centred(train, mean, f"PCA of {most} components, pass {number + 1} of {PASSES + 1}", tick):
+        for block_BF in train.centred(mean, f"PCA of {most} components, pass {number + 1} of {PASSES + 1}"):
             product_FL += block_BF.T @ (block_BF @ basis_FL)
         basis_FL = np.linalg.qr(product_FL).Q
     ritz_LL = np.zeros((columns, columns))
-    for block_BF in _centred(train, mean, f"PCA of {most} components, pass {PASSES + 1} of {PASSES + 1}", tick):
+    for block_BF in train.centred(mean, f"PCA of {most} components, pass {PASSES + 1} of {PASSES + 1}"):
         codes_BL = block_BF @ basis_FL
         ritz_LL += codes_BL.T @ codes_BL
     return np.asarray(basis_FL @ np.linalg.eigh(ritz_LL).eigenvectors[:, ::-1])[:, :most]
-
-
-def _centred(train: Matrix, mean: Values, what: str, tick: Tick) -> Iterator[Values]:
-    done = 0
-    for block in blocks(train):
-        tick(f"{what}, {100 * done // len(train)} %")
-        yield block - mean
-        done += len(block)

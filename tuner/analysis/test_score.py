@@ -14,6 +14,7 @@ from tuner.analysis.winner import winner_weights
 from tuner.answers.parts import FinalStage, Scores
 from tuner.answers.summary import BestScore, Summary
 from tuner.data.rows import Rows
+from tuner.data.terms import TEST, split_scale
 from tuner.learning.checkpoint_store import CheckpointStore
 from tuner.learning.packs import compiled, training_data
 from tuner.learning.scoring import mean_loss
@@ -106,9 +107,10 @@ class Scorer:
             return known[run.number]
         name = name_of(run.number)
         self._tick(f"{name} on the test split")
-        loss, device, rows = self._spec.loss, self._device, self._rows
+        loss, device, rows, terms = self._spec.loss, self._device, self._rows, self._rows.terms
         checkpoint = self._ledger.curves(self._study_id, [run.number])[run.number].checkpoint
-        again = partial(training_data, rows.train, rows.validation, device, self._spec.precision, self._spec.step)
+        precision, step = self._spec.precision, self._spec.step
+        again = partial(training_data, rows.train, rows.validation, device, precision, step, terms)
         trial = Trial(run.number, run.point, run.seed)
         state = None if checkpoint is None else self._states.get(checkpoint)
         plan = TrainingPlan(self._spec.search.epochs)
@@ -117,7 +119,8 @@ class Scorer:
             self._tick(f"{name}, epoch {epoch}")
 
         weights = winner_weights(trial, run.epochs, state, again, loss, tick, plan=plan)
-        return mean_loss(run.point, loss, weights, rows.test, compiled(device, self._spec.step))
+        scored = mean_loss(run.point, loss, weights, rows.test, compiled(device, step), terms)
+        return scored * split_scale(terms, TEST)
 
 
 def free_final_states(ledger: Ledger, states: CheckpointStore, study_id: int, exported: int | None) -> None:

@@ -143,6 +143,29 @@ class Measures(Answer):
         return self.found()
 
 
+class ColumnQuality(Answer):
+    """How well a model reconstructs one column of a table.
+
+    Attributes:
+        name: the column's.
+        type: what it holds.
+        observed: rows in which it has a value.
+        r2: of a number, the share of its variance that is reconstructed, as it is scaled: 1 is perfect, 0 no better
+            than its mean; None of anything else, and where it is constant.
+        accuracy: of a yes or no or a level, the share of rows whose likeliest value is theirs; None of a number.
+        commonest: what always guessing the commonest value would reach; None of a number.
+        share: of the whole loss of these rows, the column's.
+    """
+
+    name: str
+    type: str
+    observed: int
+    r2: float | None
+    accuracy: float | None
+    commonest: float | None
+    share: float
+
+
 class FrontPoint(Answer):
     """A trial of the Pareto front.
 

@@ -207,6 +207,8 @@ def _test_losses(case: Case) -> Iterator[str]:
 
 
 def _test_loss(case: Case, trial: TrialRecord) -> float | None:
+    from tuner.data.prepare import terms_of
+    from tuner.data.terms import TEST, split_scale
     from tuner.learning.checkpoint import best_weights
     from tuner.learning.packs import runs_compiled
     from tuner.learning.scoring import mean_loss
@@ -217,10 +219,10 @@ def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     state = case.states.get(checkpoint)
     if state is None:
         return None
-    rows = examined.preprocessor.transform(examined.data.raw(examined.split.test))
-    return mean_loss(
-        trial.point, spec.loss, best_weights(state), rows.astype(np.float32), runs_compiled("cpu", spec.step)
-    )
+    rows = examined.preprocessor.transform(examined.data.raw(examined.split.test)).astype(np.float32)
+    terms, by_compiled = terms_of(examined), runs_compiled("cpu", spec.step)
+    scored = mean_loss(trial.point, spec.loss, best_weights(state), rows, by_compiled, terms)
+    return scored * split_scale(terms, TEST)
 
 
 # The cheap ones first.

@@ -65,7 +65,7 @@ def train(
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
     trial = Trial(0, spec.space.point({}), seed)
     check_precision(spec.precision, device)
-    data = training_data(rows.train, rows.validation, device, spec.precision, spec.step)
+    data = training_data(rows.train, rows.validation, device, spec.precision, spec.step, rows.terms)
     trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
     return Model(spec, origin.parent, trial, device, (prepared, rows), trained)
 
@@ -90,7 +90,7 @@ class Model:
         if self.best_epoch == 0:
             raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")
         sizes = layer_sizes(self._prepared.features, trial.point)
-        self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights)
+        self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights, self._rows.terms)
 
     @property
     def step(self) -> str:

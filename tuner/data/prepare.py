@@ -159,6 +159,13 @@ def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Cal
     return made
 
 
+def terms_of(examined: Examined) -> Terms | None:
+    """The terms of the loss, as the prepared rows give them; nothing is written."""
+    rows = _scaled(examined.data, examined.split, examined.preprocessor, never)
+    first, second = len(examined.split.train), len(examined.split.train) + len(examined.split.validation)
+    return fit_terms(examined.wanted, rows[:first], rows[first:second], rows[second:])
+
+
 def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
     """What `prepare` wrote of the data with this fingerprint, without its source.
 

@@ -17,7 +17,7 @@ class Workplace:
     Attributes:
         rows: the prepared rows.
         checkpoints: where states are kept.
-        loss: `mse` or `bce`.
+        loss: `mse` or `bce`; where the rows have terms, these are the loss whatever it is called.
         device: a resolved device.
         epochs: of a trial that is never pruned.
         precision: of the products.

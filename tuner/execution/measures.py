@@ -29,7 +29,7 @@ class Reference:
     Attributes:
         rows: the prepared splits.
         sample_n: numbers of the validation rows whose neighbours are looked at, drawn from the split's seed.
-        ranks_nn: their `neighbour_ranks` in the data.
+        ranks_nn: their `neighbour_ranks` in the data, as the network reads it.
         labels: where they are declared.
     """
 
@@ -92,7 +92,8 @@ def forget_rows() -> None:
 def _reference(source: RowsSource, seed: int) -> Reference:
     rows = source.open()
     sample_n = np.sort(generator(seed, "quality").permutation(source.counts[1])[:SAMPLE])
-    ranks_nn = quality.neighbour_ranks(rows.validation[sample_n])
+    sample = rows.validation[sample_n]
+    ranks_nn = quality.neighbour_ranks(sample if rows.terms is None else rows.terms.filled(sample))
     return Reference(rows, sample_n, ranks_nn, source.open_labels())
 
 
@@ -115,7 +116,8 @@ class MeasuredTrial:
 
     def encode(self, rows: NDArray[np.float32]) -> Encoded:
         """The codes (N, C) and errors (N,) of some rows."""
-        return encode(self._trial.point, self._place.loss, self._weights_P, rows, self._place.compiled)
+        place, terms = self._place, self.reference.rows.terms
+        return encode(self._trial.point, place.loss, self._weights_P, rows, place.compiled, terms)
 
     @property
     def is_variational(self) -> bool:

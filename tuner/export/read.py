@@ -61,7 +61,8 @@ class Exported:
         from tuner.learning.inference.network import Network  # noqa: PLC0415 - torch, 0.8 s
 
         path, card = self.folder / MODEL, self.card
-        network = Network.read(_content(path, card), str(path), card.sizes, card.activation, card.loss)
+        terms = self.preprocessor.terms
+        network = Network.read(_content(path, card), str(path), card.sizes, card.activation, card.loss, terms)
         if network.parameters != card.parameters:
             raise ExportError(
                 f"{self.folder / METRICS}: expected {network.parameters} parameters, as {MODEL} has,"

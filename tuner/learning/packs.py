@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.terms import Terms
 from tuner.errors import DeviceError
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.compiled.library import Library, found, library
@@ -85,7 +86,12 @@ def step_name(device: str, wanted: str) -> str:
 
 
 def training_data(
-    train: NDArray[np.float32], validation: NDArray[np.float32], device: str, precision: str, wanted: str
+    train: NDArray[np.float32],
+    validation: NDArray[np.float32],
+    device: str,
+    precision: str,
+    wanted: str,
+    terms: Terms | None = None,
 ) -> PaddedRows | TrainingData:
     """Both splits, (N, F) and (V, F), as the kind of pack reads them that trains here.
 
@@ -95,15 +101,16 @@ def training_data(
         device: a resolved device.
         precision: of the products.
         wanted: as declared under `step`.
+        terms: of the loss on them; None where it is the mean of one function over all values.
 
     Raises:
         DeviceError: see `compiled_step`.
     """
     if compiled(device, wanted):
-        return PaddedRows.of(train, validation)
+        return PaddedRows.of(train, validation, terms)
     from tuner.learning.stacked.pack import TrainingData  # noqa: PLC0415  (torch, 0.8 s)
 
-    return TrainingData.of(train, validation, device, precision)
+    return TrainingData.of(train, validation, device, precision, terms=terms)
 
 
 def make_pack(
@@ -118,7 +125,7 @@ def make_pack(
     Args:
         trials: at least one; for torch's stack all of one `pack_key`.
         data: from `training_data`.
-        loss: `mse` or `bce`.
+        loss: `mse` or `bce`; where the data has terms, they are the loss whatever it is called.
         plan: of the trials' whole training.
         states: the trials' states after the same number of epochs; None to start them.
     """

@@ -2,12 +2,14 @@
 
 `nn.Linear`, `nn.LayerNorm`, PyTorch's activations, autograd, `torch.optim.AdamW`, one batch after the other. It is an
 oracle, for the tests and for `tuner train --plain`, so it shares no code with what it judges: of this project it knows
-the meaning of a declaration (`tuner.spec`: layer sizes, the seed of the thing of a name) and nothing else. What follows
-from a seed is written out again: first weights, the order of rows, noise and masks.
+the meaning of a declaration (`tuner.spec`: layer sizes, the seed of the thing of a name; `tuner.data.terms`: what a
+loss is made of) and nothing else. What follows from a seed is written out again: first weights, the order of rows,
+noise and masks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -17,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tuner.data.terms import MOST_LOG_RATE, Kind, Terms
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import TrainingPlan, Trial, derive_seed
 
@@ -31,6 +34,9 @@ ACTIVATIONS: Final = {
     "sigmoid": nn.Sigmoid,
 }
 ROWS_AT_ONCE: Final = 4096  # validation rows
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # outputs and targets (N, F) to their mean loss
+Cell = Callable[[Tensor, Tensor, float], Tensor]  # outputs, targets and Huber's delta to the losses of cells
 
 
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
@@ -206,6 +212,7 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
     double: bool = False,
     model: PlainAutoencoder | None = None,
     plan: TrainingPlan | None = None,
+    terms: Terms | None = None,
 ) -> PlainLosses:
     """Train a trial by the plain loop.
 
@@ -219,13 +226,16 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
         double: compute everything in double precision; what is drawn is single precision all the same.
         model: with other first weights than the trial's own.
         plan: of the whole training; by default it has as many epochs as are trained.
+        terms: of the loss, whatever that is called.
     """
     dtype = torch.float64 if double else torch.float32
     model = (network(one, train.shape[1]) if model is None else model).to(device, dtype)
     optimizer = torch.optim.AdamW(model.parameters(), lr=one.point.learning_rate, weight_decay=one.point.weight_decay)
     batches = -(-len(train) // one.point.batch_size)
     schedule = _schedule(optimizer, one.point, (plan or TrainingPlan(epochs)).epochs * batches)
-    criterion = nn.BCEWithLogitsLoss() if loss == "bce" else nn.MSELoss()
+    criterion = _criterion(loss, terms)
+    share = 1.0 if terms is None else terms.shares[0] / terms.shares[1]
+    fill = None if terms is None else torch.from_numpy(terms.fill).to(device, dtype)
     x, held_out = (torch.tensor(rows, device=device, dtype=dtype) for rows in (train, validation))
     losses = PlainLosses([], [])
     for epoch in range(1, epochs + 1):
@@ -235,17 +245,60 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
             draws.rows = range(draws.rows.stop, draws.rows.stop + len(index))
             target = x[index]
             optimizer.zero_grad()
-            outputs, penalty = model.trained(draws.inputs(target), draws)
+            outputs, penalty = model.trained(draws.inputs(_filled(target, fill)), draws)
             value = criterion(outputs, target)
-            (value + penalty).backward()
+            (value + penalty).backward()  # type: ignore[no-untyped-call]
             if one.point.clip_norm > 0:
                 nn.utils.clip_grad_norm_(model.parameters(), one.point.clip_norm)
             optimizer.step()
             schedule.step()
             total += value.item() * len(index)
         losses.train.append(total / len(x))
-        losses.validation.append(_mean_loss(model, held_out, criterion))
+        losses.validation.append(_mean_loss(model, (held_out, _filled(held_out, fill)), criterion) * share)
     return losses
+
+
+def _filled(rows: Tensor, fill: Tensor | None) -> Tensor:
+    """What the network reads of rows (N, F)."""
+    return rows if fill is None else torch.where(rows.isnan(), fill, rows)
+
+
+def _criterion(loss: str, terms: Terms | None) -> Loss:
+    if terms is not None:
+        return lambda outputs, targets: _by_terms(terms, outputs, targets)
+    return nn.BCEWithLogitsLoss() if loss == "bce" else nn.MSELoss()
+
+
+def _by_terms(terms: Terms, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of rows (N, F), column by column and group by group, over rows and features."""
+    spans = [(f, f + 1) for f, kind in enumerate(terms.kinds) if kind != Kind.SOFTMAX]
+    total = outputs.new_zeros(())
+    for first, last in [*spans, *terms.groups.tolist()]:
+        target = targets[:, first:last]
+        known = ~target.isnan().any(1)
+        cell = _CELLS[int(terms.kinds[first])]
+        cells = cell(outputs[known, first:last], target[known], float(terms.deltas[first]))
+        total = total + float(terms.weights[first]) * cells.sum()
+    return total / outputs.numel()
+
+
+def _poisson(output: Tensor, target: Tensor, _: float) -> Tensor:
+    """PyTorch's, which has no part that makes it 0 at its optimum; beyond MOST_LOG_RATE exp goes on as its tangent."""
+    low = output.clamp(max=MOST_LOG_RATE)
+    beyond = (output - MOST_LOG_RATE).clamp(min=0) * (np.exp(MOST_LOG_RATE) - target)
+    found: Tensor = nn.functional.poisson_nll_loss(low, target, reduction="none") + beyond
+    return found + target.xlogy(target) - target
+
+
+_CELLS: Final[dict[int, Cell]] = {  # by PyTorch's own functions
+    Kind.SQUARE: lambda output, target, _: nn.functional.mse_loss(output, target, reduction="none"),
+    Kind.LOGIT: lambda output, target, _: nn.functional.binary_cross_entropy_with_logits(
+        output, target, reduction="none"
+    ),
+    Kind.SOFTMAX: lambda output, target, _: nn.functional.cross_entropy(output, target, reduction="none"),
+    Kind.HUBER: lambda output, target, delta: nn.functional.huber_loss(output, target, reduction="none", delta=delta),
+    Kind.POISSON: _poisson,
+}
 
 
 def _schedule(
@@ -267,9 +320,10 @@ def _schedule(
     return torch.optim.lr_scheduler.SequentialLR(optimizer, [rising, main], milestones=[warm])
 
 
-def _mean_loss(model: PlainAutoencoder, rows: Tensor, criterion: nn.Module) -> float:
+def _mean_loss(model: PlainAutoencoder, rows: tuple[Tensor, Tensor], criterion: Loss) -> float:
+    """Of targets and of what the network reads for them, (N, F) each."""
     total = 0.0
     with torch.no_grad():
-        for part in torch.split(rows, ROWS_AT_ONCE):
-            total += criterion(model(part).cpu().double(), part.cpu().double()).item() * len(part)
-    return total / len(rows)
+        for target, part in zip(*(torch.split(each, ROWS_AT_ONCE) for each in rows), strict=True):
+            total += criterion(model(part).cpu().double(), target.cpu().double()).item() * len(part)
+    return total / len(rows[0])

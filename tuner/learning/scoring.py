@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.terms import Terms
 from tuner.learning.checkpoint import padded_row, plain_weights
 from tuner.learning.compiled.border import aligned, aligned_copy, model
 from tuner.learning.compiled.library import library
@@ -24,8 +25,9 @@ def mean_loss(
     weights: dict[str, NDArray[np.float32]],
     rows: NDArray[np.float32],
     compiled: bool,
+    terms: Terms | None = None,
 ) -> float:
-    """The mean loss over all rows and features.
+    """The mean loss over all rows and features; by terms as trained, so of a split multiplied by `Terms.scale`.
 
     Args:
         point: the trial's hyperparameters.
@@ -33,14 +35,15 @@ def mean_loss(
         weights: the plain module's names to arrays.
         rows: scaled rows (N, F).
         compiled: by the compiled step, which must be there, or else by torch.
+        terms: of the loss, whatever that is called.
     """
     shape = Architecture.of(rows.shape[1], point)
     step = library() if compiled else None
     if step is None:
         from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
-        return Network(shape.sizes, point.activation, loss, weights).mean_loss(rows)
-    described = model(rows.shape[1], point, loss)
+        return Network(shape.sizes, point.activation, loss, weights, terms).mean_loss(rows)
+    described = model(rows.shape[1], point, loss, terms)
     work = aligned(step.room(described, CHUNK_ROWS))
     return step.measure(described, padded(rows), CHUNK_ROWS, padded_row(weights, shape), work) / rows.size
 
@@ -50,7 +53,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         codes: (N, C); of a variational code the mean.
-        errors: each row's mean loss over its features, (N,).
+        errors: each row's mean loss over its features, (N,); by terms its score, see `Terms.scores`.
         log_variances: (N, C) of a variational code, else None.
     """
 
@@ -60,7 +63,12 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    point: Hyperparameters, loss: str, row_P: NDArray[np.float32], rows: NDArray[np.float32], compiled: bool
+    point: Hyperparameters,
+    loss: str,
+    row_P: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    compiled: bool,
+    terms: Terms | None = None,
 ) -> Encoded:
     """The rows' codes and errors.
 
@@ -70,20 +78,22 @@ def encode(
         row_P: the trial's weights as they are trained, padded.
         rows: scaled rows (N, F).
         compiled: by the compiled step, which must be there, or else by torch.
+        terms: of the loss, whatever that is called.
     """
     shape = Architecture.of(rows.shape[1], point)
     step = library() if compiled else None
     if step is None:
         from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
-        network = Network(shape.sizes, point.activation, loss, plain_weights(row_P, shape))
+        network = Network(shape.sizes, point.activation, loss, plain_weights(row_P, shape), terms)
         log_variances = network.posterior(rows)[1] if shape.variational else None
         return Encoded(network.encode(rows), network.losses(rows), log_variances)
-    described = model(rows.shape[1], point, loss)
+    described = model(rows.shape[1], point, loss, terms)
     head, sums = step.encode(described, padded(rows), CHUNK_ROWS, aligned_copy(row_P))
     means, *variances = (half[:, : point.bottleneck] for half in np.split(head, 1 + shape.variational, axis=1))
     log_variances = np.clip(variances[0], *LOG_VARIANCES) if variances else None
-    return Encoded(means, sums / rows.shape[1], log_variances)
+    errors = sums / rows.shape[1]
+    return Encoded(means, errors if terms is None else errors * terms.completion(rows), log_variances)
 
 
 def reconstruct(
@@ -92,6 +102,7 @@ def reconstruct(
     weights: dict[str, NDArray[np.float32]],
     rows: NDArray[np.float32],
     compiled: bool,
+    terms: Terms | None = None,
 ) -> NDArray[np.float32]:
     """Scaled rows (N, F) to their (N, F) reconstructions.
 
@@ -101,17 +112,20 @@ def reconstruct(
         weights: the plain module's names to arrays.
         rows: scaled rows (N, F).
         compiled: by the compiled step, which must be there, or else by torch.
+        terms: of the loss, whatever that is called.
     """
     shape = Architecture.of(rows.shape[1], point)
     step = library() if compiled else None
     if step is None:
         from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
-        return Network(shape.sizes, point.activation, loss, weights).reconstruct(rows)
-    described, whole = model(rows.shape[1], point, loss), padded(rows)
+        return Network(shape.sizes, point.activation, loss, weights, terms).reconstruct(rows)
+    described, whole = model(rows.shape[1], point, loss, terms), padded(rows)
     outputs = np.empty(whole.shape, np.float32)
     step.encode(described, whole, CHUNK_ROWS, aligned_copy(padded_row(weights, shape)), outputs)
     rebuilt = outputs[:, : rows.shape[1]]
+    if terms is not None:
+        return terms.link(rebuilt).astype(np.float32)
     return rebuilt if loss == "mse" else np.asarray(0.5 * (1 + np.tanh(0.5 * rebuilt)), np.float32)
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.analysis.baselines import LOSSES
+from tuner.analysis.baselines import value_losses
 from tuner.analysis.pca import rows_at_once
 from tuner.data.preprocess import Preprocessor
+from tuner.data.terms import Terms
 from tuner.learning.scoring import reconstruct
 from tuner.report.pictures import is_image
 from tuner.spec.architecture import Hyperparameters
@@ -27,20 +28,24 @@ MOST_FEATURES = 1000
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A trial's best epoch: `weights` are the plain module's names to arrays; the `compiled` step runs it, or torch."""
+    """A trial's best epoch: `weights` are the plain module's names to arrays; the `compiled` step runs it, or torch.
+
+    Its loss is by `terms` where there are any.
+    """
 
     point: Hyperparameters
     loss: str
     weights: dict[str, Matrix]
     compiled: bool
+    terms: Terms | None = None
 
     def rebuilt(self, rows: Matrix) -> Matrix:
         """Scaled rows (N, F) to their reconstructions (N, F)."""
-        return reconstruct(self.point, self.loss, self.weights, rows, self.compiled)
+        return reconstruct(self.point, self.loss, self.weights, rows, self.compiled, self.terms)
 
     def losses(self, rows: Matrix, guess: Matrix) -> NDArray[np.float64]:
         """The (N, F) loss of each feature of rows (N, F), given their reconstructions (N, F)."""
-        return LOSSES[self.loss](rows.astype(np.float64), guess.astype(np.float64))
+        return value_losses(self.loss, self.terms)(rows.astype(np.float64), guess.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -9,7 +9,7 @@
 namespace tuner {
 
 // Grows with every change of a function's arguments or of what they mean, here and in library.py.
-constexpr int FORMAT = 6;
+constexpr int FORMAT = 7;
 
 // The description: one line for each list and structure, a structure's fields as name:offset:size.
 class Description {
@@ -35,8 +35,15 @@ static int64_t describe(char *to, int64_t room) {
     ACTIVATIONS(WORD)
     d.say("\nlosses");
     LOSSES(WORD)
+    d.say("\nkinds");
+    KINDS(WORD)
 #undef WORD
 #define PLACE(type, name, dimension) d.say(" " #name ":%d:%d", int(offsetof(S, name)), int(sizeof(S::name)));
+    {
+        typedef Terms S;
+        d.say("\nTerms %d", int(sizeof(S)));
+        TERMS_FIELDS(PLACE)
+    }
     {
         typedef Model S;
         d.say("\nModel %d", int(sizeof(S)));
@@ -59,6 +66,27 @@ static int64_t describe(char *to, int64_t room) {
 
 static bool outside(int64_t place, int64_t count, int64_t length) { return place < 0 || count > length || place > length - count; }
 
+// What of the terms of the loss would lead outside of their arrays, or leave a level out of its group; null where nothing does.
+static const char *mistake(const Terms &terms, const Model &m) {
+    if (terms.columns != m.sizes[0]) return "terms must have as many columns as a padded row";
+    if (terms.count < 0) return "the number of groups must not be negative";
+    int64_t last = 0, levels = 0, members = 0;
+    for (int64_t group = 0; group < terms.count; group++) {
+        const int64_t first = terms.groups[2 * group];
+        if (first < last) return "groups must be disjoint and in order";
+        last = terms.groups[2 * group + 1];
+        if (last <= first || last > m.features) return "groups must be ranges of a row's features";
+        levels += last - first;
+        for (int64_t column = first; column < last; column++) members += terms.kinds[column] == SOFTMAX;
+    }
+    for (int64_t column = 0; column < m.features; column++) {
+        if (terms.kinds[column] < 0 || terms.kinds[column] >= KIND_COUNT) return "kinds must be numbers of the list of kinds";
+        levels -= terms.kinds[column] == SOFTMAX;
+        members -= terms.kinds[column] == SOFTMAX;
+    }
+    return levels || members ? "groups must hold exactly the columns of kind softmax" : nullptr;
+}
+
 // What of a model would lead outside of a table, of its own arrays or of `length` parameters; null where nothing does.
 static const char *mistake(const Model &m, int64_t length) {
     if (m.activation < 0 || m.activation >= ACTIVATION_COUNT) return "activation must be a number of the list of activations";
@@ -72,6 +100,9 @@ static const char *mistake(const Model &m, int64_t length) {
     }
     if (m.sizes[0] != m.sizes[m.layers]) return "sizes must end as they begin";
     if (m.features < 1 || m.features > m.sizes[0]) return "features must be between 1 and their size";
+    if ((m.loss == TERMS) != (m.terms != nullptr)) return "terms must be given with the loss that has them, and with no other";
+    if (m.terms)
+        if (const char *wrong = mistake(*m.terms, m)) return wrong;
     for (int layer = 0; layer < m.layers; layer++) {
         const int64_t out = outputs(m, layer + 1);
         if (outside(m.weights[layer], m.sizes[layer] * out, length)) return "weights must lie within the parameters";

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_float, c_int32, c_int64, c_uint64, c_void_p
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.terms import Kind, Terms
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.draws import dropped
 from tuner.learning.layout import LINE, Layout
@@ -23,17 +24,41 @@ from tuner.spec.names import MOST_DEPTH, Activation, PlainLoss
 
 Floats = NDArray[np.float32]
 
-FORMAT = 6  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
+FORMAT = 7  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
 MOST_LAYERS = 2 * (MOST_DEPTH + 1)
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
-LOSSES: tuple[str, ...] = get_args(PlainLoss)
+PLAIN_LOSSES: tuple[str, ...] = get_args(PlainLoss)
+TERMS = "terms"  # whatever loss is declared, where it has terms
+LOSSES = (*PLAIN_LOSSES, TERMS)
+KINDS = tuple(kind.name.lower() for kind in Kind)
 # The hyperparameters that cross as a number of their own, and the fields of the others, which follow from several.
 OTHERS = ("batch", "layers", "sizes", "activation", "variational", "dropped", "norm", "rates")
 NUMBERS = tuple(row for row in TABLE if row.step not in OTHERS)
 
 
+class TermsFields(ctypes.Structure):
+    """`Terms` of model.hpp, field by field."""
+
+    _fields_ = (
+        ("kinds", c_void_p),
+        ("weights", c_void_p),
+        ("deltas", c_void_p),
+        ("fill", c_void_p),
+        ("columns", c_int64),
+        ("groups", c_void_p),
+        ("count", c_int64),
+        ("missing", c_int64),
+    )
+
+
 class Model(ctypes.Structure):
-    """`Model` of model.hpp, field by field."""
+    """`Model` of model.hpp, field by field.
+
+    Attributes:
+        kept: what `terms` points to, which must live as long.
+    """
+
+    kept: tuple[object, ...] = ()
 
     _fields_ = (
         ("layers", c_int32),
@@ -50,6 +75,7 @@ class Model(ctypes.Structure):
         ("weights", c_int64 * MOST_LAYERS),
         ("biases", c_int64 * MOST_LAYERS),
         ("gains", c_int64 * MOST_LAYERS),
+        ("terms", c_void_p),
     )
 
 
@@ -89,8 +115,10 @@ def description() -> str:
         f"lanes {LINE}",
         " ".join(("activations", *ACTIVATIONS)),
         " ".join(("losses", *LOSSES)),
+        " ".join(("kinds", *KINDS)),
     ]
-    for name, structure in (("Model", Model), ("Visit", VisitFields), ("State", StateFields)):
+    structures = {"Terms": TermsFields, "Model": Model, "Visit": VisitFields, "State": StateFields}
+    for name, structure in structures.items():
         fields = [(field[0], getattr(structure, field[0])) for field in structure._fields_]
         places = [f"{field}:{place.offset}:{place.size}" for field, place in fields]
         lines.append(" ".join((name, str(ctypes.sizeof(structure)), *places)))
@@ -109,20 +137,21 @@ def difference(found: str) -> str | None:
     return "its description should have other lines"
 
 
-def model(features: int, point: Hyperparameters, loss: str) -> Model:
+def model(features: int, point: Hyperparameters, loss: str, terms: Terms | None = None) -> Model:
     """A trial as the library reads it.
 
     Args:
         features: real features of a row.
         point: the hyperparameters.
-        loss: `mse` or `bce`.
+        loss: `mse` or `bce`; whatever it is where there are terms.
+        terms: of the loss.
     """
     shape = Architecture.of(features, point)
     sizes, layout = shape.sizes, Layout.own(shape)
     made = Model(
         layers=len(layout.places),
         activation=ACTIVATIONS.index(point.activation),
-        loss=LOSSES.index(loss),
+        loss=LOSSES.index(TERMS if terms else loss),
         batch=point.batch_size,
         features=features,
         variational=shape.variational,
@@ -135,7 +164,23 @@ def model(features: int, point: Hyperparameters, loss: str) -> Model:
     made.weights[: made.layers] = [place.weight for place in layout.places]
     made.biases[: made.layers] = [place.bias for place in layout.places]
     made.gains[: made.layers] = [place.gain or 0 for place in layout.places]
+    if terms is not None:
+        _point_to(made, terms)
     return made
+
+
+def _point_to(made: Model, terms: Terms) -> None:
+    """Give a model its terms, padded as its rows are: padded columns have weight 0."""
+    columns, room = made.sizes[0], (0, made.sizes[0] - made.features)
+    arrays = [np.pad(values, room) for values in (terms.kinds, terms.weights, terms.deltas, terms.fill)]
+    groups = np.ascontiguousarray(terms.groups)
+    places = [address(values, columns, dtype=kind) for values, kind in zip(arrays, _TERMS_TYPES, strict=True)]
+    place, count = address(groups, len(groups), 2, dtype=np.int32), len(groups)
+    fields = TermsFields(*places, columns, place, count, terms.missing)
+    made.terms, made.kept = ctypes.addressof(fields), (fields, arrays, groups)
+
+
+_TERMS_TYPES: tuple[type[np.generic], ...] = (np.int32, np.float32, np.float32, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +228,7 @@ def state_fields(state: TrialTraining) -> StateFields:
     return StateFields(*(address(row, length) for row in rows), length, state.steps)
 
 
-def address(values: NDArray[np.float32 | np.int64], *shape: int, dtype: type[np.generic] = np.float32) -> int:
+def address(values: NDArray[Any], *shape: int, dtype: type[np.generic] = np.float32) -> int:
     """Where an array's values lie.
 
     Raises:

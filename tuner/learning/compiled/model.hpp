@@ -10,14 +10,23 @@ constexpr int MOST_LAYERS = 66;
 // What a trial may name, each list once: the enumeration, the table of functions and what library.py compares follow from it.
 #define ACTIVATIONS(X) \
     X(RELU, relu) X(LEAKY_RELU, leaky_relu) X(ELU, elu) X(SELU, selu) X(GELU, gelu) X(SILU, silu) X(TANH, tanh) X(SIGMOID, sigmoid)
-#define LOSSES(X) X(MSE, mse) X(BCE, bce)
+#define LOSSES(X) X(MSE, mse) X(BCE, bce) X(TERMS, terms)
+#define KINDS(X) X(SQUARE, square) X(LOGIT, logit) X(SOFTMAX, softmax) X(HUBER, huber) X(POISSON, poisson)
 
 #define ENUMERATOR(name, word) name,
 enum Activation { ACTIVATIONS(ENUMERATOR) ACTIVATION_COUNT };
 enum Loss { LOSSES(ENUMERATOR) LOSS_COUNT };
+enum Kind { KINDS(ENUMERATOR) KIND_COUNT };
 #undef ENUMERATOR
 
-// The structures that cross the border, as X(type, name, length of an array): library.py has the same fields.
+// The structures that cross the border, as X(type, name, length of an array): border.py has the same fields.
+
+// What loss TERMS is made of: of each of the `columns` padded columns its kind, weight, Huber's delta and what is read where a
+// value is missing; of each group of levels its first column and the one after its last.
+#define TERMS_FIELDS(X)                                                                                             \
+    X(const int32_t *, kinds, ) X(const float *, weights, ) X(const float *, deltas, ) X(const float *, fill, )     \
+    X(int64_t, columns, ) X(const int32_t *, groups, ) X(int64_t, count, ) /* of groups */                          \
+    X(int64_t, missing, ) /* whether a value may be NaN */
 #define MODEL_FIELDS(X)                                                                                             \
     X(int32_t, layers, ) X(int32_t, activation, ) X(int32_t, loss, ) X(int32_t, batch, )                            \
     X(int32_t, features, ) /* real ones */                                                                          \
@@ -27,7 +36,8 @@ enum Loss { LOSSES(ENUMERATOR) LOSS_COUNT };
     X(float, clip_norm, ) /* 0: any */                                                                              \
     X(int32_t, sizes, [MOST_LAYERS + 1]) /* padded */                                                               \
     X(int32_t, units, [MOST_LAYERS + 1]) /* real */                                                                 \
-    X(int64_t, weights, [MOST_LAYERS]) X(int64_t, biases, [MOST_LAYERS]) X(int64_t, gains, [MOST_LAYERS]) /* places in a row of parameters */
+    X(int64_t, weights, [MOST_LAYERS]) X(int64_t, biases, [MOST_LAYERS]) X(int64_t, gains, [MOST_LAYERS]) /* places in a row of parameters */ \
+    X(const Terms *, terms, ) /* of loss TERMS, else null */
 // The rows of an epoch or of some of its batches, `order` being numbers of the `rows` rows of data, and what is drawn for them.
 #define VISIT_FIELDS(X)                                                                                             \
     X(const float *, data, ) X(int64_t, rows, ) X(const int64_t *, order, ) X(int64_t, count, )                     \
@@ -39,6 +49,9 @@ enum Loss { LOSSES(ENUMERATOR) LOSS_COUNT };
 #define STATE_FIELDS(X) X(float *, parameters, ) X(float *, first, ) X(float *, second, ) X(int64_t, length, ) X(int64_t, steps, )
 
 #define FIELD(type, name, dimension) type name dimension;
+struct Terms {
+    TERMS_FIELDS(FIELD)
+};
 struct Model {
     MODEL_FIELDS(FIELD)
 };
@@ -58,10 +71,11 @@ struct Draws {
 };
 
 // Room for the values of a batch: every layer's output, its slopes, two gradients that take turns, and a panel; where
-// layers are normalised, their normal values and each row's 1 / deviation; of a variational code, itself and its noise.
+// layers are normalised, their normal values and each row's 1 / deviation; of a variational code, itself and its noise;
+// of loss TERMS, sixteen rows of outputs and of targets, and which columns they are of.
 struct Room {
     float *gradients; // of all parameters, where their norm has a bound
-    float *input, *target, *panel, *gradient, *code, *code_noise;
+    float *input, *target, *panel, *gradient, *code, *code_noise, *tile;
     float *h[MOST_LAYERS + 1], *slopes[MOST_LAYERS + 1], *normal[MOST_LAYERS + 1], *inverse[MOST_LAYERS + 1], *dz[2];
 };
 
@@ -72,6 +86,9 @@ static bool linear(const Model &m, int layer) { return layer == m.layers || laye
 static int64_t outputs(const Model &m, int layer) {
     return m.variational && layer == code_layer(m) ? 2 * int64_t(m.sizes[layer]) : m.sizes[layer];
 }
+
+// Whether what the network reads is not what it is to give.
+static bool filled(const Model &m) { return m.terms && m.terms->missing; }
 
 static int64_t largest(const Model &m) {
     int64_t size = 0;
@@ -107,7 +124,7 @@ static int64_t lay_out(const Model &m, int64_t rows, float *work, Room *room) {
     r.gradient = take(most);
     r.gradients = take(m.clip_norm > 0 ? row_length(m) : 0);
     r.target = take(rows * m.sizes[0]);
-    r.input = m.noise > 0 ? take(rows * m.sizes[0]) : r.target;
+    r.input = m.noise > 0 || filled(m) ? take(rows * m.sizes[0]) : r.target;
     for (int layer = 1; layer <= m.layers; layer++) {
         r.h[layer] = take(rows * outputs(m, layer));
         r.slopes[layer] = take(rows * m.sizes[layer]);
@@ -119,6 +136,7 @@ static int64_t lay_out(const Model &m, int64_t rows, float *work, Room *room) {
     r.code = take(codes);
     r.code_noise = take(codes);
     for (float *&dz : r.dz) dz = take(rows * largest(m));
+    r.tile = take(m.terms ? (2 * LANES + 1) * m.sizes[m.layers] : 0);
     if (room) *room = r;
     return used;
 }

@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.terms import VALIDATION, split_scale
 from tuner.learning import draws
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.compiled.border import Model, Visit, aligned, aligned_copy, model
@@ -57,7 +58,7 @@ class CompiledPack:
         self.trials, self.numbers = list(trials), [trial.number for trial in trials]
         begun = states or [initial_state(trial, data.features) for trial in trials]
         self.epoch = begun[0].epoch
-        models = (model(data.features, trial.point, loss) for trial in trials)
+        models = (model(data.features, trial.point, loss, data.terms) for trial in trials)
         self._members = [
             _Member(library, one, data, trial, state, plan)
             for one, trial, state in zip(models, trials, begun, strict=True)
@@ -112,7 +113,7 @@ class _Member:
         state.epoch = epoch
         train_loss, val_loss = (
             total / (len(data.train_NF) * data.features),
-            held_out / (len(data.validation_VF) * data.features),
+            held_out / (len(data.validation_VF) * data.features) * split_scale(data.terms, VALIDATION),
         )
         self._keep_best(val_loss)
         self._diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))

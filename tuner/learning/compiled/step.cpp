@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "border.hpp"
-#include "parts.hpp"
+#include "terms.hpp"
 
 namespace tuner {
 
@@ -217,17 +217,27 @@ __attribute__((noinline)) static void backward_clipped(const Model &m, const Opt
     update_weights(optimizer, count, r.gradients, state.parameters, state.first, state.second);
 }
 
-// Rows by their numbers; the noise, where there is any, on the input alone.
+// Rows by their numbers; the noise, where there is any, on the input alone, which has no missing values.
 static void gather(const Model &m, int64_t rows, const float *data, const int64_t *order, const float *noise, Room &r) {
     const int64_t size = m.sizes[0];
     for (int64_t row = 0; row < rows; row++) {
         const float *from = data + order[row] * size;
         memcpy(r.target + row * size, from, size * sizeof(float));
+        if (filled(m))
+            fill_in(m, 1, from, r.input + row * size);
+        else if (noise)
+            memcpy(r.input + row * size, from, size * sizeof(float));
         if (!noise) continue;
-        memcpy(r.input + row * size, from, size * sizeof(float));
         for (int64_t column = 0; column < m.features; column++)
             r.input[row * size + column] += m.noise * noise[row * m.features + column];
     }
+}
+
+// What the network reads of consecutive rows.
+static const float *complete(const Model &m, int64_t rows, const float *from, const Room &r) {
+    if (!filled(m)) return from;
+    fill_in(m, rows, from, r.input);
+    return r.input;
 }
 
 // Subnormal numbers are taken for zero while this lives: the moments of dead units decay into them, and they are slow.
@@ -304,7 +314,8 @@ const char *tuner_train(const Model *m, const Visit *visit, const State *state, 
         if (here.code_noise) here.code_noise += start * m->units[code_layer(*m)];
         gather(*m, rows, visit->data, visit->order + start, here.noise ? here.noise + start * m->features : nullptr, room);
         forward(*m, m->layers, rows, room.input, state->parameters, &here, room);
-        total += losses(*m, rows, room.target, room.h[m->layers], 1.0f / (float(rows) * m->features), room.dz[0]);
+        const float *y = room.h[m->layers], scale = 1.0f / (float(rows) * m->features);
+        total += m->terms ? term_losses(*m, rows, room.target, y, scale, room, room.dz[0], nullptr) : losses(*m, rows, room.target, y, scale, room.dz[0]);
         const Optimizer optimizer(visit->rates ? visit->rates[start / m->batch] : m->learning_rate, m->weight_decay, ++steps);
         if (m->clip_norm > 0)
             backward_clipped(*m, optimizer, rows, *state, room);
@@ -325,9 +336,9 @@ const char *tuner_measure(const Model *m, const float *data, int64_t count, int6
     double total = 0;
     for (int64_t start = 0; start < count; start += chunk) {
         const int64_t rows = count - start < chunk ? count - start : chunk;
-        const float *from = data + start * m->sizes[0];
-        forward(*m, m->layers, rows, from, p, nullptr, room);
-        total += losses(*m, rows, from, room.h[m->layers], 0, room.dz[0]);
+        const float *from = data + start * m->sizes[0], *y = room.h[m->layers];
+        forward(*m, m->layers, rows, complete(*m, rows, from, room), p, nullptr, room);
+        total += m->terms ? term_losses(*m, rows, from, y, 0, room, nullptr, nullptr) : losses(*m, rows, from, y, 0, room.dz[0]);
     }
     *sum = total;
     return nullptr;
@@ -345,10 +356,11 @@ const char *tuner_encode(const Model *m, const float *data, int64_t count, int64
     for (int64_t start = 0; start < count; start += chunk) {
         const int64_t rows = count - start < chunk ? count - start : chunk;
         const float *from = data + start * in;
-        forward(*m, m->layers, rows, from, p, nullptr, room);
+        forward(*m, m->layers, rows, complete(*m, rows, from, room), p, nullptr, room);
         memcpy(to + start * out, room.h[code_layer(*m)], rows * out * sizeof(float));
         if (last) memcpy(last + start * in, room.h[m->layers], rows * in * sizeof(float));
-        for (int64_t row = 0; row < rows; row++)
+        if (m->terms) term_losses(*m, rows, from, room.h[m->layers], 0, room, nullptr, sums + start);
+        for (int64_t row = 0; !m->terms && row < rows; row++)
             sums[start + row] = losses(*m, 1, from + row * in, room.h[m->layers] + row * in, 0, room.dz[0]);
     }
     return nullptr;

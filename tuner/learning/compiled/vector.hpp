@@ -100,4 +100,13 @@ INLINE V log1p(V u) {
     return 2.0f * s * (1.0f + t * (1.0f / 3 + t * (1.0f / 5 + t * (1.0f / 7 + t * (1.0f / 9 + t * (1.0f / 11 + t * (1.0f / 13)))))));
 }
 
+// log(x) for a normal x > 0: x = 2^n m with m between sqrt(1/2) and sqrt(2), and log(m) = 2 atanh((m - 1) / (m + 1)).
+INLINE V log(V x) {
+    I whole = ((bits(x) - 0x3f3504f3) >> 23) << 23;
+    V m = floats(bits(x) - whole), n = __builtin_convertvector(whole >> 23, V);
+    V s = (m - 1.0f) * inverse(m + 1.0f), t = s * s;
+    V series = 2.0f * s * (1.0f + t * (1.0f / 3 + t * (1.0f / 5 + t * (1.0f / 7 + t * (1.0f / 9)))));
+    return x == x ? n * 0.693359375f + (n * -2.12194440e-4f + series) : x;  // ln 2 in two parts
+}
+
 }  // namespace tuner

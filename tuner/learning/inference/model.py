@@ -7,8 +7,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from tuner.data.terms import Terms
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.draws import LOG_VARIANCES
+from tuner.learning.inference.terms import TermModule, cross_entropy
 
 
 class Autoencoder(nn.Module):
@@ -21,6 +23,7 @@ class Autoencoder(nn.Module):
         norm: layer normalisation comes before every activation.
         variational: the code is a normal distribution (Kingma & Welling 2014): `encoder` gives its mean, which is
             decoded, and the layer `log_variance`, from the same last hidden layer, the logarithm of its variance.
+        terms: of the loss, whatever that is called; then a missing value of a row is NaN.
 
     Shapes: rows are (N, F), codes (N, C). What only training has, noise and dropout, is not here.
     """
@@ -33,6 +36,7 @@ class Autoencoder(nn.Module):
         *,
         norm: bool = False,
         variational: bool = False,
+        terms: Terms | None = None,
     ) -> None:
         super().__init__()
         middle = len(sizes) // 2
@@ -40,45 +44,59 @@ class Autoencoder(nn.Module):
         self.encoder = _layers(sizes[: middle + 1], activation, norm)
         self.decoder = _layers(sizes[middle:], activation, norm)
         self.log_variance = _uninitialised(*sizes[middle - 1 : middle + 1]) if variational else None
+        self.terms = None if terms is None else TermModule(terms)
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """(N, F) scaled rows to (N, C), means of a variational code."""
+        code: Tensor = self.encoder(self.filled(rows))
+        return code
 
     def forward(self, rows: Tensor) -> Tensor:
         """(N, F) scaled rows to (N, F): reconstructions for mse, logits for bce."""
-        output: Tensor = self.decoder(self.encoder(rows))
+        output: Tensor = self.decoder(self.encode(rows))
         return output
+
+    def link(self, output: Tensor) -> Tensor:
+        """What the decoder gives (N, F) to reconstructions (N, F)."""
+        if self.terms is not None:
+            return self.terms.link(output)
+        return torch.sigmoid(output) if self.loss == "bce" else output
 
     def reconstruct(self, rows: Tensor) -> Tensor:
         """(N, F) scaled rows to their (N, F) reconstructions."""
-        output: Tensor = self(rows)
-        return torch.sigmoid(output) if self.loss == "bce" else output
+        return self.link(self(rows))
 
     def losses(self, rows: Tensor) -> Tensor:
-        """(N, F) scaled rows to the (N, F) loss of each feature."""
+        """(N, F) scaled rows to the (N, F) loss of each feature; by terms weighted, and 0 where one is missing."""
         output = self(rows)
+        if self.terms is not None:
+            return self.terms.cells(output, rows)
         if self.loss == "bce":
             return cross_entropy(output, rows)
         return nn.functional.mse_loss(output, rows, reduction="none")
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """(N, F) scaled rows to the score of each, (N,) float64: its mean loss over its features.
+
+        By terms it is made comparable between rows with and without missing values, see `Terms.scores`.
+        """
+        losses = self.losses(rows)
+        return losses.double().mean(1) if self.terms is None else self.terms.scores(losses, rows)
+
+    def filled(self, rows: Tensor) -> Tensor:
+        """What the network reads of scaled rows (N, F)."""
+        return rows if self.terms is None else self.terms.filled(rows)
 
     def posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(N, F) scaled rows to the means and the log-variances (N, C) of a variational code."""
         if self.log_variance is None:
             raise TypeError("only a variational autoencoder's code has a log-variance")
-        hidden = self.encoder[:-1](rows)
+        hidden = self.encoder[:-1](self.filled(rows))
         return self.encoder[-1](hidden), self.log_variance(hidden).clamp(*LOG_VARIANCES)
 
     def linears(self) -> list[nn.Linear]:
         """The linear layers from input to output."""
         return [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
-
-
-def cross_entropy(logits: Tensor, rows: Tensor) -> Tensor:
-    """The cross-entropy of each value between 0 and 1, from its logit: -y log s(x) - (1 - y) log(1 - s(x)).
-
-    It is (1 - y) x - log s(x) with log s(x) = min(x, 0) - log(1 + exp(-|x|)), finite for every finite logit. It is
-    what `binary_cross_entropy_with_logits` computes, written out because torch's exporter translates that function to
-    the logarithm of a sigmoid, which is infinite where the sigmoid is 0.
-    """
-    log_sigmoid = logits.clamp(max=0) - torch.log1p(torch.exp(-logits.abs()))
-    return (1 - rows) * logits - log_sigmoid
 
 
 def _layers(sizes: tuple[int, ...], activation: str, norm: bool) -> nn.Sequential:

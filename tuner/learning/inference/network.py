@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
+from tuner.data.terms import Terms
 from tuner.errors import ExportError
 from tuner.learning.inference.model import Autoencoder
 from tuner.learning.inference.raw import RawModel
@@ -33,6 +34,7 @@ class Network:
         loss: `mse` or `bce`.
         weights: the plain module's names to arrays; they show whether layers are normalised, and the code
             variational.
+        terms: of the loss, whatever that is called; then a missing value of a row is NaN.
 
     Shapes: rows are (N, F) and scaled, codes (N, C); a variational code is its mean.
 
@@ -41,17 +43,24 @@ class Network:
         norm: hidden layers are normalised.
     """
 
-    def __init__(self, sizes: tuple[int, ...], activation: str, loss: str, weights: dict[str, Rows]) -> None:
-        self.sizes, self.activation, self.loss = sizes, activation, loss
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        activation: str,
+        loss: str,
+        weights: dict[str, Rows],
+        terms: Terms | None = None,
+    ) -> None:
+        self.sizes, self.activation, self.loss, self.terms = sizes, activation, loss, terms
         self.variational = "log_variance.weight" in weights
         self.norm = "encoder.1.weight" in weights  # without normalisation this is the activation, which has no weights
-        self._model = Autoencoder(sizes, activation, loss, norm=self.norm, variational=self.variational)
+        self._model = Autoencoder(sizes, activation, loss, norm=self.norm, variational=self.variational, terms=terms)
         self._model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self._model.eval()
 
     def __reduce__(self) -> tuple[type[Network], tuple[Any, ...]]:
         """For another process: the weights go as plain arrays."""
-        return Network, (self.sizes, self.activation, self.loss, self.weights())
+        return Network, (self.sizes, self.activation, self.loss, self.weights(), self.terms)
 
     @property
     def module(self) -> Autoencoder:
@@ -60,7 +69,7 @@ class Network:
 
     def encode(self, rows: Rows) -> Rows:
         """(N, F) to codes (N, C)."""
-        return self._in_parts(self._model.encoder, rows)
+        return self._in_parts(self._model.encode, rows)
 
     def posterior(self, rows: Rows) -> tuple[Rows, Rows]:
         """(N, F) to the means and log-variances (N, C) of a variational code.
@@ -73,20 +82,23 @@ class Network:
 
     def decode(self, codes: Rows) -> Rows:
         """Codes (N, C) to rows (N, F)."""
-        link = torch.sigmoid if self.loss == "bce" else torch.nn.Identity()
-        return self._in_parts(lambda part: link(self._model.decoder(part)), codes)
+        return self._in_parts(lambda part: self._model.link(self._model.decoder(part)), codes)
 
     def reconstruct(self, rows: Rows) -> Rows:
         """(N, F) to (N, F)."""
         return self._in_parts(self._model.reconstruct, rows)
 
     def losses(self, rows: Rows) -> NDArray[np.float64]:
-        """Each row's mean loss over its features, (N,)."""
-        return self._in_parts(lambda part: self._model.losses(part).double().mean(1), rows).astype(np.float64)
+        """Each row's score, (N,): its mean loss over its features, see `Autoencoder.scores`."""
+        return self._in_parts(self._model.scores, rows).astype(np.float64)
+
+    def cells(self, rows: Rows) -> NDArray[np.float64]:
+        """The loss of each feature, (N, F); by terms weighted, and 0 where one is missing."""
+        return self._in_parts(self._model.losses, rows).astype(np.float64)
 
     def mean_loss(self, rows: Rows) -> float:
-        """The mean loss over all rows and features."""
-        return float(self.losses(rows).mean())
+        """The mean loss over all rows and features, as trained: of a split multiplied by `Terms.scale`, if any."""
+        return float(self._in_parts(lambda part: self._model.losses(part).double().mean(1), rows).mean())
 
     @property
     def parameters(self) -> int:
@@ -106,7 +118,15 @@ class Network:
         path.write_bytes(save(self.weights()))
 
     @classmethod
-    def read(cls, content: bytes, where: str, sizes: tuple[int, ...], activation: str, loss: str) -> Network:
+    def read(
+        cls,
+        content: bytes,
+        where: str,
+        sizes: tuple[int, ...],
+        activation: str,
+        loss: str,
+        terms: Terms | None = None,
+    ) -> Network:
         """Read what `save` wrote.
 
         Args:
@@ -115,6 +135,7 @@ class Network:
             sizes: units of every layer.
             activation: the hidden layers' function.
             loss: `mse` or `bce`.
+            terms: of the loss, whatever that is called.
 
         Raises:
             ExportError: not these layers' weights, or such as are no finite numbers.
@@ -122,7 +143,7 @@ class Network:
         try:
             weights = load(content)
             _check_weights(weights, sizes)
-            return cls(sizes, activation, loss, weights)
+            return cls(sizes, activation, loss, weights, terms)
         except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ExportError(f"{where}: expected the weights of layers {list(sizes)}, got: {reason}") from error

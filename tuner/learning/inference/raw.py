@@ -40,16 +40,16 @@ class RawModel(nn.Module):
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Raw rows to their codes, reconstructions in raw units, and scores.
 
-        A score is the row's training loss, averaged over its features, in scaled space; infinite for a row that is too
-        far out for single precision.
+        A score is the row's training loss, averaged over its features, in scaled space, see `Autoencoder.scores`;
+        infinite for a row that is too far out for single precision.
         """
         narrow = self.scaled(rows)
-        losses = self.model.losses(narrow).double().mean(1)
-        scores = torch.where(torch.isnan(losses), torch.inf, losses)
-        return self.model.encoder(narrow), self.model.reconstruct(narrow).double() * self.scale + self.offset, scores
+        found = self.model.scores(narrow)
+        scores = torch.where(torch.isnan(found), torch.inf, found)
+        return self.model.encode(narrow), self.model.reconstruct(narrow).double() * self.scale + self.offset, scores
 
     def scaled(self, rows: Tensor) -> Tensor:
-        """Raw rows (N, F) as the network sees them, (N, F) float32."""
+        """Raw rows (N, F) scaled, (N, F) float32; what is missing stays NaN."""
         scaled = (rows - self.offset) / self.scale
         return (scaled.clamp(0, 1) if self.clip else scaled).float()
 

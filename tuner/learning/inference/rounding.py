@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tuner.learning.inference.model import Autoencoder
 from tuner.learning.inference.raw import RawModel
+from tuner.learning.inference.terms import TermModule
 
 ROOM: Final = 16.0  # times the error that was measured: another order of sums makes another error of the same size
 PROBES: Final = 256  # passes that it is measured on at least, so that it is not zero by chance
@@ -54,7 +56,8 @@ class Rounding:
             rows: raw rows (N, F).
         """
         with torch.no_grad():
-            narrow = model.scaled(torch.from_numpy(rows))
+            scaled = model.scaled(torch.from_numpy(rows))
+            narrow = model.model.filled(scaled)
             exact_code, exact = _passed(copy.deepcopy(model).double(), narrow.double())
             probes = _probes(narrow)
             codes, outputs = (part.double() for part in _passed(model, probes))
@@ -65,17 +68,36 @@ class Rounding:
         code = _uncertain(codes, exact_code, largest, near)
         output = _uncertain(outputs, exact, largest, near)
         known = narrow.double()
-        if model.model.loss == "bce":
-            slope, linked, least = (torch.sigmoid(exact) - known).abs(), output / 4, SINGLE
-        else:
-            slope, linked, least = 2 * (exact - known).abs(), output, 0.0
+        linked, score = _of_loss(model.model, exact, scaled.double(), output)
         unit = (model.offset / model.scale).abs() + known.abs()  # raw units are double, and are scaled once more
-        score = (slope * output + output**2).mean(1) + least
         return cls(near.numpy(), code.numpy(), (linked + ROOM * DOUBLE * unit).numpy(), score.numpy())
 
 
+def _of_loss(model: Autoencoder, exact: Tensor, rows: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+    """What an uncertainty (N, 1) of the outputs (N, F) makes uncertain: of reconstructions (N, F), and scores (N,)."""
+    if model.terms is not None:
+        return _by_terms(model.terms, exact, rows, output)
+    if model.loss == "bce":
+        return output / 4, ((torch.sigmoid(exact) - rows).abs() * output + output**2).mean(1) + SINGLE
+    return output, (2 * (exact - rows).abs() * output + output**2).mean(1)
+
+
+def _by_terms(terms: TermModule, exact: Tensor, rows: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+    """The same; a loss curves by its weight at most, a count's by its rate, and loses digits of what it is a sum of."""
+    with torch.enable_grad():
+        outputs = exact.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(terms.cells(outputs, rows).sum(), outputs)
+    means, moved = terms.link(exact), torch.maximum(output, torch.full_like(exact, SINGLE))
+    rate = torch.where(terms.get_buffer("is_POISSON"), means, torch.ones_like(means))
+    lost = SINGLE * (1 + exact.abs()) * torch.maximum(rate, terms.filled(rows).abs())
+    cells = slope.abs() * output + terms.weights * (rate * output**2 + lost)
+    # Levels move together, each by at most half of what its group's outputs do.
+    linked = torch.maximum((terms.link(exact + moved) - means).abs(), moved * rate)
+    return linked, terms.scores(torch.where(torch.isnan(rows), torch.zeros_like(cells), cells), rows)
+
+
 def _passed(model: RawModel, scaled: Tensor) -> tuple[Tensor, Tensor]:
-    """Scaled rows (N, F) to codes (N, C) and to what the decoder gives (N, F), logits for bce."""
+    """Complete scaled rows (N, F) to codes (N, C) and to what the decoder gives (N, F), logits for bce."""
     code = model.model.encoder(scaled)
     return code, model.model.decoder(code)
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tuner.data.terms import VALIDATION, Terms, split_scale
 from tuner.learning import draws, memory
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
@@ -30,6 +31,7 @@ from tuner.learning.stacked.gather import Gather, Orders, Resident, Streamed
 from tuner.learning.stacked.optimizers import Elementwise, FusedByModel
 from tuner.learning.stacked.stack import Members, Passes, Stack
 from tuner.learning.stacked.staged import Fetched, Staged
+from tuner.learning.stacked.terms import TermLoss
 from tuner.spec.work import TrainingPlan, Trial
 
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class TrainingData:
         validation_rows: real validation rows.
         precision: of the products on them: fp32, tf32 or bf16.
         streamed: the training rows stay on the host, and each batch is copied.
+        terms: of the loss on them; None where it is the mean of one function over all values.
     """
 
     train_NF: Tensor
@@ -57,6 +60,7 @@ class TrainingData:
     validation_rows: int
     precision: str = "fp32"
     streamed: bool = False
+    terms: Terms | None = None
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +75,7 @@ class TrainingData:
         device: str = "cpu",
         precision: str = "fp32",
         free: int | None = None,
+        terms: Terms | None = None,
     ) -> TrainingData:
         """From (N, F) and (V, F) arrays; rows that need no padding are not copied on the CPU.
 
@@ -81,13 +86,14 @@ class TrainingData:
             device: a resolved device.
             precision: of the products.
             free: bytes that may be taken; None for what a GPU has free, and for all that it takes on the CPU.
+            terms: of the loss on them.
         """
         rows_NF = torch.from_numpy(padded(train))
         there = memory.free(device) if free is None and device.startswith("cuda") else free
         streamed = there is not None and rows_NF.nbytes > DATA_SHARE * there
         held_out_VF = torch.from_numpy(padded(validation, 2)).to(device)
         rows_NF = rows_NF if streamed else rows_NF.to(device)
-        return cls(rows_NF, held_out_VF, train.shape[1], len(validation), precision, streamed)
+        return cls(rows_NF, held_out_VF, train.shape[1], len(validation), precision, streamed, terms)
 
 
 @contextmanager
@@ -195,7 +201,9 @@ class Pack:
         rows, batch = self.data.train_NF.shape[0], self.points[0].batch_size
         self._batches = pieces(rows, batch)
         self._chunks = pieces(self.data.validation_rows, chunk_rows(self.data.validation_VF.shape[1]))
-        make = partial(Passes, self.stack, self.members, self.loss)
+        known, columns = self.data.terms, self.data.validation_VF.shape[1]
+        terms = None if known is None else TermLoss(known, columns, self.stack.device)
+        make = partial(Passes, self.stack, self.members, self.loss, terms=terms)
         batch_of = partial(_Batch, trials=self.trials, optimizer=self._optimizer, data=self.data)
         self._training = {count: batch_of(make(count, training=True)) for _, count in self._batches}
         self._validation = {count: make(count, training=False) for _, count in self._chunks}
@@ -244,10 +252,12 @@ class Pack:
         for start, count in self._chunks:
             passes = self._validation[count]
             chunk_MVF = self.data.validation_VF[start : start + passes.even].expand(len(self.trials), -1, -1)
-            passes.forward(chunk_MVF)
+            passes.forward(passes.filled(chunk_MVF))
             passes.add_loss(chunk_MVF)
         train_loss_M = self._mean([batch.passes for batch in self._training.values()], self.data.train_NF.shape[0])
         val_loss_M = self._mean(list(self._validation.values()), self.data.validation_rows)
+        if self.data.terms is not None:
+            val_loss_M = val_loss_M * split_scale(self.data.terms, VALIDATION)
         torch.stack([train_loss_M, val_loss_M], out=self._losses_2M)
         better_M = val_loss_M < self._best_values_M
         torch.where(better_M, val_loss_M, self._best_values_M, out=self._best_values_M)
@@ -274,7 +284,7 @@ class Pack:
 
 
 class _Batch:
-    """The batches of one size: gathered rows, a noisy copy where a trial asks for it, and the step on them."""
+    """The batches of one size: gathered rows, a copy with noise or without missing values, and the step on them."""
 
     def __init__(
         self,
@@ -291,7 +301,9 @@ class _Batch:
         self._deviations = [trial.point.input_noise for trial in trials]
         self._noise_MBF = torch.zeros_like(self.target_MBF) if any(self._deviations) else None
         self._noise = None if self._noise_MBF is None else Staged(self._noise_MBF)
-        self.input_MBF = self.target_MBF if self._noise_MBF is None else torch.zeros_like(self.target_MBF)
+        self._missing = passes.terms is not None and passes.terms.missing
+        same = self._noise_MBF is None and not self._missing
+        self.input_MBF = self.target_MBF if same else torch.zeros_like(self.target_MBF)
         self._code_noise = None
         if passes.variational is not None:
             self._code_noise = CodeNoise(trials, passes.variational.noise, passes.rows)
@@ -329,8 +341,11 @@ class _Batch:
 
     def _train(self) -> None:
         self._gather.gather()
+        target_MBF = self.passes.filled(self.target_MBF)
         if self._noise_MBF is not None:
-            torch.add(self.target_MBF, self._noise_MBF, out=self.input_MBF)
+            torch.add(target_MBF, self._noise_MBF, out=self.input_MBF)
+        elif self._missing:
+            self.input_MBF.copy_(target_MBF)
         self.passes.forward(self.input_MBF)
         self.passes.add_loss(self.target_MBF)
         self.passes.backward(self.input_MBF)

@@ -24,6 +24,7 @@ from tuner.learning.stacked.codes import Sparse, Variational
 from tuner.learning.stacked.dropout import Masks
 from tuner.learning.stacked.norms import LayerNorm
 from tuner.learning.stacked.products import PRODUCTS
+from tuner.learning.stacked.terms import TermLoss
 from tuner.spec.architecture import Architecture
 from tuner.spec.work import Trial
 
@@ -130,13 +131,18 @@ class Passes:
         loss: `mse` or `bce`.
         rows: rows of a batch; rounded up to an even number, the added row having no gradient and no loss.
         training: whether `backward` will be asked for, and units are left out.
+        terms: of the loss, whatever that is called.
 
     Of every layer z is what its product gives, y what is activated (z itself, unless it is normalised), h the function
     of it, and `fed` what the next layer reads: h, or what dropout left of it, or a variational code.
     """
 
-    def __init__(self, stack: Stack, members: Members, loss: str, rows: int, training: bool) -> None:
-        self.stack, self.rows, self.features, self.loss = stack, rows, members.features, loss
+    def __init__(
+        self, stack: Stack, members: Members, loss: str, rows: int, training: bool, terms: TermLoss | None = None
+    ) -> None:
+        self.stack, self.rows, self.features = stack, rows, members.features
+        self.terms, self.loss = terms, loss
+        self._slope = 2 if terms is None and loss == "mse" else 1  # what `add_loss` leaves to be multiplied
         self.even = rows + rows % 2
         self.training = training
         sizes = stack.layout.sizes
@@ -230,7 +236,9 @@ class Passes:
     def add_loss(self, target_MBF: Tensor) -> None:
         """Add each value's loss to `total_MBF`, and leave dz of the output layer (not yet scaled) behind."""
         y, dz = self.z[-1], self.dz[-1]
-        if self.loss == "bce":
+        if self.terms is not None:
+            self._by_terms(self.terms, target_MBF)
+        elif self.loss == "bce":
             self._bce(target_MBF, y, dz)
         else:
             torch.sub(y, target_MBF, out=dz)
@@ -257,6 +265,17 @@ class Passes:
                 buffer[:, :, self.features :] = 0
         self.total_MBF.add_(self.loss_MBF)
 
+    def _by_terms(self, terms: TermLoss, target_MBF: Tensor) -> None:
+        losses, slopes = terms.losses(self.z[-1], target_MBF)
+        self.dz[-1].copy_(slopes)
+        for buffer in (losses, self.dz[-1]):
+            self._drop_added_row(buffer)
+        self.total_MBF.add_(losses)
+
+    def filled(self, rows_MBF: Tensor) -> Tensor:
+        """What the network reads of rows: nothing is missing there."""
+        return rows_MBF if self.terms is None else self.terms.filled(rows_MBF)
+
     def _drop_added_row(self, buffer: Tensor) -> None:
         if self.even > self.rows:
             buffer[:, self.rows :] = 0
@@ -264,7 +283,7 @@ class Passes:
     def backward(self, x_MBF: Tensor) -> None:
         """Gradients of the mean loss over the batch's values, from what `forward` and `add_loss` left behind."""
         stack = self.stack
-        self.dz[-1].mul_((1 if self.loss == "bce" else 2) / (self.rows * self.features))
+        self.dz[-1].mul_(self._slope / (self.rows * self.features))
         x_T = x_MBF.transpose(1, 2)
         for layer in range(len(self.dz) - 1, -1, -1):
             dz = self.dz[layer]
