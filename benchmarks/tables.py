@@ -75,7 +75,7 @@ def _run(file: Path, folder: Path, budget: tuple[int, int], start: float) -> Res
         made.missed = [name for name, kind in made.left_out.items() if kind not in LEAVABLE]
         (folder / "s.yaml").write_text(space_file(found))
         overrides = [f"search.trials={budget[0]}", f"search.epochs={budget[1]}"]
-        place = tuner.workspace(folder)
+        place = tuner.workspace(folder, mlflow=os.environ["TABLES_MLFLOW"])
         study = tuner.run(folder / "s.yaml", overrides=overrides, workers=0, workspace=place)
         made.loss = study.spec.loss
         summary = study.summary
@@ -104,6 +104,10 @@ def main() -> int:
     given = parser.parse_args()
     files = sorted(str(file) for file in given.folder.iterdir() if file.is_file() and not file.name.startswith("."))
     results = []
+    shared = (
+        Path(tempfile.mkdtemp(prefix="tables-")) / "mlflow.db"
+    )  # making a store takes seconds, and users do it once
+    os.environ["TABLES_MLFLOW"] = f"sqlite:///{shared}"
     with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=25) as pool:
         for result in pool.imap_unordered(one, [(file, given.trials, given.epochs) for file in files]):
             results.append(result)

@@ -126,6 +126,14 @@ class ExportedModel:
             bounded = fitted.scaling == "minmax" and fitted.table is None
             yield self._written(fitted.inverse(scaled.clip(0, 1) if bounded else scaled))
 
+    def encoded(self, table: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
+        """Rows as model.onnx and model.pt2 take them, (N, F): of a table its columns as numbers, else as they are.
+
+        Raises:
+            DataError: as for `encode`.
+        """
+        return self._rows(table)
+
     def module(self) -> RawReconstruction:
         """The model with its scaling as one torch module: raw rows (N, *shape) to their reconstructions."""
         from tuner.learning.inference.raw import RawReconstruction  # noqa: PLC0415 - (torch, 0.8 s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from tuner.data.preprocess import Preprocessor
 from tuner.export.model_card import Card
 from tuner.export.threshold import described
 from tuner.ledger.trainers import step_in_words
+
+if TYPE_CHECKING:
+    from tuner.data.columns.encoder import TableEncoder
 
 MOST_NAMED = 12  # columns that a program names one by one
 
@@ -39,6 +43,8 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         clipped=_clipped(preprocessor),
         scaling=preprocessor.scaling,
         unusual=_unusual(card),
+        encoding=_encoding(preprocessor),
+        units="of the same kind" if preprocessor.table else "in the data's units",
         compared="unusual = scores > model.threshold\n"
         * (card.anomaly is not None and card.anomaly.threshold is not None),
     )
@@ -108,15 +114,45 @@ def _example(preprocessor: Preprocessor) -> list[float]:
 def _rows(preprocessor: Preprocessor) -> str:
     if len(preprocessor.names) <= MOST_NAMED:
         return f"np.array([{_example(preprocessor)}])"
-    return f"np.full((1, {len(preprocessor.names)}), {float(np.mean(_example(preprocessor))):.6g})"
+    return f"np.full((1, {len(preprocessor.names)}), {float(f'{np.mean(_example(preprocessor)):.6g}')!r})"
 
 
 def _frame(preprocessor: Preprocessor) -> str:
+    if preprocessor.table is not None:
+        return _table_frame(preprocessor, preprocessor.table)
     if len(preprocessor.shape) > 1:
         return f"np.full((1, {', '.join(map(str, preprocessor.shape))}), {np.mean(_example(preprocessor)):.6g})"
     if len(preprocessor.names) > MOST_NAMED:
         return f"pd.DataFrame({_rows(preprocessor)}, columns=list(model.names))"
     return f"pd.DataFrame([{_example(preprocessor)}], columns={list(preprocessor.names)!r})"
+
+
+def _table_frame(preprocessor: Preprocessor, table: TableEncoder) -> str:
+    """A row of a table within the training rows' range; of one with many columns a drawn one."""
+    if len(table.table_names) > MOST_NAMED or preprocessor.extent is None:
+        return "model.sample(1)  # or a table of your own with the columns in model.names"
+    middle = (preprocessor.extent.low + preprocessor.extent.high) / 2
+    row = table.decode(middle[None])
+    cells = ", ".join(f"{name!r}: [{_cell(row[name].iloc[0])}]" for name in table.table_names)
+    return f"pd.DataFrame({{{cells}}})"
+
+
+def _cell(value: object) -> str:
+    """A value as Python writes it; a moment as its text."""
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.6g}"
+    return repr(value.item() if isinstance(value, np.generic) else value if isinstance(value, str) else str(value))
+
+
+def _encoding(preprocessor: Preprocessor) -> str:
+    """What stands behind the graphs of a table's model."""
+    if preprocessor.table is None:
+        return ""
+    return (
+        "\n\nIts rows are the columns of the table as numbers, scaled, in the order above: numbers, 0 or 1, a column for"
+        "\neach level, and of a moment its time and points on circles. `model.encoded(table)` gives them, and"
+        "\npreprocess.json says how; NaN is a missing value. Its reconstructions are such columns as well."
+    )
 
 
 def _columns(preprocessor: Preprocessor) -> str:
@@ -163,7 +199,7 @@ From the shell: `tuner apply . rows.csv --what score -o scores.csv` (also encode
 ## Without this package
 
 `model.onnx` needs onnxruntime alone, in any language. Its input `rows` is (N, {features}), double precision; its
-outputs are `code` (N, {code}), `reconstruction` (N, {features}) in the data's units, and `score` (N).
+outputs are `code` (N, {code}), `reconstruction` (N, {features}) {units}, and `score` (N).{encoding}
 
 ```python
 import numpy as np
