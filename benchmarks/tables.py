@@ -78,13 +78,12 @@ def _run(file: Path, folder: Path, budget: tuple[int, int], start: float) -> Res
         place = tuner.workspace(folder, mlflow=os.environ["TABLES_MLFLOW"])
         study = tuner.run(folder / "s.yaml", overrides=overrides, workers=0, workspace=place)
         made.loss = study.spec.loss
-        summary = study.summary
-        scored = summary.scored if summary is not None else None
-        if scored is None:
+        answer = study.summary
+        if answer.winner is None:
             made.outcome, made.words = "refused", "no answer"
         else:
-            made.test = scored.losses[0]
-            made.pca = scored.baselines.test.pca if scored.baselines else None
+            made.test = answer.winner.test_loss
+            made.pca = answer.winner.baselines.pca if answer.winner.baselines else None
     except TunerError as error:
         made.outcome, made.words = "refused", str(error)
     except Exception:

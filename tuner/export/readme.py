@@ -149,8 +149,8 @@ def _encoding(preprocessor: Preprocessor) -> str:
     if preprocessor.table is None:
         return ""
     return (
-        "\n\nIts rows are the columns of the table as numbers, scaled, in the order above: numbers, 0 or 1, a column for"
-        "\neach level, and of a moment its time and points on circles. `model.encoded(table)` gives them, and"
+        "\n\nIts rows are the columns of the table as numbers, scaled, in the order above: numbers, 0 or 1, a column"
+        "\nfor each level, and of a moment its time and points on circles. `model.encoded(table)` gives them, and"
         "\npreprocess.json says how; NaN is a missing value. Its reconstructions are such columns as well."
     )
 
