@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -304,6 +305,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         ("study", spec.name),
         ("data", f"{data.data.where}: {data.data.rows} rows, {features} features, scaling {_scaling(data)}"),
         *_label(data),
+        *_columns(data),
         *(("note", note) for note in data.notes),
         (
             "split",
@@ -312,7 +314,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         ),
         *((f"searched: {name}", _range(value) + _when(name, spec.space)) for name, value in searched.items()),
         *((f"fixed: {name}", f"{fixed[name]}{_when(name, spec.space)}") for name in shown if name in fixed),
-        ("loss", spec.loss),
+        ("loss", data.loss if spec.loss == data.loss else f"{data.loss} ({spec.loss})"),
         ("objective", " and ".join(spec.objective)),
         (
             "search",
@@ -348,6 +350,16 @@ def _scaling(data: Examined) -> str:
     if fitted.extent is None or len(fitted.shape) == 1:
         return fitted.scaling
     return f"{fitted.scaling}, {described(fitted.shape, fitted.extent.each)}"
+
+
+def _columns(data: Examined) -> list[tuple[str, str]]:
+    """Of a table, how many columns of each type are modelled."""
+    table = data.preprocessor.table
+    if table is None:
+        return []
+    types = Counter(field.type for field in table.fields if field.kind != "indicator")
+    kinds = ", ".join(f"{count} {name}" for name, count in types.most_common())
+    return [("columns", f"{sum(types.values())} are modelled: {kinds}; `tuner inspect` lists them")]
 
 
 def _label(data: Examined) -> list[tuple[str, str]]:
