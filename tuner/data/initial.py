@@ -77,6 +77,8 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
     if heavy:
         yield "  columns:  # what is declared of single columns; the others are as they are found"
         yield from (f"    {quoted(name)}: {{scaling: robust}}  # a few values lie far out" for name in heavy)
+    if found.group:
+        yield f"  split: {{group: {quoted(found.group)}}}  # its rows may belong together: none of them trains for another"
     if found.kind == "table":
         yield "  scaling: standard  # or minmax, robust, none"
         yield from _listed(found)
@@ -92,8 +94,6 @@ def _listed(found: Inspection) -> Iterator[str]:
     yield from (f"  # {_oneline(note)}" for note in found.notes)
     if found.duplicates:
         yield f"  # {found.duplicates:,} rows are equal to an earlier one."
-    if found.group:
-        yield f"  # Rows that agree in {found.group} may belong together; then say:  split: {{group: {found.group}}}"
 
 
 def _words(column: ColumnFacts) -> str:

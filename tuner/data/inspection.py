@@ -19,9 +19,12 @@ from tuner.data.load_tables import load_table
 from tuner.data.readers import load, naming
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
+from tuner.data.tabular import key_values
+from tuner.data.together import may_own_rows, proposed_group, row_hashes
 from tuner.spec.study import DataSpec
 
 SHOWN_LEVELS: Final = 5
+LEAST_GROUPS: Final = 10  # with fewer, a split by them leaves too few for validation and test
 HEAVY: Final = 20.0  # times the range of the middle 98 %: what lies so far out dominates a squared error
 LEAK: Final = 0.999  # of the rows: a column that tells the label so often is a copy of it
 
@@ -55,6 +58,8 @@ def of_table(source: SourceTable, spec: DataSpec) -> Inspection:
     made |= {one.name: _left_out(one) for one in table.left_out}
     columns = tuple(made[name] for name in source.table.column_names if name in made)
     gaps = np.any([column.missing for column in table.columns], axis=0)
+    names = [name for name in source.table.column_names if may_own_rows(name) and name != spec.label]
+    group = proposed_group({name: key_values(source, name) for name in names})
     return Inspection(
         source=spec.source,
         kind="table",
@@ -64,6 +69,7 @@ def of_table(source: SourceTable, spec: DataSpec) -> Inspection:
         columns=columns,
         duplicates=_duplicates(np.column_stack([column.values for column in table.columns])),
         incomplete=int(gaps.sum()),
+        group=None if group is None or group.groups < LEAST_GROUPS else group.name,
         notes=table.notes,
     )
 
@@ -140,4 +146,5 @@ def _tells(column: TypedColumn, label: pd.Series[str]) -> bool:
 
 
 def _duplicates(values: Values) -> int:
-    return int(pd.DataFrame(values).duplicated().sum())
+    hashes = row_hashes(values)
+    return len(hashes) - len(np.unique(hashes))

@@ -124,6 +124,11 @@ def proposed_groups(columns: Mapping[str, NDArray[Any]]) -> tuple[GroupProposal,
     return tuple(each for each in proposals if each is not None)
 
 
+def may_own_rows(name: str) -> bool:
+    """Whether a column's name is that of something that rows are measured on."""
+    return _strength(name) is not None
+
+
 def proposed_group(columns: Mapping[str, NDArray[Any]]) -> GroupProposal | None:
     """The likeliest of `proposed_groups`; None where there is none."""
     return next(iter(proposed_groups(columns)), None)

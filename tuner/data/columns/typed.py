@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tuner.data.columns.arrow import of_arrow, plain_numbers
@@ -138,7 +137,7 @@ def typed(source: SourceTable, spec: DataSpec, strict: bool = True) -> TypedTabl
         decimal=source.read.decimal or ".",
         thousands=source.read.thousands or "",
     )
-    finder = _Finder(source, spec, base, _file_missing(source, names))
+    finder = _Finder(_Cells(source, base), spec, names)
     found = {name: finder.column(name) for name in names}
     odd = {name: one.odd for name, one in found.items() if one.odd is not None}
     if odd and strict:
@@ -187,14 +186,34 @@ def chosen_names(source: SourceTable, spec: DataSpec) -> list[str]:
     return chosen
 
 
-def _file_missing(source: SourceTable, names: list[str]) -> frozenset[str]:
+class _Cells:
+    """A table's columns as numbers or as distinct cells, each made once."""
+
+    def __init__(self, source: SourceTable, base: Format) -> None:
+        self.source, self.base = source, base
+        self._plain: dict[str, Values | None] = {}
+        self._distinct: dict[str, Distinct] = {}
+
+    def plain(self, name: str) -> Values | None:
+        """A column whose cells are numbers as they stand; else None."""
+        if name not in self._plain:
+            self._plain[name] = plain_numbers(self.source.table.column(name), self.source.is_text, self.base)
+        return self._plain[name]
+
+    def distinct(self, name: str) -> Distinct:
+        """A column's distinct cells."""
+        if name not in self._distinct:
+            self._distinct[name] = Distinct(self.source.table.column(name))
+        return self._distinct[name]
+
+
+def _file_missing(cells: _Cells, names: list[str]) -> frozenset[str]:
     """What stands for a missing value in this file's columns of numbers, in small letters; in those of levels, too."""
     found: set[str] = set()
-    for name in names if source.is_text else ():
-        column = source.table.column(name)
-        if plain_numbers(column, True, Format(kind="text")) is not None:
+    for name in names if cells.source.is_text else ():
+        if cells.plain(name) is not None:
             continue  # without any word
-        distinct = Distinct(column)
+        distinct = cells.distinct(name)
         words = {text.lower() for text in distinct.texts} & MISSING
         others = [text for text in distinct.texts if text.lower() not in MISSING]
         if words and others and pd.to_numeric(pd.Series(others), errors="coerce").notna().all():
@@ -205,28 +224,29 @@ def _file_missing(source: SourceTable, names: list[str]) -> frozenset[str]:
 class _Finder:
     """Finds one table's types, and remembers what it decided."""
 
-    def __init__(self, source: SourceTable, spec: DataSpec, base: Format, file_missing: frozenset[str]) -> None:
-        self._source, self._spec, self._base, self._file_missing = source, spec, base, file_missing
+    def __init__(self, cells: _Cells, spec: DataSpec, names: list[str]) -> None:
+        self._cells, self._base, self._file_missing = cells, cells.base, _file_missing(cells, names)
         self._declared = spec.described
         self.left_out: list[LeftOut] = []
         self.notes: list[str] = []
 
     def column(self, name: str) -> _Found:
         """A column's values, as far as its cells go without knowing what they are to be."""
-        column, declared = self._source.table.column(name), self._declared.get(name, ColumnSpec())
+        declared = self._declared.get(name, ColumnSpec())
         if declared.type in LEFT_OUT:
             return _Found(declared.type, self._base, why="it is declared so")
-        plain = plain_numbers(column, self._source.is_text, self._base)
-        if plain is not None and declared.type not in ("categorical", "datetime"):
+        plain = None if declared.type in ("categorical", "datetime") else self._cells.plain(name)
+        if plain is not None:
             return _Found("numeric", self._base.model_copy(update={"kind": "number"}), plain)
-        return self._read(column, declared)
+        return self._read(name, declared)
 
-    def _read(self, column: pa.ChunkedArray, declared: ColumnSpec) -> _Found:
-        if not self._source.is_text and declared.type != "categorical":
-            ready = of_arrow(column, self._base)
+    def _read(self, name: str, declared: ColumnSpec) -> _Found:
+        source = self._cells.source
+        if not source.is_text and declared.type != "categorical":
+            ready = of_arrow(source.table.column(name), self._base)
             if ready is not None:
                 return _Found(ready.type, ready.format, ready.values, ready.levels, ready.why)
-        distinct = Distinct(column)
+        distinct = self._cells.distinct(name)
         reading = self._reading(distinct, declared.type)
         if reading.format.kind == "text":
             return self._levels(distinct, reading)
