@@ -78,7 +78,7 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
         yield "  columns:  # what is declared of single columns; the others are as they are found"
         yield from (f"    {quoted(name)}: {{scaling: robust}}  # a few values lie far out" for name in heavy)
     if found.group:
-        yield f"  split: {{group: {quoted(found.group)}}}  # its rows may belong together: none of them trains for another"
+        yield f"  split: {{group: {quoted(found.group)}}}  # rows of one may belong together: none is split"
     if found.kind == "table":
         yield "  scaling: standard  # or minmax, robust, none"
         yield from _listed(found)
