@@ -6,6 +6,7 @@ Every column of numbers is counted by what its cells can be, and one reading is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -19,11 +20,15 @@ Decimal = Literal[".", ","]
 Thousands = Literal[",", ".", " ", "'"]
 _HEAD = 1000
 _MOSTLY = 0.9
+_ENOUGH = 100  # columns with plain decimals: more say no more
 _EVIDENCE = 2  # cells of each kind that a reading by size alone needs
 _APART = 30  # how many times larger whole numbers must be than the plain reading of those beside them
 
+_MARKS = tuple((mark, mark.encode()) for mark in ".,' \xa0\u202f’")
+
 _FRAME = r"^\s*[+\-−(]?\s?[$€£¥]?\s?(?:{})(?:[eE][+-]?\d+)?\s?[%€)]?\s*$"
 _ANY = _FRAME.format(r"\d[\d.,]*|\d{1,3}(?:[  '’]\d{3})+(?:[.,]\d+)?|[.,]\d+")
+_NOTHING = r"^\s*(?:|[nN]/?[aA]|NaN|nan|NULL|null|None|\?|-+|\.+)\s*$"
 _WHOLE = r"^\s*[+\-−]?\d+\s*$"
 
 
@@ -101,7 +106,7 @@ def find_numerals(
 def _look(name: str, column: pa.ChunkedArray, found: _Evidence) -> None:
     """Add what one column says."""
     marks = _present(column)
-    if not marks:
+    if not marks or (marks == {"."} and found.point >= _ENOUGH):
         return
     if marks == {"."} and _matches(column.slice(0, _HEAD), _POINT.sure):
         found.point += _is_numeric(column.slice(0, _HEAD))  # as nearly every column with decimals is
@@ -220,11 +225,9 @@ def _present(column: pa.ChunkedArray) -> set[str]:
         data = chunk.buffers()[2]
         if data is None or not len(chunk):
             continue
-        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        there = np.bincount(np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]], minlength=256)
-        found.update(mark for mark in ".,' " if there[ord(mark)])
-        if there[0xC2] or there[0xE2]:  # a no-break or narrow blank, or a curled apostrophe, in UTF-8
-            found.update("\xa0’")
+        offsets = np.frombuffer(chunk.buffers()[1], np.int32)
+        text = memoryview(data)[offsets[chunk.offset] : offsets[chunk.offset + len(chunk)]].tobytes()
+        found.update(mark for mark, code in _MARKS if code in text)
     return found
 
 
@@ -235,10 +238,7 @@ def _is_numeric(column: pa.ChunkedArray) -> bool:
 
 
 def _share(column: pa.ChunkedArray) -> float:
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    missing = pc.sum(pc.match_substring_regex(column, r"^\s*(?:|n/?a|nan|null|none|\?|-+|\.+)\s*$", ignore_case=True))
-    said = len(column) - (missing.as_py() or 0)
+    said = len(column) - _matches(column, _NOTHING)
     return _matches(column, _ANY) / said if said else 0.0
 
 
@@ -247,6 +247,10 @@ def _spaced(mark: str) -> str:
 
 
 def _matches(column: pa.ChunkedArray, pattern: str) -> int:
+    """How many cells a pattern fits; Arrow compiles it anew each time, which pays for long columns alone."""
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    return int(pc.sum(pc.match_substring_regex(column, pattern)).as_py() or 0)
+    if len(column) > _HEAD:
+        return int(pc.sum(pc.match_substring_regex(column, pattern)).as_py() or 0)
+    fits = re.compile(pattern, re.ASCII).match
+    return sum(fits(cell) is not None for cell in column.to_pylist())
