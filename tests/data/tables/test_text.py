@@ -498,3 +498,58 @@ def test_what_csv_writes_is_read_back(
     expected = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     if all(any(cell for cell in row) for row in rows):
         assert pa.concat_tables([block.table for block in blocks]).to_pydict() == expected
+
+
+WORDS = st.sampled_from(["red", "green", "Ada", "Ben", "north", "south east", "x-1", "No. 5"])
+NUMBERS = st.floats(-1e5, 1e5, allow_nan=False).map(lambda value: f"{value:.2f}") | st.integers(-999, 999).map(str)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from(["number", "word"]), min_size=2, max_size=6),
+    count=st.integers(8, 40),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    above=st.sampled_from(["", "# made today\n", "A report\n\n"]),
+    data=st.data(),
+)
+def test_an_unknown_dialect_is_found(
+    kinds: list[str], count: int, delimiter: str, end: str, encoding: str, quoting: int, above: str,
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    """Nothing declared: a table with names, numbers and words is read as it was written."""
+    kinds = ["number", *kinds]
+    columns = [
+        data.draw(st.lists(NUMBERS if kind == "number" else WORDS, min_size=count, max_size=count)) for kind in kinds
+    ]
+    names = [f"größe {place}" for place in range(len(kinds))]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows(
+        [names, *zip(*columns, strict=True)]
+    )
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    path.write_bytes((above.replace("\n", end) + text.getvalue()).encode(encoding))
+    found = read_table(path, DataSpec(source="t.csv"), Sources(path.parent))
+    assert found.table.to_pydict() == dict(zip(names, columns, strict=True))
+    assert found.read.delimiter == delimiter
+    assert found.places[0] == 2 + above.count("\n")
+
+
+def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
+    """600 files with bytes changed, cut out or doubled: a table or one sentence, never another error."""
+    draw = random.Random(1)
+    whole = b'name,size,"note, long"\n' + b"".join(b'n%d,%d.5,"a ""b"" \xc3\xa9\n"\n' % (i, i) for i in range(40))
+    for _ in range(600):
+        content = bytearray(whole)
+        for _ in range(draw.randint(1, 3)):
+            first, size = draw.randrange(len(content)), draw.randint(0, 20)
+            content[first : first + size] = draw.choice(
+                [b"", b'"', b"\0", b"\xff", b"\n", b",,,", content[first : first + 40]]
+            )
+        try:
+            found = read(tmp_path, bytes(content))
+            assert found.table.num_rows == len(found.places)
+        except DataError as error:
+            assert "\n" not in str(error)
