@@ -131,6 +131,28 @@ DIALECTS: dict[str, tuple[str | bytes, Columns, dict[str, object]]] = {
         {"n": ["José", "Zoé"], "x": ["1", "2"]},
         {"encoding": "cp1252"},
     ),
+    "Cyrillic": (
+        "имя,город,x\nИван,Москва,1\nАнна Петровна,Казань,5\n".encode("cp1251"),
+        {"имя": ["Иван", "Анна Петровна"], "город": ["Москва", "Казань"], "x": ["1", "5"]},
+        {"encoding": "cp1251"},
+    ),
+    "Japanese": (
+        "名前,x\n東京,1\n大阪,2\n".encode("cp932"),
+        {"名前": ["東京", "大阪"], "x": ["1", "2"]},
+        {"encoding": "cp932"},
+    ),
+    "blanks around bars": ("a | b\n1 | 2\n3 | 4\n", {"a": ["1", "3"], "b": ["2", "4"]}, {"delimiter": "|"}),
+    "a percent sign as a name": ("%,b\n1,2\n3,4\n", {"%": ["1", "3"], "b": ["2", "4"]}, {"comment": None}),
+    "addresses are no thousands": (
+        "ip,v\n192.168.100.200,1\n192.168.101.201,2\n",
+        {"ip": ["192.168.100.200", "192.168.101.201"], "v": ["1", "2"]},
+        {"decimal": ".", "thousands": None},
+    ),
+    "money": (
+        "item;price\nA;€ 1.234,50\nB;€ 3,20\n",
+        {"item": ["A", "B"], "price": ["€ 1.234,50", "€ 3,20"]},
+        {"decimal": ",", "thousands": "."},
+    ),
     "UTF-16": (
         "n,x\nJosé,1\nZoé,2\n".encode("utf-16"),
         {"n": ["José", "Zoé"], "x": ["1", "2"]},
@@ -160,6 +182,11 @@ DIALECTS: dict[str, tuple[str | bytes, Columns, dict[str, object]]] = {
     "colours are no comments": (
         "colour,v\n#ff0000,3\n#ff0001,4\n",
         {"colour": ["#ff0000", "#ff0001"], "v": ["3", "4"]},
+        {"comment": None},
+    ),
+    "a row that begins as a comment would": (
+        "a,b\n1,2\n#5,3\n4,5\n6,7\n",
+        {"a": ["1", "#5", "4", "6"], "b": ["2", "3", "5", "7"]},
         {"comment": None},
     ),
     "units": ("t,T\ns,degC\n1,2\n3,4\n5,6\n", {"t": ["1", "3", "5"], "T": ["2", "4", "6"]}, {"header": True}),
@@ -352,6 +379,12 @@ MISTAKES: dict[str, tuple[str | bytes, dict[str, object], str]] = {
         {"encoding": "x8"},
         "data.read.encoding must be one that Python knows, such as latin-1, got x8.",
     ),
+    "JSON": ('{"a": 1}\n', {}, "must be a table with a delimiter between its cells, got JSON; save it as .csv."),
+    "a page": (
+        "<!DOCTYPE html>\n<p>404, not found</p>\n",
+        {},
+        "must be a table with a delimiter between its cells, got an HTML page; save it as .csv.",
+    ),
     "packed": (gzip.compress(b"a,b\n"), {}, "must be text, got the bytes of a .gz file; name it so."),
     "a workbook": (b"PK\x03\x04...", {}, "must be text, got the bytes of a .zip or .xlsx file; name it so."),
     "a key of Excel": (
@@ -464,7 +497,7 @@ def test_wide_tables_take_linear_time(tmp_path: Path) -> None:
     assert found.table.column("gene_19999").to_pylist() == [f"{row}.19999" for row in range(12)]
 
 
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=8)
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\1", exclude_categories=["Cs"]), max_size=8)
 tables = st.integers(2, 5).flatmap(
     lambda width: st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1, max_size=30)
 )
@@ -493,7 +526,9 @@ def test_what_csv_writes_is_read_back(
     writer.writerows([names, *rows])
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     path.write_bytes(text.getvalue().encode(encoding))
-    keys = ReadSpec(delimiter=delimiter, quote='"', header=True, skip=0, footer=0, units=False, decimal=".")
+    keys = ReadSpec(
+        delimiter=delimiter, quote='"', header=True, skip=0, footer=0, units=False, decimal=".", comment="\1"
+    )
     blocks = list(table_blocks(path, keys, 3))
     expected = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     if all(any(cell for cell in row) for row in rows):

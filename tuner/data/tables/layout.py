@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from tuner.data.tables.cells import is_number
 from tuner.data.tables.header import is_header, is_long_header, is_row_names_header, is_units, numbers_name, titles
 from tuner.data.tables.marks import declared_delimiter, find_marks, width
-from tuner.data.tables.records import Marks, described, parsed
+from tuner.data.tables.records import Marks, Records, described, parsed
 from tuner.errors import DataError
 from tuner.spec.study import ReadSpec
 
@@ -70,13 +71,14 @@ def find_layout(lines: Sequence[str], read: ReadSpec) -> Layout:
     Raises:
         DataError: there is no table in them.
     """
+    _refuse_markup(lines)
     marks = _with_decimal_comma(find_marks(lines[read.skip or 0 :] or lines, read), lines, read)
     if read.skip is None and read.delimiter is None and lines and (declared := declared_delimiter(lines[0])):
         marks = replace(marks, delimiter=declared)
     skip, names_a_comment = _skip(lines, marks, read)
     rows = _rows(lines, marks, skip, names_a_comment)
     if not rows:
-        raise DataError("must hold a table, got an empty file." if not any(map(str.strip, lines)) else _NO_ROWS)
+        _refuse_no_rows(lines, marks, skip)
     usual = width([cells for _, cells in rows[1:]] or [rows[0][1]])
     if is_long_header([cells for _, cells in rows[:2]], usual):
         usual = len(rows[0][1])
@@ -89,7 +91,22 @@ def find_layout(lines: Sequence[str], read: ReadSpec) -> Layout:
     return replace(layout, notes=tuple(_notes(layout, rows, names_a_comment, read)))
 
 
-_NO_ROWS = "must hold a table below the lines that are passed over, got none (data.read.skip, data.read.comment)."
+def _refuse_no_rows(lines: Sequence[str], marks: Marks, skip: int) -> NoReturn:
+    if not any(map(str.strip, lines)):
+        raise DataError("must hold a table, got an empty file.")
+    for _ in Records(_below(lines, skip, marks, False), marks, skip + 1):  # says what keeps it from being parsed
+        pass
+    raise DataError(
+        "must hold a table below the lines that are passed over, got none (data.read.skip, data.read.comment)."
+    )
+
+
+def _refuse_markup(lines: Sequence[str]) -> None:
+    """Files that have a table's ending and hold something else, such as a page that was saved instead."""
+    first = next((line.strip().lower() for line in lines if line.strip()), "")
+    for begins, what in ((('{"', "[{"), "JSON"), (("<!doctype html", "<html"), "an HTML page"), (("<?xml",), "XML")):
+        if first.startswith(begins):
+            raise DataError(f"must be a table with a delimiter between its cells, got {what}; save it as .csv.")
 
 
 def _with_decimal_comma(marks: Marks, lines: Sequence[str], read: ReadSpec) -> Marks:
@@ -127,7 +144,7 @@ def _skip(lines: Sequence[str], marks: Marks, read: ReadSpec) -> tuple[int, bool
 def _names(named: Rows, rows: Rows) -> bool:
     """Whether a comment directly above the rows names their columns."""
     above, first = named[0][1], rows[0][1]
-    if len(above) != len(first) or len(set(above)) != len(above):
+    if len(above) != len(first) or len(set(above)) != len(above) or not all(map(str.strip, above)):
         return False
     below = [cells for _, cells in rows if len(cells) == len(first)]
     return is_header([above, *below]) and not is_header(below)

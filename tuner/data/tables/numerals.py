@@ -29,6 +29,7 @@ _MARKS = tuple((mark, mark.encode()) for mark in ".,' \xa0\u202f’")
 _FRAME = r"^\s*[+\-−(]?\s?[$€£¥]?\s?(?:{})(?:[eE][+-]?\d+)?\s?[%€)]?\s*$"
 _ANY = _FRAME.format(r"\d[\d.,]*|\d{1,3}(?:[  '’]\d{3})+(?:[.,]\d+)?|[.,]\d+")
 _NOTHING = r"^\s*(?:|[nN]/?[aA]|NaN|nan|NULL|null|None|\?|-+|\.+)\s*$"
+_ADDRESS = r"^\s*\d{1,3}(?:\.\d{1,3}){3}\s*$"  # of the internet, which may look like thousands
 _WHOLE = r"^\s*[+\-−]?\d+\s*$"
 
 
@@ -64,12 +65,12 @@ _POINT, _COMMA = _Ways.of("."), _Ways.of(",")
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A column that two readings fit: its first such cell, whether size decides, whether whole numbers are there."""
+    """A column that two readings fit: its first such cell, whether size decides, and whether it might."""
 
     name: str
     cell: str
     is_sure: bool
-    has_whole: bool
+    is_near: bool
 
 
 @dataclass(slots=True)
@@ -124,6 +125,8 @@ def _look_at_points(name: str, column: pa.ChunkedArray, marks: set[str], found: 
     comma = _matches(column, _COMMA.sure) if "," in marks else 0
     groups_of_comma = _matches(column, _POINT.groups) if "," in marks else 0
     groups_of_point = _matches(column, _COMMA.groups) if "." in marks else 0
+    if groups_of_point and _matches(column, _ADDRESS) == groups_of_point:
+        return
     found.groups_of_comma += bool(groups_of_comma)
     found.groups_of_point += bool(groups_of_point)
     found.point += (point or groups_of_comma) > (comma or groups_of_point)
@@ -155,7 +158,7 @@ def _look_at_groups(name: str, column: pa.ChunkedArray, ways: _Ways, found: _Evi
         and np.median(sizes) >= _APART * np.median(plain)
     )
     open_columns = found.open_comma if ways.decimal == "." else found.open_point
-    open_columns.append(_Open(name, grouped[0].as_py().strip(), bool(is_sure), bool(len(sizes))))
+    open_columns.append(_Open(name, grouped[0].as_py().strip(), bool(is_sure), bool((sizes >= 100).any())))
 
 
 def _numbers(cells: pa.ChunkedArray) -> np.ndarray:
@@ -200,7 +203,7 @@ def _notes(found: _Evidence, decimal: Decimal, thousands: Thousands | None) -> I
 def _open_notes(found: _Evidence, decimal: Decimal) -> Iterator[str]:
     """The columns that could be read otherwise, and the keys that would."""
     for each in found.open_point if decimal == "." else ():
-        if each.has_whole:
+        if each.is_near:
             yield (
                 f"Column {each.name}: {each.cell} is read with decimals; where it means thousands, set"
                 " data.read.decimal: ',' and data.read.thousands: '.'."
