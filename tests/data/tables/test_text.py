@@ -20,7 +20,10 @@ from hypothesis import strategies as st
 
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
-from tuner.data.tables import read_table, table_blocks
+from tuner.data.tables import bulk, read_table, table_blocks
+from tuner.data.tables.layout import Layout
+from tuner.data.tables.ragged import Ragged
+from tuner.data.tables.records import Marks
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec, ReadSpec
 
@@ -432,6 +435,14 @@ def test_what_is_declared_is_not_found(name: str, tmp_path: Path) -> None:
     assert pa.concat_tables([block.table for block in blocks]).to_pydict() == expected
 
 
+def test_one_declared_mark_settles_the_other(tmp_path: Path) -> None:
+    """Of decimals and thousands, as a note advises."""
+    content = "ort;n\nA;1.031\nB;866\n"
+    keys = [read(tmp_path, content, **{key: mark}).read for key, mark in (("decimal", ","), ("thousands", "."))]
+    assert [(each.decimal, each.thousands) for each in keys] == [(",", "."), (",", ".")]
+    assert read(tmp_path, content, decimal=".").read.thousands is None
+
+
 def test_numbers_of_lines_are_physical(tmp_path: Path) -> None:
     """Quoted newlines, blank lines and comments count."""
     found = read(tmp_path, '# x\n\na,b\n"1\n\n1",2\n\n# y\n3,4\r\n5,6\n')
@@ -588,3 +599,27 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
             assert found.table.num_rows == len(found.places)
         except DataError as error:
             assert "\n" not in str(error)
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=st.text(st.sampled_from('ab,"\n\r \t#é;'), max_size=60), columns=st.integers(2, 3))
+def test_both_parsers_agree(text: str, columns: int) -> None:
+    """Whatever Arrow's parser is given, Python's reads the same cells on the same lines, and refuses the same."""
+    header = [f"c{place}" for place in range(columns)]
+    layout = Layout(Marks(), 0, tuple(header), columns)
+    lines = (",".join(header) + "\n" + text).splitlines(keepends=True)
+    assert outcome(lines, layout, slow=False) == outcome(lines, layout, slow=True)
+
+
+def outcome(lines: list[str], layout: Layout, slow: bool) -> object:
+    lines = list(io.StringIO("".join(lines), newline=""))
+    ragged = Ragged(layout)
+    with pytest.MonkeyPatch.context() as patch:
+        if slow:
+            patch.setattr(bulk._Fast, "__call__", lambda self, lines, first: None)
+        try:
+            blocks = list(bulk.rows_of(lines, layout, 4, ragged))
+        except DataError as error:
+            return str(error)
+    rows = [row for block in blocks for row in zip(*(column.to_pylist() for column in block.columns), strict=True)]
+    return rows, [place for block in blocks for place in block.places.tolist()], ragged.odd, ragged.padded

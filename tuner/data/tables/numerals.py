@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tuner.spec.study import ReadSpec
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -88,19 +90,23 @@ class _Evidence:
 
 
 def find_numerals(
-    columns: Iterable[tuple[str, pa.ChunkedArray]], delimiter: str
+    columns: Iterable[tuple[str, pa.ChunkedArray]], delimiter: str, declared: ReadSpec
 ) -> tuple[Decimal, Thousands | None, list[str]]:
     """The marks before decimals and between thousands, and what is to be said of them.
 
     Args:
         columns: the names and cells of columns of text.
         delimiter: the file's: where it is a comma, one inside a cell is likelier between thousands.
+        declared: `decimal` and `thousands` win where they are given.
     """
     found = _Evidence()
     for name, column in columns:
         _look(name, column, found)
-    decimal = _decimal(found, delimiter)
-    thousands = _thousands(found, decimal)
+    other: Decimal | None = {".": ",", ",": "."}.get(declared.thousands or "")  # type: ignore[assignment]
+    decimal = declared.decimal or other or _decimal(found, delimiter)
+    thousands = declared.thousands or _thousands(found, decimal)
+    if declared.decimal is not None or declared.thousands is not None:
+        return decimal, thousands, []
     return decimal, thousands, list(_notes(found, decimal, thousands))
 
 
