@@ -202,6 +202,16 @@ DIALECTS: dict[str, tuple[str | bytes, Columns, dict[str, object]]] = {
     "blank last lines": ("a,b\n1,2\n3,4\n\n  \n", {"a": ["1", "3"], "b": ["2", "4"]}, {}),
     "totals": ("a,b\nx,2\ny,4\nz,1\nTotal,7\n", {"a": ["x", "y", "z"], "b": ["2", "4", "1"]}, {}),
     "a title": ("Report of 2020\n\na,b\n1,2\n3,4\n", {"a": ["1", "3"], "b": ["2", "4"]}, {"skip": 2}),
+    "a title of as many cells": ("By us, today\n\na,b\n1,2\n3,4\n", {"a": ["1", "3"], "b": ["2", "4"]}, {"skip": 2}),
+    "rows without a value": (
+        ",,\n,,\n1,2,3\n4,5,6\n7,8,6\n1,5,9\n",
+        {
+            "column_1": ["", "", "1", "4", "7", "1"],
+            "column_2": ["", "", "2", "5", "8", "5"],
+            "column_3": ["", "", "3", "6", "6", "9"],
+        },
+        {"skip": 0, "header": False},
+    ),
     "a padded title": (
         "Report,,\n,,\na,b,c\n1,2,3\n4,5,6\n",
         {"a": ["1", "4"], "b": ["2", "5"], "c": ["3", "6"]},
@@ -343,6 +353,12 @@ MISTAKES: dict[str, tuple[str | bytes, dict[str, object], str]] = {
         {},
         "line 4: must have 3 cells as the lines above it, got fewer in the file's last line, which may be cut off;"
         " mend it, or leave it out with data.read.footer: 1.",
+    ),
+    "a value behind the last delimiter": (
+        "a,b,\n" + "1,2,\n" * 400 + "3,4,5\n",
+        {},
+        "line 402: must end with its last delimiter as the first lines do, got '5' behind it;"
+        " give the column a name in the header.",
     ),
     "an open quote": (
         'a,b\n1,2\n"x,4\n3,4\n',

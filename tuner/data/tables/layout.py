@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from tuner.data.tables.cells import is_number
+from tuner.data.tables.cells import is_number, is_word
 from tuner.data.tables.header import is_header, is_long_header, is_row_names_header, is_units, numbers_name, titles
 from tuner.data.tables.marks import declared_delimiter, find_marks, width
 from tuner.data.tables.records import Marks, Records, described, parsed
@@ -133,12 +133,29 @@ def _skip(lines: Sequence[str], marks: Marks, read: ReadSpec) -> tuple[int, bool
     rows = [(line + start, cells) for line, cells in parsed(lines[start:], marks)]
     if not rows:
         return start, False
-    first = titles([cells for _, cells in rows], width([cells for _, cells in rows]))
+    first = _first(rows)
     skip = rows[first][0] - 1
     named = _rows(lines, marks, skip - 1, True) if skip > start and marks.comment else []
     if named and lines[skip - 1].lstrip().startswith(marks.comment or "") and _names(named, rows[first:]):
         return skip - 1, True
     return skip, False
+
+
+def _first(rows: Rows) -> int:
+    """The place of the first record of the table."""
+    cells = [each for _, each in rows]
+    usual = width(cells)
+    first = titles(cells, usual)
+    is_blank = not any(cell.strip() for each in cells[:first] for cell in each)
+    if is_blank and not is_header([each for each in cells[first:] if len(each) == usual]):
+        return 0  # rows in which all is missing
+    while first + 1 < len(rows) and rows[first + 1][0] - rows[first][0] > 1 and _are_words(cells[first : first + 2]):
+        first += 1  # a title of as many cells, above a blank line and the header
+    return first
+
+
+def _are_words(records: Sequence[Sequence[str]]) -> bool:
+    return all(is_word(cell) for cells in records for cell in cells)
 
 
 def _names(named: Rows, rows: Rows) -> bool:
