@@ -74,11 +74,11 @@ def test_titles_units_and_totals_are_found(tmp_path: Path) -> None:
         ["c", 5, 6],
         ["Total", 9, 12],
     ]
-    write(tmp_path, empty=[], data=rows, more=TABLE)
+    write(tmp_path, empty=[], about=[["A list"], ["of rows"]], data=rows, more=TABLE)
     found = read(tmp_path)
     assert found.table.to_pydict() == {"who": ["a", "b", "c"], "T": [1, 3, 5], "p": [2, 4, 6]}
     assert found.places.tolist() == [5, 6, 7]
-    assert found.notes[0] == "Sheet data is read, not more (data.read.sheet)."
+    assert found.notes[0] == "Sheet data is read, not about, more (data.read.sheet)."
     assert read(tmp_path, sheet="more").table.column_names == ["n", "t", "d", "m"]
     assert read(tmp_path, sheet="data", units=False, footer=0).table.num_rows == 5
 

@@ -20,7 +20,10 @@ from hypothesis import strategies as st
 
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
-from tuner.data.tables import read_table, table_blocks
+from tuner.data.tables import bulk, read_table, table_blocks
+from tuner.data.tables.layout import Layout
+from tuner.data.tables.ragged import Ragged
+from tuner.data.tables.records import Marks
 from tuner.errors import DataError
 from tuner.spec.study import DataSpec, ReadSpec
 
@@ -131,6 +134,28 @@ DIALECTS: dict[str, tuple[str | bytes, Columns, dict[str, object]]] = {
         {"n": ["José", "Zoé"], "x": ["1", "2"]},
         {"encoding": "cp1252"},
     ),
+    "Cyrillic": (
+        "имя,город,x\nИван,Москва,1\nАнна Петровна,Казань,5\n".encode("cp1251"),
+        {"имя": ["Иван", "Анна Петровна"], "город": ["Москва", "Казань"], "x": ["1", "5"]},
+        {"encoding": "cp1251"},
+    ),
+    "Japanese": (
+        "名前,x\n東京,1\n大阪,2\n".encode("cp932"),
+        {"名前": ["東京", "大阪"], "x": ["1", "2"]},
+        {"encoding": "cp932"},
+    ),
+    "blanks around bars": ("a | b\n1 | 2\n3 | 4\n", {"a": ["1", "3"], "b": ["2", "4"]}, {"delimiter": "|"}),
+    "a percent sign as a name": ("%,b\n1,2\n3,4\n", {"%": ["1", "3"], "b": ["2", "4"]}, {"comment": None}),
+    "addresses are no thousands": (
+        "ip,v\n192.168.100.200,1\n192.168.101.201,2\n",
+        {"ip": ["192.168.100.200", "192.168.101.201"], "v": ["1", "2"]},
+        {"decimal": ".", "thousands": None},
+    ),
+    "money": (
+        "item;price\nA;€ 1.234,50\nB;€ 3,20\n",
+        {"item": ["A", "B"], "price": ["€ 1.234,50", "€ 3,20"]},
+        {"decimal": ",", "thousands": "."},
+    ),
     "UTF-16": (
         "n,x\nJosé,1\nZoé,2\n".encode("utf-16"),
         {"n": ["José", "Zoé"], "x": ["1", "2"]},
@@ -162,6 +187,11 @@ DIALECTS: dict[str, tuple[str | bytes, Columns, dict[str, object]]] = {
         {"colour": ["#ff0000", "#ff0001"], "v": ["3", "4"]},
         {"comment": None},
     ),
+    "a row that begins as a comment would": (
+        "a,b\n1,2\n#5,3\n4,5\n6,7\n",
+        {"a": ["1", "#5", "4", "6"], "b": ["2", "3", "5", "7"]},
+        {"comment": None},
+    ),
     "units": ("t,T\ns,degC\n1,2\n3,4\n5,6\n", {"t": ["1", "3", "5"], "T": ["2", "4", "6"]}, {"header": True}),
     "units in brackets": (
         "t,T,who\n[s],[C],\n1,2,a\n3,4,b\n5,6,c\n",
@@ -172,6 +202,16 @@ DIALECTS: dict[str, tuple[str | bytes, Columns, dict[str, object]]] = {
     "blank last lines": ("a,b\n1,2\n3,4\n\n  \n", {"a": ["1", "3"], "b": ["2", "4"]}, {}),
     "totals": ("a,b\nx,2\ny,4\nz,1\nTotal,7\n", {"a": ["x", "y", "z"], "b": ["2", "4", "1"]}, {}),
     "a title": ("Report of 2020\n\na,b\n1,2\n3,4\n", {"a": ["1", "3"], "b": ["2", "4"]}, {"skip": 2}),
+    "a title of as many cells": ("By us, today\n\na,b\n1,2\n3,4\n", {"a": ["1", "3"], "b": ["2", "4"]}, {"skip": 2}),
+    "rows without a value": (
+        ",,\n,,\n1,2,3\n4,5,6\n7,8,6\n1,5,9\n",
+        {
+            "column_1": ["", "", "1", "4", "7", "1"],
+            "column_2": ["", "", "2", "5", "8", "5"],
+            "column_3": ["", "", "3", "6", "6", "9"],
+        },
+        {"skip": 0, "header": False},
+    ),
     "a padded title": (
         "Report,,\n,,\na,b,c\n1,2,3\n4,5,6\n",
         {"a": ["1", "4"], "b": ["2", "5"], "c": ["3", "6"]},
@@ -314,6 +354,12 @@ MISTAKES: dict[str, tuple[str | bytes, dict[str, object], str]] = {
         "line 4: must have 3 cells as the lines above it, got fewer in the file's last line, which may be cut off;"
         " mend it, or leave it out with data.read.footer: 1.",
     ),
+    "a value behind the last delimiter": (
+        "a,b,\n" + "1,2,\n" * 400 + "3,4,5\n",
+        {},
+        "line 402: must end with its last delimiter as the first lines do, got '5' behind it;"
+        " give the column a name in the header.",
+    ),
     "an open quote": (
         'a,b\n1,2\n"x,4\n3,4\n',
         {},
@@ -351,6 +397,12 @@ MISTAKES: dict[str, tuple[str | bytes, dict[str, object], str]] = {
         "a,b\n1,2\n",
         {"encoding": "x8"},
         "data.read.encoding must be one that Python knows, such as latin-1, got x8.",
+    ),
+    "JSON": ('{"a": 1}\n', {}, "must be a table with a delimiter between its cells, got JSON; save it as .csv."),
+    "a page": (
+        "<!DOCTYPE html>\n<p>404, not found</p>\n",
+        {},
+        "must be a table with a delimiter between its cells, got an HTML page; save it as .csv.",
     ),
     "packed": (gzip.compress(b"a,b\n"), {}, "must be text, got the bytes of a .gz file; name it so."),
     "a workbook": (b"PK\x03\x04...", {}, "must be text, got the bytes of a .zip or .xlsx file; name it so."),
@@ -397,6 +449,14 @@ def test_what_is_declared_is_not_found(name: str, tmp_path: Path) -> None:
     assert read(tmp_path, content, **keys).table.to_pydict() == expected
     blocks = list(table_blocks(tmp_path / "t.csv", ReadSpec.model_validate(keys), 1))
     assert pa.concat_tables([block.table for block in blocks]).to_pydict() == expected
+
+
+def test_one_declared_mark_settles_the_other(tmp_path: Path) -> None:
+    """Of decimals and thousands, as a note advises."""
+    content = "ort;n\nA;1.031\nB;866\n"
+    keys = [read(tmp_path, content, **{key: mark}).read for key, mark in (("decimal", ","), ("thousands", "."))]
+    assert [(each.decimal, each.thousands) for each in keys] == [(",", "."), (",", ".")]
+    assert read(tmp_path, content, decimal=".").read.thousands is None
 
 
 def test_numbers_of_lines_are_physical(tmp_path: Path) -> None:
@@ -464,7 +524,7 @@ def test_wide_tables_take_linear_time(tmp_path: Path) -> None:
     assert found.table.column("gene_19999").to_pylist() == [f"{row}.19999" for row in range(12)]
 
 
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=8)
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\1", exclude_categories=["Cs"]), max_size=8)
 tables = st.integers(2, 5).flatmap(
     lambda width: st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1, max_size=30)
 )
@@ -493,8 +553,89 @@ def test_what_csv_writes_is_read_back(
     writer.writerows([names, *rows])
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     path.write_bytes(text.getvalue().encode(encoding))
-    keys = ReadSpec(delimiter=delimiter, quote='"', header=True, skip=0, footer=0, units=False, decimal=".")
+    keys = ReadSpec(
+        delimiter=delimiter, quote='"', header=True, skip=0, footer=0, units=False, decimal=".", comment="\1"
+    )
     blocks = list(table_blocks(path, keys, 3))
     expected = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     if all(any(cell for cell in row) for row in rows):
         assert pa.concat_tables([block.table for block in blocks]).to_pydict() == expected
+
+
+WORDS = st.sampled_from(["red", "green", "Ada", "Ben", "north", "south east", "x-1", "No. 5"])
+NUMBERS = st.floats(-1e5, 1e5, allow_nan=False).map(lambda value: f"{value:.2f}") | st.integers(-999, 999).map(str)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from(["number", "word"]), min_size=2, max_size=6),
+    count=st.integers(8, 40),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    above=st.sampled_from(["", "# made today\n", "A report\n\n"]),
+    data=st.data(),
+)
+def test_an_unknown_dialect_is_found(
+    kinds: list[str], count: int, delimiter: str, end: str, encoding: str, quoting: int, above: str,
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    """Nothing declared: a table with names, numbers and words is read as it was written."""
+    kinds = ["number", *kinds]
+    columns = [
+        data.draw(st.lists(NUMBERS if kind == "number" else WORDS, min_size=count, max_size=count)) for kind in kinds
+    ]
+    names = [f"größe {place}" for place in range(len(kinds))]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows(
+        [names, *zip(*columns, strict=True)]
+    )
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    path.write_bytes((above.replace("\n", end) + text.getvalue()).encode(encoding))
+    found = read_table(path, DataSpec(source="t.csv"), Sources(path.parent))
+    assert found.table.to_pydict() == dict(zip(names, columns, strict=True))
+    assert found.read.delimiter == delimiter
+    assert found.places[0] == 2 + above.count("\n")
+
+
+def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
+    """600 files with bytes changed, cut out or doubled: a table or one sentence, never another error."""
+    draw = random.Random(1)
+    whole = b'name,size,"note, long"\n' + b"".join(b'n%d,%d.5,"a ""b"" \xc3\xa9\n"\n' % (i, i) for i in range(40))
+    for _ in range(600):
+        content = bytearray(whole)
+        for _ in range(draw.randint(1, 3)):
+            first, size = draw.randrange(len(content)), draw.randint(0, 20)
+            content[first : first + size] = draw.choice(
+                [b"", b'"', b"\0", b"\xff", b"\n", b",,,", content[first : first + 40]]
+            )
+        try:
+            found = read(tmp_path, bytes(content))
+            assert found.table.num_rows == len(found.places)
+        except DataError as error:
+            assert "\n" not in str(error)
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=st.text(st.sampled_from('ab,"\n\r \t#é;'), max_size=60), columns=st.integers(2, 3))
+def test_both_parsers_agree(text: str, columns: int) -> None:
+    """Whatever Arrow's parser is given, Python's reads the same cells on the same lines, and refuses the same."""
+    header = [f"c{place}" for place in range(columns)]
+    layout = Layout(Marks(), 0, tuple(header), columns)
+    lines = (",".join(header) + "\n" + text).splitlines(keepends=True)
+    assert outcome(lines, layout, slow=False) == outcome(lines, layout, slow=True)
+
+
+def outcome(lines: list[str], layout: Layout, slow: bool) -> object:
+    lines = list(io.StringIO("".join(lines), newline=""))
+    ragged = Ragged(layout)
+    with pytest.MonkeyPatch.context() as patch:
+        if slow:
+            patch.setattr(bulk._Fast, "__call__", lambda self, lines, first: None)
+        try:
+            blocks = list(bulk.rows_of(lines, layout, 4, ragged))
+        except DataError as error:
+            return str(error)
+    rows = [row for block in blocks for row in zip(*(column.to_pylist() for column in block.columns), strict=True)]
+    return rows, [place for block in blocks for place in block.places.tolist()], ragged.odd, ragged.padded

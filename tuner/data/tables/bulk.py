@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tuner.data.tables.layout import Layout
 from tuner.data.tables.ragged import Ragged
 from tuner.data.tables.records import LONGEST_CELL, Records
+from tuner.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,15 +60,15 @@ def rows_of(lines: Iterable[str], layout: Layout, at_once: int, ragged: Ragged) 
         rows = parse(chunk, line + 1)
         if rows is None:
             records = Records(itertools.chain(chunk, below), layout.marks, line + 1)
-            rows = _counted(records, layout, line + len(chunk), ragged)
+            rows = _counted(records, line + len(chunk), ragged)
             line = records.line
         else:
             line += len(chunk)
         if len(rows.places):
-            yield rows
+            yield _without_end(rows, layout)
 
 
-def _counted(records: Records, layout: Layout, end: int, ragged: Ragged) -> Rows:
+def _counted(records: Records, end: int, ragged: Ragged) -> Rows:
     """The records that begin before line `end` is passed; the last may reach beyond it."""
     import pyarrow as pa  # noqa: PLC0415 - half a second, and only tables need it
 
@@ -81,7 +82,27 @@ def _counted(records: Records, layout: Layout, end: int, ragged: Ragged) -> Rows
         if records.line >= end:
             break
     turned = [pa.array(column, pa.string()) for column in zip(*cells, strict=True)]
-    return Rows(turned[: layout.columns], np.array(places, np.int64))
+    return Rows(turned, np.array(places, np.int64))
+
+
+def _without_end(rows: Rows, layout: Layout) -> Rows:
+    """Without the empty cells behind a delimiter that ends each line.
+
+    Raises:
+        DataError: one is not empty, as they were in the first lines.
+    """
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    if not layout.has_end:
+        return rows
+    full = pc.not_equal(pc.utf8_trim_whitespace(rows.columns[-1]), "").to_numpy(zero_copy_only=False)
+    if full.any():
+        row = int(full.argmax())
+        raise DataError(
+            f"line {rows.places[row]}: must end with its last delimiter as the first lines do, got"
+            f" {rows.columns[-1][row].as_py()[:40]!r} behind it; give the column a name in the header."
+        )
+    return Rows(rows.columns[: layout.columns], rows.places)
 
 
 class _Fast:
@@ -89,7 +110,7 @@ class _Fast:
 
     def __init__(self, layout: Layout) -> None:
         marks = layout.marks
-        self._marks, self._columns, self._cells = marks, layout.columns, layout.cells
+        self._marks, self._cells = marks, layout.cells
         self._fits = layout.cells > 1 and marks.escape is None and not marks.is_spaced and marks.delimiter != " "
         if self._fits:
             self._fits = (marks.delimiter + (marks.quote or "")).isascii()
@@ -119,7 +140,7 @@ class _Fast:
         if (table.num_rows, table.num_columns) != (len(lines), self._cells):
             return None
         columns = [column.combine_chunks() for column in table.itercolumns()]
-        return Rows(columns[: self._columns], np.arange(first, first + len(lines), dtype=np.int64))
+        return Rows(columns, np.arange(first, first + len(lines), dtype=np.int64))
 
     def _is_odd(self, text: str) -> bool:
         """Comments, lone returns, NUL bytes, and quotes in a text without them, which Arrow would see."""

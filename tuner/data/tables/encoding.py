@@ -19,6 +19,7 @@ _MARKS = (
 )
 _NOT_IN_CP1252 = frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 _FOREIGN = 0.15  # this share of bytes beyond ASCII is no western text
+_FOREIGN_NAMES = ("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp932", "euc_jp", "gb18030", "big5", "euc_kr")
 _PACKED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"PK\x03\x04": ".zip or .xlsx", b"PAR1": ".parquet"}
 
 
@@ -99,7 +100,7 @@ def _western(sample: bytes) -> str:
     if len(high) > _FOREIGN * len(sample):
         from charset_normalizer import from_bytes  # noqa: PLC0415 - only files of other scripts need it
 
-        best = from_bytes(sample).best()
+        best = from_bytes(sample, threshold=0.6, cp_isolation=list(_FOREIGN_NAMES)).best()
         if best is not None:
             return str(best.encoding)
     return "latin-1" if _NOT_IN_CP1252.intersection(high) else "cp1252"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,9 @@ def _sheets(path: Path) -> dict[str, Cells]:
     import pandas as pd  # noqa: PLC0415
 
     try:
-        frames = pd.read_excel(path, sheet_name=None, header=None, dtype=object, na_filter=False)
+        # xlrd prints its remarks to the standard output unless it is given another.
+        quiet = {"logfile": io.StringIO()} if path.suffix.lower() == ".xls" else None
+        frames = pd.read_excel(path, sheet_name=None, header=None, dtype=object, na_filter=False, engine_kwargs=quiet)
     except ImportError:
         library = "xlrd" if path.suffix.lower() == ".xls" else "openpyxl"
         raise DataError(
@@ -85,13 +88,19 @@ def _chosen(sheets: dict[str, Cells], read: ReadSpec) -> tuple[str, Cells, list[
     """The sheet that is named, or the first with two rows of two cells; says which others there are."""
     if read.sheet is not None and read.sheet not in sheets:
         raise DataError(f"data.read.sheet must be one of {listed(list(sheets), 20)}, got {read.sheet}.")
-    with_table = [name for name, cells in sheets.items() if sum(any(map(_text, row)) for row in cells) > 1]
-    name = read.sheet or next(iter(with_table), None)
+    with_rows = [name for name, cells in sheets.items() if _rows_of(cells, 1) > 1]
+    with_table = [name for name in with_rows if _rows_of(sheets[name], 2) > 1]
+    name = read.sheet or next(iter(with_table or with_rows), None)
     if name is None:
         raise DataError("must hold a sheet with a table, got empty ones.")
-    others = [other for other in with_table if other != name]
+    others = [other for other in with_rows if other != name]
     said = [f"Sheet {name} is read, not {listed(others)} (data.read.sheet)."] if others and not read.sheet else []
     return name, _bare(sheets[name]), said
+
+
+def _rows_of(cells: Cells, least: int) -> int:
+    """How many rows say something in so many cells."""
+    return sum(sum(bool(_text(cell)) for cell in row) >= least for row in cells)
 
 
 def _bare(cells: Cells) -> Cells:

@@ -56,7 +56,7 @@ def read_table(path: Path, spec: DataSpec, sources: Sources) -> SourceTable:
     """
     parts, read = table_parts(path), spec.read or ReadSpec()
     for file in parts.files:
-        sources.path(str(file))
+        sources.path(str(file.absolute()))
     if len(parts.files) == 1:
         table = _read(parts.files[0], spec.source, read)
         return replace(table, notes=(*parts.notes, *table.notes))
@@ -86,9 +86,12 @@ def table_blocks(path: Path, read: ReadSpec, rows_at_once: int) -> Iterator[Sour
 
 def is_table(path: Path) -> bool:
     """Whether a path is a table's by its ending, a folder that holds some, or a pattern."""
-    if path.is_dir():
-        return any(_kind(file) for file in path.iterdir() if not _is_hidden(file))
-    return _kind(path) is not None or (glob.has_magic(str(path)) and not path.exists())
+    try:
+        if path.is_dir():
+            return any(_kind(file) for file in path.iterdir() if not _is_hidden(file))
+        return _kind(path) is not None or (glob.has_magic(str(path)) and not path.exists())
+    except DataError:  # an archive that `table_parts` has a sentence for
+        return True
 
 
 def table_parts(path: Path) -> Parts:
@@ -120,7 +123,7 @@ def _of_one_kind(files: Sequence[Path], what: str) -> Parts:
     usual = kinds.most_common(1)[0][0]
     used = [file for file in shown if _kind(file) == usual]
     passed = [file.name for file in files if file not in set(used)]
-    notes = [f"{len(used):,} files are read as one table: {listed([file.name for file in used], 3)}."]
+    notes = [f"{len(used):,} files are read as one table: {listed([file.name for file in used], 3)}."][: len(used) - 1]
     if passed:
         notes.append(f"{len(passed):,} other files are passed over: {listed(passed)}.")
     return Parts(tuple(used), tuple(notes))
@@ -217,11 +220,11 @@ def _as_the_first(found: ReadSpec, declared: ReadSpec) -> ReadSpec:
 
 def _numerals(whole: pa.Table, first: SourceTable, read: ReadSpec) -> tuple[ReadSpec, list[str]]:
     """Decimals and thousands by the cells of all parts."""
-    if not first.is_text or read.decimal is not None:
+    if not first.is_text:
         return first.read, []
     columns = zip(whole.column_names, whole.columns, strict=True)
-    decimal, thousands, said = find_numerals(columns, first.read.delimiter or ",")
-    return first.read.model_copy(update={"decimal": decimal, "thousands": read.thousands or thousands}), said
+    decimal, thousands, said = find_numerals(columns, first.read.delimiter or ",", read)
+    return first.read.model_copy(update={"decimal": decimal, "thousands": thousands}), said
 
 
 def _like(table: pa.Table, first: pa.Table, file: Path) -> pa.Table:

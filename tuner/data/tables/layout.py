@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
-from tuner.data.tables.cells import is_number
+from tuner.data.tables.cells import is_number, is_word
 from tuner.data.tables.header import is_header, is_long_header, is_row_names_header, is_units, numbers_name, titles
 from tuner.data.tables.marks import declared_delimiter, find_marks, width
-from tuner.data.tables.records import Marks, described, parsed
+from tuner.data.tables.records import Marks, Records, described, parsed
 from tuner.errors import DataError
 from tuner.spec.study import ReadSpec
 
@@ -70,13 +71,14 @@ def find_layout(lines: Sequence[str], read: ReadSpec) -> Layout:
     Raises:
         DataError: there is no table in them.
     """
+    _refuse_markup(lines)
     marks = _with_decimal_comma(find_marks(lines[read.skip or 0 :] or lines, read), lines, read)
     if read.skip is None and read.delimiter is None and lines and (declared := declared_delimiter(lines[0])):
         marks = replace(marks, delimiter=declared)
     skip, names_a_comment = _skip(lines, marks, read)
     rows = _rows(lines, marks, skip, names_a_comment)
     if not rows:
-        raise DataError("must hold a table, got an empty file." if not any(map(str.strip, lines)) else _NO_ROWS)
+        _refuse_no_rows(lines, marks, skip)
     usual = width([cells for _, cells in rows[1:]] or [rows[0][1]])
     if is_long_header([cells for _, cells in rows[:2]], usual):
         usual = len(rows[0][1])
@@ -89,7 +91,22 @@ def find_layout(lines: Sequence[str], read: ReadSpec) -> Layout:
     return replace(layout, notes=tuple(_notes(layout, rows, names_a_comment, read)))
 
 
-_NO_ROWS = "must hold a table below the lines that are passed over, got none (data.read.skip, data.read.comment)."
+def _refuse_no_rows(lines: Sequence[str], marks: Marks, skip: int) -> NoReturn:
+    if not any(map(str.strip, lines)):
+        raise DataError("must hold a table, got an empty file.")
+    for _ in Records(_below(lines, skip, marks, False), marks, skip + 1):  # says what keeps it from being parsed
+        pass
+    raise DataError(
+        "must hold a table below the lines that are passed over, got none (data.read.skip, data.read.comment)."
+    )
+
+
+def _refuse_markup(lines: Sequence[str]) -> None:
+    """Files that have a table's ending and hold something else, such as a page that was saved instead."""
+    first = next((line.strip().lower() for line in lines if line.strip()), "")
+    for begins, what in ((('{"', "[{"), "JSON"), (("<!doctype html", "<html"), "an HTML page"), (("<?xml",), "XML")):
+        if first.startswith(begins):
+            raise DataError(f"must be a table with a delimiter between its cells, got {what}; save it as .csv.")
 
 
 def _with_decimal_comma(marks: Marks, lines: Sequence[str], read: ReadSpec) -> Marks:
@@ -116,7 +133,7 @@ def _skip(lines: Sequence[str], marks: Marks, read: ReadSpec) -> tuple[int, bool
     rows = [(line + start, cells) for line, cells in parsed(lines[start:], marks)]
     if not rows:
         return start, False
-    first = titles([cells for _, cells in rows], width([cells for _, cells in rows]))
+    first = _first(rows)
     skip = rows[first][0] - 1
     named = _rows(lines, marks, skip - 1, True) if skip > start and marks.comment else []
     if named and lines[skip - 1].lstrip().startswith(marks.comment or "") and _names(named, rows[first:]):
@@ -124,10 +141,27 @@ def _skip(lines: Sequence[str], marks: Marks, read: ReadSpec) -> tuple[int, bool
     return skip, False
 
 
+def _first(rows: Rows) -> int:
+    """The place of the first record of the table."""
+    cells = [each for _, each in rows]
+    usual = width(cells)
+    first = titles(cells, usual)
+    is_blank = not any(cell.strip() for each in cells[:first] for cell in each)
+    if is_blank and not is_header([each for each in cells[first:] if len(each) == usual]):
+        return 0  # rows in which all is missing
+    while first + 1 < len(rows) and rows[first + 1][0] - rows[first][0] > 1 and _are_words(cells[first : first + 2]):
+        first += 1  # a title of as many cells, above a blank line and the header
+    return first
+
+
+def _are_words(records: Sequence[Sequence[str]]) -> bool:
+    return all(is_word(cell) for cells in records for cell in cells)
+
+
 def _names(named: Rows, rows: Rows) -> bool:
     """Whether a comment directly above the rows names their columns."""
     above, first = named[0][1], rows[0][1]
-    if len(above) != len(first) or len(set(above)) != len(above):
+    if len(above) != len(first) or len(set(above)) != len(above) or not all(map(str.strip, above)):
         return False
     below = [cells for _, cells in rows if len(cells) == len(first)]
     return is_header([above, *below]) and not is_header(below)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tuner.data.tables.cells import is_missing, is_number, is_time
 from tuner.data.tables.records import Marks, parsed
@@ -27,16 +28,36 @@ def find_marks(lines: Sequence[str], read: ReadSpec) -> Marks:
     """
     declared = declared_delimiter(lines[0]) if lines else None
     body = lines[1:] if declared else lines
-    comment = read.comment or _comment(body)
-    quote = read.quote or _quote(body)
     wanted = read.delimiter or declared
+    quote, comment = read.quote or _quote(body), read.comment or _comment(body)
+    best = _best(body, quote, comment, wanted)
+    if read.comment is None and comment is not None and _are_rows(body, best):
+        best = _best(body, quote, None, wanted)
+    is_spaced, is_padded = _blanks(body, best)
+    return replace(best, is_spaced=is_spaced, is_padded=is_padded)
+
+
+def _best(lines: Sequence[str], quote: str, comment: str | None, wanted: str | None) -> Marks:
+    """The delimiter that makes the most regular table; a comma where there is but one column."""
     candidates = [Marks(each, quote, None, comment) for each in ((wanted,) if wanted else DELIMITERS)]
-    if quote == '"' and any('\\"' in line for line in body):
-        candidates += [Marks(each.delimiter, quote, "\\", comment) for each in candidates]
-    best = max(candidates, key=lambda marks: _score(body, marks))
-    if wanted is None and _score(body, best) <= (_WORDS if best.delimiter == " " else 0):
-        best = Marks(",", quote, None, comment)
-    return Marks(best.delimiter, quote, best.escape, comment, _is_spaced(body, best))
+    if quote == '"' and any('\\"' in line for line in lines):
+        candidates += [replace(marks, escape="\\") for marks in candidates]
+    scores = [_score(lines, marks) for marks in candidates]
+    best = candidates[scores.index(max(scores))]
+    is_found = max(scores) > (_WORDS if best.delimiter == " " else 0)
+    return best if wanted or is_found else Marks(",", quote, None, comment)
+
+
+def _are_rows(lines: Sequence[str], marks: Marks) -> bool:
+    """Whether what seem to be comments are rows: below the first one, as many cells, and no blank behind the mark."""
+    mark = marks.comment or ""
+    records = [cells for _, cells in parsed(lines, replace(marks, comment=None))]
+    is_marked = [cells[0].lstrip().startswith(mark) for cells in records]
+    if all(is_marked):
+        return False
+    usual = width([cells for cells, marked in zip(records, is_marked, strict=True) if not marked])
+    below = [cells for cells, marked in zip(records, is_marked, strict=True) if marked][is_marked.index(False) :]
+    return usual > 1 and any(len(cells) == usual and not cells[0].lstrip()[1:2].isspace() for cells in below)
 
 
 def declared_delimiter(line: str) -> str | None:
@@ -60,7 +81,7 @@ def _comment(lines: Sequence[str]) -> str | None:
     """What lines begin with that are fewer than those of the table, or stand above it."""
     said = [line.lstrip() for line in lines if line.strip()]
     for mark in ("#", "%"):
-        places = [place for place, line in enumerate(said) if line.startswith(mark)]
+        places = [place for place, line in enumerate(said) if line.startswith(mark) and line[1:2] not in DELIMITERS[:4]]
         if places and (len(places) < len(said) / 2 or (places[0] == 0 and len(places) < len(said))):
             return mark
     return None
@@ -90,10 +111,12 @@ def _plainness(cell: str, delimiter: str) -> float:
     return 0.3 if delimiter == " " or any(other in cell for other in ",;\t|" if other != delimiter) else 0.7
 
 
-def _is_spaced(lines: Sequence[str], marks: Marks) -> bool:
-    """Whether nearly every cell but the first of a line begins with a blank."""
+def _blanks(lines: Sequence[str], marks: Marks) -> tuple[bool, bool]:
+    """Whether nearly every cell but a line's first begins with a blank, and but its last ends with one."""
     if marks.delimiter in " \t":
-        return False
-    unquoted = Marks(marks.delimiter, None, None, marks.comment)
-    later = [cell for _, cells in parsed(lines, unquoted) for cell in cells[1:_COLUMNS_LOOKED_AT] if cell.strip()]
-    return bool(later) and sum(cell.startswith(" ") for cell in later) >= 0.9 * len(later)
+        return False, False
+    rows = [cells[:_COLUMNS_LOOKED_AT] for _, cells in parsed(lines, Marks(marks.delimiter, None, None, marks.comment))]
+    later = [cell for cells in rows for cell in cells[1:] if cell.strip()]
+    sooner = [cell for cells in rows for cell in cells[:-1] if cell.strip()]
+    is_spaced = bool(later) and sum(cell.startswith(" ") for cell in later) >= 0.9 * len(later)
+    return is_spaced, is_spaced and sum(cell.endswith(" ") for cell in sooner) >= 0.9 * len(sooner)

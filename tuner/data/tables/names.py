@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?|")
+_UNNAMED = re.compile(r"Unnamed: \d+(?:_level_\d+|(?:\.\d+)+)?|")
 INDEX_LEVEL = re.compile(r"__index_level_\d+__")
 _MOST_NAMED = 5
 

@@ -6,11 +6,14 @@ Every column of numbers is counted by what its cells can be, and one reading is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from tuner.spec.study import ReadSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,11 +22,16 @@ Decimal = Literal[".", ","]
 Thousands = Literal[",", ".", " ", "'"]
 _HEAD = 1000
 _MOSTLY = 0.9
+_ENOUGH = 100  # columns with plain decimals: more say no more
 _EVIDENCE = 2  # cells of each kind that a reading by size alone needs
 _APART = 30  # how many times larger whole numbers must be than the plain reading of those beside them
 
+_MARKS = tuple((mark, mark.encode()) for mark in ".,' \xa0\u202f’")
+
 _FRAME = r"^\s*[+\-−(]?\s?[$€£¥]?\s?(?:{})(?:[eE][+-]?\d+)?\s?[%€)]?\s*$"
 _ANY = _FRAME.format(r"\d[\d.,]*|\d{1,3}(?:[  '’]\d{3})+(?:[.,]\d+)?|[.,]\d+")
+_NOTHING = r"^\s*(?:|[nN]/?[aA]|NaN|nan|NULL|null|None|\?|-+|\.+)\s*$"
+_ADDRESS = r"^\s*\d{1,3}(?:\.\d{1,3}){3}\s*$"  # of the internet, which may look like thousands
 _WHOLE = r"^\s*[+\-−]?\d+\s*$"
 
 
@@ -59,12 +67,12 @@ _POINT, _COMMA = _Ways.of("."), _Ways.of(",")
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A column that two readings fit: its first such cell, whether size decides, whether whole numbers are there."""
+    """A column that two readings fit: its first such cell, whether size decides, and whether it might."""
 
     name: str
     cell: str
     is_sure: bool
-    has_whole: bool
+    is_near: bool
 
 
 @dataclass(slots=True)
@@ -82,26 +90,30 @@ class _Evidence:
 
 
 def find_numerals(
-    columns: Iterable[tuple[str, pa.ChunkedArray]], delimiter: str
+    columns: Iterable[tuple[str, pa.ChunkedArray]], delimiter: str, declared: ReadSpec
 ) -> tuple[Decimal, Thousands | None, list[str]]:
     """The marks before decimals and between thousands, and what is to be said of them.
 
     Args:
         columns: the names and cells of columns of text.
         delimiter: the file's: where it is a comma, one inside a cell is likelier between thousands.
+        declared: `decimal` and `thousands` win where they are given.
     """
     found = _Evidence()
     for name, column in columns:
         _look(name, column, found)
-    decimal = _decimal(found, delimiter)
-    thousands = _thousands(found, decimal)
+    other: Decimal | None = {".": ",", ",": "."}.get(declared.thousands or "")  # type: ignore[assignment]
+    decimal = declared.decimal or other or _decimal(found, delimiter)
+    thousands = declared.thousands or _thousands(found, decimal)
+    if declared.decimal is not None or declared.thousands is not None:
+        return decimal, thousands, []
     return decimal, thousands, list(_notes(found, decimal, thousands))
 
 
 def _look(name: str, column: pa.ChunkedArray, found: _Evidence) -> None:
     """Add what one column says."""
     marks = _present(column)
-    if not marks:
+    if not marks or (marks == {"."} and found.point >= _ENOUGH):
         return
     if marks == {"."} and _matches(column.slice(0, _HEAD), _POINT.sure):
         found.point += _is_numeric(column.slice(0, _HEAD))  # as nearly every column with decimals is
@@ -119,6 +131,8 @@ def _look_at_points(name: str, column: pa.ChunkedArray, marks: set[str], found: 
     comma = _matches(column, _COMMA.sure) if "," in marks else 0
     groups_of_comma = _matches(column, _POINT.groups) if "," in marks else 0
     groups_of_point = _matches(column, _COMMA.groups) if "." in marks else 0
+    if groups_of_point and _matches(column, _ADDRESS) == groups_of_point:
+        return
     found.groups_of_comma += bool(groups_of_comma)
     found.groups_of_point += bool(groups_of_point)
     found.point += (point or groups_of_comma) > (comma or groups_of_point)
@@ -150,7 +164,7 @@ def _look_at_groups(name: str, column: pa.ChunkedArray, ways: _Ways, found: _Evi
         and np.median(sizes) >= _APART * np.median(plain)
     )
     open_columns = found.open_comma if ways.decimal == "." else found.open_point
-    open_columns.append(_Open(name, grouped[0].as_py().strip(), bool(is_sure), bool(len(sizes))))
+    open_columns.append(_Open(name, grouped[0].as_py().strip(), bool(is_sure), bool((sizes >= 100).any())))
 
 
 def _numbers(cells: pa.ChunkedArray) -> np.ndarray:
@@ -195,7 +209,7 @@ def _notes(found: _Evidence, decimal: Decimal, thousands: Thousands | None) -> I
 def _open_notes(found: _Evidence, decimal: Decimal) -> Iterator[str]:
     """The columns that could be read otherwise, and the keys that would."""
     for each in found.open_point if decimal == "." else ():
-        if each.has_whole:
+        if each.is_near:
             yield (
                 f"Column {each.name}: {each.cell} is read with decimals; where it means thousands, set"
                 " data.read.decimal: ',' and data.read.thousands: '.'."
@@ -220,11 +234,9 @@ def _present(column: pa.ChunkedArray) -> set[str]:
         data = chunk.buffers()[2]
         if data is None or not len(chunk):
             continue
-        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        there = np.bincount(np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]], minlength=256)
-        found.update(mark for mark in ".,' " if there[ord(mark)])
-        if there[0xC2] or there[0xE2]:  # a no-break or narrow blank, or a curled apostrophe, in UTF-8
-            found.update("\xa0’")
+        offsets = np.frombuffer(chunk.buffers()[1], np.int32)
+        text = memoryview(data)[offsets[chunk.offset] : offsets[chunk.offset + len(chunk)]].tobytes()
+        found.update(mark for mark, code in _MARKS if code in text)
     return found
 
 
@@ -235,10 +247,7 @@ def _is_numeric(column: pa.ChunkedArray) -> bool:
 
 
 def _share(column: pa.ChunkedArray) -> float:
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    missing = pc.sum(pc.match_substring_regex(column, r"^\s*(?:|n/?a|nan|null|none|\?|-+|\.+)\s*$", ignore_case=True))
-    said = len(column) - (missing.as_py() or 0)
+    said = len(column) - _matches(column, _NOTHING)
     return _matches(column, _ANY) / said if said else 0.0
 
 
@@ -247,6 +256,10 @@ def _spaced(mark: str) -> str:
 
 
 def _matches(column: pa.ChunkedArray, pattern: str) -> int:
+    """How many cells a pattern fits; Arrow compiles it anew each time, which pays for long columns alone."""
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    return int(pc.sum(pc.match_substring_regex(column, pattern)).as_py() or 0)
+    if len(column) > _HEAD:
+        return int(pc.sum(pc.match_substring_regex(column, pattern)).as_py() or 0)
+    fits = re.compile(pattern, re.ASCII).match
+    return sum(fits(cell) is not None for cell in column.to_pylist())

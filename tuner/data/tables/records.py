@@ -25,6 +25,7 @@ class Marks:
         escape: before a quote inside a quoted cell, where it is not doubled.
         comment: what lines to pass over begin with.
         is_spaced: whether blanks behind a delimiter belong to it.
+        is_padded: whether those before it do as well.
     """
 
     delimiter: str = ","
@@ -32,6 +33,7 @@ class Marks:
     escape: str | None = None
     comment: str | None = None
     is_spaced: bool = False
+    is_padded: bool = False
 
 
 class Records:
@@ -57,7 +59,7 @@ class Records:
                 return
             except csv.Error as error:
                 raise DataError(f"line {self._begun}: {self._explained(str(error))}") from None
-            yield self._begun, cells
+            yield self._begun, [cell.rstrip(" ") for cell in cells] if self._marks.is_padded else cells
 
     def _reader(self) -> Iterator[list[str]]:
         marks = self._marks

@@ -70,7 +70,7 @@ def read_text(path: Path, where: str, read: ReadSpec) -> SourceTable:
     with _lines(path, found.encoding) as lines:
         blocks = list(rows_of(lines, found.layout, MOST_ROWS, ragged))
     rows, notes = _ended(_joined(blocks, found.layout.columns), ragged, read)
-    table = _table(rows, _shape(rows.columns, found, read), where)
+    table = _table(rows, _shape(rows.columns, found, read, True), where)
     return replace(table, notes=(*table.notes, *notes))
 
 
@@ -95,7 +95,7 @@ def text_blocks(path: Path, where: str, read: ReadSpec, rows_at_once: int) -> It
                 rows, notes = _ended(rows, ragged, read)
             elif len(rows.places):
                 ragged.refuse(before=rows.places[-1])
-            is_first, shape = shape is None, shape or _shape(rows.columns, found, read)
+            is_first, shape = shape is None, shape or _shape(rows.columns, found, read, False)
             table = _table(rows, shape, where)
             yield replace(table, notes=(*(table.notes if is_first else ()), *notes))
 
@@ -185,17 +185,16 @@ def total_word(columns: Sequence[pa.ChunkedArray]) -> str | None:
     return None if any(_TOTAL.fullmatch(cell.strip().rstrip(":")) for cell in others) else last[place]
 
 
-def _shape(columns: Sequence[pa.ChunkedArray], found: _Found, read: ReadSpec) -> _Shape:
+def _shape(columns: Sequence[pa.ChunkedArray], found: _Found, read: ReadSpec, is_whole: bool) -> _Shape:
     """The columns without an index, their names, and how the file was read."""
     layout = found.layout
     header = layout.header or tuple(f"column_{place}" for place in range(1, layout.columns + 1))
     kept, names, notes = settled_names(header, columns)
     decimal, thousands = read.decimal, read.thousands
     said: list[str] = []
-    if decimal is None:
+    if decimal is None or is_whole:  # a block is read by what is known: it has too few cells to find thousands in
         named = ((names[at], columns[place]) for at, place in enumerate(kept))
-        decimal, found_thousands, said = find_numerals(named, layout.marks.delimiter)
-        thousands = thousands or found_thousands
+        decimal, thousands, said = find_numerals(named, layout.marks.delimiter, read)
     marks = layout.marks
     whole = read.model_copy(
         update={
