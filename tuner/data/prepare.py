@@ -90,7 +90,7 @@ class Prepared:
 
 
 # Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
-_NEW_KEYS = ("read", "missing", "indicators", "split")
+_NEW_KEYS = ("read", "missing", "indicators", "split", "train_on")
 
 
 def fingerprint(data: Dataset, spec: DataSpec) -> str:
