@@ -16,6 +16,7 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.normal import normal_training
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import Dataset, file_errors, load
@@ -144,6 +145,9 @@ def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Calla
 def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
     data = load(spec.data, sources, rules)
     split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
+    if spec.data.train_on == "normal":
+        split, note = normal_training(split, data.labels, data.where)
+        data = replace(data, notes=(*data.notes, note))
     _check_batch_size(spec, len(split.train), data.where)
     _check_loss(spec, data)
     train, clip = data.values[split.train], spec.loss == "bce"
@@ -313,7 +317,7 @@ def _order(split: Split) -> NDArray[np.int64]:
 
 def _scaled(data: Dataset, split: Split, fitted: Preprocessor, check: Callable[[], object]) -> NDArray[np.float32]:
     order = _order(split)
-    rows = np.empty(data.values.shape, np.float32)
+    rows = np.empty((len(order), data.values.shape[1]), np.float32)
     for start in range(0, len(order), BLOCK_ROWS):
         check()
         rows[start : start + BLOCK_ROWS] = fitted.transform(data.values[order[start : start + BLOCK_ROWS]])
