@@ -321,6 +321,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
             f"{counted(search.trials, 'trial')} by {search.sampler}, pruner {search.pruner},"
             f" at most {counted(search.epochs, 'epoch')}",
         ),
+        *([("first trials", f"{counted(len(search.first), 'set')} of search.first")] if search.first else []),
         ("final stage", _stage(spec)),
         ("epochs in all", f"at most {epochs:,}"),
         (

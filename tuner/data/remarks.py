@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tuner.data.outliers import squeezed
 from tuner.data.outside import outside
 from tuner.data.preprocess import Preprocessor
 from tuner.data.readers import Dataset
@@ -18,7 +19,7 @@ _MANY: Final = 0.05  # of the held-out rows: fewer that equal others hardly flat
 
 
 def remarks(spec: StudySpec, data: Dataset, split: Split, fitted: Preprocessor, rules: int) -> tuple[str, ...]:
-    """A sentence each: what was decided while the rows were read, rows far out, equal rows across splits, long codes.
+    """A sentence each: what was decided while the rows were read, outliers, equal rows across splits, long codes.
 
     Args:
         spec: the declaration.
@@ -32,7 +33,7 @@ def remarks(spec: StudySpec, data: Dataset, split: Split, fitted: Preprocessor, 
     """
     if rules < TYPED:
         return ()
-    found = [check_code(spec.space, data.values.shape[1], data.where)]
+    found = [check_code(spec.space, data.values.shape[1], data.where), squeezed(fitted, data.values[split.train])]
     found += [
         outside(fitted, data.values[part], f"{name} rows")
         for name, part in (("validation", split.validation), ("test", split.test))
