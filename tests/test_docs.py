@@ -43,7 +43,9 @@ def test_the_readmes_space_file_is_one(workspace: Path) -> None:
     shutil.copy(ROOT / "tests" / "fixtures" / "version_0" / "sensors.csv", workspace)
     blocks = [text for kind, text in FENCED.findall((ROOT / "README.md").read_text(encoding="utf-8")) if kind == "yaml"]
     assert len(blocks) == 1
-    (workspace / "s.yaml").write_text(blocks[0].replace("{8}", "2").replace("source: sensors.csv", SENSORS))
+    (workspace / "s.yaml").write_text(
+        blocks[0].replace("bottleneck:    8", "bottleneck:    2").replace("source: sensors.csv", SENSORS)
+    )
     ran = subprocess.run(
         [sys.executable, "-m", "tuner", "validate", "s.yaml"], check=False, capture_output=True, text=True
     )

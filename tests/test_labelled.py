@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from disturbed import run_tuner
 from mlflow import MlflowClient
 from sklearn.datasets import load_wine
 from studies import fresh_folder, tiny
@@ -229,3 +231,35 @@ def test_a_measure_that_breaks_fails_its_trial_and_leaves_no_empty_cell(
     assert failed
     assert all("met TypeError: no such thing" in record.reason for record in failed)
     assert all(list(record.measures) == MEASURES for record in complete)
+
+
+def test_a_study_of_faults_trains_on_normal_rows_and_says_what_it_finds(workspace: Path) -> None:
+    """From the declaration to the folder: no fault trains, none sets the threshold, and its recall is in the README;
+    apply tells it with the anomalies, and which rows are in another unit."""
+    draw = np.random.default_rng(0)
+    rows, fault = draw.normal(size=(600, 4)) @ draw.normal(size=(4, 4)), np.arange(600) % 12 == 0
+    np.savez("machine.npz", rows=rows + 9 * fault[:, None], fault=np.where(fault, "worn", "fine"))
+    data = {"source": "machine.npz", "array": "rows", "label": "fault", "train_on": "normal"}
+    study = tuner.run(tiny(name="faults", data=data, search={"trials": 4, "cohort": 4}), workers=0)
+    assert study.trials["measure.anomaly_auroc"].dropna().gt(0.9).all()
+    assert "measure.probe_accuracy" not in study.trials  # one class alone is trained on
+    folder = study.export("best")
+    known = json.loads((folder / "metrics.json").read_text())["anomaly"]
+    assert known["faults"]["rows"] + known["faults"]["normal"] == 120
+    assert known["faults"]["found"] == known["faults"]["rows"] > 0
+    readme = " ".join((folder / "README.md").read_text().split())
+    assert f"it finds {known['faults']['found']} (recall 100 %)" in readme
+    np.save("new.npy", np.vstack([rows[1:3], rows[3:5] * 1e5]))
+    ran = run_tuner(workspace, "apply", "best", "new.npy", "--what", "score", "-o", "scores.csv")
+    assert "(recall 100 %)" in ran.stdout, ran.stderr
+    assert "2 of 4 rows lie far outside the training rows' range, by more than 10 times its width: x0 has" in ran.stdout
+
+
+def test_an_export_of_older_rules_sets_its_threshold_on_all_rows(study: tuner.Study, tmp_path: Path) -> None:
+    """The numbers of a study that was begun by rules 2 stay what they were."""
+    new = json.loads((study.export(tmp_path / "new") / "metrics.json").read_text())["anomaly"]
+    study._record = replace(study._record, rules=2)
+    old = json.loads((study.export(tmp_path / "old") / "metrics.json").read_text())["anomaly"]
+    assert new["faults"] is not None
+    assert old["faults"] is None
+    assert old["rows"] > new["rows"]

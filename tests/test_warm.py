@@ -142,3 +142,37 @@ def test_a_beginning_that_cannot_be_is_refused(changes: dict[str, Any], origin: 
     with pytest.raises(StudyError, match=message):
         tuner.run(tiny(**{"name": "refused", "search": NEXT, **changes}), workers=0, warm_start=origin)
     assert [study.name for study in studies()] == ["tiny", "next"]
+
+
+OWN: list[dict[str, Any]] = [
+    {"learning_rate": 0.01, "batch_size": 16, "width": 8, "depth": 1, "activation": "tanh"},
+    {"learning_rate": 0.1, "batch_size": 32, "width": 40, "depth": 0, "activation": "relu", "bottleneck": 2},
+]
+
+
+def is_own(study: tuner.Study, place: int) -> bool:
+    point = study.records[place].point.as_dict()
+    return all(point[name] == value for name, value in OWN[place].items())
+
+
+def test_a_users_own_sets_are_the_first_trials(here: Path) -> None:
+    """Recorded, told, and replayed: the study goes on with the same table, and cannot begin with other sets."""
+    declared = tiny(name="own", search={**NEXT, "first": OWN, "timeout": 0.001})
+    assert tuner.run(declared, workers=0).outcome == "timeout"
+    study = tuner.run(tiny(name="own", search={**NEXT, "first": OWN}), workers=0)
+    assert is_own(study, 0) and is_own(study, 1)
+    assert study.summary.warm_start.as_dict() == {"from": "search.first", "trials": 2, "left_out": 0}
+    undisturbed = tuner.run(tiny(name="own-again", search={**NEXT, "first": OWN}), workers=0)
+    assert undisturbed.csv() == study.csv()
+    assert "It began with the 2 sets of search.first." in run_tuner(here, "show", "own").stdout
+    with pytest.raises(StudyError, match=r"cannot go on, for search\.first was"):
+        tuner.run(tiny(name="own", search={**NEXT, "first": OWN[:1]}), workers=0)
+
+
+def test_own_sets_come_before_those_of_another_study(here: Path) -> None:
+    """Then the other's best, each once."""
+    study = tuner.run(tiny(name="both", search={**NEXT, "first": OWN}), workers=0, warm_start="tiny")
+    best = distinct_best(tuner.Study.open("tiny"))[:MOST]
+    assert is_own(study, 0) and is_own(study, 1)
+    assert [trial.point.as_dict() for trial in study.records[2 : 2 + len(best)]] == best
+    assert study.summary.warm_start.as_dict() == {"from": "tiny", "trials": 2 + len(best), "left_out": 0}

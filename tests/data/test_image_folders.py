@@ -187,6 +187,10 @@ def test_a_link_in_a_class_folder_cannot_leave_the_data_root(folder: Path, tmp_p
     (folder / "cats" / "x.png").symlink_to(outside)
     with pytest.raises(DataError, match="inside the data root"):
         load(DataSpec(source="images"), Sources(folder.parent, folder.parent))
+    (folder / "cats").rename(folder.parent / "cats")
+    (folder / "cats").symlink_to(folder.parent / "cats")  # inside the root, with a link in it that leads out
+    with pytest.raises(DataError, match="inside the data root"):
+        load(DataSpec(source="images"), Sources(folder.parent, folder.parent))
 
 
 def test_applied_images_are_read_as_they_were_for_training(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tuner.data.outliers import proposed_scaling, squeezed
 from tuner.data.outside import Outside, outside
 from tuner.data.prepare import examine
 from tuner.data.preprocess import Preprocessor
@@ -113,3 +114,34 @@ def test_rows_that_repeat_are_said(tmp_path: Path) -> None:
     (made,) = said(tmp_path, np.tile(ROWS[:60], (10, 1)))
     assert "of 180 held-out rows equal a row of an earlier split (60 of 600 rows are distinct)" in made
     assert said(tmp_path, np.concatenate([ROWS, ROWS[:1]])) == ()
+
+
+def test_outliers_that_squeeze_the_others_are_said(tmp_path: Path) -> None:
+    """Three cells of training rows: minmax is warned of, robust is not, nor are ordinary heavy tails."""
+    rows = ROWS.copy()
+    rows[SPLIT.train[[3, 50, 90]], [0, 1, 2]] = 1e6
+    (made,) = said(tmp_path, rows)
+    assert made.startswith("3 of 4 columns in the training rows, x")
+    assert made.endswith("scaling minmax leaves little of all others; robust bounds them.")
+    assert squeezed(fitted(rows, "robust"), rows) is None
+    assert squeezed(fitted(rows, "standard"), rows) is not None
+    tails = np.random.default_rng(0).exponential(size=(20_000, 4))
+    assert squeezed(fitted(tails), tails) is None
+    assert squeezed(fitted(np.zeros((9, 2))), np.zeros((9, 2))) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "scaling"),
+    [
+        (ROWS[:, 0], None),
+        (np.exp(np.random.default_rng(0).normal(0, 3, 1000)), "log1p"),
+        (np.append(ROWS[:, 0], [1e6, -1e6, np.nan]), "robust"),
+        (np.append(np.random.default_rng(0).normal(0, 1e-3, 1000), 10.0 ** -np.arange(2.0, 0.0, -0.05)), "quantile"),
+        (np.zeros(5), None),
+    ],
+)
+def test_a_scaling_is_proposed_for_columns_with_values_far_out(values: np.ndarray, scaling: str | None) -> None:
+    """With a reason; none for ordinary and constant columns."""
+    made = proposed_scaling(values)
+    assert (made and made.scaling) == scaling
+    assert made is None or "times the range of most values away" in made.reason

@@ -112,13 +112,15 @@ def _image(kind: str, mode: str) -> Made:
     return made
 
 
+PNG_MODES = ("L", "RGB", "P", "I;16", "1", "RGBA")
+DEEP = PNG_MODES.index("I;16")
 KINDS: dict[str, tuple[str, tuple[Made, ...]]] = {
     "csv": ("t.csv", (_csv, _quoted_csv)),
     "parquet": ("t.parquet", (_parquet, _plain_parquet, _checked_parquet)),
     "npy": ("x.npy", (_npy, _fortran_npy)),
     "npz": ("x.npz", (_npz, _compressed_npz)),
     "idx": ("x.idx", (_idx, _gzipped_idx)),
-    "png": ("images/1.png", tuple(_image("PNG", mode) for mode in ("L", "RGB", "P", "I;16", "1", "RGBA"))),
+    "png": ("images/1.png", tuple(_image("PNG", mode) for mode in PNG_MODES)),
     "jpeg": ("images/1.jpg", tuple(_image("JPEG", mode) for mode in ("L", "RGB", "CMYK"))),
 }
 
@@ -134,8 +136,9 @@ def read_all(kind: str, seed: str, count: int, folder: Path, first: int) -> Coun
         content = originals[number % len(originals)]
         (folder / "at").write_text(str(number))
         if source == "images":
+            deep = kind == "png" and number % len(originals) == DEEP  # one depth in a folder
             for other in (0, 2):
-                (folder / f"images/{other}.png").write_bytes(_image("PNG", "L")(draw, folder))
+                (folder / f"images/{other}.png").write_bytes(_image("PNG", "I;16" if deep else "L")(draw, folder))
         if number - first < len(originals):
             (folder / name).write_bytes(content)
             _claim(_outcome(folder, source) == "read", "the whole file cannot be read")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tuner.data.rows import Rows
+from tuner.data.rows import Rows, SplitLabels
 from tuner.export.apply import Request, apply
 from tuner.export.model import load_model
 from tuner.export.model_card import Anomaly
@@ -138,3 +138,44 @@ def test_an_export_says_on_which_rows_its_threshold_was_set(winner: Any, tmp_pat
     assert load_model(folder).card.anomaly == Anomaly(quantile=0.99, threshold=card["anomaly"]["threshold"], rows=10)
     done = apply(folder, Request("score", tmp_path / "s.npy", str(tmp_path / "rows.npy")))
     assert done.set_on == "0.99 of the 10 validation rows score at most that"
+
+
+def labelled(seed: int) -> tuple[Rows, SplitLabels]:
+    """Of validation and test rows every tenth is a fault, which scores five times as much."""
+    rows, fault = of_study(seed), np.arange(400) % 10 == 0
+    for part in (rows.validation, rows.test):
+        part[fault[: len(part)]] *= 5
+    labels = SplitLabels(np.zeros(1, np.int32), fault[:300].astype(np.int32), fault.astype(np.int32), 2, 1)
+    return rows, labels
+
+
+@pytest.mark.parametrize("on_test", [False, True])
+def test_faults_set_no_threshold_and_are_counted(on_test: bool) -> None:
+    """It is the one of the normal rows alone; recall and precision are those of the validation rows, recomputed."""
+    rows, labels = labelled(3)
+    known = anomaly(NETWORK, rows, 0.95, 3, on_test, labels)
+    fault, tested = labels.validation == 1, labels.test == 1
+    alone = anomaly(NETWORK, Rows(rows.train, rows.validation[~fault], rows.test[~tested]), 0.95, 3, on_test)
+    assert known.model_copy(update={"faults": None}) == alone
+    assert known.threshold is not None and known.faults is not None
+    above = rows.validation[:, 0] > known.threshold
+    assert known.faults.recall == pytest.approx(above[fault].mean())
+    assert known.faults.precision == pytest.approx(fault[above].mean())
+    unlabelled = anomaly(NETWORK, rows, 0.95, 3, on_test)
+    assert unlabelled.threshold is not None
+    assert unlabelled.threshold > 1.5 * known.threshold
+    text = described(known)
+    assert "normal test rows" in text if on_test else "normal validation rows" in text
+    assert f"of 30 labelled faults among the validation rows it finds {above[fault].sum()} (recall" in text
+    assert f"{above[~fault].sum()} of 270 normal ones are above it (precision" in text
+
+
+def test_more_classes_and_faults_alone_set_it_as_before() -> None:
+    """There is no fault among three classes, and no normal row to set it on."""
+    rows, labels = labelled(4)
+    plain = anomaly(NETWORK, rows, 0.95, 4, False)
+    assert anomaly(NETWORK, rows, 0.95, 4, False, replace(labels, classes=3, anomaly=None)) == plain
+    only = replace(labels, validation=np.ones(300, np.int32))
+    assert anomaly(NETWORK, rows, 0.95, 4, False, only) == plain
+    none = anomaly(NETWORK, rows, 0.95, 4, False, replace(labels, validation=np.zeros(300, np.int32)))
+    assert described(none).endswith("no validation row is a labelled fault, so what it finds is not known")

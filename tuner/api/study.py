@@ -29,6 +29,7 @@ from tuner.search.patience import stopped_early
 from tuner.settings import Workspace
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared, with_memory
+from tuner.spec.rules import TYPED
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_links
@@ -350,6 +351,7 @@ class Study:
             network=trained.network,
             preprocessor=trained.prepared.preprocessor,
             rows=trained.rows,
+            labels=trained.prepared.source.open_labels() if self._record.rules >= TYPED else None,
             quantile=quantile,
             on_step=on_step,
             losses=known_losses(self.summary, chosen, self.winner, trained.rows),

@@ -133,6 +133,7 @@ class Model:
             network=self._network,
             preprocessor=self._prepared.preprocessor,
             rows=self._rows,
+            labels=self._prepared.source.open_labels(),
             quantile=quantile,
             on_step=on_step,
             # Nothing was compared here, so the test rows are as fresh as they were.

@@ -115,6 +115,8 @@ def _trained(runs: Sequence[TrainedOn]) -> str:
 
 
 def _warm(start: WarmStarted) -> str:
+    if start.origin == "search.first":
+        return f"It began with the {counted(start.trials, 'set')} of search.first."
     first = "Its first trial has" if start.trials == 1 else f"Its first {start.trials} trials have"
     left = (
         f"; {counted(start.left_out, 'configuration')} there left out, which its space has no room for"
@@ -321,6 +323,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
             f"{counted(search.trials, 'trial')} by {search.sampler}, pruner {search.pruner},"
             f" at most {counted(search.epochs, 'epoch')}",
         ),
+        *([("first trials", f"{counted(len(search.first), 'set')} of search.first")] if search.first else []),
         ("final stage", _stage(spec)),
         ("epochs in all", f"at most {epochs:,}"),
         (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tuner.data.dataset import Data, Dataset, Numbers
 from tuner.data.encoded import EncodedColumn
 from tuner.data.fit_terms import Wanted
+from tuner.data.normal import normal_training
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import Preprocessor
 from tuner.data.readers import load, naming
@@ -25,7 +26,7 @@ from tuner.spec.study import DataSpec, StudySpec
 from tuner.waiting import abandonable, never
 
 # Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
-_NEW_KEYS = ("read", "missing", "indicators", "split")
+_NEW_KEYS = ("read", "missing", "indicators", "split", "train_on")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -89,7 +90,10 @@ def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
 
 
 def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
-    split = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed)
+    split, said = split_rows(len(data.values), spec.data.validation, spec.data.test, spec.split_seed), []
+    if spec.data.train_on == "normal":
+        split, note = normal_training(split, data.labels, data.where)
+        said.append(note)
     loss: Loss = "mse" if spec.loss == "auto" else spec.loss
     with naming(data.where):
         _refuse_table_keys(spec.data)
@@ -101,7 +105,7 @@ def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
         if rules > FIRST:
             refuse_flattened(train, fitted)
     columns = [EncodedColumn(name, "numeric", place, place + 1) for place, name in enumerate(data.names)]
-    notes = (*data.notes, *remarks(spec, data, split, fitted, rules))
+    notes = (*data.notes, *said, *remarks(spec, data, split, fitted, rules))
     return Examined(data, split, fitted, loss, Wanted.of(columns, loss, {}), notes)
 
 

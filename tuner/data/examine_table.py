@@ -12,6 +12,7 @@ from tuner.data.dataset import Numbers
 from tuner.data.examine import Examined, check_batch_size
 from tuner.data.fit_terms import Wanted, rates
 from tuner.data.load_tables import load_files, load_table
+from tuner.data.normal import normal_training
 from tuner.data.preprocess import Preprocessor
 from tuner.data.readers import naming
 from tuner.data.remarks import remarks
@@ -46,6 +47,9 @@ def examine_table(spec: StudySpec, sources: Sources, rules: int) -> Examined | N
         table, numbers, notes = without_missing(source, spec.data)
         labels = None if spec.data.label is None else labels_of(source, spec.data.label, numbers)
         split, said = split_table(spec, table.source, numbers, counts)
+        if spec.data.train_on == "normal":
+            split, note = normal_training(split, labels, source.where)
+            said = (*said, note)
         declared, loss = declared_losses(spec.data), settled(spec, [column.type for column in table.columns])
         encoder = TableEncoder.fit(table, split.train, spec.data, rates(table.columns, loss, declared))
         data = TableData(table, encoder, labels, numbers)

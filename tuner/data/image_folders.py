@@ -141,6 +141,7 @@ class Pictures:
 
 _KINDS: Final = {  # in the order in which they are told
     "damaged": "a whole PNG or JPEG image",
+    "huge": "an image of a usual size",
     "colours": "an image of 8 bits a colour (convert it) or 16-bit grey, or a .npy array of all",
     "size": "",
     "depth": "",
@@ -247,12 +248,14 @@ def coloured(image: NDArray[np.generic]) -> NDArray[np.generic]:
 def read_picture(file: Path, size: tuple[int, ...] | None = None) -> Picture:
     """One image, upright and on white; its size is held against `size` (H, W) before it takes any memory."""
     with _opened(file) as image:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        if size is not None and tuple(size) not in (image.size, image.size[::-1]):
+            raise _Fault("size", _size(image.size[::-1]))
+        if _is_wide(file):
+            raise _Fault("colours", "16 bits a colour, of which half would be lost.")
+        orientation = image.getexif().get(_ORIENTATION, 1)  # for which Pillow decodes a PNG
         upright = image.size if orientation in _ON_ITS_SIDE else image.size[::-1]
         if size is not None and upright != tuple(size):
             raise _Fault("size", _size(upright))
-        if _is_wide(file):
-            raise _Fault("colours", "16 bits a colour, of which half would be lost.")
         return _upright(image, turned=orientation not in (0, 1))
 
 
@@ -289,7 +292,7 @@ def _opened(file: Path) -> Iterator[Image]:
     except _Fault:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _Fault("damaged", "one of a huge size.") from None
+        raise _Fault("huge", "a huge one.") from None
     except MemoryError:
         raise _Fault("damaged", "one that does not fit into memory.") from None
     except Exception as error:

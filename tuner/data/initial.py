@@ -73,10 +73,10 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
     if found.incomplete or odd:
         share = f"{found.incomplete:,} of {found.rows:,} rows have missing values"
         yield f"  missing: mask  # {share}: left out of the loss. Or: mean, median, drop"
-    heavy = [column.name for column in found.columns if any("scaling robust" in note for note in column.notes)]
+    heavy = [column for column in found.columns if column.scaling is not None]
     if heavy:
         yield "  columns:  # what is declared of single columns; the others are as they are found"
-        yield from (f"    {quoted(name)}: {{scaling: robust}}  # a few values lie far out" for name in heavy)
+        yield from (f"    {quoted(one.name)}: {{scaling: {one.scaling}}}  # {one.notes[0]}" for one in heavy)
     if found.group:
         yield f"  split: {{group: {quoted(found.group)}}}  # rows of one may belong together: none is split"
     if found.kind == "table":

@@ -16,6 +16,7 @@ from tuner.data.columns.cells import Values
 from tuner.data.columns.typed import LeftOut, TypedColumn, TypedTable, typed
 from tuner.data.dataset import Dataset
 from tuner.data.load_tables import load_table
+from tuner.data.outliers import ScalingProposal, proposed_scaling
 from tuner.data.readers import load, naming
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
@@ -25,7 +26,6 @@ from tuner.spec.study import DataSpec
 
 SHOWN_LEVELS: Final = 5
 LEAST_GROUPS: Final = 10  # with fewer, a split by them leaves too few for validation and test
-HEAVY: Final = 20.0  # times the range of the middle 98 %: what lies so far out dominates a squared error
 LEAK: Final = 0.999  # of the rows: a column that tells the label so often is a copy of it
 
 
@@ -104,6 +104,7 @@ def _modelled(table: TypedTable, column: TypedColumn, label: pd.Series[str] | No
         "distinct": len(np.unique(present)),
         "odd": odd.texts if odd else (),
         "notes": tuple(_remarks(column, present, label)),
+        "scaling": None if (proposal := _proposal(column, present)) is None else proposal.scaling,
     }
     if column.levels:
         counts = Counter(present.astype(np.int64).tolist()).most_common(SHOWN_LEVELS)
@@ -118,8 +119,9 @@ def _left_out(one: LeftOut) -> ColumnFacts:
 
 def _remarks(column: TypedColumn, present: Values, label: pd.Series[str] | None) -> list[str]:
     found = []
-    if is_heavy(column):
-        found.append("a few values lie far from all others; scaling robust, quantile or log1p bounds what they do.")
+    proposal = _proposal(column, present)
+    if proposal is not None:
+        found.append(f"scaling {proposal.scaling} suits it better: {proposal.reason}.")
     if label is not None and _tells(column, label):
         found.append("it tells the label: leave it out where codes are to be judged by that.")
     if len(present) < len(column.values) / 2:
@@ -127,13 +129,8 @@ def _remarks(column: TypedColumn, present: Values, label: pd.Series[str] | None)
     return found
 
 
-def is_heavy(column: TypedColumn) -> bool:
-    """Whether a few values of a column of numbers lie so far out that a squared error sees nothing else."""
-    present = column.values[~column.missing]
-    if column.type not in ("numeric", "count") or len(present) < 10:
-        return False
-    low, high = np.quantile(present, (0.01, 0.99))
-    return bool(high > low and (present.max() - present.min()) > HEAVY * (high - low))
+def _proposal(column: TypedColumn, present: Values) -> ScalingProposal | None:
+    return proposed_scaling(present) if column.type in ("numeric", "count") and len(present) else None
 
 
 def _tells(column: TypedColumn, label: pd.Series[str]) -> bool:

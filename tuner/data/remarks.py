@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tuner.data.dataset import Data
+from tuner.data.outliers import squeezed
 from tuner.data.outside import outside
 from tuner.data.preprocess import Preprocessor
 from tuner.data.split import Split
@@ -18,7 +19,7 @@ _MANY: Final = 0.05  # of the held-out rows: fewer that equal others hardly flat
 
 
 def remarks(spec: StudySpec, data: Data, split: Split, fitted: Preprocessor, rules: int) -> tuple[str, ...]:
-    """A sentence each: rows far out, equal rows across splits, long codes.
+    """A sentence each: outliers, equal rows across splits, long codes.
 
     Args:
         spec: the declaration.
@@ -32,7 +33,8 @@ def remarks(spec: StudySpec, data: Data, split: Split, fitted: Preprocessor, rul
     """
     if rules < TYPED:
         return ()
-    found = [check_code(spec.space, len(data.names), data.where)]
+    train = data.raw(split.train)
+    found = [check_code(spec.space, len(data.names), data.where), squeezed(fitted, fitted.limited(train))]
     found += [
         outside(fitted, data.raw(part), f"{name} rows")
         for name, part in (("validation", split.validation), ("test", split.test))

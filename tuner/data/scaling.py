@@ -112,14 +112,22 @@ def _standard(values: Values) -> tuple[Values, Values]:
 
 
 def _robust(values: Values) -> tuple[Values, Values]:
-    percentiles = sorted({percent for ends in _RANGES for percent in ends} | {50})
-    find = np.nanpercentile if np.isnan(values).any() else np.percentile
-    at = dict(zip(percentiles, find(values, percentiles, axis=0), strict=True))
+    rising = np.sort(values, 0)  # missing values last
+    last = len(values) - 1 - np.isnan(values).sum(0)
+    at = {percent: _percentile(rising, last, percent) for percent in {50, *(end for ends in _RANGES for end in ends)}}
     scale = np.zeros(values.shape[1])
-    for first, last in _RANGES:
-        found = np.where(is_constant(at[first], at[last]), 0.0, at[last] - at[first])
+    for first, end in _RANGES:
+        found = np.where(is_constant(at[first], at[end]), 0.0, at[end] - at[first])
         scale = np.where(scale > 0, scale, found)
     return at[50], scale
+
+
+def _percentile(rising_NK: Values, last_K: NDArray[np.int64], percent: int) -> Values:
+    """Linear between two values, as numpy's; its own for missing values goes column by column, 7 s for 20,000."""
+    place = last_K * (percent / 100)
+    below = np.floor(place).astype(np.int64)
+    low, high = (np.take_along_axis(rising_NK, row[None], 0)[0] for row in (below, np.minimum(below + 1, last_K)))
+    return np.asarray(low + (high - low) * (place - below))
 
 
 def _none(values: Values) -> tuple[Values, Values]:

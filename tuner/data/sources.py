@@ -43,9 +43,12 @@ class Sources:
 
 
 def _entries(path: Path) -> Iterator[Path]:
-    """All below a folder, for class folders of images are read as well."""
+    """What is in a folder and in its folders, which may be links: class folders of images are read as well."""
     if path.is_dir():
-        yield from path.rglob("*")
+        for entry in path.iterdir():
+            yield entry
+            if entry.is_dir():
+                yield from entry.iterdir()
 
 
 def _resolved(path: Path) -> Path:

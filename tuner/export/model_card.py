@@ -74,6 +74,33 @@ class Checked(Frozen):
         return self.above / self.rows
 
 
+class Faults(Frozen):
+    """What a threshold comes to on validation rows whose label says whether they are faults, the rarer of two classes.
+
+    Attributes:
+        rows: faults among them.
+        found: faults that score above the threshold.
+        normal: rows that are none.
+        alarms: of those, the ones that score above it.
+    """
+
+    rows: int = Field(ge=0)
+    found: int = Field(ge=0)
+    normal: int = Field(ge=0)
+    alarms: int = Field(ge=0)
+
+    @property
+    def recall(self) -> float | None:
+        """Of the faults, those that are found; None where there are none."""
+        return self.found / self.rows if self.rows else None
+
+    @property
+    def precision(self) -> float | None:
+        """Of the rows above the threshold, those that are faults; None where there are none."""
+        above = self.found + self.alarms
+        return self.found / above if above else None
+
+
 class Anomaly(Frozen):
     """Where a score begins to be unusual; see `tuner.export.threshold`.
 
@@ -85,6 +112,8 @@ class Anomaly(Frozen):
         split: whose they are.
         expected: share of fresh rows like them that is above it on average; None up to form 2.
         checked: the other half of the test rows; None where the validation rows set it.
+        faults: what it finds of labelled faults; then normal rows alone set it, and `checked` are normal rows. None
+            where labels have not two classes, or the study is of rules before 3.
     """
 
     quantile: float = Field(gt=0, le=1)
@@ -93,6 +122,7 @@ class Anomaly(Frozen):
     split: Literal["validation", "test"] = "validation"
     expected: float | None = None
     checked: Checked | None = None
+    faults: Faults | None = None
 
 
 class Card(Frozen, extra="ignore"):

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.rows import Matrix, Rows
-from tuner.export.model_card import Anomaly, Checked
+from tuner.data.rows import Matrix, Rows, SplitLabels
+from tuner.export.model_card import Anomaly, Checked, Faults
 from tuner.spec.work import derive_seed
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ HEADROOM: Final = 1e-3  # of the threshold above the score that sets it, at most
 Values = NDArray[np.float64]
 
 
-def anomaly(network: Network, rows: Rows, quantile: float, seed: int, on_test: bool) -> Anomaly:
+def anomaly(
+    network: Network, rows: Rows, quantile: float, seed: int, on_test: bool, labels: SplitLabels | None = None
+) -> Anomaly:
     """The threshold, set on half of the test rows where that may be and is enough, else on the validation rows.
 
     Half of the test rows is enough where it has at least 1 / (1 - quantile) rows, 100 for 0.99: with fewer there is no
@@ -42,7 +44,22 @@ def anomaly(network: Network, rows: Rows, quantile: float, seed: int, on_test: b
         quantile: share of fresh rows that are not to count as anomalies.
         seed: the study's; the halves are drawn by it.
         on_test: whether the test rows may be used, for the study is settled or nothing was compared.
+        labels: the rows' classes: of two, the rarer one are faults, which set no threshold; what it finds of those
+            among the validation rows is told.
     """
+    if labels is None or labels.anomaly is None or (labels.validation == labels.anomaly).all():
+        return _of_rows(network, rows, quantile, seed, on_test)
+    fault, tested = labels.validation == labels.anomaly, labels.test == labels.anomaly
+    normal = Rows(rows.train, rows.validation[~fault], rows.test[~tested])
+    known = _of_rows(network, normal, quantile, seed, on_test)
+    limit = math.inf if known.threshold is None else known.threshold
+    above = ~(network.losses(rows.validation) <= limit)
+    found, alarms = int(above[fault].sum()), int(above[~fault].sum())
+    faults = Faults(rows=int(fault.sum()), found=found, normal=len(normal.validation), alarms=alarms)
+    return known.model_copy(update={"faults": faults})
+
+
+def _of_rows(network: Network, rows: Rows, quantile: float, seed: int, on_test: bool) -> Anomaly:
     if not on_test or len(rows.test) // 2 < _enough(quantile):
         return _set(network.losses(rows.validation), quantile, "validation")
     first, second = halves(rows.test, seed)
@@ -62,12 +79,28 @@ def halves(rows: Matrix, seed: int) -> tuple[Matrix, Matrix]:
 
 def described(known: Anomaly) -> str:
     """On which rows a threshold was set, and what is to be expected of it; without a capital and a full stop."""
+    return _expected(known) + ("" if known.faults is None else f"; {_found(known.faults)}")
+
+
+def _found(faults: Faults) -> str:
+    if faults.recall is None:
+        return "no validation row is a labelled fault, so what it finds is not known"
+    words = f"of {faults.rows} labelled faults among the validation rows it finds {faults.found}"
+    words += f" (recall {100 * faults.recall:.0f} %)"
+    if faults.precision is None:
+        return words
+    alarms = f"{faults.alarms} of {faults.normal} normal ones are above it"
+    return f"{words}, and {alarms} (precision {100 * faults.precision:.0f} %)"
+
+
+def _expected(known: Anomaly) -> str:
     if known.expected is None:  # an export of an earlier version
         return f"{known.quantile:.4g} of the {known.rows} validation rows score at most that"
     few = f", too few for {_percent(1 - known.quantile)}" * (known.expected > 1 - known.quantile + 1e-9)
-    words = f"set on {known.rows} {known.split} rows{few}: {_percent(known.expected)} of fresh rows like them"
+    normal = "" if known.faults is None else "normal "
+    words = f"set on {known.rows} {normal}{known.split} rows{few}: {_percent(known.expected)} of fresh rows like them"
     if known.checked is not None:
-        other = f"{known.checked.above} of the other {known.checked.rows} test rows"
+        other = f"{known.checked.above} of the other {known.checked.rows} {normal}test rows"
         return f"{words} are expected above it, and {other} are ({_percent(known.checked.share)})"
     if known.split == "test":
         return f"{words} are expected above it"

@@ -15,7 +15,7 @@ from typing import Any
 
 from tuner.answers.parts import BaselineLosses, FinalStage, ModelLosses
 from tuner.data.preprocess import Preprocessor
-from tuner.data.rows import Rows
+from tuner.data.rows import Rows, SplitLabels
 from tuner.errors import ExportError, HelperError
 from tuner.export.density import Density
 from tuner.export.folder import check_free, write_folder
@@ -90,6 +90,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     rows: Rows,
     losses: ModelLosses,
     origin: Origin,
+    labels: SplitLabels | None = None,
     quantile: float = QUANTILE,
     force: bool = False,
     on_step: Callable[[str], object] | None = None,
@@ -110,6 +111,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         rows: what it was trained on and compared by, scaled.
         losses: what is known of its losses beside its validation loss.
         origin: what it was made from and by.
+        labels: the rows' classes; of two, the rarer one are faults, which set no threshold.
         quantile: share of fresh rows that are not to count as anomalies.
         force: replace an existing export.
         on_step: called with what is being done, for it takes seconds.
@@ -133,7 +135,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         **_architecture(network),
         "losses": _losses(end, losses),
         "final": _confirmed(trial, losses.final),
-        "anomaly": anomaly(network, rows, quantile, spec.search.seed, losses.threshold_on_test),
+        "anomaly": anomaly(network, rows, quantile, spec.search.seed, losses.threshold_on_test, labels),
     }
 
     def fill(new: Path) -> None:

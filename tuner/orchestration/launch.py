@@ -16,7 +16,7 @@ from tuner.orchestration.continuing import check_continuation, note_run, version
 from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.prepared_run import Ended, PreparedRun, Session
 from tuner.orchestration.progress import Progress
-from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, warm_start
+from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, own_start, warm_start
 from tuner.spec.rules import NEWEST
 
 if TYPE_CHECKING:
@@ -67,12 +67,14 @@ def launch(
 
 def _warm_start(plan: LaunchPlan, ledger: Ledger, known: StudyRecord | None) -> WarmStart | None:
     """What a new study begins with; for one that has begun, the same again can be asked for and changes nothing."""
-    if plan.warm_from is None:
-        return None
     events = [] if known is None else ledger.events(known.id)
     if known is None or not has_begun(events):
-        return warm_start(ledger, plan.spec, plan.warm_from, plan.workspace.folder)
-    check_same(known, events, plan.warm_from)
+        own = own_start(plan.spec)
+        if plan.warm_from is None:
+            return own
+        return warm_start(ledger, plan.spec, plan.warm_from, plan.workspace.folder).after(own)
+    if plan.warm_from is not None:
+        check_same(known, events, plan.warm_from)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Warm starts: a new study begins with configurations that were the best elsewhere.
+"""Warm starts: a new study begins with configurations that were the best elsewhere, or that its user trusts.
 
 They are written down when the study begins, so that its table is a pure function of declaration, data, seed and these
 points, and replay needs neither the other study nor the exported folder.
@@ -7,7 +7,7 @@ points, and replay needs neither the other study nor the exported folder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from tuner.export.model_card import CONFIG
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import Event, StudyRecord, TrialRecord
 from tuner.spec.architecture import Hyperparameters
-from tuner.spec.fitting import misfit
+from tuner.spec.fitting import misfit, own_point
 from tuner.spec.objectives import is_front, size
 from tuner.spec.pareto import ranked
 from tuner.spec.reader import read_spec
@@ -25,6 +25,7 @@ from tuner.spec.work import TrialState
 
 MOST = 5  # points: enough to show the sampler where it was good, few compared with a cohort
 EVENT = "warm_start"
+OWN = "search.first"  # the origin of a user's own points
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class WarmStart:
     """The points that a study begins with.
 
     Attributes:
-        origin: a study's name, or an exported folder, as the user named it.
+        origin: a study's name, or an exported folder, as the user named it; `OWN` where there are only the user's own.
         points: a value for every hyperparameter, the best point first.
         left_out: distinct configurations that the new space cannot yield.
     """
@@ -50,6 +51,12 @@ class WarmStart:
     def body(self) -> dict[str, Any]:
         """The event's body."""
         return {"origin": self.origin, "points": list(self.points), "left_out": self.left_out}
+
+    def after(self, own: Self | None) -> Self:
+        """The same, begun with the user's own points."""
+        if own is None:
+            return self
+        return replace(self, points=(*own.points, *(point for point in self.points if point not in own.points)))
 
 
 def has_begun(events: Sequence[Event]) -> bool:
@@ -71,6 +78,12 @@ def check_same(study: StudyRecord, events: Sequence[Event], origin: str | Path) 
         f"study {study.name}: has begun already, {how}; leave --from {origin} out to go on,"
         " or give the study another name."
     )
+
+
+def own_start(spec: StudySpec) -> WarmStart | None:
+    """The user's own points, `search.first`; None where there are none."""
+    own = [own_point(spec.space, values) for values in spec.search.first or ()]
+    return WarmStart(OWN, tuple(own), 0) if own else None
 
 
 def warm_start(ledger: Ledger, spec: StudySpec, origin: str | Path, base: Path) -> WarmStart:

@@ -6,7 +6,8 @@ New rules hold for studies that begin under them: an older study goes on by thos
     2   hyperband draws a trial's bracket from the seed instead of the study's name; labels in a CSV file are kept as
         they are written; a column that floats cannot tell apart is refused
     3   the columns of a table have types, found where they are not declared; loss auto; a column whose spread is within
-        rounding counts as constant and is not stretched
+        rounding counts as constant and is not stretched; arrays are scaled by channel unless they are images; images
+        are turned upright, on white, in class folders as well; with two classes normal rows set the threshold
 """
 
 from __future__ import annotations
@@ -19,5 +20,5 @@ NEWEST: Final = TYPED
 # Where a study that begins by the newest rules may differ from one with the same declaration and older rules.
 DIFFERENCE: Final = (
     "with search.pruner hyperband other trials end early, with data.label in a CSV file there may be other classes,"
-    " and tables are read by the types of their columns"
+    " tables are read by the types of their columns, and arrays and images are scaled and read otherwise"
 )

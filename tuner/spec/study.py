@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from tuner.spec.distributions import Frozen, mistake
 from tuner.spec.final import MOST_SEEDS
+from tuner.spec.fitting import own_misfit
 from tuner.spec.names import Loss, Step
 from tuner.spec.space import SearchSpace
 
@@ -56,7 +57,14 @@ def _whole(value: str) -> str:
     return value
 
 
+def _plain(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        raise mistake(f"must be a number or a word, got {value!r}"[:200])
+    return value
+
+
 Text = Annotated[str, AfterValidator(_whole)]
+Plain = Annotated[Any, AfterValidator(_plain), WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})]
 Seconds = Annotated[
     float,
     BeforeValidator(_seconds, json_schema_input_type=float | str),
@@ -147,6 +155,9 @@ class DataSpec(Frozen):
     label: Text | None = Field(
         None, description="A column that the model never sees: codes are judged by how well they tell it."
     )
+    train_on: Literal["all", "normal"] = Field(
+        "all", description="normal: no row of the rarer of two classes of label is trained on; it is left out."
+    )
     scaling: Scaling = Field("minmax", description="Fitted on the training split alone.")
     validation: float = Field(0.2, gt=0, lt=1, description="Share of the rows that trials are compared on.")
     test: float = Field(0.1, gt=0, lt=1, description="Share of the rows that only the winner is scored on, once.")
@@ -163,6 +174,8 @@ class DataSpec(Frozen):
             raise mistake("must be left out where columns is given", "exclude")
         if self.label is not None and self.label in (self.selected or ()):
             raise mistake(f"must be a column that the model never sees, but columns names {self.label}", "label")
+        if self.train_on == "normal" and self.label is None:
+            raise mistake("must be given with train_on normal, for it tells which rows are normal", "label")
         if self.label is not None and self.label == self.array:
             raise mistake(f"must be another array than array, got {self.label} twice", "label")
         return self
@@ -202,6 +215,10 @@ class SearchSpec(Frozen):
     )
     trial_seed: int | None = Field(
         None, ge=0, lt=2**63, description="One training seed for every trial; by default each gets its own from seed."
+    )
+    first: Annotated[tuple[dict[Text, Plain], ...], Field(min_length=1, max_length=1000, strict=False)] | None = Field(
+        None,
+        description="Your own sets of hyperparameters, a new study's first trials: a value for each that is searched.",
     )
 
 
@@ -298,6 +315,20 @@ class StudySpec(Frozen):
                 f" got {self.search.pruner}",
                 "search",
                 "pruner",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _own_sets_fit(self) -> Self:
+        own = self.search.first or ()
+        reasons = {number: own_misfit(self.space, values) for number, values in enumerate(own, 1)}
+        if odd := [f"of set {number}, {reason}" for number, reason in reasons.items() if reason is not None]:
+            raise mistake(f"must be values that the space can yield, but {'; '.join(odd)}", "search", "first")
+        if own and self.search.sampler == "grid":
+            raise mistake("must be left out with sampler grid, which visits every point once", "search", "first")
+        if len(own) > self.search.trials:
+            raise mistake(
+                f"must be at least {len(own)}, the sets of search.first, got {self.search.trials}", "search", "trials"
             )
         return self
 
