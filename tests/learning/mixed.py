@@ -14,7 +14,7 @@ NUMBERS = tuple(kind for kind in Kind if kind != Kind.SOFTMAX)
 def mixed_terms(
     seed: int, features: int, missing: bool = True, kinds: Sequence[Kind] = tuple(Kind), most: int = 9
 ) -> Terms:
-    """Terms of `features` columns, in groups of 2 to `most` levels where they are of kind SOFTMAX; some weigh nothing."""
+    """Terms of `features` columns; groups have 2 to `most` levels, and some columns weigh nothing."""
     draw = np.random.default_rng(seed)
     found: list[Kind] = []
     groups: list[tuple[int, int]] = []

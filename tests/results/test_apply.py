@@ -193,7 +193,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"data": "gone.csv"}, r"gone\.csv: must be a file or a folder of images, got nothing there\."),
     ({"data": "rows.txt"}, r"rows\.txt: must end in \.csv, .* or be a folder of images, got \.txt\."),
     ({"data": "few.csv"}, r"few\.csv: must have the model's columns, missing: column 5; it has column 0, "),
-    ({"data": "gap.csv"}, r"gap\.csv: column column 2, line 21: must be a number, got a missing value"),
     ({"data": "inf.csv"}, r"inf\.csv: column column 1, line 4: must be a finite number, got infinity\."),
     ({"data": "text.csv"}, r"text\.csv: column column 0, line 3: must be a number, got 'many'\.$"),
     (
@@ -202,7 +201,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"data": "two.npz"}, r"two\.npz: --array must name one of its arrays: a, b\."),
     ({"data": "two.npz", "array": "c"}, r"two\.npz: --array must be one of a, b, got c\."),
-    ({"data": "nan.npy"}, r"nan\.npy: column column 3, row 19: must be a finite number, got a missing value\."),
     ({"data": "none.csv"}, r"none\.csv: must have rows, got none\."),
     ({"data": "narrow.npy"}, r"narrow\.npy: must have the shape \(N, 6\), got \(4, 5\)\."),
     ({"data": "torn.parquet"}, r"torn\.parquet: must be a whole Parquet table, got: "),
@@ -243,6 +241,20 @@ def bad_files(rows: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("torn.parquet").write_bytes(Path("rows.parquet").read_bytes()[:-100])
     Path("torn.npy").write_bytes(Path("far.npy").read_bytes()[:-100])
     return tmp_path
+
+
+@pytest.mark.parametrize("name", ["gap.csv", "nan.npy"])
+def test_a_row_with_a_missing_value_has_no_result_and_costs_no_other(name: str, best: Path, bad_files: Path) -> None:
+    """It keeps its place with an empty score, and is counted; the others score what they score without it."""
+    place = {"gap.csv": 19, "nan.npy": 18}[name]
+    done = apply(best, Request("score", bad_files / "s.csv", name))
+    assert (done.rows, done.without) == (30, 1)
+    scores = pd.read_csv(bad_files / "s.csv")["score"]
+    assert np.flatnonzero(scores.isna()).tolist() == [place]
+    apply(best, Request("score", bad_files / "whole.csv", "rows.csv"))
+    whole = pd.read_csv(bad_files / "whole.csv")["score"]
+    np.testing.assert_array_equal(np.delete(scores.to_numpy(), place), np.delete(whole.to_numpy(), place))
+    assert done.mean_loss == pytest.approx(scores.mean(), rel=1e-12)
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD)

@@ -167,7 +167,7 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ([[1.0] * 6, [1.0] * 5], r"must be a number"),
     ([["a"] * 6], r"must be a number"),
     (None, r"shape \(N, 6\), got \(\)"),
-    (np.array([[0, 0, 0, 0, 0, 0], [0, 0, np.nan, 0, 0, 0]]), r"column column 2, row 2: .*, got nan\."),
+    (np.array([[0, 0, 0, 0, 0, 0], [0, 0, np.inf, 0, 0, 0]]), r"column column 2, row 2: .*, got inf\."),
     (np.array([[0, 0, 0, 0, np.inf, 0]]), r"column column 4, row 1: .*, got inf\."),
     (np.array([[0, 0, 0, 0, 1e300, 0]]), r"column column 4, row 1: .*, got 1e\+300\."),
     (pd.DataFrame({f"column {i}": [1.0] for i in range(5)}), r"missing: column 5\."),
@@ -176,15 +176,27 @@ BAD_ROWS: list[tuple[Any, str]] = [
         pd.DataFrame({f"column {i}": [1.0, "many" if i == 4 else 2.0] for i in range(6)}),
         r"column column 4, row 2: must be a number, got 'many'\.",
     ),
-    (pd.DataFrame({f"column {i}": [pd.NA] for i in range(6)}), r"must be a number"),
     (pd.DataFrame([[1.0] * 7], columns=[*(f"column {i}" for i in range(6)), "column 0"]), r"got \(1, 7\)"),
 ]
+
+
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA])
+def test_a_missing_value_costs_its_row_alone_a_result(missing: Any, model: ExportedModel, winner: Any) -> None:
+    """NaN for it, and for all others what they have without it, however pandas writes that it is missing."""
+    frame = pd.DataFrame(winner.rows[:5], columns=list(model.names))
+    holed = frame.astype(object)
+    holed.iloc[2, 3] = missing
+    for method in ("encode", "score"):
+        expected, got = getattr(model, method)(frame), getattr(model, method)(holed)
+        assert np.isnan(got[2]).all()
+        np.testing.assert_array_equal(np.delete(got, 2, 0), np.delete(expected, 2, 0))
+    assert model.reconstruct(holed).iloc[2].isna().all()
 
 
 @pytest.mark.parametrize(("rows", "message"), BAD_ROWS)
 @pytest.mark.parametrize("method", ["encode", "reconstruct", "score"])
 def test_wrong_rows_are_one_sentence(method: str, rows: Any, message: str, model: ExportedModel) -> None:
-    """Rows of another shape, text, gaps and infinities are refused with the place."""
+    """Rows of another shape, text and infinities are refused with the place."""
     with pytest.raises(DataError, match=message) as caught:
         getattr(model, method)(rows)
     assert "\n" not in str(caught.value)
@@ -354,7 +366,8 @@ def test_a_configuration_edited_for_another_machine_still_loads(folder: Path, mo
         ("width: 10", "width: {type: int, low: 4, high: 10}", "got a range for width"),
         ("activation: tanh", "activation: gelu", "expected activation tanh, as in metrics.json, got gelu"),
         ("loss: mse", "loss: bce", "expected loss mse, as in metrics.json, got bce"),
-        ("loss: mse", "loss: huber", "must be mse | bce"),
+        ("loss: mse", "loss: huber", "expected loss mse, as in metrics.json, got huber"),
+        ("loss: mse", "loss: hinge", "must be auto | mse | bce | mixed | huber | poisson"),
     ],
 )
 def test_a_configuration_of_another_model_is_refused(old: str, new: str, message: str, folder: Path) -> None:

@@ -52,7 +52,10 @@ def applied(done: Applied, output: Path) -> str:
     if done.anomalies is not None:
         word = "anomaly" if done.anomalies == 1 else "anomalies"
         parts.append(f"{done.anomalies} {word} (score above {done.threshold:.6g}, {done.set_on})")
-    return ", ".join(parts) + ("" if done.outside is None else f"\n{done.outside}")
+    if done.without:
+        parts.append(f"{counted(done.without, 'row')} without a result, for a value is missing")
+    more = [line for line in (done.odd and f"counted as missing: {done.odd}", done.outside) if line]
+    return "\n".join([", ".join(parts), *more])
 
 
 def ending(study: Study, command: str) -> str:

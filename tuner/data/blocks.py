@@ -216,10 +216,17 @@ def _check_columns(header: Sequence[str], selection: Selection) -> None:
 
 
 def _table_values(table: pd.DataFrame, names: Sequence[str], unit: str, first: int) -> NDArray[np.float64]:
+
+    values = np.column_stack([_with_gaps(table[name], unit, first) for name in names])
+    return _finite(values, names, unit, first)
+
+
+def _with_gaps(column: pd.Series, unit: str, first: int) -> NDArray[np.float64]:
+    """A column of numbers, NaN where a cell is empty."""
     from tuner.data.plain_tables import numbers  # noqa: PLC0415
 
-    values = np.column_stack([numbers(table[name], unit, first) for name in names])
-    return _finite(values, names, unit, first)
+    gaps = column.isna().to_numpy()
+    return numbers(column.where(~gaps, 0) if gaps.any() else column, unit, first) + np.where(gaps, np.nan, 0)
 
 
 def _npy_blocks(path: Path, selection: Selection) -> Iterator[Block]:
@@ -295,11 +302,11 @@ def _check_keep(selection: Selection, known: tuple[str, ...], what: str) -> None
 
 
 def _finite(values: NDArray[np.float64], names: Sequence[str], unit: str, first: int) -> NDArray[np.float64]:
-    bad = ~np.isfinite(values)
+    """Refuse infinity; a missing value (NaN) costs its row alone a result."""
+    bad = np.isinf(values)
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        came = "a missing value" if np.isnan(values[row, column]) else "infinity"
-        raise DataError(f"column {names[column]}, {unit} {first + row}: must be a finite number, got {came}.")
+        raise DataError(f"column {names[column]}, {unit} {first + row}: must be a finite number, got infinity.")
     return values
 
 

@@ -361,19 +361,23 @@ def _all_of(kind: type[T], known: Mapping[str, Any], key: str) -> list[T]:
 
 
 def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table, if every value is a number.
+    """The table as numbers, NaN for what is missing, however pandas writes that.
 
     Raises:
-        DataError: one is not; the message names its place.
+        DataError: a value is none; the message names its place.
     """
+    import pandas as pd  # noqa: PLC0415 - a table is given, so it is there already
+
+    made = {}
     for place, name in enumerate(frame.columns):
         column = frame.iloc[:, place]
+        column = column.astype(object).where(column.notna().to_numpy(), np.nan)
         try:
-            column.astype(np.float64)
+            made[place] = column.astype(np.float64).to_numpy()
         except (TypeError, ValueError):
             row, value = next((at for at in enumerate(column) if not _is_number(at[1])), (0, column.iloc[0]))
             raise DataError(f"data: column {name}, row {row + 1}: must be a number, got {str(value)[:50]!r}.") from None
-    return frame
+    return pd.DataFrame(made)
 
 
 def _is_number(value: object) -> bool:

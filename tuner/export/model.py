@@ -139,7 +139,7 @@ class ExportedModel:
         from tuner.learning.inference.raw import RawReconstruction  # noqa: PLC0415 - (torch, 0.8 s)
 
         fitted = self._preprocessor
-        return RawReconstruction(self._engine.network.raw(fitted.offset, fitted.scale, fitted.clip))
+        return RawReconstruction(self._engine.network.raw(fitted.offset, fitted.scale, fitted.clip, fitted.limit))
 
     def _written(self, raw: NDArray[np.float64]) -> Any:
         """Raw rows as the data has them: an array, or a table."""

@@ -178,7 +178,7 @@ def _checked(rows: Rows) -> Rows:
 def _write_graphs(new: Path, network: Network, preprocessor: Preprocessor, rows: Rows) -> None:
     from tuner.learning.inference.graphs import check_onnx, write_graphs  # noqa: PLC0415 - torch's exporters, a second
 
-    model = network.raw(preprocessor.offset, preprocessor.scale, preprocessor.clip)
+    model = network.raw(preprocessor.offset, preprocessor.scale, preprocessor.clip, preprocessor.limit)
     about = {"columns": json.dumps(preprocessor.names), "shape": json.dumps(preprocessor.shape)}
     write_graphs(model, new / ONNX, new / PT2, about)
     raw = preprocessor.inverse(rows.validation[:CHECK_ROWS])

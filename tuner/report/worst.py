@@ -50,7 +50,10 @@ class Model:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Errors:
-    """Mean losses in scaled space: of each row (N,) over its features, of each feature (F,) over the rows."""
+    """Mean losses in scaled space: of each row (N,) over its features, of each feature (F,) over the rows.
+
+    By terms a row's is its score, see `Terms.scores`.
+    """
 
     of_rows: NDArray[np.float64]
     of_features: NDArray[np.float64]
@@ -63,7 +66,7 @@ class Errors:
         for start in range(0, len(rows), count):
             part = np.asarray(rows[start : start + count])
             errors = model.losses(part, model.rebuilt(part))
-            of_rows.append(errors.mean(1))
+            of_rows.append(errors.mean(1) if model.terms is None else model.terms.scores(errors, part))
             sums += errors.sum(0)
         return cls(np.concatenate(of_rows), sums / len(rows))
 

@@ -109,9 +109,15 @@ class Network:
         """The plain module's names to arrays."""
         return {name: value.numpy() for name, value in self._model.state_dict().items()}
 
-    def raw(self, offset: NDArray[np.float64], scale: NDArray[np.float64], clip: bool) -> RawModel:
+    def raw(
+        self,
+        offset: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        clip: bool,
+        limit: NDArray[np.float64] | None = None,
+    ) -> RawModel:
         """The network behind its scaling, as one module."""
-        return RawModel(self._model, offset, scale, clip)
+        return RawModel(self._model, offset, scale, clip, limit)
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""

@@ -24,18 +24,28 @@ class RawModel(nn.Module):
         offset: (F,) float64.
         scale: (F,) float64, never zero.
         clip: scaled values are clipped to [0, 1], as the training rows' were for loss bce.
+        limit: (F,), how far from 0 scaled values may be, infinite where they may be anywhere; None for no limit at all.
 
     Shapes: rows (N, F) float64; codes (N, C) float32, reconstructions (N, F) float64, scores (N,) float64.
     """
 
     offset: Tensor
     scale: Tensor
+    limit: Tensor | None
 
-    def __init__(self, model: Autoencoder, offset: NDArray[np.float64], scale: NDArray[np.float64], clip: bool) -> None:
+    def __init__(
+        self,
+        model: Autoencoder,
+        offset: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        clip: bool,
+        limit: NDArray[np.float64] | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.clip = model, clip
         self.register_buffer("offset", torch.from_numpy(np.array(offset, dtype=np.float64)))
         self.register_buffer("scale", torch.from_numpy(np.array(scale, dtype=np.float64)))
+        self.register_buffer("limit", None if limit is None else torch.from_numpy(np.array(limit, dtype=np.float64)))
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Raw rows to their codes, reconstructions in raw units, and scores.
@@ -51,7 +61,12 @@ class RawModel(nn.Module):
     def scaled(self, rows: Tensor) -> Tensor:
         """Raw rows (N, F) scaled, (N, F) float32; what is missing stays NaN."""
         scaled = (rows - self.offset) / self.scale
-        return (scaled.clamp(0, 1) if self.clip else scaled).float()
+        if self.clip:
+            scaled = scaled.clamp(0, 1)
+        elif self.limit is not None:  # no minimum of two: what that is of NaN differs between runtimes
+            scaled = torch.where(scaled > self.limit, self.limit, scaled)
+            scaled = torch.where(scaled < -self.limit, -self.limit, scaled)
+        return scaled.float()
 
 
 class RawReconstruction(nn.Module):
