@@ -54,7 +54,9 @@ def pumps(seed: int) -> pd.DataFrame:
             "flow_m3h": (flow * speed + draw.normal(0, 0.8, rows)).round(2),
             "power_kw": (flow * bar / 25 * speed**3 * draw.normal(1, 0.03, rows)).round(3),
             "temperature_c": (air + 25 * speed**2 + np.where(worn, 14, 0) + draw.normal(0, 1, rows)).round(1),
-            "vibration_mm_s": (1 + 2 * speed + hours / 30_000 + np.where(worn, 2.5, 0) + draw.normal(0, 0.15, rows)).round(2),
+            "vibration_mm_s": (
+                1 + 2 * speed + hours / 30_000 + np.where(worn, 2.5, 0) + draw.normal(0, 0.15, rows)
+            ).round(2),
             "filter": np.where(filtered, "yes", "no"),
             "alarms": draw.poisson(0.3 + 1.5 * speed**4 + np.where(worn, 2, 0)),
             "state": np.where(worn, "worn", "ok"),

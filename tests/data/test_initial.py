@@ -15,7 +15,20 @@ from tuner.errors import TunerError
 from tuner.spec.reader import read_spec
 
 DRAW = np.random.default_rng(0)
-ODD_NAMES = ["it's: \"a\"", "tab\tname", "two\nlines", "größe €", "yes", "#1", "null", "a: b", "- c", "{d}", "[e", "x" * 300]
+ODD_NAMES = [
+    'it\'s: "a"',
+    "tab\tname",
+    "two\nlines",
+    "größe €",
+    "yes",
+    "#1",
+    "null",
+    "a: b",
+    "- c",
+    "{d}",
+    "[e",
+    "x" * 300,
+]
 NAMED = pd.DataFrame({name: DRAW.normal(size=40) for name in ODD_NAMES})
 GAPS = pd.DataFrame(
     {
@@ -85,7 +98,9 @@ def test_what_was_found_is_declared(workspace: Path) -> None:
     assert all(line.startswith("#") or ":" in line for line in text.splitlines() if line)
 
 
-@pytest.mark.parametrize("name", ["2020", "null", "true", "1e5", "no", "0x1f", "2020-01-01", "größe", "a b", "new\nline"])
+@pytest.mark.parametrize(
+    "name", ["2020", "null", "true", "1e5", "no", "0x1f", "2020-01-01", "größe", "a b", "new\nline"]
+)
 def test_a_study_is_called_like_its_file(name: str, workspace: Path) -> None:
     """Names that YAML takes for something else are quoted, and what no study may be called is replaced."""
     path = workspace / f"{name}.csv"

@@ -314,8 +314,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         *(("note", note) for note in data.notes),
         (
             "split",
-            f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test,"
-            f" {_split_by(spec)}",
+            f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test, {_split_by(spec)}",
         ),
         *((f"searched: {name}", _range(value) + _when(name, spec.space)) for name, value in searched.items()),
         *((f"fixed: {name}", f"{fixed[name]}{_when(name, spec.space)}") for name in shown if name in fixed),

@@ -55,7 +55,7 @@ def examine_table(spec: StudySpec, sources: Sources, rules: int) -> Examined | N
         declared, loss = declared_losses(spec.data), settled(spec, [column.type for column in table.columns])
         encoder = TableEncoder.fit(table, split.train, spec.data, rates(table.columns, loss, declared))
         data = TableData(table, encoder, labels, numbers)
-        wanted = Wanted.of(encoder.columns, loss, declared)
+        wanted = replace(Wanted.of(encoder.columns, loss, declared), masked=spec.data.missing == "mask")
         check_batch_size(spec, len(split.train))
         fitted = Preprocessor.of_table(encoder, data.raw(split.train), spec.data.scaling, clip=loss == "bce")
         if loss == "bce":
@@ -81,7 +81,8 @@ def settled(spec: StudySpec, types: Sequence[ColumnType]) -> Loss:
     """What the declared loss comes to, for columns of these types."""
     if spec.loss != "auto":
         return spec.loss
-    return "mixed" if {"boolean", "categorical"} & set(types) else "mse"
+    own = set(declared_losses(spec.data).values()) - {"auto", "squared"}
+    return "mixed" if own or {"boolean", "categorical"} & set(types) else "mse"
 
 
 def split_table(
