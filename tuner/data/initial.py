@@ -45,7 +45,7 @@ def space_file(found: Inspection, wishes: Wishes = Wishes()) -> str:
     Raises:
         DataError: there is one column of numbers, and so nothing to compress.
     """
-    if found.features < 2 and not any(column.type == "datetime" for column in found.columns):
+    if _features(found) < 2 and not any(column.type == "datetime" for column in found.columns):
         raise DataError(
             f"{found.source}: must have two columns of numbers to model, got one: no code is shorter than its rows."
         )
@@ -105,7 +105,7 @@ def _listed(found: Inspection) -> Iterator[str]:
     """What was found, as comments."""
     yield "  # Found:"
     shown = found.columns[:SHOWN]
-    yield from (f"  #   {_oneline(column.name)}: {_words(column)}" for column in shown)
+    yield from (f"  #   {_oneline(column.name)}: {_words(column, found.group)}" for column in shown)
     if len(found.columns) > len(shown):
         yield f"  #   and {len(found.columns) - len(shown):,} more columns: tuner inspect {_oneline(found.source)}"
     yield from (f"  # {_oneline(note)}" for note in found.notes)
@@ -113,11 +113,11 @@ def _listed(found: Inspection) -> Iterator[str]:
         yield f"  # {found.duplicates:,} rows are equal to an earlier one."
 
 
-def _words(column: ColumnFacts) -> str:
+def _words(column: ColumnFacts, group: str | None) -> str:
     if not column.modelled:
         return _oneline(f"{column.type}, {column.notes[0]}" if column.notes else f"{column.type}, left out")
     gaps = f", {column.missing:,} missing" if column.missing else ""
-    return f"{column.type}{gaps}"
+    return f"{column.type}{gaps}{', decides on the split' if column.name == group else ''}"
 
 
 def _oneline(text: str) -> str:
@@ -125,7 +125,7 @@ def _oneline(text: str) -> str:
 
 
 def _space(found: Inspection) -> Iterator[str]:
-    features, train = max(1, found.features), max(1, int(found.rows * 0.7))
+    features, train = max(1, _features(found)), max(1, int(found.rows * 0.7))
     widest = min(512, max(16, 1 << math.ceil(math.log2(4 * features))))
     batches = [size for size in (16, 32, 64, 128, 256) if size <= max(16, train // 8)][-3:]
     batches = [size for size in batches if size <= train] or [max(1, train // 2)]
@@ -137,6 +137,14 @@ def _space(found: Inspection) -> Iterator[str]:
     yield f"  width: {{type: int, low: {min(16, widest // 2)}, high: {widest}, log: true}}"
     yield "  activation: {type: categorical, choices: [relu, gelu, silu, tanh]}"
     yield f"  bottleneck: {code}  # length of the code, for {features} columns of numbers; a longer one loses less"
+
+
+def _features(found: Inspection) -> int:
+    """Encoded columns without those of the group, which decides on the split and is not modelled."""
+    owner = next((column for column in found.columns if column.name == found.group and column.modelled), None)
+    if owner is None:
+        return found.features
+    return found.features - (min(31, owner.distinct + 1) if owner.type == "categorical" else 1)
 
 
 def bottleneck(features: int) -> int:

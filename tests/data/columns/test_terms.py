@@ -116,7 +116,10 @@ def test_complete_rows_under_mse_need_no_terms_and_gaps_do() -> None:
 def test_weights_and_masks_need_terms_under_mse_too() -> None:
     """A weight of 2 counts twice, an indicator nothing, and a model that leaves out what is missing can do so later."""
     train = np.random.default_rng(5).normal(size=(100, 3)).astype(np.float32)
-    columns = [EncodedColumn(name, "numeric", n, n + 1, (), w) for n, (name, w) in enumerate(zip("abc", (1, 2, 0)))]
+    columns = [
+        EncodedColumn(name, "numeric", n, n + 1, (), w)
+        for n, (name, w) in enumerate(zip("abc", (1, 2, 0), strict=True))
+    ]
     terms = fit_terms(Wanted.of(columns, "mse", {}), train, train, train)
     assert terms is not None
     np.testing.assert_allclose(terms.weights, [1, 2, 0])
