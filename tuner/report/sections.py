@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tuner.answers.parts import Configuration
-from tuner.ledger.records import TrialRecord
+from tuner.ledger.records import Event, TrialRecord
 from tuner.report.facts import Facts
 from tuner.report.figures import BEST, MOST_DOTS, most_important
 from tuner.report.markup import Html, element, join, shown, table, whole
@@ -253,12 +253,19 @@ def declaration(facts: Facts, _: Figures) -> Section:
         element("h3", "How to reproduce it"),
         *again,
         *_older_rules(facts.rules),
+        *_of_data(facts.events),
         element("h3", "Declaration"),
         element("pre", element("code", whole(facts.declaration))),
         element("h3", "Seed and versions"),
         pairs(about),
     ]
     return Section("declaration", "Declaration and versions", join(body))
+
+
+def _of_data(events: Sequence[Event]) -> list[Html]:
+    """What was decided about the data when the study began."""
+    notes = next((event.body["notes"] for event in events if event.kind == "data"), [])
+    return [element("h3", "The data"), *(note(str(each)) for each in notes)] if notes else []
 
 
 def _older_rules(rules: int) -> list[Html]:
