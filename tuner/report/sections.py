@@ -264,7 +264,7 @@ def declaration(facts: Facts, _: Figures) -> Section:
 
 def _of_data(events: Sequence[Event]) -> list[Html]:
     """What was decided about the data when the study began."""
-    notes = next((event.body["notes"] for event in events if event.kind == "data"), [])
+    notes: list[object] = next((event.body["notes"] for event in events if event.kind == "data"), [])
     return [element("h3", "The data"), *(note(str(each)) for each in notes)] if notes else []
 
 
