@@ -2,11 +2,11 @@
 
     python benchmarks/by_hand.py flights.csv [--trials 6] [--epochs 2]
 
-The script does what a careful user would: pandas reads the file, numbers get a median and a standard scaling, levels are
-one-hot with the rare ones merged, and autoencoders drawn from the space of `tuner init` are trained by a plain loop with
-the data in memory and a fused AdamW, for as many epochs each; the best by validation loss is the answer. It has no masks,
-no loss by columns, no final stage, no record and no export. Both run in processes of their own, one after the other; wall
-time and the memory of the largest process.
+The script does what a careful user would: pandas reads the file, numbers get a median and a standard scaling, levels
+are one-hot with the rare ones merged, and autoencoders drawn from the space of `tuner init` are trained by a plain loop
+with the data in memory and a fused AdamW, for as many epochs each; the best by validation loss is the answer. It has no
+masks, no loss by columns, no final stage, no record and no export. Both run in processes of their own, one after the
+other; wall time and the memory of the largest process.
 """
 
 from __future__ import annotations
