@@ -1,7 +1,8 @@
 """What a reconstruction is worth column by column of the table.
 
 Under a loss without classes (mse) a level's columns are numbers between 0 and 1 like any others: what is guessed is the
-level with the largest one, and yes where that is above a half, as a reconstructed table has it.
+level with the largest one, and yes where that is above a half, as a reconstructed table has it. A moment is read back
+from its elapsed time alone, and judged by that: of its weekday or hour a code often holds nothing.
 
 Legend: N rows, F encoded columns, L levels.
 """
@@ -54,8 +55,8 @@ class _Tally:
         self._column, self._span = column, slice(column.first, column.last)
         self._observed, self._right, self._lost = 0, 0, 0.0
         self._levels = np.zeros(max(2, column.last - column.first), np.int64)
-        self._first: Values | None = None  # numbers are counted from it: their squares keep their digits
-        self._sums, self._squares, self._missed = np.zeros(column.last - column.first), 0.0, 0.0
+        self._first: np.float64 | None = None  # numbers are counted from it: their squares keep their digits
+        self._sum, self._squares, self._missed = 0.0, 0.0, 0.0
 
     def add(self, target: Values, guess: Values, cells: Values) -> None:
         """Rows and reconstructions (N, F), and the sums (F,) of their losses."""
@@ -67,7 +68,7 @@ class _Tally:
         if self._column.type in CLASSES:
             self._add_levels(target[known, self._span], guess[known, self._span])
         else:
-            self._add_numbers(target[known, self._span], guess[known, self._span])
+            self._add_numbers(target[known, self._column.first], guess[known, self._column.first])
 
     def _add_levels(self, target: Values, guess: Values) -> None:
         levels = self._places(target)
@@ -82,7 +83,7 @@ class _Tally:
         if self._first is None:
             self._first = target[0]
         away = target - self._first
-        self._sums += away.sum(0)
+        self._sum += float(away.sum())
         self._squares += float((away**2).sum())
         self._missed += float(((target - guess) ** 2).sum())
 
@@ -100,8 +101,8 @@ class _Tally:
         )
 
     def _r2(self) -> float | None:
-        """Over all encoded columns together; None where they are constant."""
-        spread = self._squares - float((self._sums**2).sum()) / max(1, self._observed)
+        """None where it is constant."""
+        spread = self._squares - self._sum**2 / max(1, self._observed)
         return _finite(1 - self._missed / spread) if spread > 0 else None
 
 

@@ -150,8 +150,8 @@ class ColumnQuality(Answer):
         name: the column's.
         type: what it holds.
         observed: rows in which it has a value, or one that a missing value was filled with.
-        r2: of a number, the share of its variance that is reconstructed, as it is scaled: 1 is perfect, 0 no better
-            than its mean; None of anything else, and where it is constant.
+        r2: of a number or a moment, the share of its variance that is reconstructed, as it is scaled: 1 is perfect, 0
+            no better than its mean; None of anything else, and where it is constant.
         accuracy: of a yes or no or a level, the share of rows whose likeliest value is theirs; None of a number.
         commonest: what always guessing the commonest value would reach; None of a number.
         share: of the whole loss of these rows, the column's.

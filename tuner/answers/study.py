@@ -196,7 +196,7 @@ class StudyAnswer(Answer):
     front_pca: Mapping[int, Loss]
     baselines: BaselineLosses | None
     validation_baselines: BaselineLosses | None
-    columns: tuple[ColumnQuality, ...] = ()
+    columns: tuple[ColumnQuality, ...]
     seconds: float | None
     trained: tuple[TrainedOn, ...]
     mlflow: MlflowLinks
