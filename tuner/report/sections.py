@@ -11,7 +11,7 @@ from tuner.ledger.records import Event, TrialRecord
 from tuner.report.facts import Facts
 from tuner.report.figures import BEST, MOST_DOTS, most_important
 from tuner.report.markup import Html, element, join, shown, table, whole
-from tuner.report.model_sections import code, reconstructions
+from tuner.report.model_sections import code, columns, reconstructions
 from tuner.report.section import Figures, Section, drawn, moment, note, pairs
 from tuner.report.svg import key
 from tuner.report.timeline import gaps, spent
@@ -282,6 +282,7 @@ SECTIONS: tuple[Callable[[Facts, Figures], Section | None], ...] = (
     importance,
     slices,
     curves,
+    columns,
     reconstructions,
     quality,
     code,
