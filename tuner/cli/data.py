@@ -68,7 +68,7 @@ def _lines(found: Inspection) -> Iterator[str]:
     shape = " x ".join(map(str, found.shape))
     yield f"{found.source}: {found.kind}, {found.rows:,} rows of {shape}; {found.features:,} columns to train on"
     if found.columns:
-        width = min(40, max(len(column.name) for column in found.columns))
+        width = min(40, max(len(_oneline(column.name)) for column in found.columns))
         yield from (_line(column, width) for column in found.columns[:SHOWN_COLUMNS])
         if len(found.columns) > SHOWN_COLUMNS:
             yield f"and {len(found.columns) - SHOWN_COLUMNS:,} more columns (--json has them all)"
@@ -82,16 +82,21 @@ def _lines(found: Inspection) -> Iterator[str]:
 
 
 def _line(column: ColumnFacts, width: int) -> str:
-    parts = [f"{column.name[:40]:<{width}}  {column.type:<11}"]
+    parts = [f"{_oneline(column.name)[:40]:<{width}}  {column.type:<11}"]
     if column.low is not None and column.high is not None:
         parts.append(_range(column))
     if column.levels:
-        parts.append(", ".join(f"{level[:20]} ({count:,})" for level, count in column.levels))
+        parts.append(", ".join(f"{_oneline(level)[:20]} ({count:,})" for level, count in column.levels))
     if column.missing:
         parts.append(f"{column.missing:,} missing")
     if column.odd:
         parts.append(f"not of this type: {', '.join(column.odd[:5])}")
     return "  ".join([*parts, *column.notes]).rstrip()
+
+
+def _oneline(text: str) -> str:
+    """A name or a level on one line of a terminal."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _range(column: ColumnFacts) -> str:

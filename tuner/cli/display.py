@@ -316,8 +316,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         *(("note", note) for note in data.notes),
         (
             "split",
-            f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test,"
-            f" drawn by seed {spec.split_seed}",
+            f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test, {_split_by(spec)}",
         ),
         *((f"searched: {name}", _range(value) + _when(name, spec.space)) for name, value in searched.items()),
         *((f"fixed: {name}", f"{fixed[name]}{_when(name, spec.space)}") for name in shown if name in fixed),
@@ -339,6 +338,20 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         ("MLflow", mlflow),
     ]
     return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
+
+
+def _split_by(spec: StudySpec) -> str:
+    """What decides which rows are held out."""
+    split, drawn = spec.data.split, f"drawn by seed {spec.split_seed}"
+    if split is None:
+        return drawn
+    if split.group is not None:
+        return f"{drawn} from whole groups of {split.group}"
+    if split.stratify is not None:
+        return f"{drawn} from each {split.stratify} in its share"
+    if split.time is not None:
+        return f"in the order of {split.time}"
+    return f"as {split.column} says" if split.column is not None else "a file each"
 
 
 def _longest_code_wins(spec: StudySpec) -> list[str]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tuner.data.columns.encoder import TableEncoder
 
 ROWS_AT_ONCE = 4096
+SHOWN_ODD = 5  # columns with cells that are not of their type
 FILE = "file"  # the column that images can be kept by
 
 
@@ -63,7 +64,7 @@ class Block:
         values: (N, F) float64, NaN where a value is missing.
         kept: a sequence of N for each column that is kept: text of a CSV, Arrow's array of a Parquet file.
         total: rows of the whole file, where that is known.
-        odd: a sentence on the first cell that is not of its column's type and counts as missing; empty for none.
+        odd: on the first cells that are not of their column's type and count as missing; empty for none.
     """
 
     first: int
@@ -120,9 +121,13 @@ def _table_blocks(path: Path, selection: Selection, table: TableEncoder) -> Iter
 
 
 def _odd(source: SourceTable, odd: Mapping[str, tuple[str, int, int]]) -> str:
-    for name, (text, row, count) in odd.items():
-        return f"column {name}, {source.place(row)}: {text[:40]!r} is not of its type ({count} such cells here)"
-    return ""
+    """On the first such cell of each column."""
+    listed = [
+        f"column {name}, {source.place(row)}: {text[:40]!r} is not of its type ({count:,} such cell{'s' * (count != 1)} here)"
+        for name, (text, row, count) in odd.items()
+    ]
+    more = f"; and {len(listed) - SHOWN_ODD} more columns" if len(listed) > SHOWN_ODD else ""
+    return "; ".join(listed[:SHOWN_ODD]) + more
 
 
 def _blocks(path: Path, selection: Selection) -> Iterator[Block]:

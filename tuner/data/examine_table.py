@@ -16,6 +16,7 @@ from tuner.data.normal import normal_training
 from tuner.data.preprocess import Preprocessor
 from tuner.data.readers import naming
 from tuner.data.remarks import remarks
+from tuner.data.scaling import ROUNDING
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.split import (
@@ -29,6 +30,7 @@ from tuner.data.split import (
     split_stratified,
 )
 from tuner.data.tabular import TableData, key_values, labels_of, moments_or_numbers, without_missing
+from tuner.errors import DataError
 from tuner.spec.names import Loss
 from tuner.spec.study import ColumnLoss, ColumnType, DataSpec, StudySpec
 
@@ -53,18 +55,34 @@ def examine_table(spec: StudySpec, sources: Sources, rules: int) -> Examined | N
         declared, loss = declared_losses(spec.data), settled(spec, [column.type for column in table.columns])
         encoder = TableEncoder.fit(table, split.train, spec.data, rates(table.columns, loss, declared))
         data = TableData(table, encoder, labels, numbers)
-        wanted = Wanted.of(encoder.columns, loss, declared)
+        wanted = replace(Wanted.of(encoder.columns, loss, declared), masked=spec.data.missing == "mask")
         check_batch_size(spec, len(split.train))
-        fitted = Preprocessor.of_table(encoder, data.raw(split.train), spec.data.scaling)
+        fitted = Preprocessor.of_table(encoder, data.raw(split.train), spec.data.scaling, clip=loss == "bce")
+        if loss == "bce":
+            _refuse_beyond_one(fitted)
         said = (*notes, *said, *remarks(spec, data, split, fitted, rules))
         return Examined(data, split, fitted, loss, wanted, said, numbers)
+
+
+def _refuse_beyond_one(fitted: Preprocessor) -> None:
+    """Loss bce is defined between 0 and 1, where minmax, quantile and, from 0 on, log1p bring the training rows."""
+    assert fitted.extent is not None
+    beyond = (fitted.extent.low < -ROUNDING) | (fitted.extent.high > 1 + ROUNDING)
+    if beyond.any():
+        place = int(beyond.argmax())
+        more = f", and {beyond.sum() - 1} more columns" if beyond.sum() > 1 else ""
+        raise DataError(
+            f"loss bce needs values between 0 and 1, got {fitted.names[place]} from {fitted.extent.low[place]:g} to"
+            f" {fitted.extent.high[place]:g}, as it is scaled{more}; use scaling minmax, or loss mixed."
+        )
 
 
 def settled(spec: StudySpec, types: Sequence[ColumnType]) -> Loss:
     """What the declared loss comes to, for columns of these types."""
     if spec.loss != "auto":
         return spec.loss
-    return "mixed" if {"boolean", "categorical"} & set(types) else "mse"
+    own = set(declared_losses(spec.data).values()) - {"auto", "squared"}
+    return "mixed" if own or {"boolean", "categorical"} & set(types) else "mse"
 
 
 def split_table(

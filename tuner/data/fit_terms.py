@@ -39,9 +39,13 @@ def kind_of(column: EncodedColumn, loss: Loss, declared: ColumnLoss) -> Kind:
     """What an encoded column's output means under a study's loss.
 
     Raises:
-        DataError: a column that is no count is to have Poisson's loss.
+        DataError: a column that is no count is to have Poisson's loss, or one is to have its own under mse or bce.
     """
     if loss in ("mse", "bce"):
+        if declared not in ("auto", "squared"):
+            raise DataError(
+                f"data.columns.{column.name}: loss {declared} needs loss mixed or auto for the study, got {loss}."
+            )
         return Kind.SQUARE if loss == "mse" else Kind.LOGIT
     if column.type in ("boolean", "categorical"):
         return Kind.LOGIT if column.type == "boolean" else Kind.SOFTMAX
@@ -63,11 +67,13 @@ class Wanted:
         columns: the declared columns, in the order of their encoded ones.
         kinds: of each declared column.
         loss: the study's.
+        masked: missing values are left out, those of new rows as well, whether there is one already or not.
     """
 
     columns: Sequence[EncodedColumn]
     kinds: Sequence[Kind]
     loss: Loss
+    masked: bool = False
 
     @classmethod
     def of(cls, columns: Sequence[EncodedColumn], loss: Loss, declared: Mapping[str, ColumnLoss]) -> Wanted:
@@ -90,9 +96,14 @@ def rates(columns: Sequence[TypedColumn], loss: Loss, declared: Mapping[str, Col
 
 
 def fit_terms(wanted: Wanted, train: Matrix, validation: Matrix, test: Matrix) -> Terms | None:
-    """The terms for prepared splits, (rows, F) each; None where the loss is the plain mean over complete rows."""
+    """The terms for prepared splits, (rows, F) each; None where the loss is the plain mean over complete rows.
+
+    Raises:
+        DataError: no column varies and counts.
+    """
     gaps = [np.isnan(part).any() if len(part) else False for part in (train, validation, test)]
-    if wanted.loss in ("mse", "bce") and not any(gaps):
+    alike = all(column.weight == 1 for column in wanted.columns)
+    if wanted.loss in ("mse", "bce") and alike and not wanted.masked and not any(gaps):
         return None
     kinds = np.repeat(np.array(wanted.kinds, np.int32), _widths(wanted.columns)).astype(np.int32)
     moments = _Moments.of(train)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
 from tuner.answers.inspection import ColumnFacts, Inspection
+from tuner.errors import DataError
 
 HEADER: Final = """\
 # Written by `tuner init` from {source}: {rows:,} rows.
@@ -20,6 +22,7 @@ HEADER: Final = """\
 """
 SHOWN: Final = 60  # columns that are listed in the comments
 EPOCHS: Final = ((1_000, 100), (10_000, 50), (100_000, 20), (math.inf, 10))  # up to so many rows
+_NO_TEXT: Final = ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf")
 TRIALS: Final = ((100_000, 81), (math.inf, 54))
 
 
@@ -37,13 +40,21 @@ class Wishes:
 
 
 def space_file(found: Inspection, wishes: Wishes = Wishes()) -> str:
-    """The text of a space file for these data."""
+    """The text of a space file for these data.
+
+    Raises:
+        DataError: there is one column of numbers, and so nothing to compress.
+    """
+    if _features(found) < 2 and not any(column.type == "datetime" for column in found.columns):
+        raise DataError(
+            f"{found.source}: must have two columns of numbers to model, got one: no code is shorter than its rows."
+        )
     return "".join(
         f"{line}\n"
         for line in (
-            *HEADER.format(source=found.source, rows=found.rows).splitlines(),
+            *HEADER.format(source=_oneline(found.source), rows=found.rows).splitlines(),
             "",
-            f"name: {wishes.name or study_name(found.source)}",
+            f"name: {_named(wishes.name or study_name(found.source))}",
             "",
             *_data(found, wishes),
             "",
@@ -61,6 +72,12 @@ def study_name(source: str) -> str:
     return (plain.lstrip("._-") or "study")[:60]
 
 
+def _named(name: str) -> str:
+    """A name as YAML takes it for text: `2020`, `1e5` and `null` are none as they stand."""
+    plain = name.isascii() and name[0].isalpha() and name.lower() not in _NO_TEXT
+    return name if plain and re.fullmatch(r"[\w.-]+", name) else quoted(name)
+
+
 def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
     yield "data:"
     yield f"  source: {quoted(found.source)}"
@@ -68,7 +85,7 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
         yield f"  label: {quoted(wishes.label)}  # never shown to the model; codes are judged by how well they tell it"
     odd = list(dict.fromkeys(text for column in found.columns for text in column.odd))
     if odd:
-        named = ", ".join(column.name for column in found.columns if column.odd)
+        named = ", ".join(_oneline(column.name) for column in found.columns if column.odd)
         yield f"  read: {{missing: [{', '.join(map(quoted, odd))}]}}  # these are no numbers: {named}"
     if found.incomplete or odd:
         share = f"{found.incomplete:,} of {found.rows:,} rows have missing values"
@@ -76,7 +93,7 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
     heavy = [column for column in found.columns if column.scaling is not None]
     if heavy:
         yield "  columns:  # what is declared of single columns; the others are as they are found"
-        yield from (f"    {quoted(one.name)}: {{scaling: {one.scaling}}}  # {one.notes[0]}" for one in heavy)
+        yield from (f"    {quoted(one.name)}: {{scaling: {one.scaling}}}  # {_oneline(one.notes[0])}" for one in heavy)
     if found.group:
         yield f"  split: {{group: {quoted(found.group)}}}  # rows of one may belong together: none is split"
     if found.kind == "table":
@@ -88,7 +105,7 @@ def _listed(found: Inspection) -> Iterator[str]:
     """What was found, as comments."""
     yield "  # Found:"
     shown = found.columns[:SHOWN]
-    yield from (f"  #   {_oneline(column.name)}: {_words(column)}" for column in shown)
+    yield from (f"  #   {_oneline(column.name)}: {_words(column, found.group)}" for column in shown)
     if len(found.columns) > len(shown):
         yield f"  #   and {len(found.columns) - len(shown):,} more columns: tuner inspect {_oneline(found.source)}"
     yield from (f"  # {_oneline(note)}" for note in found.notes)
@@ -96,11 +113,11 @@ def _listed(found: Inspection) -> Iterator[str]:
         yield f"  # {found.duplicates:,} rows are equal to an earlier one."
 
 
-def _words(column: ColumnFacts) -> str:
+def _words(column: ColumnFacts, group: str | None) -> str:
     if not column.modelled:
         return _oneline(f"{column.type}, {column.notes[0]}" if column.notes else f"{column.type}, left out")
     gaps = f", {column.missing:,} missing" if column.missing else ""
-    return f"{column.type}{gaps}"
+    return f"{column.type}{gaps}{', decides on the split' if column.name == group else ''}"
 
 
 def _oneline(text: str) -> str:
@@ -108,7 +125,7 @@ def _oneline(text: str) -> str:
 
 
 def _space(found: Inspection) -> Iterator[str]:
-    features, train = max(1, found.features), max(1, int(found.rows * 0.7))
+    features, train = max(1, _features(found)), max(1, int(found.rows * 0.7))
     widest = min(512, max(16, 1 << math.ceil(math.log2(4 * features))))
     batches = [size for size in (16, 32, 64, 128, 256) if size <= max(16, train // 8)][-3:]
     batches = [size for size in batches if size <= train] or [max(1, train // 2)]
@@ -120,6 +137,14 @@ def _space(found: Inspection) -> Iterator[str]:
     yield f"  width: {{type: int, low: {min(16, widest // 2)}, high: {widest}, log: true}}"
     yield "  activation: {type: categorical, choices: [relu, gelu, silu, tanh]}"
     yield f"  bottleneck: {code}  # length of the code, for {features} columns of numbers; a longer one loses less"
+
+
+def _features(found: Inspection) -> int:
+    """Encoded columns without those of the group, which decides on the split and is not modelled."""
+    owner = next((column for column in found.columns if column.name == found.group and column.modelled), None)
+    if owner is None:
+        return found.features
+    return found.features - (min(31, owner.distinct + 1) if owner.type == "categorical" else 1)
 
 
 def bottleneck(features: int) -> int:

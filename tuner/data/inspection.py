@@ -21,7 +21,7 @@ from tuner.data.readers import load, naming
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.tabular import key_values
-from tuner.data.together import may_own_rows, proposed_group, row_hashes
+from tuner.data.together import may_own_rows, proposed_groups, row_hashes
 from tuner.spec.study import DataSpec
 
 SHOWN_LEVELS: Final = 5
@@ -60,7 +60,7 @@ def of_table(source: SourceTable, spec: DataSpec) -> Inspection:
     columns = tuple(made[name] for name in source.table.column_names if name in made)
     gaps = np.any([column.missing for column in table.columns], axis=0)
     names = [name for name in source.table.column_names if may_own_rows(name) and name != spec.label]
-    group = proposed_group({name: key_values(source, name) for name in names})
+    groups = proposed_groups({name: key_values(source, name) for name in names})
     return Inspection(
         source=spec.source,
         kind="table",
@@ -70,7 +70,7 @@ def of_table(source: SourceTable, spec: DataSpec) -> Inspection:
         columns=columns,
         duplicates=_duplicates(np.column_stack([column.values for column in table.columns])),
         incomplete=int(gaps.sum()),
-        group=None if group is None or group.groups < LEAST_GROUPS else group.name,
+        group=next((group.name for group in groups if group.groups >= LEAST_GROUPS), None),
         notes=table.notes,
     )
 

@@ -78,11 +78,16 @@ class Outside:
 
     def _told(self, place: int, image: bool) -> str:
         name = "pixels" if image else self._fitted.names[place]
-        return f"{name} has {self._worst[place]:g} where training has {self._range(place)}"
+        return f"{name} has {self._said(place, self._worst[place])} where training has {self._range(place)}"
 
     def _range(self, place: int) -> str:
-        low, high = self._low[place], self._high[place]
-        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        low, high = (self._said(place, end[place]) for end in (self._low, self._high))
+        return low if low == high else f"{low} to {high}"
+
+    def _said(self, place: int, value: float) -> str:
+        """A value in the data's own units: what a table's rows are is encoded already."""
+        table = self._fitted.table
+        return f"{value:g}" if table is None else table.in_units(place, value)
 
 
 def outside(fitted: Preprocessor, rows_NF: Values, what: str = "rows") -> str | None:

@@ -73,14 +73,14 @@ class Preprocessor:
     terms: Terms | None = None
 
     @classmethod
-    def of_table(cls, table: TableEncoder, train_NF: Values, scaling: str) -> Self:
+    def of_table(cls, table: TableEncoder, train_NF: Values, scaling: str, clip: bool) -> Self:
         """Of a table, whose encoder scales its columns; the training rows (N, F) give their range."""
         columns = train_NF.shape[1]
         known = np.where(np.isnan(train_NF).all(0), 0.0, train_NF)
         low, high = np.nanmin(known, 0), np.nanmax(known, 0)
         extent = Extent("column", is_constant(low, high), low, high)
         offset, scale = np.zeros(columns), np.ones(columns)
-        return cls(scaling, (columns,), table.names, offset, scale, False, extent, table)
+        return cls(scaling, (columns,), table.names, offset, scale, clip, extent, table)
 
     @classmethod
     def fit(

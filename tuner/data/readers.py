@@ -110,7 +110,7 @@ def naming(where: str) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"{where}: {str(error).removeprefix('data: ')}") from None
+        raise DataError(f"{where}: {str(error).removeprefix(f'{where}: ').removeprefix('data: ')}") from None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the loss of a row is made of: 1 for whoever knows nothing but the means."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,25 @@ def test_complete_rows_under_mse_need_no_terms_and_gaps_do() -> None:
     for part, split in ((train, 0), (train[:50], 1)):
         expected = np.nanmean(part.astype(float) ** 2)
         assert reported(terms, part, guess, split) == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_and_masks_need_terms_under_mse_too() -> None:
+    """A weight of 2 counts twice, an indicator nothing, and a model that leaves out what is missing can do so later."""
+    train = np.random.default_rng(5).normal(size=(100, 3)).astype(np.float32)
+    columns = [
+        EncodedColumn(name, "numeric", n, n + 1, (), w)
+        for n, (name, w) in enumerate(zip("abc", (1, 2, 0), strict=True))
+    ]
+    terms = fit_terms(Wanted.of(columns, "mse", {}), train, train, train)
+    assert terms is not None
+    np.testing.assert_allclose(terms.weights, [1, 2, 0])
+    alike = Wanted.of([replace(column, weight=1) for column in columns], "mse", {})
+    assert fit_terms(alike, train, train, train) is None
+    masked = fit_terms(replace(alike, masked=True), train, train, train)
+    assert masked is not None
+    np.testing.assert_allclose(masked.weights, [1, 1, 1])
+    with pytest.raises(DataError, match=r"data.columns.a: loss huber needs loss mixed or auto for the study, got mse"):
+        Wanted.of(columns, "mse", {"a": "huber"})
 
 
 def test_a_rare_level_is_worth_no_more_than_one_in_a_hundred() -> None:

@@ -17,7 +17,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tuner.data.columns.arrow import ready_values
 from tuner.data.columns.cells import Distinct, Values, is_missing
 from tuner.data.columns.decisions import values_of
-from tuner.data.columns.fields import AnyField, IndicatorField, LevelField, ReadField, YesNoField, fit_field
+from tuner.data.columns.fields import (
+    AnyField,
+    IndicatorField,
+    LevelField,
+    MomentField,
+    NumberField,
+    ReadField,
+    YesNoField,
+    fit_field,
+)
 from tuner.data.columns.typed import TypedTable
 from tuner.data.encoded import EncodedColumn
 from tuner.data.source_table import SourceTable
@@ -141,6 +150,14 @@ class TableEncoder(BaseModel):
                 part = np.asarray(encoded_NF[:, column.first : column.last], np.float64)
                 made[field.name] = field.written(field.decode(part))
         return pd.DataFrame(made)
+
+    def in_units(self, place: int, encoded: float) -> str:
+        """A value of an encoded column as the table has it, for messages."""
+        for field, column in zip(self.fields, self.columns, strict=True):
+            if place == column.first and isinstance(field, NumberField | MomentField):
+                values = field.decode(np.full((1, field.width), encoded))
+                return f"{values[0]:g}" if isinstance(field, NumberField) else str(field.written(values).iloc[0])
+        return f"{encoded:g}"
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -1,0 +1,145 @@
+"""Claims about `tuner init`: its file is a study, whatever the table and its columns are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from tuner.cli.app import app
+from tuner.data.initial import bottleneck
+from tuner.errors import TunerError
+from tuner.spec.reader import read_spec
+
+DRAW = np.random.default_rng(0)
+ODD_NAMES = [
+    'it\'s: "a"',
+    "tab\tname",
+    "two\nlines",
+    "größe €",
+    "yes",
+    "#1",
+    "null",
+    "a: b",
+    "- c",
+    "{d}",
+    "[e",
+    "x" * 300,
+]
+NAMED = pd.DataFrame({name: DRAW.normal(size=40) for name in ODD_NAMES})
+GAPS = pd.DataFrame(
+    {
+        "x\ny": [None if row % 7 == 0 else round(row * 0.37, 2) for row in range(60)],
+        "odd: one": ["n.d." if row % 20 == 3 else str(row / 8) for row in range(60)],
+        "far #": [*np.round(DRAW.random(59), 3), 1e7],
+        "patient": [f"p{row // 4}" for row in range(60)],
+        "level": DRAW.choice(["a'b", "c: d", "e\nf"], 60),
+        "when": pd.date_range("2024-01-01", periods=60, freq="D").strftime("%d.%m.%Y"),
+    }
+)
+ZOO = {
+    "odd names": NAMED,
+    "gaps, odd cells, outliers, groups, levels and dates": GAPS,
+    "one column of levels": pd.DataFrame({"only": list("xyz") * 10}),
+    "one column of dates": pd.DataFrame({"only": pd.date_range("2024-01-01", periods=99, freq="7h").astype(str)}),
+    "three rows": pd.DataFrame({"a": [1, 2, 4], "b": [0.5, 3, 1]}),
+    "levels alone": pd.DataFrame({"a": list("xyzx") * 5, "b": list("uv") * 10}),
+    "wide": pd.DataFrame(DRAW.normal(size=(20, 300))),
+    "yes and no": pd.DataFrame({"a": ["yes", "no"] * 10, "b": [True, False] * 10}),
+}
+REFUSED = {
+    "empty": ("", "must hold a table, got an empty file."),
+    "header alone": ("a,b\n", "must have rows below the header, got none."),
+    "identifiers alone": ("id\n" + "".join(f"{row}\n" for row in range(30)), "all are left out (id: it numbers rows"),
+    "one row": ("a,b\n1.5,2\n", "must have at least 3 rows and 1 column, got 1 and 2."),
+}
+
+
+def tuner(*words: str) -> tuple[int, str, str]:
+    ran = CliRunner().invoke(app, list(words))
+    if isinstance(ran.exception, TunerError):  # which `main` prints
+        return ran.exception.exit_code, ran.stdout, f"{ran.exception}\n"
+    return ran.exit_code, ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_what_init_writes_is_a_study(name: str, ending: str, workspace: Path) -> None:
+    """`tuner validate` finds no mistake in it, unedited, and it models the columns that `inspect` says."""
+    frame = ZOO[name].rename(columns=str)
+    path = workspace / f"table{ending}"
+    frame.to_csv(path, index=False) if ending == ".csv" else frame.to_parquet(path)
+    code, text, said = tuner("init", str(path))
+    assert (code, said) == (0, "")
+    (workspace / "s.yaml").write_text(text, encoding="utf-8")
+    code, told, said = tuner("validate", "s.yaml")
+    assert (code, said) == (0, ""), said
+    assert "No mistakes found." in told
+    spec = read_spec(workspace / "s.yaml")
+    assert spec.data.source == str(path)
+    assert spec.data.scaling == "standard"
+    assert spec.data.missing == ("mask" if name.startswith("gaps") else "error")
+
+
+def test_what_was_found_is_declared(workspace: Path) -> None:
+    """Texts that stand for nothing, masks, the group that rows belong to, a scaling that bounds outliers; the label."""
+    GAPS.to_csv("t.csv", index=False)
+    text = tuner("init", "t.csv", "--label", "level")[1]
+    Path("s.yaml").write_text(text, encoding="utf-8")
+    data = read_spec("s.yaml").data
+    assert data.read is not None and data.read.missing == ("n.d.",)
+    assert data.missing == "mask"
+    assert data.split is not None and data.split.group == "patient"
+    assert data.described["far #"].scaling == "robust"
+    assert data.label == "level"
+    assert all(line.startswith("#") or ":" in line for line in text.splitlines() if line)
+
+
+@pytest.mark.parametrize(
+    "name", ["2020", "null", "true", "1e5", "no", "0x1f", "2020-01-01", "größe", "a b", "new\nline"]
+)
+def test_a_study_is_called_like_its_file(name: str, workspace: Path) -> None:
+    """Names that YAML takes for something else are quoted, and what no study may be called is replaced."""
+    path = workspace / f"{name}.csv"
+    ZOO["three rows"].to_csv(path, index=False)
+    code, text, _ = tuner("init", str(path))
+    assert code == 0
+    (workspace / "s.yaml").write_text(text, encoding="utf-8")
+    spec = read_spec(workspace / "s.yaml")
+    plain = name.replace(" ", "-").replace("\n", "-")
+    assert spec.name == "".join(char if char.isascii() else "-" for char in plain)
+    assert tuner("init", str(path), "--name", "mine")[1].count("name: mine\n") == 1
+
+
+def test_one_column_of_numbers_is_refused_for_no_code_is_shorter(workspace: Path) -> None:
+    """By init, where `inspect` shows it; and by validate, whose sentence names the file once."""
+    pd.DataFrame({"only": DRAW.normal(size=30)}).to_csv("t.csv", index=False)
+    assert tuner("inspect", "t.csv")[0] == 0
+    code, text, said = tuner("init", "t.csv")
+    assert (code, text) == (2, "")
+    assert said == "t.csv: must have two columns of numbers to model, got one: no code is shorter than its rows.\n"
+    declared = "name: x\ndata: {source: t.csv}\nspace: {bottleneck: 1, batch_size: 4}\nsearch: {trials: 1, epochs: 1}\n"
+    Path("s.yaml").write_text(declared, encoding="utf-8")
+    said = tuner("validate", "s.yaml")[2]
+    assert said.startswith("t.csv: space.bottleneck must be less than the 1 feature of a row")
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_table_is_refused_in_a_sentence(case: str, workspace: Path) -> None:
+    """By inspect and init alike, with nothing on standard output that a space file would hold."""
+    content, expected = REFUSED[case]
+    (workspace / "t.csv").write_text(content, encoding="utf-8")
+    for command in ("inspect", "init"):
+        code, text, said = tuner(command, "t.csv")
+        assert (code, text) == (2, "")
+        assert said.startswith("t.csv: ") and expected in said
+        assert said.count("\n") == 1
+
+
+def test_a_code_is_shorter_than_its_row() -> None:
+    """For 2 to 2,000 columns; one column has a code of 1."""
+    assert all(1 <= bottleneck(columns) < columns for columns in range(2, 2001))
+    assert bottleneck(1) == 1
