@@ -144,7 +144,7 @@ def _features(found: Inspection) -> int:
     owner = next((column for column in found.columns if column.name == found.group and column.modelled), None)
     if owner is None:
         return found.features
-    return found.features - (min(31, owner.distinct + 1) if owner.type == "categorical" else 1)
+    return found.features - (min(31, (owner.distinct or 0) + 1) if owner.type == "categorical" else 1)
 
 
 def bottleneck(features: int) -> int:
