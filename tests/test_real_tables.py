@@ -99,7 +99,7 @@ def test_the_answer_stands_beside_pca_and_the_mean(there: Path) -> None:
 def test_apply_takes_new_rows_as_they_are(there: Path) -> None:
     """Every row has codes, a score and a reconstruction of the table's names and types; odd cells are said."""
     said = typed("apply", "best", "new.csv", "--what", "score", "-o", "score.csv", "--keep", "pump_id")
-    assert "column hours, line 5: 'many' is not of its type (1 such cell here)" in said
+    assert "column hours, line 5: 'many' is not of its type (1 such in these rows)" in said
     scores = pd.read_csv("score.csv")
     assert list(scores.columns[:2]) == ["pump_id", "score"]
     assert scores["score"].notna().all()

@@ -19,6 +19,7 @@ from tuner.analysis.agreement import LEAST, Agreement, as_text, rounding_bounds
 from tuner.answers.study import TrainedOn
 from tuner.api import train
 from tuner.cli.app import app
+from tuner.data.terms import Terms
 from tuner.errors import DeviceError, StudyError
 from tuner.learning import plain
 from tuner.learning.compiled import library as loading
@@ -197,8 +198,14 @@ def test_losses_agree_within_their_bound(ours, theirs, holds: bool, said: str) -
 
 
 def test_the_plain_loop_shares_no_code_with_what_it_judges() -> None:
-    """Of this project it imports the meaning of a declaration alone, so a fault in a layer or a step is not its own."""
+    """Of this project it imports the meaning of a declaration and of terms alone, and none of their arithmetic, so a
+    fault in a layer, a loss or a step is not its own."""
     tree = ast.parse(Path(plain.__file__).read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert {name for name in imported if name.startswith("tuner")} == {"tuner.spec.architecture", "tuner.spec.work"}
+    meaning = {"tuner.spec.architecture", "tuner.spec.work", "tuner.data.terms"}
+    assert {name for name in imported if name.startswith("tuner")} == meaning
+    read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    arithmetic = {"cells", "link", "outputs", "filled", "completion"} & {name for name in vars(Terms) if name[0] != "_"}
+    assert arithmetic
+    assert not arithmetic & read

@@ -17,9 +17,10 @@ from tuner.cli.app import app
 PUMPS = Path(__file__).parents[2] / "search_spaces" / "data" / "pumps.csv"
 TYPES = {
     "pump_id": "categorical", "read": "datetime", "site": "categorical", "model": "categorical",
-    "installed": "datetime", "hours": "count", "inlet_bar": "numeric", "outlet_bar": "numeric",
-    "flow_m3h": "numeric", "power_kw": "numeric", "temperature_c": "numeric", "vibration_mm_s": "numeric",
-    "filter": "boolean", "alarms": "count", "state": "categorical",
+    "installed": "datetime",
+    "hours": "count", "inlet_bar": "numeric", "outlet_bar": "numeric", "flow_m3h": "numeric", "power_kw": "numeric",
+    "temperature_c": "numeric", "vibration_mm_s": "numeric", "filter": "boolean", "alarms": "count",
+    "state": "categorical",
 }  # fmt: skip
 
 

@@ -192,7 +192,7 @@ REFUSED: list[tuple[str, bytes | str, dict[str, object], str]] = [
     ("t.csv", TABLE, {"array": "x"}, "t.csv: data.array names an array inside an .npz file, got a .csv file."),
     ("t.csv", b"a,b\n1,\xff\n", {}, "t.csv: must be a whole CSV table, got: "),
     ("t.parquet", b"PAR1", {}, "t.parquet: must be a whole Parquet table, got: "),
-    ("t.txt", "x", {}, "t.txt: must end in .csv, .parquet, .npy, .npz, .idx or be a folder of images, got .txt."),
+    ("t.odt", "x", {}, "t.odt: must end in .csv, .tsv, .txt, .tab, .dat, .data, .parquet, .pq, .feather, .arrow, .ipc, .xlsx, .xlsm, .xls, .npy, .npz, .idx or be a folder of images, got .odt."),  # noqa: E501
     ("x.npy", npy([1.0, 2.0]), {}, "x.npy: must have rows and columns, got an array of 1 dimension(s); use reshape(-1, 1)."),  # noqa: E501
     ("x.npy", npy([[1j, 2], [3, 4]]), {}, "x.npy: must hold real numbers, got an array of complex128."),
     ("x.npy", npy([["a"], ["b"]]), {}, "x.npy: must hold real numbers, got an array of <U1."),

@@ -128,6 +128,20 @@ def test_onnx_gives_the_same_scores(best: Path, rows: Values, tmp_path: Path) ->
     np.testing.assert_allclose(second, first, rtol=1e-4)
 
 
+def test_parts_stand_beside_the_score(
+    best: Path, model: ExportedModel, rows: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an array one for each feature, in many blocks; of more features than anyone reads they are refused."""
+    source = str(write_npy(tmp_path / "rows", rows[:40]))
+    apply(best, Request("score", tmp_path / "s.parquet", source, parts=True))
+    table = pd.read_parquet(tmp_path / "s.parquet")
+    assert list(table) == ["score", "anomaly", *(f"score: column {i}" for i in range(6))]
+    np.testing.assert_allclose(table.iloc[:, 2:], model.parts(rows[:40]), rtol=1e-5, atol=1e-7)
+    monkeypatch.setattr(sys.modules[apply.__module__], "MOST_PARTS", 5)
+    with pytest.raises(DataError, match=r"^--parts: must be of 5 features at most, got a model of 6\.$"):
+        apply(best, Request("score", tmp_path / "s.parquet", source, parts=True))
+
+
 def test_onnx_needs_no_torch(best: Path, rows: Values, tmp_path: Path) -> None:
     """In a fresh process torch is never imported."""
     source = str(write_npy(tmp_path / "rows", rows[:20]))

@@ -9,13 +9,16 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import accuracy_score, r2_score
 
-from tuner.analysis import pca
-from tuner.analysis.baselines import baselines, pca_losses
-from tuner.analysis.columns import column_quality, row_parts
+from tuner.analysis import columns, pca
+from tuner.analysis.baselines import baselines, pca_losses, value_losses
+from tuner.analysis.columns import column_quality
+from tuner.answers.parts import ColumnQuality
 from tuner.data.encoded import EncodedColumn
+from tuner.data.parts import row_parts
 from tuner.data.rows import Rows
 from tuner.data.terms import EPSILON, TEST, VALIDATION, Kind, Terms
 
+Found = dict[str, ColumnQuality]
 COLUMNS = (
     EncodedColumn("height", "numeric", 0, 1),
     EncodedColumn("moment", "datetime", 1, 3),
@@ -86,13 +89,29 @@ def test_pca_is_scikit_learns_of_the_filled_columns(exact: bool, monkeypatch: py
     assert pca_losses(rows, [3], "mixed")[3] == pytest.approx(found.validation.pca, rel=1e-9 if exact else 0.02)
 
 
-def test_a_columns_quality_is_scikit_learns_over_what_is_observed() -> None:
-    """R2 of numbers, accuracy beside the commonest level of the others, and shares of the loss that sum to 1."""
+def quality(terms: Terms, rows: np.ndarray, rebuilt: np.ndarray, among: tuple[EncodedColumn, ...] = COLUMNS) -> Found:
+    """By name; what is rebuilt is taken from an array, in order."""
+    left = iter(rebuilt)
+
+    def rebuild(part: np.ndarray) -> np.ndarray:
+        return np.stack([next(left) for _ in part])
+
+    return {one.name: one for one in column_quality(among, value_losses("mixed", terms), rows, rebuild)}
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_columns_quality_is_scikit_learns_over_what_is_observed(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R2 of numbers, accuracy beside the commonest level of the others, and shares of the loss that sum to 1.
+
+    All rows at once, and block by block.
+    """
     rows = table(500, True)
     terms = weighed(rows, True)
     outputs = np.random.default_rng(1).standard_normal((500, 9)) / 3
     rebuilt = terms.link(outputs)
-    found = {one.name: one for one in column_quality(COLUMNS, terms, rows, rebuilt)}
+    if not exact:
+        monkeypatch.setattr(columns, "rows_at_once", lambda _: 64)
+    found = quality(terms, rows, rebuilt)
     known = {column.name: ~np.isnan(rows[:, column.first]) for column in COLUMNS}
     assert {name: one.observed for name, one in found.items()} == {name: each.sum() for name, each in known.items()}
     for name, at in (("height", 0), ("visits", 8)):
@@ -114,7 +133,7 @@ def test_a_column_without_values_or_spread_has_no_quality() -> None:
     rows = table(20, False)
     rows[:, 0], rows[:, 3:8] = 0.25, np.nan
     terms = replace(weighed(table(400, False), False), missing=True)
-    found = {one.name: one for one in column_quality(COLUMNS, terms, rows, terms.link(np.zeros((20, 9))))}
+    found = quality(terms, rows, terms.link(np.zeros((20, 9))))
     assert found["height"].r2 is None
     assert (found["town"].observed, found["town"].accuracy, found["town"].commonest) == (0, None, None)
     assert found["town"].share == 0
@@ -125,8 +144,19 @@ def test_the_parts_of_a_row_sum_to_its_score() -> None:
     rows = table(100, True)
     terms = weighed(rows, True)
     rebuilt = terms.link(np.random.default_rng(1).standard_normal((100, 9)) / 3)
-    parts = row_parts(COLUMNS, terms, rows, rebuilt)
-    scores = terms.scores(terms.cells(terms.outputs(rebuilt), rows), rows)
+    cells = terms.cells(terms.outputs(rebuilt), rows)
+    parts, scores = row_parts(COLUMNS, cells, rows, terms), terms.scores(cells, rows)
     assert parts.shape == (100, 5)
     np.testing.assert_allclose(parts.sum(1), scores, rtol=1e-9)
     assert not parts[:, 3][np.isnan(rows[:, 4])].any()
+
+
+def test_a_column_that_is_read_and_not_rebuilt_has_no_quality() -> None:
+    """Nor has an indicator; a categorical column of one level is always right."""
+    rows = table(30, False)
+    terms = weighed(rows, False)
+    among = (replace(COLUMNS[0], weight=0.0), EncodedColumn("one", "categorical", 3, 4, ("(other)",)), *COLUMNS[3:])
+    rows[:, 3] = 1
+    found = quality(terms, rows, terms.link(np.full((30, 9), -1.0)), among)
+    assert list(found) == ["one", "town", "visits"]
+    assert (found["one"].accuracy, found["one"].commonest) == (1, 1)

@@ -158,6 +158,24 @@ def test_a_row_beyond_single_precision_scores_infinity(model: ExportedModel, win
     np.testing.assert_array_equal(np.delete(scores, 2), np.delete(model.score(winner.rows), 2))
 
 
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_the_parts_of_a_score_are_the_features(loss: str, winner_of: Callable[..., Any], tmp_path: Path) -> None:
+    """They sum to it, also of a row too far out; a row with a missing value has none; a frame gives a frame."""
+    winner = winner_of(loss=loss)
+    model, rows = load_model(winner.export(tmp_path / "best")), winner.rows.copy()
+    rows[2, 1], rows[3, 0] = (1e40, np.nan) if loss == "mse" else (rows[2, 1], np.nan)
+    parts = model.parts(rows)
+    assert parts.shape == rows.shape
+    np.testing.assert_allclose(parts.sum(1), model.score(rows), rtol=1e-12)
+    assert np.isnan(parts[3]).all()
+    if loss == "mse":
+        expected = (scaled(winner).astype(np.float64) - numpy_output(winner, scaled(winner))) ** 2 / parts.shape[1]
+        np.testing.assert_allclose(parts[4:], expected[4:], rtol=1e-4, atol=1e-7)
+    frame = model.parts(pd.DataFrame(rows, columns=list(model.names), index=range(5, 5 + len(rows))))
+    assert (list(frame), frame.index[0]) == (list(model.names), 5)
+    np.testing.assert_array_equal(frame, parts)
+
+
 BAD_ROWS: list[tuple[Any, str]] = [
     (np.zeros(6), r"shape \(N, 6\), got \(6,\)\."),
     (np.zeros((3, 5)), r"shape \(N, 6\), got \(3, 5\)\."),

@@ -104,4 +104,5 @@ def known_losses(answer: StudyAnswer, exported: Winner, winner: Winner, rows: Ro
         baselines=test,
         validation_baselines=validation,
         threshold_on_test=is_scored,
+        columns=answer.columns if is_scored else (),
     )

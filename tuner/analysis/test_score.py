@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
-from tuner.analysis.baselines import baselines, pca_losses
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.analysis.baselines import baselines, pca_losses, value_losses
+from tuner.analysis.columns import column_quality
 from tuner.analysis.final_stage import winners_runs
 from tuner.analysis.pca import Tick, quiet
 from tuner.analysis.winner import winner_weights
-from tuner.answers.parts import FinalStage, Scores
+from tuner.answers.parts import ColumnQuality, FinalStage, Scores
 from tuner.answers.summary import BestScore, Summary
+from tuner.data.encoded import EncodedColumn
 from tuner.data.rows import Rows
 from tuner.data.terms import TEST, split_scale
 from tuner.learning.checkpoint_store import CheckpointStore
 from tuner.learning.packs import compiled, training_data
-from tuner.learning.scoring import mean_loss
+from tuner.learning.scoring import mean_loss, reconstruct
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import is_final, name_of, trial_of
@@ -58,9 +63,15 @@ class Scorer:
     ) -> None:
         self._ledger, self._rows, self._states, self._device, self._tick = ledger, rows, states, device, tick
         self._study_id, self._spec = study
+        self._made: dict[int, dict[str, NDArray[np.float32]]] = {}
 
     def summary(
-        self, best: TrialRecord, answered: FinalStage | None, known: Summary | None, lengths: Sequence[int] = ()
+        self,
+        best: TrialRecord,
+        answered: FinalStage | None,
+        known: Summary | None,
+        lengths: Sequence[int] = (),
+        columns: Sequence[EncodedColumn] = (),
     ) -> Summary:
         """What came of the study; its time is that of the summary so far.
 
@@ -70,6 +81,7 @@ class Scorer:
             known: the summary so far: models that it has scores of are not scored again.
             lengths: of the Pareto front's codes: PCA is compared with them on the validation split, for of the front
                 only the knee meets the test split.
+            columns: of the table, if the rows are one's.
         """
         finals = self._ledger.finals(self._study_id)
         runs = winners_runs(answered, finals) if answered else []
@@ -77,6 +89,7 @@ class Scorer:
         use = _Use(trial_of(runs[0].number) if runs else best.number, tuple(run.number for run in models))
         if _use(known) != use:
             self._note(use, known)
+        qualities = self._columns(models[0], known, columns)
         scores = tuple(self._test_loss(run, _scores(known)) for run in models)
         compared = baselines(self._rows, models[0].point.bottleneck, self._spec.loss, self._tick)
         tested = {"test_loss": scores[0], "mean_test_loss": fmean(scores)} if runs else {}
@@ -88,6 +101,7 @@ class Scorer:
             baselines=compared.test,
             validation_baselines=compared.validation,
             front_pca=pca_losses(self._rows, lengths, self._spec.loss, self._tick) if lengths else {},
+            columns=qualities,
             seconds=0.0 if known is None else known.seconds,
         )
 
@@ -105,22 +119,49 @@ class Scorer:
     def _test_loss(self, run: TrialRecord, known: Mapping[int, float]) -> float:
         if run.number in known:
             return known[run.number]
+        rows, terms = self._rows, self._rows.terms
+        by_step = compiled(self._device, self._spec.step)
+        scored = mean_loss(run.point, self._spec.loss, self._weights(run), rows.test, by_step, terms)
+        return scored * split_scale(terms, TEST)
+
+    def _columns(
+        self, run: TrialRecord, known: Summary | None, columns: Sequence[EncodedColumn]
+    ) -> tuple[ColumnQuality, ...]:
+        """Of the exported run; what a summary has of the same run stays."""
+        use = _use(known)
+        if known is not None and use is not None and use.runs[0] == run.number:
+            return known.columns
+        if not columns:
+            return ()
+        weights, loss, terms = self._weights(run), self._spec.loss, self._rows.terms
+        by_step = compiled(self._device, self._spec.step)
+
+        def rebuild(part: NDArray[np.float32]) -> NDArray[np.float32]:
+            self._tick(f"{name_of(run.number)}, its columns on the test split")
+            return reconstruct(run.point, loss, weights, part, by_step, terms)
+
+        return column_quality(columns, value_losses(loss, terms), self._rows.test, rebuild)
+
+    def _weights(self, run: TrialRecord) -> dict[str, NDArray[np.float32]]:
+        """Those of the run that was asked for last are kept: where its state is gone, making them is a training."""
+        if run.number not in self._made:
+            self._made = {run.number: self._weights_again(run)}
+        return self._made[run.number]
+
+    def _weights_again(self, run: TrialRecord) -> dict[str, NDArray[np.float32]]:
         name = name_of(run.number)
         self._tick(f"{name} on the test split")
-        loss, device, rows, terms = self._spec.loss, self._device, self._rows, self._rows.terms
+        rows, spec = self._rows, self._spec
         checkpoint = self._ledger.curves(self._study_id, [run.number])[run.number].checkpoint
-        precision, step = self._spec.precision, self._spec.step
-        again = partial(training_data, rows.train, rows.validation, device, precision, step, terms)
+        again = partial(training_data, rows.train, rows.validation, self._device, spec.precision, spec.step, rows.terms)
         trial = Trial(run.number, run.point, run.seed)
         state = None if checkpoint is None else self._states.get(checkpoint)
-        plan = TrainingPlan(self._spec.search.epochs)
+        plan = TrainingPlan(spec.search.epochs)
 
         def tick(epoch: int) -> None:
             self._tick(f"{name}, epoch {epoch}")
 
-        weights = winner_weights(trial, run.epochs, state, again, loss, tick, plan=plan)
-        scored = mean_loss(run.point, loss, weights, rows.test, compiled(device, step), terms)
-        return scored * split_scale(terms, TEST)
+        return winner_weights(trial, run.epochs, state, again, spec.loss, tick, plan=plan)
 
 
 def free_final_states(ledger: Ledger, states: CheckpointStore, study_id: int, exported: int | None) -> None:

@@ -149,9 +149,9 @@ class ColumnQuality(Answer):
     Attributes:
         name: the column's.
         type: what it holds.
-        observed: rows in which it has a value.
-        r2: of a number, the share of its variance that is reconstructed, as it is scaled: 1 is perfect, 0 no better
-            than its mean; None of anything else, and where it is constant.
+        observed: rows in which it has a value, or one that a missing value was filled with.
+        r2: of a number or a moment, the share of its variance that is reconstructed, as it is scaled: 1 is perfect, 0
+            no better than its mean; None of anything else, and where it is constant.
         accuracy: of a yes or no or a level, the share of rows whose likeliest value is theirs; None of a number.
         commonest: what always guessing the commonest value would reach; None of a number.
         share: of the whole loss of these rows, the column's.
@@ -164,6 +164,18 @@ class ColumnQuality(Answer):
     accuracy: float | None
     commonest: float | None
     share: float
+
+    @property
+    def skill(self) -> float | None:
+        """R2, or of the rows that have another value than the commonest the share that accuracy gains; 1 is perfect.
+
+        None where there is nothing to tell, as of a column with one value.
+        """
+        if self.accuracy is None or self.commonest is None:
+            return self.r2
+        if self.commonest == 1:
+            return None if self.accuracy == 1 else self.accuracy - 1
+        return (self.accuracy - self.commonest) / (1 - self.commonest)
 
 
 class FrontPoint(Answer):
@@ -198,6 +210,7 @@ class ModelLosses:
         baselines: on the test split.
         validation_baselines: on the validation split.
         threshold_on_test: whether test rows may set the anomaly threshold, because nothing is chosen by them any more.
+        columns: of a table, how well each column of the test rows is reconstructed.
     """
 
     validation_is: str | None = None
@@ -206,3 +219,4 @@ class ModelLosses:
     baselines: BaselineLosses | None = None
     validation_baselines: BaselineLosses | None = None
     threshold_on_test: bool = False
+    columns: tuple[ColumnQuality, ...] = ()

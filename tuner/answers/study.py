@@ -8,7 +8,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from tuner.answers.base import Answer, Loss, Params
-from tuner.answers.parts import BaselineLosses, FinalStage, FrontPoint, Measures
+from tuner.answers.parts import BaselineLosses, ColumnQuality, FinalStage, FrontPoint, Measures
 from tuner.spec.names import Loss as LossName
 
 FORMAT: Final = 1
@@ -176,6 +176,7 @@ class StudyAnswer(Answer):
         front_pca: PCA's validation loss by length of the code.
         baselines: on the test split, with codes as long as the winner's.
         validation_baselines: on the validation split.
+        columns: of a table, how well the winner reconstructs each column of the test split; empty until it is scored.
         seconds: the runs' time in all; None until the study is scored.
         trained: where the runs trained, each device and step once.
         mlflow: where MLflow shows the study.
@@ -195,6 +196,7 @@ class StudyAnswer(Answer):
     front_pca: Mapping[int, Loss]
     baselines: BaselineLosses | None
     validation_baselines: BaselineLosses | None
+    columns: tuple[ColumnQuality, ...]
     seconds: float | None
     trained: tuple[TrainedOn, ...]
     mlflow: MlflowLinks

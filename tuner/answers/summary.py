@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 from tuner.answers.base import Answer, Loss
-from tuner.answers.parts import BaselineLosses, FinalStage, Scores
+from tuner.answers.parts import BaselineLosses, ColumnQuality, FinalStage, Scores
 
 FORMAT: Final = 1
 
@@ -38,6 +38,8 @@ class Summary(Answer):
         baselines: on the test split, with codes as long as the scored model's.
         validation_baselines: on the validation split.
         front_pca: PCA's validation loss for every length of code on the Pareto front.
+        columns: of a table, how well the exported run reconstructs each column of the test split; empty in a summary
+            from before that was counted.
         seconds: the runs' time in all.
     """
 
@@ -49,6 +51,7 @@ class Summary(Answer):
     baselines: BaselineLosses | None = None
     validation_baselines: BaselineLosses | None = None
     front_pca: Mapping[int, Loss] = {}
+    columns: tuple[ColumnQuality, ...] = ()
     seconds: float
 
     def stored(self) -> str:

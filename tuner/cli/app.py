@@ -234,6 +234,7 @@ def apply(  # noqa: PLR0913, PLR0917 - typer calls it by name
     onnx: Annotated[bool, typer.Option("--onnx", help="Run model.onnx with onnxruntime instead of PyTorch.")] = False,
     count: Annotated[int, typer.Option("-n", min=1, help="Rows that `sample` draws.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of what `sample` draws.")] = 0,
+    parts: Annotated[bool, typer.Option("--parts", help="With score: what each column adds to it.")] = False,
 ) -> None:
     """Use an exported model on new files.
 
@@ -243,7 +244,7 @@ def apply(  # noqa: PLR0913, PLR0917 - typer calls it by name
     from tuner.cli import display, progress
     from tuner.export.apply import Request, apply
 
-    request = Request(str(what), output, data, array, tuple(keep or ()), onnx, count, seed)
+    request = Request(str(what), output, data, array, tuple(keep or ()), onnx, count, seed, parts)
     with progress.rows() as show:
         done = apply(folder, request, show)
     typer.echo(display.applied(done, output))

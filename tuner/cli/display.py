@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.cli.columns import columns
 from tuner.cli.progress import duration
 from tuner.spec.work import TrialState
 
@@ -106,7 +107,8 @@ def summary(study: Study) -> str:
     if answer.winner is None:
         lines.append("No trial is complete yet.")
     else:
-        lines += ["", *_table(_best(answer, answer.winner)), *_final(answer), *_verdict(answer, answer.winner)]
+        lines += ["", *_table(_best(answer, answer.winner)), *columns(answer.columns)]
+        lines += [*_final(answer), *_verdict(answer, answer.winner)]
     return "\n".join([*lines, "", *_next(study, answer)])
 
 

@@ -123,8 +123,7 @@ def _table_blocks(path: Path, selection: Selection, table: TableEncoder) -> Iter
 def _odd(source: SourceTable, odd: Mapping[str, tuple[str, int, int]]) -> str:
     """On the first such cell of each column."""
     listed = [
-        f"column {name}, {source.place(row)}: {text[:40]!r} is not of its type"
-        f" ({count:,} such cell{'s' * (count != 1)} here)"
+        f"column {name}, {source.place(row)}: {text[:40]!r} is not of its type ({count:,} such in these rows)"
         for name, (text, row, count) in odd.items()
     ]
     more = f"; and {len(listed) - SHOWN_ODD} more columns" if len(listed) > SHOWN_ODD else ""

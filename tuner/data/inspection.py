@@ -16,7 +16,7 @@ from tuner.data.columns.cells import Values
 from tuner.data.columns.typed import LeftOut, TypedColumn, TypedTable, typed
 from tuner.data.dataset import Dataset
 from tuner.data.load_tables import load_table
-from tuner.data.outliers import ScalingProposal, proposed_scaling
+from tuner.data.outliers import ScalingProposal, far_out, proposed_scaling
 from tuner.data.readers import load, naming
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
@@ -54,7 +54,8 @@ def of_table(source: SourceTable, spec: DataSpec) -> Inspection:
     """
     table = typed(source, spec, strict=False)
     label = None if spec.label is None else source.table.column(spec.label).to_pandas().astype(str)
-    made = {column.name: _modelled(table, column, label) for column in table.columns}
+    proposals = _proposals(table)
+    made = {column.name: _modelled(table, column, label, proposals.get(column.name)) for column in table.columns}
     made |= {one.name: _left_out(one) for one in table.left_out}
     columns = tuple(made[name] for name in source.table.column_names if name in made)
     gaps = np.any([column.missing for column in table.columns], axis=0)
@@ -93,7 +94,9 @@ def _width(column: TypedColumn) -> int:
     return min(31, len(column.levels) + 1) if column.type == "categorical" else 1
 
 
-def _modelled(table: TypedTable, column: TypedColumn, label: pd.Series[str] | None) -> ColumnFacts:
+def _modelled(
+    table: TypedTable, column: TypedColumn, label: pd.Series[str] | None, proposal: ScalingProposal | None
+) -> ColumnFacts:
     present = column.values[~column.missing]
     odd = table.odd.get(column.name)
     facts = {
@@ -103,8 +106,8 @@ def _modelled(table: TypedTable, column: TypedColumn, label: pd.Series[str] | No
         "missing": int(column.missing.sum()) - (odd.count if odd else 0),
         "distinct": len(np.unique(present)),
         "odd": odd.texts if odd else (),
-        "notes": tuple(_remarks(column, present, label)),
-        "scaling": None if (proposal := _proposal(column, present)) is None else proposal.scaling,
+        "notes": tuple(_remarks(column, present, label, proposal)),
+        "scaling": None if proposal is None else proposal.scaling,
     }
     if column.levels:
         counts = Counter(present.astype(np.int64).tolist()).most_common(SHOWN_LEVELS)
@@ -117,9 +120,10 @@ def _left_out(one: LeftOut) -> ColumnFacts:
     return ColumnFacts(name=one.name, type=one.type, modelled=False, notes=(f"left out: {one.why}.",))
 
 
-def _remarks(column: TypedColumn, present: Values, label: pd.Series[str] | None) -> list[str]:
+def _remarks(
+    column: TypedColumn, present: Values, label: pd.Series[str] | None, proposal: ScalingProposal | None
+) -> list[str]:
     found = []
-    proposal = _proposal(column, present)
     if proposal is not None:
         found.append(f"scaling {proposal.scaling} suits it better: {proposal.reason}.")
     if label is not None and _tells(column, label):
@@ -129,8 +133,14 @@ def _remarks(column: TypedColumn, present: Values, label: pd.Series[str] | None)
     return found
 
 
-def _proposal(column: TypedColumn, present: Values) -> ScalingProposal | None:
-    return proposed_scaling(present) if column.type in ("numeric", "count") and len(present) else None
+def _proposals(table: TypedTable) -> dict[str, ScalingProposal]:
+    """Scalings for the columns of numbers that have values far out."""
+    numeric = [column for column in table.columns if column.type in ("numeric", "count")]
+    if not numeric:
+        return {}
+    far = far_out(np.column_stack([column.values for column in numeric]))
+    found = {numeric[place].name: proposed_scaling(numeric[place].values) for place in np.flatnonzero(far)}
+    return {name: proposal for name, proposal in found.items() if proposal is not None}
 
 
 def _tells(column: TypedColumn, label: pd.Series[str]) -> bool:

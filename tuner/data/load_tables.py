@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tuner.data.arrays import as_rows
 from tuner.data.memory import in_memory, memory_notes
-from tuner.data.readers import LEAST_ROWS, MEMORY, file_errors, given, reader_of
+from tuner.data.readers import LEAST_ROWS, MEMORY, file_errors, given, mode_of, reader_of
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.tables import is_table, read_table
@@ -40,6 +40,8 @@ def load_table(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> SourceT
         if spec.source == MEMORY:
             return _memory_table(spec, given(sources))
         path = sources.path(spec.source)
+        if "*" not in spec.source:
+            mode_of(path, spec.source)
         if is_table(path):
             return _whole(read_table(path, spec, sources))
         if spec.missing == "error" or path.suffix.lower() not in (".npy", ".npz"):

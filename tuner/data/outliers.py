@@ -58,6 +58,11 @@ def proposed_scaling(values_N: Values) -> ScalingProposal | None:
     return ScalingProposal("quantile", f"{reason}, as {count:,} of {known:,} values are, more than outliers would be")
 
 
+def far_out(values_NK: Values) -> NDArray[np.bool_]:
+    """Which columns have values far out, (K,), all at once: of most columns a proposal need not be asked for."""
+    return np.asarray(_furthest(fit_columns("robust", values_NK)) > FAR_OUT)
+
+
 def squeezed(fitted: Preprocessor, train_NF: Values) -> str | None:
     """A sentence on outliers among training rows that squeeze all others; None where a scaling bounds them or none is.
 

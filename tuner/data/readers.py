@@ -24,6 +24,7 @@ from tuner.data.labels import Labels
 from tuner.data.memory import in_memory, memory_notes
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
+from tuner.data.tables import ENDINGS
 from tuner.errors import DataError, HelperError
 from tuner.helper import Helper
 from tuner.spec.rules import NEWEST, TYPED
@@ -131,14 +132,14 @@ def file_errors(where: str) -> Iterator[None]:
         raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
 
 
-def reader_of(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec, int], Read]:
-    """What reads a file or folder, by its ending.
+def mode_of(path: Path, where: str) -> int:
+    """What kind of file is there.
 
     Raises:
-        DataError: nothing does, or the declaration has keys that mean nothing for it.
+        DataError: none, or one that cannot be looked at.
     """
     try:
-        mode = path.stat().st_mode
+        return path.stat().st_mode
     except OSError as error:
         raise DataError(f"must be a file or folder beside the space file, got: {error.strerror} ({path}).") from None
     except UnicodeEncodeError as error:
@@ -148,6 +149,15 @@ def reader_of(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpe
         ) from None
     except ValueError:
         raise DataError(f"must be a file's name, got {where!r}.") from None
+
+
+def reader_of(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpec, int], Read]:
+    """What reads a file or folder, by its ending.
+
+    Raises:
+        DataError: nothing does, or the declaration has keys that mean nothing for it.
+    """
+    mode = mode_of(path, where)
     if stat.S_ISDIR(mode):
         _refuse_columns(spec, "a folder of images")
         return read_images
@@ -155,7 +165,8 @@ def reader_of(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpe
         raise DataError("must be a regular file or a folder.")
     kind = ".idx" if IDX_NAME.fullmatch(path.name.lower()) else path.suffix.lower()
     if kind not in _READERS:
-        raise DataError(f"must end in {', '.join(_READERS)} or be a folder of images, got {kind or 'no ending'}.")
+        known = ", ".join((*ENDINGS, *_ARRAYS))
+        raise DataError(f"must end in {known} or be a folder of images, got {kind or 'no ending'}.")
     if kind in _ARRAYS:
         _refuse_columns(spec, "an array")
     if kind in (".npy", ".idx"):

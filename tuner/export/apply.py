@@ -23,6 +23,7 @@ from tuner.export.runtimes import Engine, OnnxEngine, TorchEngine, Usable
 from tuner.export.threshold import described
 
 Progress = Callable[[int, int | None], object]
+MOST_PARTS = 1000  # features of an array that are told one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Request:
         onnx: run model.onnx with onnxruntime instead of PyTorch.
         count: rows to draw.
         seed: of the draw.
+        parts: with score, what each column adds to it.
     """
 
     what: str
@@ -48,6 +50,7 @@ class Request:
     onnx: bool = False
     count: int = 1000
     seed: int = 0
+    parts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,10 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
     _check(request)
     if request.what == "sample":
         return _draw(exported, request, report)
-    engine = OnnxEngine(exported) if request.onnx else TorchEngine(exported)
-    fitted = exported.preprocessor
+    fitted, results = exported.preprocessor, _results(exported, request)
     wanted = Selection(
         fitted.names, fitted.shape, request.array, request.keep, fitted.table, upright=fitted.extent is not None
     )
-    results = _RESULTS[request.what](engine, exported)
     _check_names(request.keep, results.names)
     rows, without, odd, beyond = 0, 0, "", Outside(fitted)
     with open_output(request.output) as output:
@@ -114,9 +115,13 @@ def _check(request: Request) -> None:
     if request.what not in (*_RESULTS, "sample"):
         raise DataError(f"what: must be one of {', '.join((*_RESULTS, 'sample'))}, got {request.what}.")
     if request.what == "sample":
-        if request.data is not None or request.keep or request.array or request.onnx:
-            raise DataError("sample draws new rows: it takes no data, and none of --keep, --array and --onnx.")
+        if request.data is not None or request.keep or request.array or request.onnx or request.parts:
+            raise DataError("sample draws new rows: it takes no data, and none of --keep, --array, --onnx and --parts.")
         return
+    if request.parts and request.what != "score":
+        raise DataError(f"--parts: must be given with score, whose parts they are, got {request.what}.")
+    if request.parts and request.onnx:
+        raise DataError("--parts: must be computed by PyTorch, for model.onnx gives scores alone; leave out --onnx.")
     if request.data is None:
         raise DataError(f"{request.what}: must be given the rows, a file or a folder of images, got none.")
     if request.keep and request.output.suffix.lower() == ".npy":
@@ -167,7 +172,7 @@ class _Reconstructions:
 
 
 class _Scores:
-    names = ("score", "anomaly")
+    names: tuple[str, ...] = ("score", "anomaly")
 
     def __init__(self, engine: Engine, exported: Exported) -> None:
         self._engine, self._sum, self._scored, self._anomalies = engine, 0.0, 0, 0
@@ -192,12 +197,36 @@ class _Scores:
         return Applied(rows, mean, self._anomalies, self._threshold, self._set_on)
 
 
+class _Parts(_Scores):
+    """Scores, and what each column adds to them; an array has both side by side."""
+
+    def __init__(self, engine: TorchEngine, exported: Exported) -> None:
+        super().__init__(engine, exported)
+        self._torch, fitted = engine, exported.preprocessor
+        columns = fitted.names if fitted.table is None else fitted.table.table_names
+        if fitted.table is None and len(columns) > MOST_PARTS:
+            raise DataError(f"--parts: must be of {MOST_PARTS:,} features at most, got a model of {len(columns):,}.")
+        self._parts = tuple(f"score: {name}" for name in columns)
+        self.names = (*self.names, *self._parts)
+
+    def of(self, block: Block) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+        columns, scores = super().of(block)
+        parts = self._torch.parts(block.values, block.first)
+        return columns | dict(zip(self._parts, parts.T, strict=True)), np.column_stack([scores, parts])
+
+
 _Results = _Codes | _Reconstructions | _Scores
 _RESULTS: dict[str, Callable[[Engine, Exported], _Results]] = {
     "encode": _Codes,
     "reconstruct": _Reconstructions,
     "score": _Scores,
 }
+
+
+def _results(exported: Exported, request: Request) -> _Results:
+    if request.parts:
+        return _Parts(TorchEngine(exported), exported)
+    return _RESULTS[request.what](OnnxEngine(exported) if request.onnx else TorchEngine(exported), exported)
 
 
 def _columns(names: tuple[str, ...], array: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:

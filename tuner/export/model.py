@@ -86,6 +86,21 @@ class ExportedModel:
         """
         return self._engine.score(self._rows(rows))
 
+    def parts(self, rows: ArrayLike | pd.DataFrame) -> Any:
+        """What each column adds to each row's score: why it is unusual. A row's parts sum to its score.
+
+        Returns:
+            Of a table a DataFrame with the model's columns, and the index of a DataFrame that is given; so of a
+            DataFrame for any other model; else an array (N, F).
+
+        Raises:
+            DataError: as for `encode`.
+        """
+        parts = self._engine.parts(self._rows(rows))
+        if self._preprocessor.table is None and not isinstance(rows, pd.DataFrame):
+            return parts
+        return pd.DataFrame(parts, index=_index(rows, len(parts)), columns=list(self.names))
+
     def decode(self, codes: ArrayLike) -> Any:
         """What the model makes of codes (N, C), in the data's own units: (N, *shape), of a table a DataFrame.
 

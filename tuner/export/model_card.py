@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tuner.answers.parts import ColumnQuality
 from tuner.spec.distributions import Frozen, Scalar, mistake
 from tuner.spec.names import Activation, Loss
 
@@ -138,6 +139,7 @@ class Card(Frozen, extra="ignore"):
         files: sha256 of the other files but config.yaml, which may be edited for another training.
         anomaly: None in an export in the first form.
         source_note: what had become of the data's source when this was exported; empty where it was as it had been.
+        columns: of a table, how well each column of the test rows is reconstructed; empty where that was not measured.
     """
 
     format: Literal[1, 2, 3] = 3
@@ -161,6 +163,7 @@ class Card(Frozen, extra="ignore"):
     files: dict[str, str]
     anomaly: Anomaly | None = None
     source_note: str = ""
+    columns: tuple[ColumnQuality, ...] = ()
 
     @model_validator(mode="after")
     def _mirrored(self) -> Self:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tuner.learning.inference.onnx import OnnxNetwork
 
 Parsed = TypeVar("Parsed")
-MOST_TEXT = 1_000_000  # bytes of a declaration, or a description
+MOST_TEXT = 1_000_000  # bytes of a declaration
+MOST_CARD = 16_000_000  # bytes of a description, which says something of every column of a table
 _WITH_STEP = 3  # the first form whose declaration says `step`
 _ROOM = 1_000_000  # for all in a file that does not grow with the model
 _NUMBER = 32  # characters of a number in JSON, with what surrounds it
@@ -93,7 +94,7 @@ def read_export(folder: str | Path) -> Exported:
     folder = Path(folder)
     if not folder.is_dir():
         raise PlaceError(f"{folder}: expected a folder that `tuner export` wrote, got {_kind(folder)}.")
-    described = read_file(folder / METRICS, MOST_TEXT)
+    described = read_file(folder / METRICS, MOST_CARD)
     card = _parsed(folder / METRICS, lambda: Card.model_validate_json(described))
     _check_config(folder / CONFIG, card)  # the sizes that bound what is read from here on
     _content(folder / MODEL, card)

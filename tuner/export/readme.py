@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tuner.answers.columns import HEAD, MEANING, left_out, shown
 from tuner.data.preprocess import Preprocessor
 from tuner.export.model_card import Card
 from tuner.export.threshold import described
@@ -36,7 +37,7 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         activation=card.activation,
         parameters=card.parameters,
         trained="" if card.step is None else f"It was trained on {card.device} by {step_in_words(card.step)}.\n",
-        figures="\n".join(_figures(card)),
+        figures="\n".join([*_figures(card), *_quality(card)]),
         rows=_rows(preprocessor),
         frame=_frame(preprocessor),
         columns=_columns(preprocessor),
@@ -44,6 +45,7 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         scaling=preprocessor.scaling,
         unusual=_unusual(card),
         encoding=_encoding(preprocessor),
+        taken="raw values everywhere" if preprocessor.table is None else "tables as they are in Python and from the shell",
         units="of the same kind" if preprocessor.table else "in the data's units",
         compared="unusual = scores > model.threshold\n"
         * (card.anomaly is not None and card.anomaly.threshold is not None),
@@ -64,6 +66,22 @@ def _figures(card: Card) -> list[str]:
     ):
         lines.append(f"| {name} | {_number(value)} | {_number(others.get('pca'))} | {_number(others.get('mean'))} |")
     return [*lines, *_certain(card), *(["", card.source_note] if card.source_note else [])]
+
+
+def _quality(card: Card) -> list[str]:
+    """The columns of a table, the worst first."""
+    if not card.columns:
+        return []
+    rows = [HEAD, ["---"] * len(HEAD), *shown(card.columns)]
+    more = left_out(card.columns)
+    table = [f"| {' | '.join(map(_in_a_row, row))} |" for row in rows]
+    said = [f"{more} `columns` in metrics.json has all."] if more else []
+    return ["", "Columns of the test rows, the worst first:", "", *table, "", *said, MEANING]
+
+
+def _in_a_row(words: str) -> str:
+    """A cell of a table in Markdown: in one line, and without what would begin another cell."""
+    return " ".join(words.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _certain(card: Card) -> list[str]:
@@ -176,7 +194,7 @@ Trial {trial} (see metrics.json). Kind: {kind}. Layers: {layers}, activation {ac
 {unusual}
 
 Columns, in this order: {columns}.
-Scaling ({scaling}, fitted on the training rows{clipped}) is part of the model: it takes raw values everywhere below.
+Scaling ({scaling}, fitted on the training rows{clipped}) is part of the model: it takes {taken} below.
 
 ## From Python
 
@@ -194,7 +212,10 @@ scores = model.score(rows)
 print(codes.shape, scores, drawn.shape)
 ```
 
-From the shell: `tuner apply . rows.csv --what score -o scores.csv` (also encode, reconstruct, sample).
+`model.parts(rows)` tells what each column adds to a score.
+
+From the shell: `tuner apply . rows.csv --what score -o scores.csv` (also encode, reconstruct, sample); with `--parts`
+what each column adds to a score as well.
 
 ## Without this package
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.parts import row_parts
 from tuner.data.preprocess import Preprocessor
 from tuner.export.read import Exported
 
@@ -80,6 +81,16 @@ class TorchEngine:
         usable = Usable.of(self._preprocessor, rows)
         scaled = self._preprocessor.transform(usable.rows, first)
         return usable.marked(self._preprocessor.inverse(self.network.reconstruct(scaled)))
+
+    def parts(self, rows: Values, first: int = 0) -> Values:
+        """What each column of a table or each feature adds to each row's score, (N, C); its parts sum to that."""
+        usable, fitted = Usable.of(self._preprocessor, rows), self._preprocessor
+        scaled = fitted.transform(usable.rows, first)
+        cells, terms = self.network.cells(scaled), fitted.terms
+        cells = np.where(np.isnan(cells), np.inf, cells)
+        if fitted.table is None:
+            return usable.marked(cells / cells.shape[1])
+        return usable.marked(row_parts(fitted.table.declared, cells, scaled, terms))
 
     def score(self, rows: Values, first: int = 0) -> Values:
         """See `Engine`."""

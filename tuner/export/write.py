@@ -134,6 +134,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         **_identity(spec, trial, end, origin),
         **_architecture(network),
         "losses": _losses(end, losses),
+        "columns": losses.columns,
         "final": _confirmed(trial, losses.final),
         "anomaly": anomaly(network, rows, quantile, spec.search.seed, losses.threshold_on_test, labels),
     }

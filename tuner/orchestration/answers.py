@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tuner.analysis.final_stage import recommended
 from tuner.analysis.pareto import chosen_trial, front_points
 from tuner.analysis.recommended import recommendation
-from tuner.answers.parts import FrontPoint, Measures
+from tuner.answers.parts import ColumnQuality, FrontPoint, Measures
 from tuner.answers.study import BestTrial, MlflowLinks, Recommendation, StoppedEarly, StudyAnswer, WarmStarted
 from tuner.answers.summary import Summary
 from tuner.ledger.ledger import Ledger
@@ -20,6 +20,7 @@ from tuner.ledger.trainers import trained_on
 from tuner.orchestration.warm_start import WarmStart
 from tuner.search.patience import stopped_early
 from tuner.settings import Workspace
+from tuner.spec.final import name_of
 from tuner.spec.objectives import is_front
 from tuner.spec.work import TrialState
 from tuner.tracking.links import study_links
@@ -55,6 +56,7 @@ def study_answer(record: WholeRecord, state: StudyState, mlflow: MlflowLinks) ->
         front_pca={} if known is None else known.front_pca,
         baselines=winner and winner.baselines,
         validation_baselines=winner and winner.validation_baselines,
+        columns=_columns(known, winner),
         seconds=known and known.seconds,
         trained=trained_on(record.events),
         mlflow=mlflow,
@@ -77,6 +79,13 @@ def _winner(record: WholeRecord, best: TrialRecord) -> Recommendation:
     winner = recommended(record.study.spec, best, known, record.finals)
     complete = sum(trial.state is TrialState.COMPLETE for trial in record.trials)
     return recommendation(record.study, winner, known, record.features, complete)
+
+
+def _columns(known: Summary | None, winner: Recommendation | None) -> tuple[ColumnQuality, ...]:
+    """What the summary says of the winner's columns; one that was scored before another won says it of that one."""
+    if known is None or known.scored is None or winner is None or name_of(known.scored.runs[0]) != winner.run:
+        return ()
+    return known.columns
 
 
 def _front(record: WholeRecord) -> tuple[FrontPoint, ...]:

@@ -80,6 +80,8 @@ def note_run(plan: LaunchPlan, ledger: Ledger, study: StudyRecord, prepared: Pre
         if warm is not None:
             ledger.record_event(study.id, EVENT, warm.body())
         ledger.record_event(study.id, "budget", Budget.of(plan.spec.search).body(0))
+        if prepared.notes:
+            ledger.record_event(study.id, "data", {"notes": list(prepared.notes)})
     body = {
         "device": plan.device,
         "step": plan.step,

@@ -237,7 +237,9 @@ class PreparedRun:
         states, tick = self._plan.states(self._study.key), self._session.tick
         scorer = Scorer(self._ledger, (self._study.id, self._spec), rows, states, self._plan.device, tick)
         front = front_points(self._spec, trials, p.features, {}) if is_front(self._spec) else []
-        return scorer.summary(best, answered, known, [point.bottleneck for point in front])
+        table = p.preprocessor.table
+        columns = () if table is None else table.columns
+        return scorer.summary(best, answered, known, [point.bottleneck for point in front], columns)
 
     def _answer(self, study: StudyRecord) -> Path:
         return answer_of(self._ledger, study, self._plan.workspace, self._plan.device, lambda: self._prepared)

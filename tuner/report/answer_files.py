@@ -3,7 +3,8 @@
     .tuner/answers/KEY/WHEN/
       study/                of the study's run
         worst_rows.json       the validation rows that the best trial reconstructs worst
-        feature_errors.json   where rows are no images: the features, the worst first
+        feature_errors.json   where rows are no images: the features, of a table its columns, the worst first
+        columns.json          of a table: how well each column of the test rows is reconstructed, the worst first
         images/...            where rows are images: the best trial's
         figures/...           history, importance, slices and the rest, as a report has them
       trial-N/              of a trial's run
@@ -24,6 +25,8 @@ from itertools import chain
 from pathlib import Path
 
 from tuner.analysis.winner import winner_weights
+from tuner.answers.parts import ColumnQuality
+from tuner.answers.summary import Summary
 from tuner.data.prepare import Prepared
 from tuner.data.rows import Rows
 from tuner.learning.checkpoint_store import CheckpointFolder, CheckpointStore
@@ -31,7 +34,7 @@ from tuner.learning.packs import runs_compiled, training_data
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.report.pictures import MOST, beside, image_files, is_image
-from tuner.report.worst import Errors, Model, feature_errors, worst_rows
+from tuner.report.worst import Errors, Model, columns_table, feature_errors, worst_rows
 from tuner.spec.work import Checkpoint, TrainingPlan, Trial, TrialState
 
 PICTURED = 3  # trials with pictures, as many as the driver keeps states of
@@ -95,6 +98,7 @@ class _Study:
     best: TrialRecord
     models: Mapping[int, Model]
     records: Mapping[int, TrialRecord]
+    columns: tuple[ColumnQuality, ...]
 
 
 def _files(
@@ -102,7 +106,9 @@ def _files(
 ) -> Iterator[tuple[str, bytes]]:
     """Each file's path in the folder, and its content."""
     trials = ledger.trials(study.id)
-    best = _scored(ledger, study) or best_trial(trials)
+    summary = ledger.summary(study.id)
+    scored = _scored(ledger, study, summary)
+    best = scored or best_trial(trials)
     if best is None:
         return
     prepared = prepare()
@@ -111,14 +117,14 @@ def _files(
     kept = {number: newest for number, (newest, *_) in ledger.checkpoints(study.id, 1).items()}
     models = _models(study, shown, rows, device, _Kept(states, kept))
     records = {record.number: record for record in shown}
-    of_study = _Study(study, prepared, rows, best, models, records)
+    columns = summary.columns if summary is not None and scored is not None else ()
+    of_study = _Study(study, prepared, rows, best, models, records, columns)
     yield from _tables(of_study)
     yield from _pictures(of_study)
 
 
-def _scored(ledger: Ledger, study: StudyRecord) -> TrialRecord | None:
+def _scored(ledger: Ledger, study: StudyRecord, summary: Summary | None) -> TrialRecord | None:
     """The trial or the final stage's run that was scored on the test split and is exported."""
-    summary = ledger.summary(study.id)
     runs = summary.scored.runs if summary is not None and summary.scored is not None else ()
     return next(iter(ledger.trials(study.id, runs[:1])), None)
 
@@ -168,7 +174,9 @@ def _tables(study: _Study) -> Iterator[tuple[str, bytes]]:
     numbers = study.prepared.validation_numbers(study.record.spec)
     yield "study/worst_rows.json", worst_rows(model, rows, errors, numbers.tolist(), fitted)
     if not is_image(fitted.shape):
-        yield "study/feature_errors.json", feature_errors(errors, fitted.names)
+        yield "study/feature_errors.json", feature_errors(errors, fitted)
+    if study.columns:
+        yield "study/columns.json", columns_table(study.columns)
 
 
 def _pictures(study: _Study) -> Iterator[tuple[str, bytes]]:

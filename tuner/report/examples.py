@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.analysis.baselines import value_losses
+from tuner.analysis.columns import column_quality
+from tuner.analysis.pca import known_means, rows_at_once
 from tuner.analysis.trained import Trained
+from tuner.answers.parts import ColumnQuality
+from tuner.data.encoded import EncodedColumn
+from tuner.data.parts import column_sums
 from tuner.data.preprocess import Preprocessor
+from tuner.data.rows import Rows
+from tuner.learning.inference.network import Network
+from tuner.report.cells import WorstCell, worst_cells
 from tuner.report.pictures import is_image
 
 GROUP = 5  # rows each of the best, the typical and the worst
@@ -32,17 +41,21 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A validation row: its number in the source from 1, its loss and, of an image, two data URIs."""
+    """A validation row: its number in the source from 1, its loss and, of an image, two data URIs.
+
+    Of a table, the column that is reconstructed worst.
+    """
 
     row: int
     error: float
     original: str | None = None
     rebuilt: str | None = None
+    worst: WorstCell | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature's mean squared error, and that of the training rows' mean."""
+    """A feature's mean squared error, and that of the training rows' mean; of a table's column its mean loss."""
 
     name: str
     error: float
@@ -78,8 +91,9 @@ class Examples:
         looked_at: as many of them, the first ones, are counted here.
         errors: quantiles of the rows' losses.
         groups: the best, typical and worst rows, by these names.
-        features: the worst first; none of images.
+        features: the worst first, of a table its columns; none of images.
         feature_count: of a row.
+        columns: of a table, how well each column is reconstructed.
         codes: some rows' codes.
         explained: the shares of the code's variance that x and y show.
         code: its length.
@@ -94,28 +108,71 @@ class Examples:
     codes: Sequence[CodePoint]
     explained: Sequence[float]
     code: int
+    columns: Sequence[ColumnQuality] = ()
 
 
 def examples(trained: Trained) -> Examples:
     """What the winner makes of validation rows."""
     network, rows, places = trained.network, trained.rows, trained.places
-    preprocessor = trained.prepared.preprocessor
+    fitted = trained.prepared.preprocessor
     looked_at = rows.validation[: max(1, min(MOST_ROWS, MOST_VALUES // rows.validation.shape[1]))]
-    losses, rebuilt = network.losses(looked_at), network.reconstruct(looked_at)
+    losses, codes = network.losses(looked_at), network.encode(looked_at)
     low, median, high = (float(np.quantile(losses, share)) for share in (0.05, 0.5, 0.95))
-    is_picture, codes = is_image(preprocessor.shape), network.encode(looked_at)
     points, explained = _codes(codes, losses, places)
+    by_column = _ByColumn.of(fitted, network, rows, looked_at)
     return Examples(
         rows=len(rows.validation),
         looked_at=len(looked_at),
         errors=Quantiles(low, median, high, float(losses.max())),
-        groups=_groups(losses, places, _Pictures(preprocessor, looked_at, rebuilt) if is_picture else None),
-        features=[] if is_picture else _features(rows.train, looked_at, rebuilt, preprocessor.names),
-        feature_count=len(preprocessor.names),
+        groups=_groups(losses, places, _details(fitted, network, looked_at)),
+        features=by_column.features,
+        feature_count=by_column.count,
         codes=points,
         explained=explained,
         code=int(codes.shape[1]),
+        columns=by_column.quality,
     )
+
+
+_Details = Callable[[NDArray[np.intp]], Sequence[Mapping[str, Any]]]
+
+
+def _details(fitted: Preprocessor, network: Network, rows: NDArray[np.float32]) -> _Details:
+    """What is shown of the rows at some places beside their losses."""
+    if is_image(fitted.shape):
+        pictures = _Pictures(fitted, rows, network.reconstruct(rows))
+        return lambda places: [pictures.of(int(place)) for place in places]
+    if fitted.table is None:
+        return lambda places: [{} for _ in places]
+
+    def worst(places: NDArray[np.intp]) -> list[dict[str, Any]]:
+        chosen = np.asarray(rows[places])
+        found = worst_cells(fitted, chosen, network.reconstruct(chosen), network.cells(chosen)) if len(chosen) else []
+        return [{"worst": one} for one in found]
+
+    return worst
+
+
+@dataclass(frozen=True, slots=True)
+class _ByColumn:
+    """What is said of features, or of a table's columns."""
+
+    features: Sequence[Feature] = ()
+    count: int = 0
+    quality: Sequence[ColumnQuality] = ()
+
+    @classmethod
+    def of(cls, fitted: Preprocessor, network: Network, rows: Rows, looked_at: NDArray[np.float32]) -> _ByColumn:
+        if is_image(fitted.shape):
+            return cls(count=len(fitted.names))
+        if fitted.table is None:
+            rebuilt = network.reconstruct(looked_at)
+            return cls(_features(rows.train, looked_at, rebuilt, fitted.names), len(fitted.names))
+        columns = [column for column in fitted.table.columns if column.weight > 0]
+        judge = value_losses(network.loss, network.terms)
+        quality = column_quality(columns, judge, looked_at, network.reconstruct)
+        features = _column_features(columns, known_means(rows.train), network, looked_at)
+        return cls(features, len(columns), quality)
 
 
 class _Pictures:
@@ -145,7 +202,7 @@ class _Pictures:
         return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _groups(losses: Values, places: NDArray[np.int64], pictures: _Pictures | None) -> dict[str, list[Row]]:
+def _groups(losses: Values, places: NDArray[np.int64], details: _Details) -> dict[str, list[Row]]:
     """Rows by their loss: from the lowest, around the median, from the highest; no row twice."""
     order = np.argsort(losses, kind="stable")
     size = min(GROUP, max(1, len(order) // 3))
@@ -154,9 +211,29 @@ def _groups(losses: Values, places: NDArray[np.int64], pictures: _Pictures | Non
     if len(order) < 3:
         chosen = {"best": order[:size], "worst": order[size:][::-1]}
     return {
-        name: [Row(int(places[at]) + 1, float(losses[at]), **(pictures.of(int(at)) if pictures else {})) for at in rows]
-        for name, rows in chosen.items()
+        name: [
+            Row(int(places[at]) + 1, float(losses[at]), **more) for at, more in zip(found, details(found), strict=True)
+        ]
+        for name, found in chosen.items()
     }
+
+
+def _column_features(
+    columns: Sequence[EncodedColumn], mean: Values, network: Network, rows: NDArray[np.float32]
+) -> list[Feature]:
+    """Each column's mean loss over the rows that have a value, beside the mean predictor's; the worst first."""
+    judge = value_losses(network.loss, network.terms)
+    lost, spread, observed = np.zeros(len(mean)), np.zeros(len(mean)), np.zeros(len(mean))
+    count = rows_at_once(rows.shape[1])
+    for start in range(0, len(rows), count):
+        part = np.asarray(rows[start : start + count])
+        lost += network.cells(part).sum(0)
+        spread += judge(part.astype(np.float64), np.broadcast_to(mean, part.shape)).sum(0)
+        observed += (~np.isnan(part)).sum(0)
+    errors, spreads = (column_sums(columns, values[None])[0] for values in (lost, spread))
+    known = np.array([max(1.0, observed[column.first]) for column in columns])
+    worst = np.argsort(-errors / known, kind="stable")[:MOST_FEATURES]
+    return [Feature(columns[at].name, float(errors[at] / known[at]), float(spreads[at] / known[at])) for at in worst]
 
 
 def _features(

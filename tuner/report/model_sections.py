@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tuner.answers.columns import HEAD, MEANING, left_out
+from tuner.answers.columns import shown as shown_columns
+from tuner.report.cells import Cell
 from tuner.report.examples import Examples, Feature, Row
 from tuner.report.facts import Facts
-from tuner.report.markup import Html, element, join, table, whole
+from tuner.report.markup import Html, element, join, shown, table, whole
 from tuner.report.section import Figures, Section, drawn, note, pairs
 from tuner.report.svg import Chart, axis_of, colour, key
 
@@ -25,7 +28,7 @@ def reconstructions(facts: Facts, _: Figures) -> Section | None:
         " Row numbers count from 1. The test rows are kept for the one last score."
     )
     shown_rows = _pictures(model.groups) if is_picture else _features(model)
-    title = "Reconstructions" if is_picture else "Errors by feature"
+    title = "Reconstructions" if is_picture else f"Errors by {'column' if model.columns else 'feature'}"
     source = [note(facts.source_note)] if facts.source_note else []
     return Section("rows", title, join([note(words), *source, shown_rows]))
 
@@ -50,14 +53,46 @@ def _pair(row: Row) -> Html:
 
 
 def _features(model: Examples) -> Html:
-    """The features with the largest errors, and the rows."""
+    """The features or columns with the largest errors, and the rows."""
     most = max((each.error for each in model.features), default=0.0) or 1.0
     rows = [(each.name, _meter(each.error / most, each.error), each.spread, _left(each)) for each in model.features]
     count = f"all {len(rows)}" if len(rows) == model.feature_count else f"{len(rows)} of {model.feature_count}"
-    head = ("feature", "mean squared error", "of the mean predictor", "left")
-    by_feature = table(head, rows, f"Features with the largest errors, {count}, in scaled units")
-    by_row = [(name, _rows(found)) for name, found in model.groups.items()]
-    return join([by_feature, element("h3", "Rows by their loss"), pairs(by_row)])
+    what, error, units = ("column", "mean loss", "where they have a value")
+    if not model.columns:
+        what, error, units = ("feature", "mean squared error", "in scaled units")
+    head = (what, error, "of the mean predictor", "left")
+    by_feature = table(head, rows, f"{what.capitalize()}s with the largest errors, {count}, {units}")
+    return join([by_feature, element("h3", "Rows by their loss"), _by_row(model)])
+
+
+def _by_row(model: Examples) -> Html:
+    """Of a table's rows the column that is reconstructed worst, in the data's own units."""
+    if not model.columns:
+        return pairs([(name, _rows(found)) for name, found in model.groups.items()])
+    rows = [
+        (name, each.row, each.error, each.worst.name, _cell(each.worst.value), _cell(each.worst.guess))
+        for name, found in model.groups.items()
+        for each in found
+        if each.worst is not None
+    ]
+    return table(("", "row", "loss", "worst column", "its value", "its reconstruction"), rows)
+
+
+def _cell(value: Cell) -> str:
+    """Of columns of several kinds, so as words, and with all digits that it has."""
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
+
+
+def columns(facts: Facts, _: Figures) -> Section | None:
+    """How well each column of a table is reconstructed: on the test rows, or on validation rows until they are met."""
+    found, rows = facts.answer.columns, "the test rows"
+    if not found and facts.model is not None:
+        found, rows = tuple(facts.model.columns), "validation rows"
+    if not found:
+        return None
+    words = f"By the winner, on {rows}, the worst first. {MEANING}"
+    body = [note(words), table(HEAD, shown_columns(found))]
+    return Section("columns", "Columns", join([*body, *([note(left_out(found))] if left_out(found) else [])]))
 
 
 def _rows(found: Sequence[Row]) -> str:

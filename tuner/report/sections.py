@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tuner.answers.parts import Configuration
-from tuner.ledger.records import TrialRecord
+from tuner.ledger.records import Event, TrialRecord
 from tuner.report.facts import Facts
 from tuner.report.figures import BEST, MOST_DOTS, most_important
 from tuner.report.markup import Html, element, join, shown, table, whole
-from tuner.report.model_sections import code, reconstructions
+from tuner.report.model_sections import code, columns, reconstructions
 from tuner.report.section import Figures, Section, drawn, moment, note, pairs
 from tuner.report.svg import key
 from tuner.report.timeline import gaps, spent
@@ -253,12 +253,19 @@ def declaration(facts: Facts, _: Figures) -> Section:
         element("h3", "How to reproduce it"),
         *again,
         *_older_rules(facts.rules),
+        *_of_data(facts.events),
         element("h3", "Declaration"),
         element("pre", element("code", whole(facts.declaration))),
         element("h3", "Seed and versions"),
         pairs(about),
     ]
     return Section("declaration", "Declaration and versions", join(body))
+
+
+def _of_data(events: Sequence[Event]) -> list[Html]:
+    """What was decided about the data when the study began."""
+    notes: list[object] = next((event.body["notes"] for event in events if event.kind == "data"), [])
+    return [element("h3", "The data"), *(note(str(each)) for each in notes)] if notes else []
 
 
 def _older_rules(rules: int) -> list[Html]:
@@ -275,6 +282,7 @@ SECTIONS: tuple[Callable[[Facts, Figures], Section | None], ...] = (
     importance,
     slices,
     curves,
+    columns,
     reconstructions,
     quality,
     code,

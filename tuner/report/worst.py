@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from tuner.analysis.baselines import value_losses
 from tuner.analysis.pca import rows_at_once
+from tuner.answers.columns import worst_first
+from tuner.answers.parts import ColumnQuality
+from tuner.data.parts import column_sums
 from tuner.data.preprocess import Preprocessor
 from tuner.data.terms import Terms
 from tuner.learning.scoring import reconstruct
+from tuner.report.cells import worst_cells
 from tuner.report.pictures import is_image
 from tuner.spec.architecture import Hyperparameters
 
@@ -83,7 +87,7 @@ def worst_rows(model: Model, rows: Matrix, errors: Errors, numbers: Sequence[int
         rows: scaled validation rows (N, F).
         errors: of these rows.
         numbers: each row's number in the data, (N,), counted from 0; the table counts from 1, as messages do.
-        fitted: names the features; of rows that are no images, each one's worst is shown in the data's own units.
+        fitted: names the columns; of rows that are no images, each one's worst is shown in the data's own units.
     """
     places = errors.worst(MOST_ROWS)
     found = [(int(numbers[place]) + 1, float(errors.of_rows[place])) for place in places]
@@ -91,27 +95,28 @@ def worst_rows(model: Model, rows: Matrix, errors: Errors, numbers: Sequence[int
         return table(("row", "error"), found)
     chosen = np.asarray(rows[places])
     guess = model.rebuilt(chosen)
-    worst = model.losses(chosen, guess).argmax(1)
-    raw, rebuilt = (fitted.inverse(values).reshape(len(places), -1) for values in (chosen, guess))
-    at = range(len(places))
-    details = [(fitted.names[worst[i]], _short(raw[i, worst[i]]), _short(rebuilt[i, worst[i]])) for i in at]
+    details = worst_cells(fitted, chosen, guess, model.losses(chosen, guess))
     columns = ("row", "error", "worst feature", "its value", "its reconstruction")
-    return table(columns, [(*found[i], *details[i]) for i in at])
+    return table(columns, [(*row, one.name, one.value, one.guess) for row, one in zip(found, details, strict=True)])
 
 
-def feature_errors(errors: Errors, names: Sequence[str]) -> bytes:
-    """A table of the features, the worst first, each with its share of the whole error."""
-    total = float(errors.of_features.sum()) or 1.0
-    order = np.argsort(-errors.of_features, kind="stable")[:MOST_FEATURES]
-    rows = [(names[i], float(errors.of_features[i]), float(errors.of_features[i]) / total) for i in order]
+def feature_errors(errors: Errors, fitted: Preprocessor) -> bytes:
+    """A table of the features, of a table its columns, the worst first, each with its share of the whole error."""
+    names, found = fitted.names, errors.of_features
+    if fitted.table is not None:
+        names, found = fitted.table.table_names, column_sums(fitted.table.declared, found[None])[0]
+    total = float(found.sum()) or 1.0
+    order = np.argsort(-found, kind="stable")[:MOST_FEATURES]
+    rows = [(names[i], float(found[i]), float(found[i]) / total) for i in order]
     return table(("feature", "error", "share"), rows)
+
+
+def columns_table(columns: Sequence[ColumnQuality]) -> bytes:
+    """A table of how well each column of the test rows is reconstructed, the worst first."""
+    head = tuple(ColumnQuality.model_fields)
+    return table(head, [[getattr(one, name) for name in head] for one in worst_first(columns)])
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     """What `mlflow.log_table` leaves: pandas' split form."""
     return json.dumps({"columns": list(columns), "data": [list(row) for row in rows]}).encode()
-
-
-def _short(value: float) -> float:
-    """Scaled to single precision and back, a value has about seven digits left."""
-    return float(f"{value:.6g}")

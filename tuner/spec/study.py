@@ -153,7 +153,9 @@ class DataSpec(Frozen):
     indicators: bool = Field(False, description="With missing mean, median or mask: a column that tells where.")
     split: SplitSpec | None = Field(None, description="By a column, group, time, label or files; by default by chance.")
     label: Text | None = Field(
-        None, description="A column that the model never sees: codes are judged by how well they tell it."
+        None,
+        description="A column that the model never sees: codes are judged by how well they tell it. Of images in"
+        " folders by class: folder.",
     )
     train_on: Literal["all", "normal"] = Field(
         "all", description="normal: no row of the rarer of two classes of label is trained on; it is left out."

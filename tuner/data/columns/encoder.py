@@ -100,6 +100,12 @@ class TableEncoder(BaseModel):
             first += field.width
         return tuple(found)
 
+    @property
+    def declared(self) -> tuple[EncodedColumn, ...]:
+        """Those of the table's own columns, in the order of `table_names`."""
+        both = zip(self.fields, self.columns, strict=True)
+        return tuple(column for field, column in both if not isinstance(field, IndicatorField))
+
     def encode(self, values: Mapping[str, Values]) -> Values:
         """Values of the fields, (N,) each by column, to (N, F)."""
         parts = []

@@ -10,6 +10,12 @@ namespace tuner {
 
 constexpr float MOST_LOG_RATE = 30.0f;  // of a count's output; exp goes on from there as its tangent does
 
+// Choices by arithmetic on bits: GCC takes a comparison of sixteen floats apart where the processor has no AVX-512.
+static INLINE I missing(V v) { return (0x7f800000 - (bits(v) & 0x7fffffff)) >> 31; }  // all bits where it is NaN
+static INLINE I negative(V v) { return bits(v) >> 31; }
+static INLINE V without(V v, I gone) { return floats(bits(v) & ~gone); }  // 0 there, whatever it was
+static INLINE V chosen(I which, V a, V b) { return floats((bits(a) & which) | (bits(b) & ~which)); }
+
 // The loss of sixteen rows' cells, not weighted, and its slope.
 struct Cell {
     V loss, slope;
@@ -27,7 +33,8 @@ static INLINE Cell huber(V out, V wanted, float delta) {
 
 static INLINE Cell logistic(V out, V wanted) {
     V e = exp(-magnitude(out)), r = inverse(1.0f + e);
-    return {greatest(out, V{}) + log1p(e) - out * wanted, (out < 0.0f ? e * r : r) - wanted};
+    I below = negative(out);
+    return {without(out, below) + log1p(e) - out * wanted, chosen(below, e * r, r) - wanted};
 }
 
 // Half of Poisson's deviance, as t (exp(u) - 1 - u) with u = out - log t: the sum that defines it loses a large count's digits.
@@ -56,9 +63,9 @@ static INLINE void column_loss(const Terms &terms, int64_t column, Tile16 &tile)
         default: cell = square(out, wanted);
     }
     const float weight = terms.weights[column];
-    // A choice and not a factor: what a missing cell gives is NaN.
-    tile.total += wanted == wanted ? cell.loss * weight : V{};
-    store(tile.out + at, wanted == wanted ? cell.slope * (weight * tile.scale) : V{});
+    I gone = missing(wanted);
+    tile.total += without(cell.loss * weight, gone);
+    store(tile.out + at, without(cell.slope * (weight * tile.scale), gone));
 }
 
 // The levels first <= column < last: -sum of target * log softmax(out).
@@ -75,12 +82,12 @@ static INLINE void group_loss(const Terms &terms, int64_t first, int64_t last, T
     }
     // A missing cell makes `wanted_sum` NaN.
     const float weight = terms.weights[first];
-    I there = wanted_sum == wanted_sum;
-    tile.total += there ? (wanted_sum * log(sums) - along) * weight : V{};
+    I gone = missing(wanted_sum);
+    tile.total += without((wanted_sum * log(sums) - along) * weight, gone);
     V share = wanted_sum * inverse(sums);
     for (int64_t column = first; column < last; column++) {
         V slope = load(out + column * LANES) * share - load(tile.wanted + column * LANES);
-        store(tile.out + column * LANES, there ? slope * (weight * tile.scale) : V{});
+        store(tile.out + column * LANES, without(slope * (weight * tile.scale), gone));
     }
 }
 
@@ -134,9 +141,9 @@ static INLINE float square_losses(const Model &m, const float *turned, const flo
     for (int64_t column = 0; column < m.sizes[m.layers]; column += LANES) {
         if (turned[column / LANES]) continue;
         V wanted = load(target + column), d = load(y + column) - wanted, share = d * load(m.terms->weights + column);
-        // A choice and not a factor: what a missing cell gives is NaN.
-        sums += wanted == wanted ? d * share : V{};
-        if (dz) store(dz + column, wanted == wanted ? share * (2.0f * scale) : V{});
+        I gone = missing(wanted);
+        sums += without(d * share, gone);
+        if (dz) store(dz + column, without(share * (2.0f * scale), gone));
     }
     return paired_sum(sums);
 }
@@ -179,7 +186,7 @@ static void fill_in(const Model &m, int64_t rows, const float *from, float *to) 
     for (int64_t row = 0; row < rows; row++)
         for (int64_t column = 0; column < size; column += LANES) {
             V value = load(from + row * size + column);
-            store(to + row * size + column, value == value ? value : load(m.terms->fill + column));
+            store(to + row * size + column, chosen(missing(value), load(m.terms->fill + column), value));
         }
 }
 
