@@ -259,3 +259,27 @@ def test_a_loss_by_terms_stands_beside_pca(loss: str, workspace: Path) -> None:
     assert known is not None
     assert known.mean == pytest.approx(1, abs=0.2)
     assert 0 < known.pca < known.mean
+
+
+def test_an_array_with_gaps_is_a_table_of_columns_x0_on(workspace: Path) -> None:
+    """In memory and as .npy the same study; its export takes arrays by place, in Python and from the shell."""
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(90, 6))
+    rows[:, 0] = 2 * rows[:, 1]
+    rows[draw.random(rows.shape) < 0.05] = np.nan
+    np.save("rows.npy", rows)
+    spec = {**declared("array"), "data": {"missing": "mask"}}
+    spec["space"] |= {"bottleneck": 3}
+    study = tuner.run(spec, data=rows, workers=0)
+    of_file = tuner.run({**spec, "name": "npy", "data": {"missing": "mask", "source": "rows.npy"}}, workers=0)
+    assert of_file.best.value == study.best.value
+    study.export("best")
+    model = tuner.load_model("best")
+    scores = model.score(rows)
+    assert np.isfinite(scores).all()
+    np.testing.assert_array_equal(model.score(pd.DataFrame(rows, columns=[f"x{place}" for place in range(6)])), scores)
+    typed("apply", "best", "rows.npy", "--what", "score", "-o", "scores.npy")
+    np.testing.assert_allclose(np.load("scores.npy"), scores, rtol=1e-6)
+    np.savez("narrow.npz", rows[:, :5])
+    ran = CliRunner().invoke(app, ["apply", "best", "narrow.npz", "--what", "score", "-o", "s.csv"])
+    assert "narrow.npz: must have the model's columns, missing: x5" in str(ran.exception)

@@ -111,13 +111,23 @@ def _table_blocks(path: Path, selection: Selection, table: TableEncoder) -> Iter
     """A table's rows by the types that its columns had when the model was trained."""
     from tuner.data.tables import table_blocks  # noqa: PLC0415 - Arrow, half a second, and only tables need it
 
-    first = 0
-    for source in table_blocks(path, table.read, ROWS_AT_ONCE):
+    first, is_array = 0, table.is_of_array and path.suffix.lower() in (".npy", ".npz")
+    for source in _array_tables(path, selection) if is_array else table_blocks(path, table.read, ROWS_AT_ONCE):
         _check_columns(source.table.column_names, replace(selection, names=table.table_names))
         read = table.read_table(source)
         kept = {name: source.table.column(name).combine_chunks() for name in selection.keep}
         yield Block(first, read.encoded_NF, kept, odd=_odd(source, read.odd))
         first += len(read.encoded_NF)
+
+
+def _array_tables(path: Path, selection: Selection) -> Iterator[SourceTable]:
+    """An array's rows as a table's, for values of it may be missing."""
+    is_npz = path.suffix.lower() == ".npz"
+    array = load_npz(path, selection.array, "--array") if is_npz else open_npy(path)
+    check_rows(array)
+    for first in range(0, len(array), ROWS_AT_ONCE):
+        made = SourceTable.of_array(array[first : first + ROWS_AT_ONCE], str(path))
+        yield replace(made, places=made.places + first)
 
 
 def _odd(source: SourceTable, odd: Mapping[str, tuple[str, int, int]]) -> str:

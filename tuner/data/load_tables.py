@@ -20,7 +20,7 @@ from tuner.data.sources import Sources
 from tuner.data.tables import is_table, read_table
 from tuner.errors import DataError
 from tuner.spec.rules import NEWEST, TYPED
-from tuner.spec.study import DataSpec, ReadSpec
+from tuner.spec.study import DataSpec
 
 
 def load_table(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> SourceTable | None:
@@ -95,8 +95,7 @@ def _memory_table(spec: DataSpec, data: object) -> SourceTable | None:
 
 def _columns_of(values: NDArray[np.float64], where: str) -> SourceTable:
     """An array's columns as a table's, for values of it may be missing."""
-    made = pa.table({f"x{place}": column for place, column in enumerate(values.T)})
-    return _whole(SourceTable(made, where, False, "row", np.arange(1, len(values) + 1), ReadSpec()))
+    return _whole(SourceTable.of_array(values, where))
 
 
 def _whole(table: SourceTable) -> SourceTable:

@@ -258,6 +258,8 @@ class Preprocessor:
             from tuner.data.memory import in_memory  # noqa: PLC0415 - only tables need it
 
             taken = in_memory(raw)
+            if not isinstance(taken, SourceTable) and taken.ndim == 2 and self.table.is_of_array:
+                taken = SourceTable.of_array(taken, "data")
             if not isinstance(taken, SourceTable):
                 raise DataError(f"data: must be a table with the model's columns, got an array of shape {taken.shape}.")
             return self.table.read_table(taken).encoded_NF

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,14 @@ class SourceTable:
     read: ReadSpec
     notes: tuple[str, ...] = ()
     parts: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of_array(cls, values_NF: NDArray[np.generic], where: str) -> Self:
+        """The columns of an array of two dimensions, x0, x1, ..., where values may be missing."""
+        import pyarrow as pa  # noqa: PLC0415 - half a second, and only tables need it
+
+        made = pa.table({f"x{place}": np.ascontiguousarray(column) for place, column in enumerate(values_NF.T)})
+        return cls(made, where, False, "row", np.arange(1, len(values_NF) + 1), ReadSpec())
 
     def place(self, row: int) -> str:
         """A row in messages: `line 32`, or `part-2.csv, line 32`."""

@@ -5,6 +5,7 @@ Legend: N rows, F encoded columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -87,6 +88,11 @@ class TableEncoder(BaseModel):
     def table_names(self) -> tuple[str, ...]:
         """Of the table's columns."""
         return tuple(field.name for field in self.fields if not isinstance(field, IndicatorField))
+
+    @property
+    def is_of_array(self) -> bool:
+        """The table was an array with missing values, whose columns are called x0, x1, ..."""
+        return all(re.fullmatch(r"x\d+", name) for name in self.table_names)
 
     @property
     def columns(self) -> tuple[EncodedColumn, ...]:
