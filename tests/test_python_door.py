@@ -18,7 +18,7 @@ from tuner.errors import DataError, SpecError
 from tuner.spec.reader import spec_from_mapping
 
 ROWS: NDArray[np.float64] = np.random.default_rng(3).normal(size=(30, 4))
-SPACE = {"learning_rate": 0.01, "batch_size": 8, "bottleneck": 2}
+SPACE = {"learning_rate": 0.01, "batch_size": 8, "activation": "relu", "bottleneck": 2}
 NAMES = ("a", "b", "c", "d")
 
 
@@ -78,8 +78,7 @@ def test_a_declaration_may_hold_what_programs_have() -> None:
     plain = tiny(
         data={"source": "a.csv"},
         space={
-            "learning_rate": 0.01,
-            "batch_size": 8,
+            **SPACE,
             "depth": 1,
             "width": {"type": "categorical", "choices": [8, 16]},
         },
