@@ -29,6 +29,7 @@ from tuner.spec.space import SearchSpace
 from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+DIGITS = SHIPPED[0].with_name("digits.yaml")
 SECONDS = 5.0
 LONGEST = 1000
 Scale = Callable[[int, int], int]
@@ -173,7 +174,7 @@ def test_any_mapping_is_a_study_or_mistakes(chance: random.Random, scale: Scale,
 
 def test_any_override_is_taken_or_a_mistake(chance: random.Random, scale: Scale, tell: Tell) -> None:
     """`--set` with keys and values of any kind."""
-    text, seen = SHIPPED[0].read_text(), Counter[str]()
+    text, seen = DIGITS.read_text(), Counter[str]()
     for _ in range(scale(500, 10_000)):
         block, model = chance.choice((("data", DataSpec), ("space", SearchSpace), ("search", SearchSpec)))
         key = f"{block}.{chance.choice(sorted(model.model_fields))}"
@@ -187,7 +188,7 @@ def test_any_override_is_taken_or_a_mistake(chance: random.Random, scale: Scale,
 @pytest.mark.parametrize("kind", ["list", "keys", "blanks", "choices", "names", "wide"])
 def test_a_megabyte_is_read_in_seconds(kind: str, tmp_path: Path) -> None:
     """Files of the largest size, each as slow to read as can be: an answer within 5 s, and not of pages."""
-    text = SHIPPED[1].read_text()
+    text = DIGITS.read_text()
     large = {
         "list": text + f"x: [{'1,' * 490_000}]\n",
         "keys": text + "".join(f"a{number}: 1\n" for number in range(85_000)),
