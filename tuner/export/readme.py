@@ -45,7 +45,9 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         scaling=preprocessor.scaling,
         unusual=_unusual(card),
         encoding=_encoding(preprocessor),
-        taken="tables as they are, in Python and from the shell" if preprocessor.table else "raw values everywhere below",
+        taken="tables as they are, in Python and from the shell"
+        if preprocessor.table
+        else "raw values everywhere below",
         units="of the same kind" if preprocessor.table else "in the data's units",
         compared="unusual = scores > model.threshold\n"
         * (card.anomaly is not None and card.anomaly.threshold is not None),
