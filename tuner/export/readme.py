@@ -45,9 +45,7 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         scaling=preprocessor.scaling,
         unusual=_unusual(card),
         encoding=_encoding(preprocessor),
-        taken="tables as they are, in Python and from the shell"
-        if preprocessor.table
-        else "raw values everywhere below",
+        taken="tables as they are, as shown" if preprocessor.table else "raw values everywhere",
         units="of the same kind" if preprocessor.table else "in the data's units",
         compared="unusual = scores > model.threshold\n"
         * (card.anomaly is not None and card.anomaly.threshold is not None),
@@ -196,7 +194,7 @@ Trial {trial} (see metrics.json). Kind: {kind}. Layers: {layers}, activation {ac
 {unusual}
 
 Columns, in this order: {columns}.
-Scaling ({scaling}, fitted on the training rows{clipped}) is part of the model: it takes {taken}.
+Scaling ({scaling}, fitted on the training rows{clipped}) is part of the model: it takes {taken} below.
 
 ## From Python
 
