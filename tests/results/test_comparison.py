@@ -64,6 +64,7 @@ def answer(name: str, recommended: Recommendation | None) -> StudyAnswer:
         front_pca={},
         baselines=BaselineLosses(mean=1.0, pca=0.4),
         validation_baselines=None,
+        columns=(),
         seconds=2.0,
         trained=(),
         mlflow=LINKS,

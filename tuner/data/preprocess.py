@@ -263,6 +263,7 @@ class Preprocessor:
             if not isinstance(taken, SourceTable):
                 raise DataError(f"data: must be a table with the model's columns, got an array of shape {taken.shape}.")
             return self.table.read_table(taken).encoded_NF
+        raw = _plain(raw)
         if hasattr(raw, "columns"):
             raw = _numbers(self._selected(raw))
         try:
@@ -360,6 +361,23 @@ def _all_of(kind: type[T], known: Mapping[str, Any], key: str) -> list[T]:
     if not isinstance(values, list) or any(type(value) is not kind for value in values):
         raise ValueError(f"{key} with something else than {kind.__name__}")
     return values
+
+
+def _plain(raw: Any) -> Any:
+    """What another library made, as NumPy or pandas have it: masks are missing values, tensors leave their device.
+
+    Raises:
+        DataError: it holds complex numbers, or is of a kind that is not known.
+    """
+    made = type(raw).__module__.partition(".")[0]
+    if isinstance(raw, np.ma.MaskedArray) or made in ("torch", "scipy", "polars", "pyarrow"):
+        from tuner.data.memory import in_memory  # noqa: PLC0415 - Arrow, half a second, and most rows need it not
+
+        taken = in_memory(raw)
+        return taken.table.to_pandas() if isinstance(taken, SourceTable) else taken
+    if isinstance(raw, np.ndarray) and raw.dtype.kind == "c":
+        raise DataError(f"data: must hold real numbers, got an array of {raw.dtype}.")
+    return raw
 
 
 def _numbers(frame: pd.DataFrame) -> pd.DataFrame:

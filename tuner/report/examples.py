@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ def examples(trained: Trained) -> Examples:
         rows=len(rows.validation),
         looked_at=len(looked_at),
         errors=Quantiles(low, median, high, float(losses.max())),
-        groups=_groups(losses, places, _details(fitted, network, looked_at)),
+        groups=_groups(losses, places, _detailed(fitted, network, looked_at)),
         features=by_column.features,
         feature_count=by_column.count,
         codes=points,
@@ -134,21 +134,21 @@ def examples(trained: Trained) -> Examples:
     )
 
 
-_Details = Callable[[NDArray[np.intp]], Sequence[Mapping[str, Any]]]
+_Detailed = Callable[[NDArray[np.intp], list[Row]], list[Row]]  # rows at some places with all that is shown of them
 
 
-def _details(fitted: Preprocessor, network: Network, rows: NDArray[np.float32]) -> _Details:
-    """What is shown of the rows at some places beside their losses."""
+def _detailed(fitted: Preprocessor, network: Network, rows: NDArray[np.float32]) -> _Detailed:
+    """What adds to rows their pictures, or of a table the column that is reconstructed worst."""
     if is_image(fitted.shape):
         pictures = _Pictures(fitted, rows, network.reconstruct(rows))
-        return lambda places: [pictures.of(int(place)) for place in places]
+        return lambda places, found: [pictures.beside(row, int(at)) for row, at in zip(found, places, strict=True)]
     if fitted.table is None:
-        return lambda places: [{} for _ in places]
+        return lambda _, found: found
 
-    def worst(places: NDArray[np.intp]) -> list[dict[str, Any]]:
+    def worst(places: NDArray[np.intp], found: list[Row]) -> list[Row]:
         chosen = np.asarray(rows[places])
-        found = worst_cells(fitted, chosen, network.reconstruct(chosen), network.cells(chosen)) if len(chosen) else []
-        return [{"worst": one} for one in found]
+        cells = worst_cells(fitted, chosen, network.reconstruct(chosen), network.cells(chosen)) if found else []
+        return [replace(row, worst=cell) for row, cell in zip(found, cells, strict=True)]
 
     return worst
 
@@ -183,12 +183,11 @@ class _Pictures:
         raw = preprocessor.inverse(rows[:1000])
         self._low, self._high = float(raw.min()), float(raw.max())
 
-    def of(self, place: int) -> dict[str, str]:
-        """The original and its reconstruction."""
-        return {
-            name: self._uri(self._preprocessor.inverse(rows[place : place + 1])[0])
-            for name, rows in zip(("original", "rebuilt"), self._pairs, strict=True)
-        }
+    def beside(self, row: Row, place: int) -> Row:
+        """The row at a place, with the original and its reconstruction."""
+        both = (self._preprocessor.inverse(rows[place : place + 1])[0] for rows in self._pairs)
+        original, rebuilt = map(self._uri, both)
+        return replace(row, original=original, rebuilt=rebuilt)
 
     def _uri(self, raw: Values) -> str:
         from PIL import Image  # noqa: PLC0415 - only images need it
@@ -202,7 +201,7 @@ class _Pictures:
         return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _groups(losses: Values, places: NDArray[np.int64], details: _Details) -> dict[str, list[Row]]:
+def _groups(losses: Values, places: NDArray[np.int64], detailed: _Detailed) -> dict[str, list[Row]]:
     """Rows by their loss: from the lowest, around the median, from the highest; no row twice."""
     order = np.argsort(losses, kind="stable")
     size = min(GROUP, max(1, len(order) // 3))
@@ -211,9 +210,7 @@ def _groups(losses: Values, places: NDArray[np.int64], details: _Details) -> dic
     if len(order) < 3:
         chosen = {"best": order[:size], "worst": order[size:][::-1]}
     return {
-        name: [
-            Row(int(places[at]) + 1, float(losses[at]), **more) for at, more in zip(found, details(found), strict=True)
-        ]
+        name: detailed(found, [Row(int(places[at]) + 1, float(losses[at])) for at in found])
         for name, found in chosen.items()
     }
 

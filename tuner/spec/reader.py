@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,27 @@ def read_spec_text(text: str, source: str, overrides: Sequence[str] = ()) -> Stu
 def spec_from_mapping(mapping: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudySpec:
     """The declaration that a mapping holds, as its file would."""
     try:
-        plain = json.loads(json.dumps(mapping, default=list))
+        plain = json.loads(json.dumps(mapping, default=_plain))
     except (TypeError, ValueError, RecursionError) as error:
         raise refused("spec", f"must be a mapping of plain values, got: {error}") from None
     return _checked(Document(plain), "spec", overrides)
+
+
+def _plain(value: object) -> object:
+    """What a program rather has than a file: paths, NumPy's numbers and arrays, sets and other sequences.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if hasattr(value, "columns"):
+        raise TypeError("a table; give it as tuner.run(..., data=table), and leave data.source out")
+    for made in (getattr(value, "tolist", None), getattr(value, "item", None)):
+        if made is not None:
+            plain: object = made()
+            return plain
+    return list(value)  # type: ignore[call-overload]  # TypeError is what the caller expects
 
 
 def _checked(document: Document, source: str, overrides: Sequence[str]) -> StudySpec:
