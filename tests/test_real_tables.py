@@ -144,7 +144,7 @@ def test_a_missing_cell_where_none_was_allowed_empties_its_row_alone(workspace: 
     tuner.run(declared("whole"), workers=0).export("best")
     new = whole.head(5).astype(object)
     new.to_csv("whole.csv", index=False)
-    new.iloc[2, new.columns.get_loc("hours")] = None
+    new.loc[new.index[2], "hours"] = None
     new.to_csv("new.csv", index=False)
     apply("best", Request("score", Path("expected.csv"), "whole.csv"))
     said = typed("apply", "best", "new.csv", "--what", "score", "-o", "s.csv", "--keep", "pump_id")
@@ -169,7 +169,7 @@ def test_missing_values_as_declared(missing: str, workspace: Path) -> None:
     assert len(told) == (5 if missing in ("mean", "mask") else 0)
     study = tuner.run(spec, workers=0)
     assert study.outcome == "finished"
-    assert 0 < study.best.value < 1
+    assert study.best.value is not None and 0 < study.best.value < 1
     if missing in ("drop", "mean"):  # masks are exported above, and medians are filled like means
         study.export("best")
         scores = tuner.load_model("best").score(pd.read_csv(PUMPS))

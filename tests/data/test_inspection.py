@@ -28,7 +28,8 @@ def inspected(*words: str) -> dict[str, Any]:
     ran = CliRunner().invoke(app, ["inspect", *words, "--json"])
     assert (ran.exit_code, ran.stderr) == (0, "")
     Inspection.model_validate_json(ran.stdout)
-    return json.loads(ran.stdout)
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
