@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.cli.columns import columns
 from tuner.cli.progress import duration
 from tuner.spec.work import TrialState
 
@@ -107,6 +106,8 @@ def summary(study: Study) -> str:
     if answer.winner is None:
         lines.append("No trial is complete yet.")
     else:
+        from tuner.cli.columns import columns  # it needs pydantic, and a list of studies does not
+
         lines += ["", *_table(_best(answer, answer.winner)), *columns(answer.columns)]
         lines += [*_final(answer), *_verdict(answer, answer.winner)]
     return "\n".join([*lines, "", *_next(study, answer)])
