@@ -11,7 +11,7 @@ from tuner.data.fit_terms import Wanted
 from tuner.data.normal import normal_training
 from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import Preprocessor
-from tuner.data.readers import load, naming
+from tuner.data.readers import load, may_be_table, naming
 from tuner.data.remarks import remarks
 from tuner.data.sources import Sources
 from tuner.data.split import (
@@ -80,7 +80,7 @@ def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Calla
 
 
 def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
-    if rules >= TYPED and not spec.data.source.startswith("sklearn:"):
+    if rules >= TYPED and may_be_table(spec.data, sources):
         from tuner.data.examine_table import examine_table  # noqa: PLC0415 - pandas and Arrow, most of a second
 
         found = examine_table(spec, sources, rules)

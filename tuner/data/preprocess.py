@@ -257,11 +257,11 @@ class Preprocessor:
         if self.table is not None:
             from tuner.data.memory import in_memory  # noqa: PLC0415 - only tables need it
 
-            taken = in_memory(raw)
-            if not isinstance(taken, SourceTable) and taken.ndim == 2 and self.table.is_of_array:
-                taken = SourceTable.of_array(taken, "data")
-            if not isinstance(taken, SourceTable):
-                raise DataError(f"data: must be a table with the model's columns, got an array of shape {taken.shape}.")
+            given = in_memory(raw)
+            taken = given if isinstance(given, SourceTable) else self._named(given, self.table)
+            if taken is None:
+                shape = getattr(given, "shape", ())
+                raise DataError(f"data: must be a table with the model's columns, got an array of shape {shape}.")
             return self.table.read_table(taken).encoded_NF
         raw = _plain(raw)
         if hasattr(raw, "columns"):
@@ -274,6 +274,13 @@ class Preprocessor:
             return rows.reshape(len(rows), len(self.names))
         expected = " or ".join(sorted({str(("N", *self.shape)), str(("N", len(self.names)))}))
         raise DataError(f"data: rows must have the shape {expected}, got {rows.shape}.".replace("'", ""))
+
+    @staticmethod
+    def _named(array: NDArray[np.generic], table: TableEncoder) -> SourceTable | None:
+        """An array as the table's columns, by place; None where it has others than these."""
+        if array.ndim == 2 and array.shape[1] == len(table.table_names):
+            return SourceTable.of_array(array, "data", table.table_names)
+        return SourceTable.of_array(array, "data") if array.ndim == 2 and table.is_of_array else None
 
     def _selected(self, frame: pd.DataFrame) -> pd.DataFrame:
         missing = [name for name in self.names if name not in frame.columns]

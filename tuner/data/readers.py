@@ -6,7 +6,7 @@ import difflib
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from tuner.data.labels import Labels
 from tuner.data.memory import in_memory, memory_notes
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
-from tuner.data.tables import ENDINGS
+from tuner.data.tables import ENDINGS, is_table
 from tuner.errors import DataError, HelperError
 from tuner.helper import Helper
 from tuner.spec.rules import NEWEST, TYPED
@@ -130,6 +130,17 @@ def file_errors(where: str) -> Iterator[None]:
         # Parsers raise many kinds of errors on damaged files; the name of the file is known here.
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(f"{where}: must be a whole file, got: {type(error).__name__}: {reason}") from None
+
+
+def may_be_table(spec: DataSpec, sources: Sources) -> bool:
+    """Whether a source has columns with types: what reads these takes most of a second to import."""
+    if spec.source.startswith("sklearn:"):
+        return False
+    if spec.source == MEMORY or spec.missing != "error" or spec.split is not None:
+        return True
+    with suppress(DataError, OSError, ValueError):  # what cannot be looked at is refused where it is read
+        return is_table(sources.path(spec.source))
+    return True
 
 
 def mode_of(path: Path, where: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -41,11 +42,12 @@ class SourceTable:
     parts: tuple[tuple[str, int], ...] = ()
 
     @classmethod
-    def of_array(cls, values_NF: NDArray[np.generic], where: str) -> Self:
-        """The columns of an array of two dimensions, x0, x1, ..., where values may be missing."""
+    def of_array(cls, values_NF: NDArray[np.generic], where: str, names: Sequence[str] | None = None) -> Self:
+        """The columns of an array of two dimensions, x0, x1, ... where they have no names."""
         import pyarrow as pa  # noqa: PLC0415 - half a second, and only tables need it
 
-        made = pa.table({f"x{place}": np.ascontiguousarray(column) for place, column in enumerate(values_NF.T)})
+        names = names or [f"x{place}" for place in range(values_NF.shape[1])]
+        made = pa.table({name: np.ascontiguousarray(column) for name, column in zip(names, values_NF.T, strict=True)})
         return cls(made, where, False, "row", np.arange(1, len(values_NF) + 1), ReadSpec())
 
     def place(self, row: int) -> str:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from tuner.spec.distributions import Frozen, mistake
 from tuner.spec.final import MOST_SEEDS
 from tuner.spec.fitting import own_misfit
-from tuner.spec.names import Loss, Step
+from tuner.spec.names import Step
 from tuner.spec.space import SearchSpace
 
 Scaling = Literal["minmax", "standard", "robust", "quantile", "log1p", "none"]
@@ -237,7 +237,9 @@ FinalStage = Annotated[
 ]
 
 
-DeclaredLoss = Literal["auto"] | Loss
+DeclaredLoss = Literal[
+    "auto", "mse", "bce", "mixed", "huber", "poisson"
+]  # Loss and auto; a union would be two kinds of thing
 StudyName = Annotated[
     str,
     Field(
