@@ -39,6 +39,7 @@ def found(cells: Sequence[str], name: str = "c", **data: object) -> TypedTable:
         (repeated("31/12/2023", "01/02/2024"), "datetime", [1703980800, 1706745600]),
         (repeated("12/31/2023", "01/02/2024"), "datetime", [1703980800, 1704153600]),
         (repeated("Feb 1 2000", "Mar 1 2000"), "datetime", [949363200, 951868800]),
+        (repeated("Feb-1-2000", "Mar-1-2000"), "datetime", [949363200, 951868800]),
         (repeated("b", "a", "a"), "categorical", [1, 0, 0]),
         (repeated("b", "", "a"), "categorical", [1, np.nan, 0]),
         (repeated("NA", "DE", "FR"), "categorical", [2, 0, 1]),
@@ -83,6 +84,13 @@ def test_what_is_measured_is_no_identifier() -> None:
     """Whole numbers that differ in every row, but by no rule and under no such name."""
     cells = [str(7919 * n % 104729) for n in range(N)]
     assert [column.type for column in found(cells, "income").columns] == ["count", "numeric"]
+
+
+def test_years_that_count_up_are_a_time() -> None:
+    """A series by year has its year; the same numbers under another name only number its rows."""
+    years = [str(1871 + n) for n in range(N)]
+    assert found(years, "YEAR").columns[0].type == "count"
+    assert [one.type for one in found(years, "n").left_out] == ["identifier"]
 
 
 def test_na_of_r_is_missing_where_it_is_so_in_numbers() -> None:

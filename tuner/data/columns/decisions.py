@@ -17,10 +17,10 @@ from tuner.spec.study import ColumnType
 WORDS: Final = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
 DATES: Final = (
     "ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y", "%m-%d-%Y",
-    "%d-%b-%Y", "%d-%b-%y", "%b %d %Y", "%b %d, %Y", "%d %b %Y", "%B %d, %Y", "%Y%m%d%H%M%S",
+    "%d-%b-%Y", "%d-%b-%y", "%b-%d-%Y", "%b %d %Y", "%b %d, %Y", "%d %b %Y", "%B %d, %Y", "%Y%m%d%H%M%S",
 )  # fmt: skip
 TIMES: Final = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f")
-_DATE_LIKE: Final = re.compile(r"\d{1,4}[-/. ]\w{1,9}[-/., ]+\d{1,4}.*|[A-Za-z]{3,9}\.? \d{1,2},? \d{4}.*|\d{14}")
+_DATE_LIKE: Final = re.compile(r"\d{1,4}[-/. ]\w{1,9}[-/., ]+\d{1,4}.*|[A-Za-z]{3,9}[. -]+\d{1,2},?[ -]\d{4}.*|\d{14}")
 ALMOST: Final = 0.9  # of the cells: a column with so many numbers is meant to be one of numbers
 FEW: Final = 5  # distinct texts among them
 PROSE: Final = 40  # characters of a cell on average

@@ -26,6 +26,7 @@ SENTINELS: Final = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0,
 LEFT_OUT: Final = frozenset(("identifier", "text", "constant"))
 MODELLED: Final = frozenset(("numeric", "count", "boolean", "categorical", "datetime"))
 _ID_NAME: Final = re.compile(r"(^|[_ .-])(id|ids|uuid|guid|index|idx|rownum|row|key|nr|no)$|^(id|idx|index)([_ .-]|$)")
+_TIME_NAME: Final = re.compile(r"(^|[_ .-])(year|yr|date|month|week|quarter|day|hour|minute|time|age)s?($|[_ .-])")
 SHOWN: Final = 10  # columns that a sentence names
 FEW_TEXTS: Final = 12  # and texts
 MOST_EXACT: Final = 2.0**53  # above it floats do not tell whole numbers apart
@@ -345,11 +346,12 @@ def _sentinel(values: Values) -> float | None:
 
 def _names_rows(name: str, present: Values) -> bool:
     """Whether whole numbers say which row or thing it is, and not how much of something."""
-    distinct = len(np.unique(present))
-    steps = np.diff(present)
+    distinct, steps = len(np.unique(present)), np.diff(present)
+    spelled = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    if _TIME_NAME.search(spelled):
+        return False  # years that count up say when, and with it how much of something there was
     if distinct == len(present) and len(present) > 2 and (steps == steps[0]).all() and abs(steps[0]) == 1:
         return True
-    spelled = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     return _ID_NAME.search(spelled) is not None and distinct > max(20, 0.05 * len(present))
 
 
