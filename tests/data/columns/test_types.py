@@ -110,6 +110,8 @@ def test_na_of_r_is_missing_where_it_is_so_in_numbers() -> None:
         ("categorical", repeated("1", "2", "3"), "categorical", ("1", "2", "3")),
         ("numeric", repeated("0", "1"), "numeric", ()),
         ("count", repeated("0", "1"), "count", ()),
+        ("boolean", repeated("0", "1", "1"), "boolean", ("0", "1")),
+        ("boolean", repeated("0", "0"), "boolean", ("0", "1")),
         ("categorical", [f"Name {n}" for n in range(N)], "categorical", tuple(sorted(f"Name {n}" for n in range(N)))),
         ("numeric", [str(n) for n in range(N)], "numeric", ()),
     ],
@@ -134,6 +136,16 @@ def test_a_declared_type_holds(declared: str, cells: list[str], kind: str, level
             {},
             "column a, line 41: must be a number, got 'x' (1 of 40 cells); column b, line 2: must be a number, got"
             " \"it's\" (1 of 40 cells). Where this stands for a missing value, say data.read.missing: ['x', 'it''s'];",
+        ),
+        (
+            {"a": repeated("1", "2")},
+            {"columns": {"a": {"type": "boolean"}}},
+            "column a, line 2: must be yes or no, got '1' (40 of 40 cells)",
+        ),
+        (
+            {"a": [""] * N},
+            {"columns": {"a": {"type": "boolean"}}},
+            "must have a column to model, but all are left out (a: it has no values)",
         ),
         (
             {"a": repeated("1.5", "two")},

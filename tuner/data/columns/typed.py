@@ -237,7 +237,9 @@ class _Finder:
         if declared.type in LEFT_OUT:
             return _Found(declared.type, self._base, why="it is declared so")
         plain = None if declared.type in ("categorical", "datetime") else self._cells.plain(name)
-        if plain is not None:
+        if declared.type == "boolean" and plain is not None and set(np.unique(plain[~np.isnan(plain)])) <= {0.0, 1.0}:
+            return _Found("boolean", self._base.model_copy(update={"kind": "number"}), plain, ("0", "1"))
+        if plain is not None and declared.type != "boolean":
             return _Found("numeric", self._base.model_copy(update={"kind": "number"}), plain)
         return self._read(name, declared)
 
@@ -284,6 +286,8 @@ class _Finder:
             found = self._settled(name, found, values)
         elif declared in MODELLED and found.type in LEFT_OUT:
             found = replace(found, type=declared, why="")
+        if found.values is not None and np.isnan(found.values).all() and found.type not in LEFT_OUT:
+            found = replace(found, type="constant", why="it has no values")
         if found.type in LEFT_OUT or found.values is None:
             self.left_out.append(LeftOut(name, found.type, found.why))
             return None
