@@ -111,7 +111,9 @@ def test_an_epoch_in_this_process_is_the_most_that_a_stop_waits_for(workspace: P
     timer = threading.Timer(1.0, stop.set)
     timer.start()
     study = tuner.run(
-        tiny(space=ONE, search={"trials": 1, "epochs": 1_000_000, "pruner": "none"}), workers=0, stop=stop
+        tiny(space={**ONE, "bottleneck": 3}, search={"trials": 1, "epochs": 1_000_000, "pruner": "none"}),
+        workers=0,
+        stop=stop,
     )
     assert (study.outcome, study.state) == ("stopped", "stopped")
     assert study.counts == {"running": 1}
