@@ -108,13 +108,13 @@ def test_a_stop_while_the_winner_is_scored_leaves_it_to_the_next_run(
 def test_an_epoch_in_this_process_is_the_most_that_a_stop_waits_for(workspace: Path) -> None:
     """Of a trial of a million epochs the stop comes back; nothing of the segment is recorded, and the study stands."""
     stop = threading.Event()
-    timer = threading.Timer(1.0, stop.set)
-    timer.start()
-    study = tuner.run(
-        tiny(space={**ONE, "bottleneck": 3}, search={"trials": 1, "epochs": 1_000_000, "pruner": "none"}),
-        workers=0,
-        stop=stop,
-    )
+
+    def halt(shown: Progress) -> None:
+        if shown.phase == "training":
+            stop.set()
+
+    space, search = {**ONE, "bottleneck": 3}, {"trials": 1, "epochs": 1_000_000, "pruner": "none"}
+    study = tuner.run(tiny(space=space, search=search), workers=0, stop=stop, progress=halt)
     assert (study.outcome, study.state) == ("stopped", "stopped")
     assert study.counts == {"running": 1}
 

@@ -87,7 +87,9 @@ def test_an_export_trains_again_to_the_same_bits(loss: str, tmp_path: Path, monk
     model = load_model("best")
     assert model.card.losses.validation == value
     rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
-    raw = prepared.preprocessor.inverse(rows.validation)
+    table = prepared.preprocessor.table
+    assert table is not None
+    raw = table.decode(prepared.preprocessor.inverse(rows.validation))
     assert model.score(raw).mean() == pytest.approx(value, rel=1e-5)
     assert value < baselines(rows, 2, loss).validation.mean
 
