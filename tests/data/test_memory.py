@@ -1,9 +1,10 @@
-"""Claims about tables and arrays in memory: taken as they are, or one sentence; a fingerprint of the content."""
+"""Claims about tables and arrays in memory: taken as they are, or one sentence; a study's fingerprint of them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.data.content import fingerprint
+from tuner.data.examine import examine, fingerprint
 from tuner.data.memory import in_memory, memory_notes
 from tuner.data.source_table import SourceTable
+from tuner.data.sources import Sources
 from tuner.errors import DataError
+from tuner.spec.reader import spec_from_mapping
 
 
 def table(data: object, *asked: str) -> SourceTable:
@@ -217,27 +220,39 @@ def test_what_is_not_plain_is_said() -> None:
     assert memory_notes(np.eye(2)) == ()
 
 
+def mark(data: object) -> str:
+    """The fingerprint that a study of these data has."""
+    spec = spec_from_mapping(
+        {
+            "name": "x",
+            "data": {"source": "memory", "missing": "mask"},
+            "space": {"bottleneck": 1, "batch_size": 4, "width": 4},
+            "search": {"trials": 1, "epochs": 1},
+        }
+    )
+    return fingerprint(examine(spec, Sources(Path(), data=data)).data, spec.data)
+
+
 def test_the_fingerprint_is_of_the_content() -> None:
-    """Neither chunks, slices, byte order nor memory layout count; each value, name, type and null does."""
-    base = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "", None], "c": pd.Categorical(["u", "v", "u"])})
-    mark = fingerprint(table(base))
-    sliced = pa.Table.from_pandas(pd.concat([base, base, base]), preserve_index=False).slice(3, 3)
-    chunked = pa.concat_tables([sliced.slice(0, 1), sliced.slice(1)])
-    assert fingerprint(table(sliced)) == fingerprint(table(chunked))
+    """Neither chunks, slices, byte order nor memory layout count; each value, name, level and null does."""
+    numbers = np.random.default_rng(0).normal(size=30)
+    base = pd.DataFrame({"a": numbers, "b": ["x", "y", None] * 10, "c": pd.Categorical(["u", "v", "u"] * 10)})
+    sliced = pa.Table.from_pandas(pd.concat([base, base, base]), preserve_index=False).slice(30, 30)
+    chunked = pa.concat_tables([sliced.slice(0, 7), sliced.slice(7)])
+    assert mark(base) == mark(sliced) == mark(chunked)
     changes = [
-        base.assign(a=[1, 2, 4]),
-        base.assign(b=["x", None, None]),
-        base.assign(b=["x", "", ""]),
-        base.assign(a=[1.0, 2, 3]),
+        base.assign(a=np.append(numbers[:-1], 9)),
+        base.assign(b=["x", None, None] * 5 + ["x", "y", None] * 5),
+        base.assign(b=["x", "z", None] * 10),
+        base.assign(c=pd.Categorical(["v", "u", "v"] * 10)),
         base.rename(columns={"a": "d"}),
-        base.assign(c=pd.Categorical(["v", "u", "v"])),
         base[["b", "a", "c"]],
     ]
-    assert len({mark, *(fingerprint(table(each)) for each in changes)}) == len(changes) + 1
-    numbers = np.arange(12.0).reshape(4, 3)
-    same = [numbers, np.asfortranarray(numbers), numbers.astype(">f8"), np.tile(numbers, (1, 2))[:, :3]]
-    assert len({fingerprint(array(each)) for each in same}) == 1
-    assert fingerprint(numbers) != fingerprint(numbers.reshape(3, 4))
+    assert len({mark(base), *map(mark, changes)}) == len(changes) + 1
+    rows = np.random.default_rng(1).normal(size=(30, 3))
+    same = [rows, np.asfortranarray(rows), rows.astype(">f8"), np.tile(rows, (1, 2))[:, :3]]
+    assert len(set(map(mark, same))) == 1
+    assert mark(rows) != mark(rows[::-1])
 
 
 @settings(max_examples=60, deadline=None)

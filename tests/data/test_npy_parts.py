@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tuner.data.blocks import Selection, read_blocks
 from tuner.data.npy_parts import is_npy_folder, read_npy_parts
+from tuner.data.readers import load
+from tuner.data.sources import Sources
 from tuner.errors import DataError
+from tuner.spec.study import DataSpec
 
 
 def write(folder: Path, **arrays: object) -> None:
@@ -45,3 +49,15 @@ def test_a_mistake_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "b.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match=r"^b\.npy: must be a whole array file"):
         read_npy_parts(tmp_path)
+
+
+def test_a_study_reads_such_a_folder(tmp_path: Path) -> None:
+    """As the one array that its parts are, with a word on what it took; and so does an export that is applied to it."""
+    rows = np.random.default_rng(0).normal(size=(12, 3))
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts", a=rows[:5], b=rows[5:])
+    data = load(DataSpec(source="parts"), Sources(tmp_path))
+    np.testing.assert_array_equal(data.values, rows)
+    assert data.notes == ("2 files are read as one array: a.npy, b.npy.",)
+    (block,) = read_blocks(str(tmp_path / "parts"), Selection(data.names, (3,)))
+    np.testing.assert_array_equal(block.values, rows)

@@ -18,11 +18,10 @@ from tuner.data.split import (
     split_by_column,
     split_by_group,
     split_by_time,
-    split_of_files,
     split_rows,
     split_stratified,
 )
-from tuner.data.together import duplicates_across, proposed_group, proposed_groups, row_hashes
+from tuner.data.together import duplicates_across, proposed_groups, row_hashes
 from tuner.errors import DataError
 
 
@@ -150,11 +149,6 @@ def test_small_classes_train_and_are_said() -> None:
         split_stratified(key([1, 2, 3], "stratify"), 0.2, 0.1, 0)
 
 
-def test_files_follow_each_other() -> None:
-    made = split_of_files(3, 2, 1)
-    assert [part.tolist() for part in (made.train, made.validation, made.test)] == [[0, 1, 2], [3, 4], [5]]
-
-
 def test_too_few_groups_are_refused() -> None:
     with pytest.raises(DataError, match="at least 3 different values, one for each split, got 2"):
         split_by_group(key([1, 1, 2]), 0.2, 0.1, 0)
@@ -205,7 +199,7 @@ def test_flights_are_compared_in_two_seconds() -> None:
 )
 def test_what_rows_belong_to_is_proposed(name: str, values, proposed: bool) -> None:
     """A telling name with values that repeat; the stronger of two names comes first."""
-    made = proposed_group({name: values})
-    assert (made is not None) == proposed
+    made = proposed_groups({name: values})
+    assert [one.name for one in made] == [name] * proposed
     both = proposed_groups({"site_id": np.repeat([1, 2, 3], 4), "Patient": np.repeat([1, 2, 3, 4], 3)})
     assert [one.name for one in both] == ["Patient", "site_id"]

@@ -59,7 +59,7 @@ def read_npy(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001 - 
     """A whole .npy file."""
     open_npy(path)
     try:
-        return _read_distinct(np.load(path, allow_pickle=False), rules)
+        return read_distinct(np.load(path, allow_pickle=False), rules)
     except _BROKEN as error:
         raise _broken(error) from None
 
@@ -68,7 +68,7 @@ def read_npz(path: Path, spec: DataSpec, rules: int) -> Read:
     """One array of an .npz file: `data.array`, or the only one that is not `data.label`."""
     with _opened(path) as archive:
         names = list(archive.files)
-        read = _read_distinct(archive[_chosen([name for name in names if name != spec.label], spec.array)], rules)
+        read = read_distinct(archive[_chosen([name for name in names if name != spec.label], spec.array)], rules)
         return read if spec.label is None else read._replace(labels=_labels(archive, spec.label, len(read.values)))
 
 
@@ -134,7 +134,7 @@ def _labels(archive: Mapping[str, NDArray[np.generic]], name: str, rows: int) ->
     return Labels.of(name, values, "row", 1)
 
 
-def _read_distinct(array: NDArray[np.generic], rules: int) -> Read:
+def read_distinct(array: NDArray[np.generic], rules: int) -> Read:
     """An array as rows, if its numbers are still different ones then."""
     read = as_rows(array)._replace(is_image=looks_like_images(array))
     if rules > FIRST and array.dtype.itemsize >= 8 and array.dtype != np.float64:

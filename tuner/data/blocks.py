@@ -20,6 +20,7 @@ from tuner.data.idx import NAME as IDX_NAME
 from tuner.data.idx import load_idx
 from tuner.data.image_folders import Pictures, coloured, image_folder
 from tuner.data.images import image_files, read_image
+from tuner.data.npy_parts import is_npy_folder, read_npy_parts
 from tuner.data.readers import bundled, file_errors
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
@@ -143,6 +144,8 @@ def _odd(source: SourceTable, odd: Mapping[str, tuple[str, int, int]]) -> str:
 def _blocks(path: Path, selection: Selection) -> Iterator[Block]:
     if selection.table is not None:
         return _table_blocks(path, selection, selection.table)
+    if is_npy_folder(path):
+        return _array_blocks(read_npy_parts(path)[0], selection)
     if path.is_dir():
         return _image_blocks(path, selection)
     kind = ".idx" if IDX_NAME.fullmatch(path.name.lower()) else path.suffix.lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuner.data.dataset import Data, Dataset, Numbers
@@ -22,7 +22,7 @@ from tuner.errors import DataError
 from tuner.spec.distributions import IntDistribution
 from tuner.spec.names import Loss
 from tuner.spec.rules import FIRST, NEWEST, TYPED
-from tuner.spec.study import DataSpec, StudySpec
+from tuner.spec.study import ColumnType, DataSpec, StudySpec
 from tuner.waiting import abandonable, never
 
 # Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
@@ -94,7 +94,7 @@ def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
     if spec.data.train_on == "normal":
         split, note = normal_training(split, data.labels, data.where)
         said.append(note)
-    loss: Loss = "mse" if spec.loss == "auto" else spec.loss
+    loss = settled(spec)
     with naming(data.where):
         _refuse_table_keys(spec.data)
         check_batch_size(spec, len(split.train))
@@ -105,8 +105,15 @@ def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
         if rules > FIRST:
             refuse_flattened(train, fitted)
     columns = [EncodedColumn(name, "numeric", place, place + 1) for place, name in enumerate(data.names)]
-    notes = (*data.notes, *said, *remarks(spec, data, split, fitted, rules))
-    return Examined(data, split, fitted, loss, Wanted.of(columns, loss, {}), notes)
+    said += remarks(spec, data, split, fitted, train) if rules >= TYPED else ()
+    return Examined(data, split, fitted, loss, Wanted.of(columns, loss, {}), (*data.notes, *said))
+
+
+def settled(spec: StudySpec, types: Sequence[ColumnType] = ()) -> Loss:
+    """What the declared loss comes to, for columns of these types; an array's are all numbers."""
+    if spec.loss != "auto":
+        return spec.loss
+    return "mixed" if {"boolean", "categorical"} & set(types) else "mse"
 
 
 def _refuse_table_keys(spec: DataSpec) -> None:

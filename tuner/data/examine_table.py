@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from tuner.data.columns.encoder import TableEncoder
 from tuner.data.dataset import Numbers
-from tuner.data.examine import Examined, check_batch_size
+from tuner.data.examine import Examined, check_batch_size, settled
 from tuner.data.fit_terms import Wanted, rates
 from tuner.data.load_tables import load_files, load_table
 from tuner.data.normal import normal_training
+from tuner.data.precision import refuse_flattened
 from tuner.data.preprocess import Preprocessor
 from tuner.data.readers import naming
 from tuner.data.remarks import remarks
@@ -31,8 +31,7 @@ from tuner.data.split import (
 )
 from tuner.data.tabular import TableData, key_values, labels_of, moments_or_numbers, without_missing
 from tuner.errors import DataError
-from tuner.spec.names import Loss
-from tuner.spec.study import ColumnLoss, ColumnType, DataSpec, StudySpec
+from tuner.spec.study import ColumnLoss, DataSpec, StudySpec
 
 
 def examine_table(spec: StudySpec, sources: Sources, rules: int) -> Examined | None:
@@ -57,10 +56,12 @@ def examine_table(spec: StudySpec, sources: Sources, rules: int) -> Examined | N
         data = TableData(table, encoder, labels, numbers)
         wanted = replace(Wanted.of(encoder.columns, loss, declared), masked=spec.data.missing == "mask")
         check_batch_size(spec, len(split.train))
-        fitted = Preprocessor.of_table(encoder, data.raw(split.train), spec.data.scaling, clip=loss == "bce")
+        train = data.raw(split.train)
+        fitted = Preprocessor.of_table(encoder, train, spec.data.scaling, clip=loss == "bce")
+        refuse_flattened(np.where(np.isnan(train), fitted.offset, train), fitted)
         if loss == "bce":
             _refuse_beyond_one(fitted)
-        said = (*notes, *said, *remarks(spec, data, split, fitted, rules))
+        said = (*notes, *said, *remarks(spec, data, split, fitted, train))
         return Examined(data, split, fitted, loss, wanted, said, numbers)
 
 
@@ -75,14 +76,6 @@ def _refuse_beyond_one(fitted: Preprocessor) -> None:
             f"loss bce needs values between 0 and 1, got {fitted.names[place]} from {fitted.extent.low[place]:g} to"
             f" {fitted.extent.high[place]:g}, as it is scaled{more}; use scaling minmax, or loss mixed."
         )
-
-
-def settled(spec: StudySpec, types: Sequence[ColumnType]) -> Loss:
-    """What the declared loss comes to, for columns of these types."""
-    if spec.loss != "auto":
-        return spec.loss
-    own = set(declared_losses(spec.data).values()) - {"auto", "squared"}
-    return "mixed" if own or {"boolean", "categorical"} & set(types) else "mse"
 
 
 def split_table(

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.arrays import check_rows, open_npy
+from tuner.data.arrays import Read, check_rows, open_npy, read_distinct
 from tuner.data.tables.names import listed
 from tuner.errors import DataError
+from tuner.spec.study import DataSpec
 
 
 def is_npy_folder(path: Path) -> bool:
@@ -45,6 +46,12 @@ def read_npy_parts(path: Path) -> tuple[NDArray[np.generic], tuple[str, ...]]:
     if others:
         notes.append(f"{len(others):,} other files are passed over: {listed(others)}.")
     return np.concatenate(arrays), tuple(notes)
+
+
+def read_folder(path: Path, spec: DataSpec, rules: int) -> Read:  # noqa: ARG001 - the readers share one signature
+    """A folder of .npy files as rows."""
+    array, notes = read_npy_parts(path)
+    return read_distinct(array, rules)._replace(notes=notes)
 
 
 def _is_part(file: Path) -> bool:

@@ -54,7 +54,7 @@ def refuse_flattened(train_NF: Values, fitted: Preprocessor) -> None:
     Raises:
         DataError: numbers have merged.
     """
-    if fitted.scaling == "minmax":
+    if fitted.scaling == "minmax" and fitted.table is None:
         return  # ends at 0 and 1, between which there are enough
     advice = "use scaling minmax" if fitted.scaling == "standard" else "use scaling minmax or standard"
     width, names = _units(fitted)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.dataset import Data, Numbers
-from tuner.data.examine import Examined, examine, fingerprint
+from tuner.data.examine import Examined, examine, fingerprint, settled
 from tuner.data.fit_terms import fit_terms
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import naming
@@ -196,7 +196,7 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
 
 def _known(path: Path, known: Mapping[str, Any], fitted: Preprocessor, spec: StudySpec) -> Prepared:
     train, validation, test = known["counts"]
-    loss: Loss = known.get("loss") or ("mse" if spec.loss == "auto" else spec.loss)
+    loss: Loss = known.get("loss") or settled(spec)
     terms, numbers = known.get("terms"), known.get("numbers")
     return Prepared(
         str(path),

@@ -22,6 +22,7 @@ from tuner.data.idx import read_idx
 from tuner.data.images import read_images
 from tuner.data.labels import Labels
 from tuner.data.memory import in_memory, memory_notes
+from tuner.data.npy_parts import is_npy_folder, read_folder
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.tables import ENDINGS, is_table
@@ -169,6 +170,10 @@ def reader_of(path: Path, where: str, spec: DataSpec) -> Callable[[Path, DataSpe
         DataError: nothing does, or the declaration has keys that mean nothing for it.
     """
     mode = mode_of(path, where)
+    if stat.S_ISDIR(mode) and is_npy_folder(path):
+        _refuse_columns(spec, "a folder of arrays")
+        _refuse_label(spec, "a folder of arrays")
+        return read_folder
     if stat.S_ISDIR(mode):
         _refuse_columns(spec, "a folder of images")
         return read_images

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from tuner.data.dataset import Data
+from tuner.data.dataset import Data, Values
 from tuner.data.outliers import squeezed
 from tuner.data.outside import outside
 from tuner.data.preprocess import Preprocessor
 from tuner.data.split import Split
 from tuner.data.together import duplicates_across
 from tuner.errors import DataError
-from tuner.spec.rules import TYPED
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import StudySpec
 
 _MANY: Final = 0.05  # of the held-out rows: fewer that equal others hardly flatter
 
 
-def remarks(spec: StudySpec, data: Data, split: Split, fitted: Preprocessor, rules: int) -> tuple[str, ...]:
+def remarks(spec: StudySpec, data: Data, split: Split, fitted: Preprocessor, train: Values) -> tuple[str, ...]:
     """A sentence each: outliers, equal rows across splits, long codes.
 
     Args:
@@ -26,14 +25,11 @@ def remarks(spec: StudySpec, data: Data, split: Split, fitted: Preprocessor, rul
         data: the rows.
         split: which of them are held out.
         fitted: the scaling.
-        rules: the study's number of rules; those before 3 said nothing.
+        train: the raw training rows, (N, F).
 
     Raises:
         DataError: every code of the space is as long as the rows.
     """
-    if rules < TYPED:
-        return ()
-    train = data.raw(split.train)
     found = [check_code(spec.space, len(data.names), data.where), squeezed(fitted, fitted.limited(train))]
     found += [
         outside(fitted, data.raw(part), f"{name} rows")

@@ -80,6 +80,7 @@ def fit_columns(name: str, values_NK: Values) -> LinearFit:
     if name != "none":
         offset = np.where(constant, low, offset)
         scale = np.where(constant, np.maximum(1.0, np.abs(low)), scale)
+    scale = np.where(scale == 0, 1.0, scale)  # the squares of numbers around 1e-200 are 0
     return LinearFit(offset, scale, limits(name, constant), constant, low, high)
 
 

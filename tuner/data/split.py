@@ -281,11 +281,6 @@ def few_of_a_class(key: Key) -> str | None:
     return f"{key.option}: {len(small)} of {len(names)} classes have fewer than 3 rows, one a split: {listed}."
 
 
-def split_of_files(train: int, validation: int, test: int) -> Split:
-    """Of three files' rows one after the other, by how many each has."""
-    return Split.of(np.repeat([0, 1, 2], [train, validation, test]))
-
-
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(repr(name[:50]) for name in names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

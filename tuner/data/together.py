@@ -129,11 +129,6 @@ def may_own_rows(name: str) -> bool:
     return _strength(name) is not None
 
 
-def proposed_group(columns: Mapping[str, NDArray[Any]]) -> GroupProposal | None:
-    """The likeliest of `proposed_groups`; None where there is none."""
-    return next(iter(proposed_groups(columns)), None)
-
-
 def _strength(name: str) -> int | None:
     """The place of the first owner among the words of a name; None where it names none."""
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+", name)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -73,18 +74,18 @@ class TableEncoder(BaseModel):
         weights = {name: one.weight for name, one in spec.described.items()}
         return cls(fields=tuple(fields), missing=spec.missing, fills=fills, weights=weights, read=table.source.read)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Of the encoded columns, F of them."""
         return tuple(name for field in self.fields for name in field.names)
 
-    @property
+    @cached_property
     def limits(self) -> Values | None:
         """How far from 0 each encoded column may be, (F,); None where no column has a limit."""
         found = np.array([limit for field in self.fields for limit in field.limits])
         return found if np.isfinite(found).any() else None
 
-    @property
+    @cached_property
     def table_names(self) -> tuple[str, ...]:
         """Of the table's columns."""
         return tuple(field.name for field in self.fields if not isinstance(field, IndicatorField))
@@ -94,7 +95,7 @@ class TableEncoder(BaseModel):
         """The table was an array with missing values, whose columns are called x0, x1, ..."""
         return all(re.fullmatch(r"x\d+", name) for name in self.table_names)
 
-    @property
+    @cached_property
     def columns(self) -> tuple[EncodedColumn, ...]:
         """Where each of the table's columns is among the encoded ones; indicators count as columns without weight."""
         found, first = [], 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,28 @@ def _read_scaling(known: object) -> ColumnScaling:
 Scaled = Annotated[ColumnScaling, PlainValidator(_read_scaling), PlainSerializer(ColumnScaling.to_json)]
 
 
-class NumberField(_Frozen):
+class _Field(_Frozen):
+    """What fields of one encoded column without a limit have; the others say otherwise."""
+
+    name: str
+
+    @property
+    def width(self) -> int:
+        """Encoded columns."""
+        return 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the encoded columns."""
+        return (self.name,)
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """How far from 0 the encoded columns may be."""
+        return (math.inf,) * self.width
+
+
+class NumberField(_Field):
     """A number: one encoded column, scaled.
 
     Attributes:
@@ -53,17 +74,10 @@ class NumberField(_Frozen):
     """
 
     kind: Literal["number"] = "number"
-    name: str
     type: ColumnType = "numeric"
     format: Format
     scaling: Scaled
     whole: bool = False
-    width: ClassVar[int] = 1
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the encoded columns."""
-        return (self.name,)
 
     @property
     def limits(self) -> tuple[float, ...]:
@@ -86,25 +100,13 @@ class NumberField(_Frozen):
         return pd.Series(values_N, name=self.name)
 
 
-class YesNoField(_Frozen):
+class YesNoField(_Field):
     """Yes or no: one encoded column, 0 or 1. `words` stand for no and yes in the table."""
 
     kind: Literal["yes_no"] = "yes_no"
-    name: str
     type: ColumnType = "boolean"
     format: Format
     words: tuple[str, str]
-    width: ClassVar[int] = 1
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the encoded columns."""
-        return (self.name,)
-
-    @property
-    def limits(self) -> tuple[float, ...]:
-        """None."""
-        return (math.inf,)
 
     def encode(self, values_N: Values) -> Values:
         """(N,) to (N, 1)."""
@@ -122,7 +124,7 @@ class YesNoField(_Frozen):
         return _chosen(self.words, values_N, self.name)
 
 
-class LevelField(_Frozen):
+class LevelField(_Field):
     """One of several levels: an encoded column for each, one-hot.
 
     Attributes:
@@ -131,7 +133,6 @@ class LevelField(_Frozen):
     """
 
     kind: Literal["level"] = "level"
-    name: str
     type: ColumnType = "categorical"
     format: Format
     levels: tuple[str, ...]
@@ -145,11 +146,6 @@ class LevelField(_Frozen):
     def names(self) -> tuple[str, ...]:
         """Of the encoded columns."""
         return tuple(f"{self.name}={level}" for level in self.levels)
-
-    @property
-    def limits(self) -> tuple[float, ...]:
-        """None."""
-        return (math.inf,) * self.width
 
     def encode(self, values_N: Values) -> Values:
         """(N,) places of levels to (N, W)."""
@@ -177,14 +173,13 @@ Part = Literal["elapsed", "month", "weekday", "hour"]
 _TURNS: Final[dict[str, float]] = {"month": 12, "weekday": 7, "hour": 24}
 
 
-class MomentField(_Frozen):
+class MomentField(_Field):
     """A date or time: seconds since 1970, and for month, weekday and hour, where they vary, a point on a circle.
 
     Points are shifted into [0, 1]. Read back, a moment is its elapsed seconds alone, rounded to whole `resolution`s.
     """
 
     kind: Literal["moment"] = "moment"
-    name: str
     type: ColumnType = "datetime"
     format: Format
     parts: tuple[Part, ...]
@@ -226,23 +221,16 @@ class MomentField(_Frozen):
         return pd.Series(np.where(np.isnan(bounded), np.datetime64("NaT"), micro), name=self.name)
 
 
-class IndicatorField(_Frozen):
+class IndicatorField(_Field):
     """Whether another column's value is missing: read by the network, and no part of the loss."""
 
     kind: Literal["indicator"] = "indicator"
-    name: str
     type: ColumnType = "boolean"
-    width: ClassVar[int] = 1
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the encoded columns."""
         return (f"{self.name} is missing",)
-
-    @property
-    def limits(self) -> tuple[float, ...]:
-        """None."""
-        return (math.inf,)
 
     def encode(self, values_N: Values) -> Values:
         """(N,) of the column that it tells of to (N, 1)."""
