@@ -29,7 +29,7 @@ from yaml.events import (
 from tuner.errors import Problem, SpecError
 
 MOST_BYTES = 1_000_000
-MOST_VALUES = 100_000  # keys counted as well: a second or two of PyYAML
+MOST_VALUES = 50_000  # keys counted as well: a second or two of PyYAML
 DEEPEST = 20
 LONGEST_NUMBER = 400
 
