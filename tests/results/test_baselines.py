@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from tuner.analysis.baselines import EPSILON, baselines
-from tuner.analysis.pca import ROWS_AT_ONCE
+from tuner.data.pca import ROWS_AT_ONCE
 from tuner.data.rows import Rows
 
 Values = NDArray[np.float32]

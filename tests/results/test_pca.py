@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tuner.analysis import pca
+from tuner.data import pca
 from tuner.analysis.baselines import baselines, pca_losses
 from tuner.data.rows import Rows
 

@@ -76,10 +76,12 @@ def agreement(trial: Trial, rows: Rows, loss: str, curve: Curve, device: str, pl
 
     ours = list(zip(curve.train_loss, curve.val_loss, strict=True))
     data = (trial, rows.train, rows.validation, loss, len(ours))
-    plain = plain_losses(*data, device=device, plan=plan, terms=rows.terms).epochs
+    plain = plain_losses(*data, device=device, plan=plan, terms=rows.terms, start=rows.start).epochs
     bounds = [LEAST] * len(ours)
     if any(_difference(*pair) > LEAST for pair in zip(ours, plain, strict=True)):
-        bounds = rounding_bounds(plain, plain_losses(*data, double=True, plan=plan, terms=rows.terms).epochs)
+        bounds = rounding_bounds(
+            plain, plain_losses(*data, double=True, plan=plan, terms=rows.terms, start=rows.start).epochs
+        )
     numbered = enumerate(zip(ours, plain, bounds, strict=True), start=1)
     return Agreement(tuple(Epoch(number, *one) for number, one in numbered))
 

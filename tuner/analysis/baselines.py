@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.analysis.pca import Tick, Values, blocks, filled, known_means, principal, quiet
 from tuner.answers.parts import BaselineLosses, Baselines
+from tuner.data.pca import Tick, Values, blocks, filled, known_means, principal, quiet
 from tuner.data.rows import Rows
 from tuner.data.terms import TEST, VALIDATION, Terms, split_scale
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.analysis.baselines import ValueLosses
-from tuner.analysis.pca import rows_at_once
 from tuner.answers.parts import ColumnQuality
 from tuner.data.encoded import EncodedColumn
+from tuner.data.pca import rows_at_once
 from tuner.data.terms import Values
 
 Matrix = NDArray[np.float32]

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from tuner.analysis.baselines import baselines, pca_losses, value_losses
 from tuner.analysis.columns import column_quality
 from tuner.analysis.final_stage import winners_runs
-from tuner.analysis.pca import Tick, quiet
 from tuner.analysis.winner import winner_weights
 from tuner.answers.parts import ColumnQuality, FinalStage, Scores
 from tuner.answers.summary import BestScore, Summary
 from tuner.data.encoded import EncodedColumn
+from tuner.data.pca import Tick, quiet
 from tuner.data.rows import Rows
 from tuner.data.terms import TEST, split_scale
 from tuner.learning.checkpoint_store import CheckpointStore
@@ -153,7 +153,8 @@ class Scorer:
         self._tick(f"{name} on the test split")
         rows, spec = self._rows, self._spec
         checkpoint = self._ledger.curves(self._study_id, [run.number])[run.number].checkpoint
-        again = partial(training_data, rows.train, rows.validation, self._device, spec.precision, spec.step, rows.terms)
+        kinds = self._device, spec.precision, spec.step
+        again = partial(training_data, rows.train, rows.validation, *kinds, rows.terms, start=rows.start)
         trial = Trial(run.number, run.point, run.seed)
         state = None if checkpoint is None else self._states.get(checkpoint)
         plan = TrainingPlan(spec.search.epochs)
@@ -161,7 +162,7 @@ class Scorer:
         def tick(epoch: int) -> None:
             self._tick(f"{name}, epoch {epoch}")
 
-        return winner_weights(trial, run.epochs, state, again, spec.loss, tick, plan=plan)
+        return winner_weights(trial, run.epochs, state, again, spec.loss, tick, plan=plan, start=rows.start)
 
 
 def free_final_states(ledger: Ledger, states: CheckpointStore, study_id: int, exported: int | None) -> None:

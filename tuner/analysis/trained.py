@@ -55,7 +55,7 @@ def prepared_again(study: StudyRecord, workspace: Workspace) -> Prepared:
         StudyError: nothing was kept, and the source has changed.
         DataError: nothing was kept, and the source cannot be used any more.
     """
-    known = kept(study.spec, study.fingerprint, workspace.work)
+    known = kept(study.spec, study.fingerprint, workspace.work, study.rules)
     if known is not None:
         return known
     examined = examine(study.spec, _sources(study, workspace), study.rules)
@@ -64,7 +64,7 @@ def prepared_again(study: StudyRecord, workspace: Workspace) -> Prepared:
             f"study {study.name}: the data in {study.spec.data.source} has changed since the study began, and its"
             " prepared rows are gone; bring the data back."
         )
-    return write_prepared(examined, study.spec, workspace.work)
+    return write_prepared(examined, study.spec, workspace.work, study.rules)
 
 
 def source_note(study: StudyRecord, workspace: Workspace) -> str:
@@ -102,11 +102,12 @@ def trained(
     prepared = prepared_again(study, workspace)
     rows = prepared.open()
     device = resolve(spec.device)
-    again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step, rows.terms)
+    kinds = device, spec.precision, spec.step
+    again = partial(training_data, rows.train, rows.validation, *kinds, rows.terms, start=rows.start)
     trial = Trial(record.number, record.point, record.seed)
     state = None if checkpoint is None else CheckpointFolder.of_study(workspace.work, study.key).get(checkpoint)
     plan = TrainingPlan(spec.search.epochs)
-    weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan)
+    weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan, start=rows.start)
     sizes = layer_sizes(prepared.features, trial.point)
     network = Network(sizes, trial.point.activation, spec.loss, weights, rows.terms)
     return Trained(prepared, rows, prepared.validation_numbers(spec), network, device)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.learning.checkpoint import best_weights
+from tuner.data.linear_start import LinearStart
+from tuner.learning.folding import best_weights
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train_alone
 from tuner.spec.work import TrainingPlan, Trial
@@ -26,8 +27,9 @@ def winner_weights(  # noqa: PLR0913 - all that training is a function of
     on_epoch: Callable[[int], object] | None = None,
     *,
     plan: TrainingPlan,
+    start: LinearStart | None,
 ) -> dict[str, NDArray[np.float32]]:
-    """The weights of a trial's best epoch, by the plain module's names.
+    """The weights of a trial's best epoch for scaled rows, by the plain module's names.
 
     Args:
         trial: the winner.
@@ -37,7 +39,8 @@ def winner_weights(  # noqa: PLR0913 - all that training is a function of
         loss: `mse` or `bce`.
         on_epoch: called after each epoch of such a training with its number.
         plan: of the study's trainings: a trial that ended early was a part of one.
+        start: where trainings on the rows start.
     """
     if state is not None:
-        return best_weights(state)
+        return best_weights(state, start)
     return train_alone(trial, data(), loss, epochs, on_epoch, plan).weights

@@ -69,7 +69,7 @@ class Recommendation(Answer):
         loss: the loss function.
         sizes: units of every layer; None where the data's number of features is not recorded.
         parameters: weights and biases; None in the same case.
-        best_epoch: the epoch whose weights are exported, counted from 1.
+        best_epoch: the epoch whose weights are exported, counted from 1; 0 for the solution that training starts at.
         epochs: epochs trained.
         validation_loss: of the exported run.
         validation_loss_is: what that was chosen from, such as `the lowest of 5 seeds`.

@@ -207,9 +207,9 @@ def _test_losses(case: Case) -> Iterator[str]:
 
 
 def _test_loss(case: Case, trial: TrialRecord) -> float | None:
-    from tuner.data.prepare import terms_of
+    from tuner.data.prepare import units_of
     from tuner.data.terms import TEST, split_scale
-    from tuner.learning.checkpoint import best_weights
+    from tuner.learning.folding import best_weights
     from tuner.learning.packs import runs_compiled
     from tuner.learning.scoring import mean_loss
 
@@ -220,8 +220,8 @@ def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     if state is None:
         return None
     rows = examined.preprocessor.transform(examined.data.raw(examined.split.test)).astype(np.float32)
-    terms, by_compiled = terms_of(examined), runs_compiled("cpu", spec.step)
-    scored = mean_loss(trial.point, spec.loss, best_weights(state), rows, by_compiled, terms)
+    (terms, start), by_compiled = units_of(examined, case.evidence.study.rules), runs_compiled("cpu", spec.step)
+    scored = mean_loss(trial.point, spec.loss, best_weights(state, start), rows, by_compiled, terms)
     return scored * split_scale(terms, TEST)
 
 

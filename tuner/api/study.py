@@ -356,7 +356,11 @@ class Study:
             on_step=on_step,
             losses=known_losses(self.summary, chosen, self.winner, trained.rows),
             origin=Origin(
-                self._record.fingerprint, trained.device, step_at(self._events, best.ended_at), self.source_note
+                self._record.fingerprint,
+                trained.device,
+                step_at(self._events, best.ended_at),
+                self.source_note,
+                self._record.rules,
             ),
             force=force,
         )

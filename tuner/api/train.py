@@ -21,6 +21,7 @@ from tuner.learning.training import Trained, train_alone
 from tuner.search.loop import best
 from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
+from tuner.spec.defaults import completed, rules_of
 from tuner.spec.reader import declared, with_memory
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrainingPlan, Trial, TrialEnd, TrialState, derive_seed
@@ -59,13 +60,15 @@ def train(
             )
             for name, value in searched.items()
         )
-    prepared = prepare(spec, Sources(origin.parent, workspace.data_root, data), workspace.work)
+    rules = rules_of(spec)
+    spec = completed(spec, rules)
+    prepared = prepare(spec, Sources(origin.parent, workspace.data_root, data), workspace.work, rules)
     spec, rows = spec.model_copy(update={"loss": prepared.loss}), prepared.open()
     device = resolve(spec.device)
     seed = derive_seed(spec.search.seed, "trial", 0) if spec.search.trial_seed is None else spec.search.trial_seed
     trial = Trial(0, spec.space.point({}), seed)
     check_precision(spec.precision, device)
-    data = training_data(rows.train, rows.validation, device, spec.precision, spec.step, rows.terms)
+    data = training_data(rows.train, rows.validation, device, spec.precision, spec.step, rows.terms, start=rows.start)
     trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
     return Model(spec, origin.parent, trial, device, (prepared, rows), trained)
 
@@ -87,7 +90,7 @@ class Model:
         self._curve = trained.curve
         self.value, self.best_epoch = best(trained.curve)
         self.epochs = trained.curve.last
-        if self.best_epoch == 0:
+        if self.best_epoch is None:
             raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")
         sizes = layer_sizes(self._prepared.features, trial.point)
         self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights, self._rows.terms)
@@ -138,6 +141,6 @@ class Model:
             on_step=on_step,
             # Nothing was compared here, so the test rows are as fresh as they were.
             losses=ModelLosses(threshold_on_test=True),
-            origin=Origin(self._prepared.fingerprint, self._device, self.step),
+            origin=Origin(self._prepared.fingerprint, self._device, self.step, rules=rules_of(self._spec)),
             force=force,
         )

@@ -18,15 +18,27 @@ from numpy.typing import NDArray
 from tuner.data.dataset import Data, Numbers
 from tuner.data.examine import Examined, examine, fingerprint, settled
 from tuner.data.fit_terms import fit_terms
+from tuner.data.linear_start import LinearStart
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import naming
-from tuner.data.rows import LabelFile, Rows, RowsFile, TermsFile, open_rows, open_terms, sha256_of, terms_bytes
+from tuner.data.rows import (
+    LabelFile,
+    Rows,
+    RowsFile,
+    StartFile,
+    TermsFile,
+    open_rows,
+    sha256_of,
+    terms_bytes,
+    whole,
+)
 from tuner.data.sources import Sources
 from tuner.data.split import Split, split_rows
 from tuner.data.terms import Terms
 from tuner.errors import DataError, StorageError
+from tuner.spec.distributions import values_of
 from tuner.spec.names import Loss
-from tuner.spec.rules import NEWEST
+from tuner.spec.rules import ANSWERS, NEWEST
 from tuner.spec.study import StudySpec
 from tuner.waiting import abandonable, never
 
@@ -52,6 +64,7 @@ class Prepared:
         terms: how a row's loss is made of its columns; None where it is the mean over all of them.
         numbers: a file with each row's number in the source, of a table; else None.
         notes: what the user should know of the data, a sentence each.
+        start: where trainings on them start; None by rules before 4.
     """
 
     path: str
@@ -69,6 +82,7 @@ class Prepared:
     terms: TermsFile | None = None
     numbers: LabelFile | None = None
     notes: tuple[str, ...] = ()
+    start: StartFile | None = None
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -78,7 +92,7 @@ class Prepared:
     @property
     def source(self) -> RowsFile:
         """Where every process reads the rows."""
-        return RowsFile(self.path, self.counts, self.features, self.labels, self.terms)
+        return RowsFile(self.path, self.counts, self.features, self.labels, self.terms, self.start)
 
     def open(self) -> Rows:
         """The rows, their digest checked.
@@ -86,8 +100,7 @@ class Prepared:
         Raises:
             DataError: the file is missing or damaged.
         """
-        rows = open_rows(self.path, self.sha256, self.counts)
-        return rows if self.terms is None else replace(rows, terms=open_terms(self.terms))
+        return whole(open_rows(self.path, self.sha256, self.counts), self.terms, self.start)
 
     def validation_numbers(self, spec: StudySpec) -> Numbers:
         """Each validation row's number in the source, counted from 0.
@@ -116,16 +129,19 @@ def prepare(
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    return write_prepared(examine(spec, sources, rules, check), spec, folder, check)
+    return write_prepared(examine(spec, sources, rules, check), spec, folder, rules, check)
 
 
-def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Callable[[], object] = never) -> Prepared:
+def write_prepared(
+    examined: Examined, spec: StudySpec, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
+) -> Prepared:
     """Scale examined data, and write the files that workers map and that later answers are made from.
 
     Args:
         examined: the data.
         spec: the declaration.
         folder: the folder that holds `prepared/`.
+        rules: the study's number of rules.
         check: called now and then; what it raises ends the work, and leaves no file half written.
 
     Raises:
@@ -156,23 +172,43 @@ def write_prepared(examined: Examined, spec: StudySpec, folder: Path, check: Cal
         notes=examined.notes,
     )
     _keep(made)
-    return made
+    return _started(made, spec, rules, check)
 
 
-def terms_of(examined: Examined) -> Terms | None:
-    """The terms of the loss, as the prepared rows give them; nothing is written."""
+def _started(made: Prepared, spec: StudySpec, rules: int, check: Callable[[], object] = never) -> Prepared:
+    """With where trainings start: computed where the file of it is not there, for it follows from the rows."""
+    if rules < ANSWERS:
+        return made
+    path = start_path(Path(made.path), made.loss, longest_code(spec))
+    known = _known_digest(path)
+    if known is None:
+        rows = made.open()
+        start = LinearStart.of(rows.train, made.loss, rows.terms, longest_code(spec), lambda _: check())
+        known = _bytes_written(path, lambda file: file.write(start.to_bytes()))
+    return replace(made, start=StartFile(str(path), known))
+
+
+def longest_code(spec: StudySpec) -> int:
+    """The longest code that a trial of the study may start at PCA; 0 where none does."""
+    return spec.space.largest("bottleneck") if "pca" in (values_of(spec.space.skip) or ()) else 0
+
+
+def units_of(examined: Examined, rules: int) -> tuple[Terms | None, LinearStart | None]:
+    """The terms of the loss and where trainings start, but for PCA, as the prepared rows give them; none is written."""
     rows = _scaled(examined.data, examined.split, examined.preprocessor, never)
     first, second = len(examined.split.train), len(examined.split.train) + len(examined.split.validation)
-    return fit_terms(examined.wanted, rows[:first], rows[first:second], rows[second:])
+    terms = fit_terms(examined.wanted, rows[:first], rows[first:second], rows[second:])
+    return terms, None if rules < ANSWERS else LinearStart.of(rows[:first], examined.loss, terms, 0)
 
 
-def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
+def kept(spec: StudySpec, mark: str, folder: Path, rules: int) -> Prepared | None:
     """What `prepare` wrote of the data with this fingerprint, without its source.
 
     Args:
         spec: the declaration.
         mark: the data's fingerprint.
         folder: the folder that holds `prepared/`.
+        rules: the study's number of rules.
 
     Returns:
         None where a file of it is missing or is not what was written, or an earlier version wrote it, which did not
@@ -191,7 +227,7 @@ def kept(spec: StudySpec, mark: str, folder: Path) -> Prepared | None:
             return None
     except (OSError, ValueError, LookupError, TypeError, DataError):
         return None  # any fault in these files means that the source is read again
-    return made
+    return _started(made, spec, rules)
 
 
 def _known(path: Path, known: Mapping[str, Any], fitted: Preprocessor, spec: StudySpec) -> Prepared:
@@ -245,7 +281,8 @@ def _keep(made: Prepared) -> None:
 def prepared_files(prepared: Path) -> list[Path]:
     """All files of prepared data, some of which may not be there: rows, what belongs to them, each with its digest."""
     terms = (_terms_path(prepared, loss) for loss in get_args(Loss))
-    files = [prepared, label_path(prepared), _fitted_path(prepared), _numbers_path(prepared), *terms]
+    starts = prepared.parent.glob(f"{prepared.stem}.start-*.npz")
+    files = [prepared, label_path(prepared), _fitted_path(prepared), _numbers_path(prepared), *terms, *starts]
     return [file for path in files for file in (path, _note(path))]
 
 
@@ -272,6 +309,11 @@ def label_path(prepared: Path) -> Path:
 
 def _terms_path(prepared: Path, loss: str) -> Path:
     return prepared.with_suffix(f".{loss}.npz")
+
+
+def start_path(prepared: Path, loss: str, longest: int) -> Path:
+    """Where the start of trainings on prepared rows lies, by loss and the longest code that PCA is asked for."""
+    return prepared.with_suffix(f".start-{loss}-{longest}.npz")
 
 
 def _numbers_path(prepared: Path) -> Path:
@@ -330,14 +372,19 @@ def _scaled(data: Data, split: Split, fitted: Preprocessor, check: Callable[[], 
 
 def _written(path: Path, make: Callable[[], Array]) -> str:
     """The digest of a file that is there and whole, or is written now: under a temporary name, then renamed."""
-    note = _note(path)
-    try:
-        if note.read_text(encoding="ascii") == (known := sha256_of(path)):
-            return known
-    except (OSError, ValueError):
-        pass  # not there yet, or not readable: written again
+    if (known := _known_digest(path)) is not None:
+        return known
     rows = make()
     return _bytes_written(path, lambda file: np.save(file, rows, allow_pickle=False))
+
+
+def _known_digest(path: Path) -> str | None:
+    """The digest of a file that is there and whole."""
+    try:
+        known = sha256_of(path)
+        return known if _note(path).read_text(encoding="ascii") == known else None
+    except (OSError, ValueError):
+        return None
 
 
 def _bytes_written(path: Path, write: Callable[[IO[bytes]], object]) -> str:

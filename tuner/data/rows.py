@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.labels import rarer
+from tuner.data.linear_start import LinearStart
 from tuner.data.terms import Terms
 from tuner.errors import DataError
 
@@ -25,12 +26,14 @@ class Rows:
     Attributes:
         train, validation, test: the rows.
         terms: how a row's loss is made of its columns; None where it is the mean of `mse` or `bce` over all of them.
+        start: where trainings on them start; None by rules before 4.
     """
 
     train: Matrix
     validation: Matrix
     test: Matrix
     terms: Terms | None = None
+    start: LinearStart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,14 @@ class LabelFile:
 @dataclass(frozen=True, slots=True)
 class TermsFile:
     """Where the terms of the loss lie: an .npz file beside the prepared rows, without anything pickled."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartFile:
+    """Where the start of all trainings lies: an .npz file beside the prepared rows, without anything pickled."""
 
     path: str
     sha256: str
@@ -112,6 +123,7 @@ class RowsFile:
         features: real features of a row.
         labels: what the rows are known to be, where that is declared.
         terms: how a row's loss is made of its columns, where that is not the mean over all of them.
+        start: where trainings on them start; None by rules before 4.
     """
 
     path: str
@@ -119,6 +131,7 @@ class RowsFile:
     features: int
     labels: LabelFile | None = None
     terms: TermsFile | None = None
+    start: StartFile | None = None
 
     @property
     def name(self) -> str:
@@ -127,8 +140,7 @@ class RowsFile:
 
     def open(self) -> Rows:
         """Map the file; its digest was checked when the run began."""
-        rows = open_rows(self.path, None, self.counts)
-        return rows if self.terms is None else replace(rows, terms=open_terms(self.terms))
+        return whole(open_rows(self.path, None, self.counts), self.terms, self.start)
 
     def open_labels(self) -> SplitLabels | None:
         """Read the file of labels, and check its digest."""
@@ -149,6 +161,28 @@ def open_labels(file: LabelFile, counts: tuple[int, int, int]) -> SplitLabels:
     labels: NDArray[np.int32] = np.load(io.BytesIO(content), allow_pickle=False)
     first, second = counts[0], counts[0] + counts[1]
     return SplitLabels(labels[:first], labels[first:second], labels[second:], int(labels.max()) + 1, rarer(labels))
+
+
+def whole(rows: Rows, terms: TermsFile | None, start: StartFile | None) -> Rows:
+    """Rows with what lies beside them.
+
+    Raises:
+        DataError: one of the files is missing or damaged.
+    """
+    return replace(
+        rows,
+        terms=None if terms is None else open_terms(terms),
+        start=None if start is None else open_start(start),
+    )
+
+
+def open_start(file: StartFile) -> LinearStart:
+    """Read a file of a start, and check its digest: it is small.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    return LinearStart.from_bytes(_checked_bytes(file, "start of the trainings"))
 
 
 def open_terms(file: TermsFile) -> Terms:
@@ -179,7 +213,7 @@ def terms_bytes(terms: Terms) -> bytes:
     return content.getvalue()
 
 
-def _checked_bytes(file: LabelFile | TermsFile, what: str) -> bytes:
+def _checked_bytes(file: LabelFile | TermsFile | StartFile, what: str) -> bytes:
     try:
         content = Path(file.path).read_bytes()
     except OSError as error:

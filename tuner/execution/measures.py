@@ -15,7 +15,9 @@ from tuner.data.rows import Rows, RowsSource, SplitLabels
 from tuner.execution.context import Workplace
 from tuner.learning import quality
 from tuner.learning.draws import generator
+from tuner.learning.folding import folded_row
 from tuner.learning.scoring import Encoded, active_units, divergences, encode
+from tuner.spec.architecture import Architecture
 from tuner.spec.work import Trial
 
 SAMPLE = 256  # validation rows whose neighbours are looked at: the time grows with its square
@@ -117,7 +119,13 @@ class MeasuredTrial:
     def encode(self, rows: NDArray[np.float32]) -> Encoded:
         """The codes (N, C) and errors (N,) of some rows."""
         place, terms = self._place, self.reference.rows.terms
-        return encode(self._trial.point, place.loss, self._weights_P, rows, place.compiled, terms)
+        return encode(self._trial.point, place.loss, self._scaled_weights, rows, place.compiled, terms)
+
+    @cached_property
+    def _scaled_weights(self) -> NDArray[np.float32]:
+        """The weights (P,) as those of a network for scaled rows."""
+        shape = Architecture.of(self._place.rows.features, self._trial.point)
+        return folded_row(self._weights_P, shape, self.reference.rows.start)
 
     @property
     def is_variational(self) -> bool:

@@ -130,7 +130,7 @@ def forget() -> None:
 def _data(source: RowsSource, device: str, precision: str, step: str) -> PaddedRows | TrainingData:
     rows = source.open()
     try:
-        return training_data(rows.train, rows.validation, device, precision, step, rows.terms)
+        return training_data(rows.train, rows.validation, device, precision, step, rows.terms, start=rows.start)
     except Exception as error:
         if not memory.ran_out(error):
             raise

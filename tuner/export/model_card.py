@@ -132,7 +132,7 @@ class Card(Frozen, extra="ignore"):
     Attributes:
         final: what the final stage says; None where there was none.
         format: version of the export's form: 1 has neither graphs nor density, 2 has all of `FILES`, 3 says on which
-            rows the threshold was set.
+            rows the threshold was set, 4 may have a skip around encoder and decoder.
         sizes: units of every layer, input and output included.
         parameters: weights and biases in all.
         step: what trained it: `avx512`, `avx2` or `plain` of the compiled step, or `torch`; None where nothing tells.
@@ -142,7 +142,7 @@ class Card(Frozen, extra="ignore"):
         columns: of a table, how well each column of the test rows is reconstructed; empty where that was not measured.
     """
 
-    format: Literal[1, 2, 3] = 3
+    format: Literal[1, 2, 3, 4] = 4
     study: str
     trial: int
     seed: int

@@ -40,6 +40,7 @@ from tuner.export.threshold import anomaly
 from tuner.helper import Helper
 from tuner.learning.inference.network import Network
 from tuner.spec.canonical import to_yaml
+from tuner.spec.rules import NEWEST
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import SearchSpec, StudySpec
 from tuner.spec.work import Trial, TrialEnd
@@ -70,12 +71,14 @@ class Origin:
         device: where it was trained.
         step: what trained it: a build of the compiled step, or `torch`.
         source_note: what became of the data's source since, in a sentence or two; empty where it is as it was.
+        rules: by which the declaration was settled.
     """
 
     fingerprint: str | None = None
     device: str | None = None
     step: str | None = None
     source_note: str = ""
+    rules: int = NEWEST
 
 
 def write_export(  # noqa: PLR0913 - all by name; a class for them would be made here and nowhere else
@@ -128,7 +131,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     # A training that diverged early was planned longer, and a schedule's rates follow from the plan.
     epochs = spec.search.epochs if trial.point.scheduled else end.epochs
     config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
-        exported_spec(spec, base, trial, epochs, origin.device)
+        exported_spec(spec, base, trial, epochs, origin)
     )
     facts = {
         **_identity(spec, trial, end, origin),
@@ -201,19 +204,20 @@ HEADER = """\
 """
 
 
-def exported_spec(spec: StudySpec, base: Path, trial: Trial, epochs: int, device: str | None) -> StudySpec:
+def exported_spec(spec: StudySpec, base: Path, trial: Trial, epochs: int, origin: Origin) -> StudySpec:
     """A declaration of one trial alone: same data, split, seed and epochs, nothing searched."""
     search = SearchSpec(
         sampler="random", pruner="none", trials=1, epochs=epochs, seed=spec.search.seed, trial_seed=trial.seed
     )
     return StudySpec(
         name=spec.name.removesuffix(SUFFIX)[: NAME_LENGTH - len(SUFFIX)] + SUFFIX,
+        rules=origin.rules,
         data=spec.data.model_copy(update={"source": _absolute(spec.data.source, base)}),
         space=SearchSpace(**trial.point.as_dict()),
         loss=spec.loss,
         search=search,
         final=spec.final,
-        device=device or spec.device,
+        device=origin.device or spec.device,
         precision=spec.precision,
         step=spec.step,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from tuner.learning.layout import Layout
+from tuner.learning.layout import Layout, skip_inputs
 from tuner.spec.architecture import Architecture
 
 
@@ -51,7 +51,7 @@ def dumps(training: TrialTraining, shape: Architecture) -> bytes:
     """
     header = {
         "sizes": json.dumps(shape.sizes),
-        "parts": json.dumps({"variational": shape.variational, "norm": shape.norm}),
+        "parts": json.dumps({"variational": shape.variational, "norm": shape.norm, "skip": shape.skip}),
         "best_value": training.best_value.hex(),
         "counts": json.dumps([training.best_epoch, training.epoch, training.steps]),
     }
@@ -88,11 +88,11 @@ def _expect_memory(size: int) -> None:
     np.empty(size + _SLACK, np.uint8)
 
 
-def best_weights(content: bytes) -> dict[str, NDArray[np.float32]]:
-    """The best epoch's weights of a state, by the plain module's names."""
+def best_row(content: bytes) -> tuple[NDArray[np.float32], Architecture]:
+    """The best epoch's weights of a state, padded, and what they are of."""
     header = _header(content)
     parts = json.loads(header.get("parts", "{}"))  # the version before had none
-    return plain_weights(load(content)["best"], Architecture(tuple(json.loads(header["sizes"])), **parts))
+    return load(content)["best"], Architecture(tuple(json.loads(header["sizes"])), **parts)
 
 
 def plain_weights(row_P: NDArray[np.float32], shape: Architecture) -> dict[str, NDArray[np.float32]]:
@@ -114,11 +114,13 @@ def _tensors(row_P: NDArray[np.float32], shape: Architecture) -> Iterator[tuple[
     for name, layer, view in Layout.own(shape).tensors(row_P[None]):
         half, place = ("encoder", layer) if layer < shape.code else ("decoder", layer - shape.code)
         real = view[0, :, : shape.sizes[layer + 1]]
-        values = real[: shape.sizes[layer]] if name.endswith("weight") else real[0]
+        inputs = skip_inputs(name, shape) or shape.sizes[layer]
+        values = real[:inputs] if name.endswith("weight") else real[0]
         if name in NORM_NAMES:
             yield f"{half}.{layers * place + 1}.{NORM_NAMES[name]}", values
         else:
-            yield name if name.startswith("log_variance") else f"{half}.{layers * place}.{name}", values
+            own = name.startswith(("log_variance", "skip"))
+            yield name if own else f"{half}.{layers * place}.{name}", values
 
 
 def _header(content: bytes) -> dict[str, str]:

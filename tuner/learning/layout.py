@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Rows = TypeVar("Rows", NDArray[np.float32], Tensor)
 
 LINE = 16  # float32 values in a cache line, and in an AVX-512 register
+SKIPS = ("skip_encoder.weight", "skip_decoder.weight")  # the plain module's names, in the order of the row
 CHUNK_VALUES = 65_536  # values of a validation chunk: 256 kB, so that it and its activations stay in a core's cache
 
 
@@ -62,15 +63,34 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Skip:
+    """Where a linear skip's matrices begin: `encoder`'s is (features, code), `decoder`'s (code, features), padded."""
+
+    features: int
+    code: int
+    encoder: int
+    decoder: int
+
+    @property
+    def end(self) -> int:
+        """The row's end."""
+        return self.decoder + self.features * self.code
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """The places of all layers in a row of `length` values; `sizes` are the layers' padded units."""
+    """The places of all layers in a row of `length` values; `sizes` are the layers' padded units.
+
+    The matrices of a linear skip come last.
+    """
 
     sizes: tuple[int, ...]
     places: tuple[Place, ...]
     length: int
+    skip: Skip | None = None
 
     @classmethod
-    def of(cls, sizes: tuple[int, ...], variational: bool = False, norm: bool = False) -> Layout:
+    def of(cls, sizes: tuple[int, ...], variational: bool = False, norm: bool = False, skip: bool = False) -> Layout:
         """The layout for padded layer sizes."""
         shape = Architecture(sizes, variational, norm)
         places: list[Place] = []
@@ -81,13 +101,16 @@ class Layout:
             gain = bias + outputs if norm and shape.hidden(layer) else None
             places.append(Place(inputs, outputs, at, bias, gain))
             at = places[-1].end
-        return cls(sizes, tuple(places), at)
+        if not skip:
+            return cls(sizes, tuple(places), at)
+        around = Skip(sizes[0], sizes[shape.code], at, at + sizes[0] * sizes[shape.code])
+        return cls(sizes, tuple(places), around.end, around)
 
     @classmethod
     @lru_cache(maxsize=4096)  # as `Architecture.of`
     def own(cls, shape: Architecture) -> Layout:
         """A network's own layout, padded as it is alone, computed once."""
-        return cls.of(padded_sizes(shape.sizes), shape.variational, shape.norm)
+        return cls.of(padded_sizes(shape.sizes), shape.variational, shape.norm, shape.skip)
 
     def weights(self, rows_MP: Rows) -> list[Rows]:
         """Views (M, inputs, outputs) of each layer's weight."""
@@ -107,10 +130,19 @@ class Layout:
             for p in self.places
         ]
 
+    def skips(self, rows_MP: Rows) -> tuple[Rows, Rows] | None:
+        """Views (M, features, code) and (M, code, features) of a linear skip, if there is one."""
+        if self.skip is None:
+            return None
+        models, skip = rows_MP.shape[0], self.skip
+        encoder = rows_MP[:, skip.encoder : skip.decoder].reshape(models, skip.features, skip.code)
+        return encoder, rows_MP[:, skip.decoder : skip.end].reshape(models, skip.code, skip.features)
+
     def tensors(self, rows_MP: Rows) -> list[tuple[str, int, Rows]]:
         """Every tensor's name within its layer, the layer, and a view (M, inputs or 1, units).
 
-        A variational code's layer comes as two: the means' and the log-variances'.
+        A variational code's layer comes as two: the means' and the log-variances'. A skip's matrices have names of
+        their own, and the layers that they end in.
         """
         found: list[tuple[str, int, Rows]] = []
         layers = zip(self.weights(rows_MP), self.biases(rows_MP), self.gains(rows_MP), strict=True)
@@ -124,22 +156,30 @@ class Layout:
                 ]
             if gain is not None:
                 found += [("gain", layer, gain[0]), ("shift", layer, gain[1])]
+        if (skips := self.skips(rows_MP)) is not None:
+            code = len(self.places) // 2 - 1
+            found += [(name, layer, view) for name, layer, view in zip(SKIPS, (code, 2 * code + 1), skips, strict=True)]
         return found
 
 
-def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...], bool, bool]:
+def skip_inputs(name: str, shape: Architecture) -> int | None:
+    """The real inputs of a skip's matrix; None for any other tensor's name."""
+    return dict(zip(SKIPS, (shape.sizes[0], shape.sizes[shape.code]), strict=True)).get(name)
+
+
+def pack_key(point: Hyperparameters, features: int) -> tuple[int, tuple[int, ...], bool, bool, bool]:
     """What trials must share to be packed: batch size, padded layer sizes (and with them the depth), and parts."""
     shape = Architecture.of(features, point)
-    return point.batch_size, padded_sizes(shape.sizes), shape.variational, shape.norm
+    return point.batch_size, padded_sizes(shape.sizes), shape.variational, shape.norm, shape.skip
 
 
-def merged_key(point: Hyperparameters, features: int) -> tuple[int, int, bool, bool]:
+def merged_key(point: Hyperparameters, features: int) -> tuple[int, int, bool, bool, bool]:
     """What trials must share to be packed on a GPU: batch size, depth, and their parts."""
     shape = Architecture.of(features, point)
-    return point.batch_size, len(shape.sizes), shape.variational, shape.norm
+    return point.batch_size, len(shape.sizes), shape.variational, shape.norm, shape.skip
 
 
 def merged_layout(shapes: Sequence[Architecture]) -> Layout:
     """The layout of a pack of such networks, padded to the largest layer of each place."""
     sizes = tuple(max(layer) for layer in zip(*(padded_sizes(shape.sizes) for shape in shapes), strict=True))
-    return Layout.of(sizes, shapes[0].variational, shapes[0].norm)
+    return Layout.of(sizes, shapes[0].variational, shapes[0].norm, shapes[0].skip)

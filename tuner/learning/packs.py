@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.linear_start import LinearStart
 from tuner.data.terms import Terms
 from tuner.errors import DeviceError
 from tuner.learning.checkpoint import TrialTraining
@@ -32,11 +33,13 @@ class TrainablePack(Protocol):
         trials: in no particular order.
         numbers: their numbers, in the order in which they were given.
         epoch: epochs trained.
+        before: each new trial's validation loss before its first epoch, if it starts at a solution.
     """
 
     trials: list[Trial]
     numbers: list[int]
     epoch: int
+    before: list[float | None]
 
     def train_epoch(self) -> Epoch:
         """Train every trial one epoch, then measure the validation loss."""
@@ -85,13 +88,15 @@ def step_name(device: str, wanted: str) -> str:
     return "torch" if step is None else step.name
 
 
-def training_data(
+def training_data(  # noqa: PLR0913 - the data's and the step's own parts
     train: NDArray[np.float32],
     validation: NDArray[np.float32],
     device: str,
     precision: str,
     wanted: str,
     terms: Terms | None = None,
+    *,
+    start: LinearStart | None = None,
 ) -> PaddedRows | TrainingData:
     """Both splits, (N, F) and (V, F), as the kind of pack reads them that trains here.
 
@@ -102,15 +107,16 @@ def training_data(
         precision: of the products.
         wanted: as declared under `step`.
         terms: of the loss on them; None where it is the mean of one function over all values.
+        start: where trainings start; None where networks read the rows as they are.
 
     Raises:
         DeviceError: see `compiled_step`.
     """
     if compiled(device, wanted):
-        return PaddedRows.of(train, validation, terms)
+        return PaddedRows.of(train, validation, terms, start)
     from tuner.learning.stacked.pack import TrainingData  # noqa: PLC0415  (torch, 0.8 s)
 
-    return TrainingData.of(train, validation, device, precision, terms=terms)
+    return TrainingData.of(train, validation, device, precision, terms=terms, start=start)
 
 
 def make_pack(

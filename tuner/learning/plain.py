@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tuner.data.linear_start import LinearStart
 from tuner.data.terms import MOST_LOG_RATE, Kind, Terms
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import TrainingPlan, Trial, derive_seed
@@ -61,6 +62,9 @@ class PlainAutoencoder(nn.Module):
         self.decoder = self._layers(sizes[point.depth + 1 :])
         widest, code = sizes[point.depth], sizes[point.depth + 1]
         self.log_variance = nn.Linear(widest, code) if point.kind == "variational" else None
+        around = point.skip != "none"
+        self.skip_encoder = nn.Linear(features, code, bias=False) if around else None
+        self.skip_decoder = nn.Linear(code, features, bias=False) if around else None
 
     def _layers(self, sizes: tuple[int, ...]) -> nn.Sequential:
         layers: list[nn.Module] = []
@@ -72,33 +76,40 @@ class PlainAutoencoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows to outputs as they are used: no dropout, no noise, the mean of a variational code."""
-        outputs: Tensor = self.decoder(self.encoder(rows))
-        return outputs
+        code = self._around(self.skip_encoder, rows, self.encoder(rows))
+        return self._around(self.skip_decoder, code, self.decoder(code))
+
+    @staticmethod
+    def _around(skip: nn.Linear | None, read: Tensor, given: Tensor) -> Tensor:
+        """What layers give, with what goes around them."""
+        return given if skip is None else given + skip(read)
 
     def posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows to the means and log-variances of a variational code."""
         hidden = self.encoder[:-1](rows)
-        return self._distribution(hidden)
+        return self._distribution(rows, hidden)
 
-    def _distribution(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def _distribution(self, rows: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         if self.log_variance is None:
             raise TypeError("only a variational autoencoder's code has a log-variance")
-        return self.encoder[-1](hidden), self.log_variance(hidden).clamp(-30, 20)
+        mean = self._around(self.skip_encoder, rows, self.encoder[-1](hidden))
+        return mean, self.log_variance(hidden).clamp(-30, 20)
 
     def trained(self, rows: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """A batch's outputs as they are trained, with dropout and a code's noise, and what is added to their loss."""
         point, penalty = self._point, rows.new_zeros(())
         hidden = self._dropped(list(self.encoder)[:-1], rows, draws, 0)
         if self.log_variance is None:
-            code = self.encoder[-1](hidden)
+            code = self._around(self.skip_encoder, rows, self.encoder[-1](hidden))
             if point.kind == "sparse":
                 penalty = point.sparsity * code.abs().mean()
         else:
-            mean, log_variance = self._distribution(hidden)
+            mean, log_variance = self._distribution(rows, hidden)
             code = mean + (log_variance / 2).exp() * draws.code_noise(mean)
             divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()
             penalty = point.beta * divergence / rows.shape[1]
-        return self._dropped(list(self.decoder), code, draws, point.depth + 1), penalty
+        outputs = self._dropped(list(self.decoder), code, draws, point.depth + 1)
+        return self._around(self.skip_decoder, code, outputs), penalty
 
     def _dropped(self, modules: list[nn.Module], h: Tensor, draws: Draws, layer: int) -> Tensor:
         """Values through some modules, with inverted dropout behind every activation; `layer` is the first one."""
@@ -110,10 +121,12 @@ class PlainAutoencoder(nn.Module):
         return h
 
 
-def network(one: Trial, features: int) -> PlainAutoencoder:
+def network(one: Trial, features: int, start: LinearStart | None = None) -> PlainAutoencoder:
     """The trial's module before its first epoch: nn.Linear's default distribution, layer by layer, weight before bias.
 
-    A variational code's means come before its log-variances; a normalisation's gain is 1 and its shift 0.
+    A variational code's means come before its log-variances; a normalisation's gain is 1 and its shift 0. The matrices
+    of a skip come last. With a `start` the outputs' biases begin at what it says, and a skip that begins at PCA, beside
+    layers that give zero, is PCA.
     """
     with torch.random.fork_rng(devices=[]):  # what the layers draw by themselves is replaced
         model = PlainAutoencoder(one.point, features)
@@ -121,12 +134,31 @@ def network(one: Trial, features: int) -> PlainAutoencoder:
     layers = [module for module in model.encoder if isinstance(module, nn.Linear)]
     layers += [model.log_variance] if model.log_variance is not None else []
     layers += [module for module in model.decoder if isinstance(module, nn.Linear)]
+    layers += [layer for layer in (model.skip_encoder, model.skip_decoder) if layer is not None]
     for layer in layers:
         bound = np.float32(1 / np.sqrt(layer.in_features))
         for values in (layer.weight, layer.bias):
+            if values is None:
+                continue
             drawn = draw.random(tuple(values.shape), dtype=np.float32) * (2 * bound) - bound
             values.data = torch.from_numpy(drawn)
+    if start is not None:
+        _begin(model, one.point, start)
     return model
+
+
+def _begin(model: PlainAutoencoder, point: Hyperparameters, start: LinearStart) -> None:
+    decoder_CF, outputs = start.decoder(point.bottleneck)
+    (*_, code), (*_, output) = (
+        [layer for layer in half if isinstance(layer, nn.Linear)] for half in (model.encoder, model.decoder)
+    )
+    output.bias.data = torch.tensor(start.outputs_F)
+    if point.skip == "pca" and model.skip_encoder is not None and model.skip_decoder is not None:
+        for values in (code.weight, code.bias, output.weight):
+            values.data = torch.zeros_like(values.data)
+        output.bias.data = torch.tensor(outputs)
+        model.skip_encoder.weight.data = torch.tensor(start.encoder_FK[:, : point.bottleneck].T)
+        model.skip_decoder.weight.data = torch.tensor(decoder_CF.T)
 
 
 def dropout_factors(one: Trial, epoch: int, rows: range, layer: int) -> Tensor:
@@ -165,9 +197,9 @@ class Draws:
         self._one, self._epoch, self.rows = one, epoch, range(0)
         self._noise, self._code_noise = (numpy_generator(one.seed, name, epoch) for name in ("noise", "code noise"))
 
-    def inputs(self, target: Tensor) -> Tensor:
-        """A batch with the input noise that its kind has."""
-        deviation = self._one.point.input_noise
+    def inputs(self, target: Tensor, unit: float = 1.0) -> Tensor:
+        """A batch with the input noise that its kind has, which is declared in units of scaled rows."""
+        deviation = self._one.point.input_noise / unit
         return target + deviation * _normal(self._noise, target) if deviation > 0 else target
 
     def code_noise(self, code: Tensor) -> Tensor:
@@ -190,10 +222,12 @@ class PlainLosses:
     Attributes:
         train: of the batches as they were trained.
         validation: of all validation rows after the epoch.
+        before: of all validation rows before the first.
     """
 
     train: list[float]
     validation: list[float]
+    before: float
 
     @property
     def epochs(self) -> list[tuple[float, float]]:
@@ -213,6 +247,7 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
     model: PlainAutoencoder | None = None,
     plan: TrainingPlan | None = None,
     terms: Terms | None = None,
+    start: LinearStart | None = None,
 ) -> PlainLosses:
     """Train a trial by the plain loop.
 
@@ -227,17 +262,20 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
         model: with other first weights than the trial's own.
         plan: of the whole training; by default it has as many epochs as are trained.
         terms: of the loss, whatever that is called.
+        start: where trainings start; None where networks read the rows as they are.
     """
     dtype = torch.float64 if double else torch.float32
-    model = (network(one, train.shape[1]) if model is None else model).to(device, dtype)
+    model = (network(one, train.shape[1], start) if model is None else model).to(device, dtype)
     optimizer = torch.optim.AdamW(model.parameters(), lr=one.point.learning_rate, weight_decay=one.point.weight_decay)
     batches = -(-len(train) // one.point.batch_size)
     schedule = _schedule(optimizer, one.point, (plan or TrainingPlan(epochs)).epochs * batches)
     criterion = _criterion(loss, terms)
     share = 1.0 if terms is None else terms.shares[0] / terms.shares[1]
-    fill = None if terms is None else torch.from_numpy(terms.fill).to(device, dtype)
-    x, held_out = (torch.tensor(rows, device=device, dtype=dtype) for rows in (train, validation))
-    losses = PlainLosses([], [])
+    inputs = _Inputs(terms, start)
+    back = start.unit**2 if start is not None and start.targets else 1.0
+    x, held_out = (inputs.targets(torch.tensor(rows, device=device, dtype=dtype)) for rows in (train, validation))
+    held = held_out, inputs.read(held_out)
+    losses = PlainLosses([], [], _mean_loss(model, held, criterion) * share * back)
     for epoch in range(1, epochs + 1):
         order = torch.from_numpy(numpy_generator(one.seed, "shuffle", epoch).permutation(len(x))).to(device)
         draws, total = Draws(one, epoch), 0.0
@@ -245,7 +283,7 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
             draws.rows = range(draws.rows.stop, draws.rows.stop + len(index))
             target = x[index]
             optimizer.zero_grad()
-            outputs, penalty = model.trained(draws.inputs(_filled(target, fill)), draws)
+            outputs, penalty = model.trained(draws.inputs(inputs.read(target), inputs.unit), draws)
             value = criterion(outputs, target)
             (value + penalty).backward()  # type: ignore[no-untyped-call]
             if one.point.clip_norm > 0:
@@ -253,14 +291,35 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
             optimizer.step()
             schedule.step()
             total += value.item() * len(index)
-        losses.train.append(total / len(x))
-        losses.validation.append(_mean_loss(model, (held_out, _filled(held_out, fill)), criterion) * share)
+        losses.train.append(total / len(x) * back)
+        losses.validation.append(_mean_loss(model, held, criterion) * share * back)
     return losses
 
 
-def _filled(rows: Tensor, fill: Tensor | None) -> Tensor:
-    """What the network reads of rows (N, F)."""
-    return rows if fill is None else torch.where(rows.isnan(), fill, rows)
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a network reads of rows, and what it is to give."""
+
+    terms: Terms | None
+    start: LinearStart | None
+
+    @property
+    def unit(self) -> float:
+        return 1.0 if self.start is None else self.start.unit
+
+    def targets(self, rows: Tensor) -> Tensor:
+        """Scaled rows (N, F) as they are compared with outputs."""
+        return rows if self.start is None or not self.start.targets else self._centred(rows, self.start)
+
+    def read(self, targets: Tensor) -> Tensor:
+        """What the network reads of these (N, F)."""
+        if self.terms is not None:
+            targets = torch.where(targets.isnan(), torch.from_numpy(self.terms.fill).to(targets), targets)
+        return targets if self.start is None or self.start.targets else self._centred(targets, self.start)
+
+    @staticmethod
+    def _centred(rows: Tensor, start: LinearStart) -> Tensor:
+        return (rows - torch.from_numpy(start.centre_F).to(rows)) / start.unit
 
 
 def _criterion(loss: str, terms: Terms | None) -> Loss:

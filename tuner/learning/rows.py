@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.linear_start import LinearStart
 from tuner.data.terms import Terms
 from tuner.learning.layout import LINE
 
@@ -20,17 +21,32 @@ class PaddedRows:
         validation_VF: validation rows.
         features: real features.
         terms: of the loss on them; None where it is the mean of one function over all values.
+        start: where trainings start; None where networks read the rows as they are. Where its targets are in the
+            network's units, so are these rows.
     """
 
     train_NF: NDArray[np.float32]
     validation_VF: NDArray[np.float32]
     features: int
     terms: Terms | None = None
+    start: LinearStart | None = None
 
     @classmethod
-    def of(cls, train: NDArray[np.float32], validation: NDArray[np.float32], terms: Terms | None = None) -> PaddedRows:
-        """From (N, F) and (V, F) arrays; rows that need no padding are not copied."""
-        return cls(padded(train), padded(validation), train.shape[1], terms)
+    def of(
+        cls,
+        train: NDArray[np.float32],
+        validation: NDArray[np.float32],
+        terms: Terms | None = None,
+        start: LinearStart | None = None,
+    ) -> PaddedRows:
+        """From (N, F) and (V, F) scaled rows, not copied where they need neither padding nor the network's units."""
+        wanted = padded(targets(train, start)), padded(targets(validation, start))
+        return cls(*wanted, train.shape[1], terms, start)
+
+
+def targets(rows: NDArray[np.float32], start: LinearStart | None) -> NDArray[np.float32]:
+    """What a network is to give for scaled rows (N, F)."""
+    return rows if start is None or not start.targets else start.read(rows)
 
 
 def padded(rows: NDArray[np.float32], multiple: int = 1) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ def encode(
     Args:
         point: the trial's hyperparameters.
         loss: `mse` or `bce`.
-        row_P: the trial's weights as they are trained, padded.
+        row_P: the trial's weights for scaled rows, padded.
         rows: scaled rows (N, F).
         compiled: by the compiled step, which must be there, or else by torch.
         terms: of the loss, whatever that is called.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tuner.learning.checkpoint import plain_weights
 from tuner.learning.epoch import Epoch
+from tuner.learning.folding import folded
 from tuner.learning.packs import TrainablePack, make_pack, reproducibly
 from tuner.learning.rows import PaddedRows
 from tuner.spec.architecture import Architecture
@@ -50,7 +51,7 @@ class Record:
     """
 
     def __init__(self, pack: TrainablePack) -> None:
-        self._first, self._numbers = pack.epoch, pack.numbers
+        self._first, self._numbers, self._before = pack.epoch, pack.numbers, pack.before
         self._points: list[list[tuple[float, float, float]]] = [[] for _ in self._numbers]
         self._diverged = [False] * len(self._numbers)
 
@@ -68,8 +69,11 @@ class Record:
 
     def curves(self) -> list[Curve]:
         """One per trial, in the order in which the pack was given them, without checkpoints."""
-        rows = zip(self._numbers, self._points, self._diverged, strict=True)
-        return [_curve(number, self._first, points, diverged) for number, points, diverged in rows]
+        rows = zip(self._numbers, self._points, self._diverged, self._before, strict=True)
+        return [
+            replace(_curve(number, self._first, points, diverged), before=before)
+            for number, points, diverged, before in rows
+        ]
 
 
 def _curve(number: int, first: int, points: list[tuple[float, float, float]], diverged: bool) -> Curve:
@@ -79,7 +83,7 @@ def _curve(number: int, first: int, points: list[tuple[float, float, float]], di
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """One trial trained alone: its curve, and the best epoch's weights by the plain module's names."""
+    """One trial trained alone: its curve, and the best epoch's weights for scaled rows by the plain module's names."""
 
     curve: Curve
     weights: dict[str, NDArray[np.float32]]
@@ -107,4 +111,5 @@ def train_alone(
         pack = make_pack([trial], data, loss, plan or TrainingPlan(epochs))
         (curve,) = train(pack, epochs, on_epoch)
         (state,) = pack.states()
-    return Trained(curve, plain_weights(state.best, Architecture.of(data.features, trial.point)))
+    shape = Architecture.of(data.features, trial.point)
+    return Trained(curve, folded(plain_weights(state.best, shape), shape, data.start))

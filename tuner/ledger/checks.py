@@ -154,7 +154,7 @@ def _of_trial(trial: TrialRecord, curve: Curve | None, span: tuple[int, int]) ->
         yield f"its epochs must count up from 1, but there are {count} up to {last}"
     if trial.state is TrialState.RUNNING:
         return
-    found = best_of(curve.val_loss if curve else ())
+    found = best_of(curve.val_loss, curve.before) if curve else best_of(())
     recorded = Best(trial.value, trial.best_epoch, trial.epochs)
     if found != recorded:
         yield f"it ended with value, best epoch and epochs {tuple(recorded)}, but its measurements say {tuple(found)}"
@@ -201,7 +201,11 @@ def _with_state(evidence: Evidence) -> set[int]:
     living = {number: curve for number, curve in evidence.curves.items() if not curve.diverged}
     found = {number for number, curve in living.items() if curve.last < epochs or is_final(number)}
     for segment in evidence.segments:
-        ranked = [(best_of(living[number].val_loss).value, number) for number in segment.trials if number in living]
+        ranked = [
+            (best_of(living[number].val_loss, living[number].before).value, number)
+            for number in segment.trials
+            if number in living
+        ]
         if segment.last == epochs and ranked:
             found.add(min(ranked)[1])
     return found

@@ -111,9 +111,15 @@ class Ledger:
         return self._leases.fence(study_id, purpose)
 
     def create_study(
-        self, spec_json: str, source: str, fingerprint: str, name: str, versions: Mapping[str, str]
+        self,
+        spec_json: str,
+        source: str,
+        fingerprint: str,
+        name: str,
+        versions: Mapping[str, str],
+        rules: int = NEWEST,
     ) -> StudyRecord:
-        """Record a new study, running, by the newest rules; its name must be new."""
+        """Record a new study, running; its name must be new."""
         now = time.time()
         row = {
             "key": uuid.uuid4().hex,
@@ -125,7 +131,7 @@ class Ledger:
             "created_at": now,
             "changed_at": now,
             "versions": json.dumps(dict(versions)),
-            "rules": NEWEST,
+            "rules": rules,
         }
         with self._leases.changing_without_lease() as connection:
             if connection.execute(select(study.c.id).where(study.c.name == name)).first():

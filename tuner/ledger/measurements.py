@@ -22,7 +22,10 @@ _MOST_NUMBERS = 10_000
 
 
 class Best(NamedTuple):
-    """What is measured of a trial so far; value and best_epoch are None where no epoch was finite."""
+    """What is measured of a trial so far; value and best_epoch are None where no epoch was finite.
+
+    Epoch 0 is the solution that a trial starts at, where it starts at one.
+    """
 
     value: float | None
     best_epoch: int | None
@@ -107,7 +110,7 @@ def spans(connection: Connection, study_id: int) -> dict[int, tuple[int, int]]:
     """How many epochs each trial has, and the last one's number."""
     epoch = measurement.c.epoch
     query = select(measurement.c.trial, func.count(epoch).label("number"), func.max(epoch).label("last")).where(
-        measurement.c.study_id == study_id
+        measurement.c.study_id == study_id, epoch > 0
     )
     return {row.trial: (row.number, row.last) for row in connection.execute(query.group_by(measurement.c.trial))}
 
@@ -115,21 +118,25 @@ def spans(connection: Connection, study_id: int) -> dict[int, tuple[int, int]]:
 def running_bests(connection: Connection, study_id: int) -> dict[int, Best]:
     """How far each running trial has come."""
     query = (
-        select(measurement.c.trial, measurement.c.val_loss)
+        select(measurement.c.trial, measurement.c.epoch, measurement.c.val_loss)
         .join(trial, (trial.c.study_id == measurement.c.study_id) & (trial.c.number == measurement.c.trial))
         .where(measurement.c.study_id == study_id, trial.c.state == TrialState.RUNNING.value)
         .order_by(measurement.c.trial, measurement.c.epoch)
     )
     losses: defaultdict[int, list[float]] = defaultdict(list)
-    for number, loss in connection.execute(query):
-        losses[number].append(loss)
-    return {number: best_of(series) for number, series in losses.items()}
+    before: dict[int, float] = {}
+    for number, epoch, loss in connection.execute(query):
+        if epoch == 0:
+            before[number] = loss
+        else:
+            losses[number].append(loss)
+    return {number: best_of(series, before.get(number)) for number, series in losses.items()}
 
 
-def best_of(losses: Sequence[float]) -> Best:
-    """The lowest finite loss and the first epoch that reached it."""
-    finite = [(loss, epoch) for epoch, loss in enumerate(losses, start=1) if math.isfinite(loss)]
-    value, epoch = min(finite, default=(None, None))
+def best_of(losses: Sequence[float], before: float | None = None) -> Best:
+    """The lowest finite loss and the first epoch that reached it; `before` is that of the solution it started at."""
+    known = [(loss, epoch) for epoch, loss in enumerate(losses, start=1)] + ([] if before is None else [(before, 0)])
+    value, epoch = min(((loss, epoch) for loss, epoch in known if math.isfinite(loss)), default=(None, None))
     return Best(value, epoch, len(losses))
 
 
@@ -181,7 +188,7 @@ def _bits(losses: tuple[float, float]) -> bytes:
 def _insert_epochs(
     connection: Connection, study_id: int, curves: Mapping[int, Curve], added: Iterable[tuple[int, int, int]]
 ) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "study_id": study_id,
             "trial": number,
@@ -192,6 +199,18 @@ def _insert_epochs(
         }
         for number, first, last in added
         for epoch in range(first, last)
+    ]
+    begun = [number for number, first, _ in added if first == 0 and curves[number].before is not None]
+    rows += [
+        {
+            "study_id": study_id,
+            "trial": number,
+            "epoch": 0,
+            "train_loss": math.nan,
+            "val_loss": curves[number].before,
+            "at": curves[number].at[0],
+        }
+        for number in begun
     ]
     if rows:
         connection.execute(insert(measurement), rows)
@@ -250,7 +269,8 @@ def _checkpoints(study_id: int) -> Select[Any]:
 
 
 def _curve(number: int, rows: Sequence[Row[Any]], newest: Checkpoint | None) -> Curve:
-    last = rows[-1]
+    before = rows[0].val_loss if rows[0].epoch == 0 else None
+    rows, last = rows[before is not None :], rows[-1]
     return Curve(
         number=number,
         first=0,
@@ -259,6 +279,7 @@ def _curve(number: int, rows: Sequence[Row[Any]], newest: Checkpoint | None) -> 
         at=tuple(row.at for row in rows),
         diverged=not (math.isfinite(last.train_loss) and math.isfinite(last.val_loss)),
         checkpoint=newest,
+        before=before,
     )
 
 

@@ -36,6 +36,11 @@ def check_continuation(plan: LaunchPlan, ledger: Ledger, known: StudyRecord, pre
             f"study {known.name}: was begun by rules {known.rules}, but this version of the tuner knows those up to"
             f" {NEWEST}; use the version that began it, or a newer one."
         )
+    if plan.spec.rules not in (None, known.rules):
+        raise StudyError(
+            f"study {known.name}: was begun by rules {known.rules}, but the declaration asks for {plan.spec.rules};"
+            " leave rules out, or give the study another name."
+        )
     changes = fixed_changes(known.spec, plan.spec)
     if changes:
         listed = "; ".join(f"{c.key} was {c.old} and is now {c.new}" for c in changes)

@@ -17,7 +17,6 @@ from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.prepared_run import Ended, PreparedRun, Session
 from tuner.orchestration.progress import Progress
 from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, own_start, warm_start
-from tuner.spec.rules import NEWEST
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
@@ -47,12 +46,14 @@ def launch(
         if known is not None:
             session.hold(known, held)
             session.reporter.begin(ledger.trials(known.id))
+        plan = plan.by_rules(known)
+        session = replace(session, plan=plan)
         warm = _warm_start(plan, ledger, known)
         session.reporter.show("preparing data")
         executor = start_executor(plan.executor, plan.gpus, session.check_stop)
         held.callback(executor.end)
         try:
-            prepared = plan.prepare(NEWEST if known is None else known.rules, session.check_stop)
+            prepared = session.plan.prepare(session.check_stop)
         except StoppedError:
             if known is None:
                 raise
@@ -90,7 +91,7 @@ def _recorded(
     declared, source = plan.spec.model_dump_json(), str(plan.origin)
     if known is None:
         try:
-            study = ledger.create_study(declared, source, prepared.fingerprint, plan.spec.name, versions())
+            study = ledger.create_study(declared, source, prepared.fingerprint, plan.spec.name, versions(), plan.rules)
         except LedgerError:
             known = ledger.study(plan.spec.name)
             if known is None:

@@ -14,10 +14,13 @@ from tuner.learning import device as devices
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.packs import step_name
 from tuner.settings import Workspace
+from tuner.spec.defaults import completed, rules_of
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
+    from tuner.ledger.records import StudyRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class LaunchPlan:
         executor: where segments run, with its number of workers.
         warm_from: a study or an exported folder whose best configurations a new study begins with.
         data: a table or array that was given in Python.
+        rules: what the declaration leaves open is settled by them.
     """
 
     spec: StudySpec
@@ -45,6 +49,7 @@ class LaunchPlan:
     executor: ExecutorChoice
     warm_from: str | Path | None = None
     data: object = field(default=None, compare=False, repr=False)
+    rules: int = NEWEST
 
     @classmethod
     def of(
@@ -66,13 +71,18 @@ class LaunchPlan:
         step, gpus = step_name(device, spec.step), devices.gpus(spec.device)
         return cls(spec, origin, workspace, device, step, gpus, sized(executor, device, gpus), warm_from, data)
 
-    def prepare(self, rules: int, check: Callable[[], None]) -> Prepared:
-        """The data, prepared by a study's rules; `check` is called meanwhile, and what it raises ends it."""
+    def by_rules(self, known: StudyRecord | None) -> Self:
+        """The same by the rules that the study was begun by, or that a new one is to be."""
+        rules = rules_of(self.spec) if known is None else known.rules
+        return replace(self, spec=completed(self.spec, rules), rules=rules)
+
+    def prepare(self, check: Callable[[], None]) -> Prepared:
+        """The data; `check` is called meanwhile, and what it raises ends it."""
         from tuner.data.prepare import prepare  # (pandas, while workers start)
         from tuner.data.sources import Sources
 
         sources = Sources(self.origin.parent, self.workspace.data_root, self.data)
-        return prepare(self.spec, sources, self.workspace.work, rules, check)
+        return prepare(self.spec, sources, self.workspace.work, self.rules, check)
 
     def on(self, prepared: Prepared) -> Self:
         """The same with the loss that the declaration's comes to on these data."""

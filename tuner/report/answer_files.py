@@ -155,14 +155,16 @@ class _Kept:
 def _models(study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: str, kept: _Kept) -> dict[int, Model]:
     """The best trial's, and those others' whose last states are there: training them again would be too much."""
     spec, best = study.spec, shown[0].number
-    again = partial(training_data, rows.train, rows.validation, device, spec.precision, spec.step, rows.terms)
+    kinds = device, spec.precision, spec.step
+    again = partial(training_data, rows.train, rows.validation, *kinds, rows.terms, start=rows.start)
     by_compiled = runs_compiled(device, spec.step)
     models = {}
     for record in shown:
         if record.number == best or kept.is_whole(record):
             trial = Trial(record.number, record.point, record.seed)
             plan = TrainingPlan(spec.search.epochs)
-            weights = winner_weights(trial, record.epochs, kept.content(record.number), again, spec.loss, plan=plan)
+            state = kept.content(record.number)
+            weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan, start=rows.start)
             models[record.number] = Model(record.point, spec.loss, weights, by_compiled, rows.terms)
     return models
 

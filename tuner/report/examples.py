@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from tuner.analysis.baselines import value_losses
 from tuner.analysis.columns import column_quality
-from tuner.analysis.pca import known_means, rows_at_once
 from tuner.analysis.trained import Trained
 from tuner.answers.parts import ColumnQuality
 from tuner.data.encoded import EncodedColumn
 from tuner.data.parts import column_sums
+from tuner.data.pca import known_means, rows_at_once
 from tuner.data.preprocess import Preprocessor
 from tuner.data.rows import Rows
 from tuner.learning.inference.network import Network

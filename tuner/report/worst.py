@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.analysis.baselines import value_losses
-from tuner.analysis.pca import rows_at_once
 from tuner.answers.columns import worst_first
 from tuner.answers.parts import ColumnQuality
 from tuner.data.parts import column_sums
+from tuner.data.pca import rows_at_once
 from tuner.data.preprocess import Preprocessor
 from tuner.data.terms import Terms
 from tuner.learning.scoring import reconstruct

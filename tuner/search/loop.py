@@ -79,6 +79,7 @@ class Search:
                 self._study.enqueue_trial(in_force(spec.space, point))
         self._asked: dict[int, optuna.Trial] = {}
         self._sizes: dict[int, float] = {}
+        self._trained: dict[int, float] = {}  # each told trial's lowest loss after an epoch
         self._worst = 0.0  # loss of what was told so far
 
     @property
@@ -118,7 +119,8 @@ class Search:
         lost = {trial.number: given_up[trial.number] for trial in told.trials if given_up and trial.number in given_up}
         ended = {number: _given_up(number, curves.get(number), *how) for number, how in lost.items()}
         trained = [trial.number for trial in told.trials if trial.number not in ended]
-        living = {number: best(curves[number])[0] for number in trained if not curves[number].diverged}
+        living = {number: trained_best(curves[number])[0] for number in trained if not curves[number].diverged}
+        self._trained |= living
         ended |= {number: _diverged(curves[number]) for number in trained if number not in living}
         if not is_front(self._spec):  # with several objectives Optuna refuses reports
             for number, value in living.items():
@@ -152,7 +154,10 @@ class Search:
         return {number: f"{pruner} at epoch {told.last}" for number in living if self._asked[number].should_prune()}
 
     def _tell_optuna(self, ends: tuple[TrialEnd, ...]) -> None:
-        """A trial that came to nothing is told as infinitely bad; failed ones samplers pass over and propose again."""
+        """A trial that came to nothing is told as infinitely bad; failed ones samplers pass over and propose again.
+
+        One objective is told as training left it: what many trials start at would tell nothing of them.
+        """
         came = [end.value for end in ends if end.value is not None and end.state in _CAME_TO_SOMETHING]
         self._worst = max([self._worst, *came])
         with quiet_optuna():
@@ -163,7 +168,7 @@ class Search:
                 elif end.state is TrialState.PRUNED:
                     self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 else:
-                    self._study.tell(trial, end.value if end.state is TrialState.COMPLETE else math.inf)
+                    self._study.tell(trial, self._trained[end.number] if end.state is TrialState.COMPLETE else math.inf)
 
     def _values(self, end: TrialEnd) -> tuple[float, float]:
         """What is told of a trial with several objectives: a pruned one's loss so far is an upper bound of its own.
@@ -185,12 +190,22 @@ def in_force(space: SearchSpace, point: Mapping[str, Scalar]) -> dict[str, Scala
     return {name: active[name] for name in searched if name in active}
 
 
-def best(curve: Curve) -> tuple[float, int]:
-    """A curve's lowest finite validation loss and its epoch, the first of equals; (infinity, 0) where there is none."""
+def best(curve: Curve) -> tuple[float, int | None]:
+    """A curve's lowest finite validation loss and its epoch, the first of equals; (infinity, None) where there is none.
+
+    Epoch 0 is the solution that the trial starts at, where it starts at one.
+    """
+    before = [] if curve.before is None or not math.isfinite(curve.before) else [(curve.before, 0)]
+    value, epoch = trained_best(curve)
+    return min([*before, *([] if epoch is None else [(value, epoch)])], default=(math.inf, None))
+
+
+def trained_best(curve: Curve) -> tuple[float, int | None]:
+    """The same of what is measured after an epoch: what a trial is ranked by, for many may start at one solution."""
     finite = [
         (value, epoch) for epoch, value in enumerate(curve.val_loss, start=curve.first + 1) if math.isfinite(value)
     ]
-    return min(finite, default=(math.inf, 0))
+    return min(finite, default=(math.inf, None))
 
 
 def end_of(number: int, curve: Curve | None, given_up: tuple[TrialState, str] | None) -> TrialEnd:
@@ -203,13 +218,13 @@ def end_of(number: int, curve: Curve | None, given_up: tuple[TrialState, str] | 
 
 def _end(curve: Curve, state: TrialState, reason: str) -> TrialEnd:
     value, epoch = best(curve)
-    return TrialEnd(curve.number, state, value if epoch else None, epoch or None, curve.last, reason)
+    return TrialEnd(curve.number, state, None if epoch is None else value, epoch, curve.last, reason)
 
 
 def _given_up(number: int, curve: Curve | None, state: TrialState, why: str) -> TrialEnd:
-    value, epoch = (math.inf, 0) if curve is None else best(curve)
+    value, epoch = (math.inf, None) if curve is None else best(curve)
     epochs = 0 if curve is None else curve.last
-    return TrialEnd(number, state, value if epoch else None, epoch or None, epochs, why)
+    return TrialEnd(number, state, None if epoch is None else value, epoch, epochs, why)
 
 
 def _diverged(curve: Curve) -> TrialEnd:

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
-from tuner.search.loop import quiet_optuna
+from tuner.search.loop import quiet_optuna, trained_best
 from tuner.search.samplers import distributions
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.objectives import size
@@ -55,7 +55,7 @@ def optuna_study(
         active = spec.space.conditions.active(trial.point.as_dict())
         params = {name: active[name] for name in space if name in active}
         state = _STATES.get(trial.state, OptunaState.FAIL)
-        values = [trial.value or 0.0, size(spec, trial.point, features)][: len(spec.objective)]
+        values = [_loss(trial, curves.get(trial.number)), size(spec, trial.point, features)][: len(spec.objective)]
         study.add_trial(
             create_trial(
                 state=state,
@@ -69,3 +69,10 @@ def optuna_study(
             )
         )
     return study
+
+
+def _loss(trial: Recorded, curve: Curve | None) -> float:
+    """What a trial was ranked by: a solution that many start at says nothing about their hyperparameters."""
+    if curve is None or curve.before is None:
+        return trial.value or 0.0
+    return trained_best(curve)[0]

@@ -35,17 +35,22 @@ class Architecture:
         sizes: units of every layer, input, code and output included.
         variational: the last layer of the encoder gives a mean and a log-variance for every unit of the code.
         norm: every hidden layer is normalised before its activation, with a gain and a shift for every unit.
+        skip: a matrix leads from the input to the code (of a variational one to its means), and one from the code to
+            the output, beside the layers between them; they have no biases of their own.
     """
 
     sizes: tuple[int, ...]
     variational: bool = False
     norm: bool = False
+    skip: bool = False
 
     @classmethod
     @lru_cache(maxsize=4096)  # a segment asks for it in planning, training, measuring and storing each of its trials
     def of(cls, features: int, point: Hyperparameters) -> Architecture:
         """The architecture of a point for rows of so many features, computed once."""
-        return cls(layer_sizes(features, point), point.kind == "variational", point.norm == "layer")
+        return cls(
+            layer_sizes(features, point), point.kind == "variational", point.norm == "layer", point.skip != "none"
+        )
 
     @property
     def code(self) -> int:
@@ -64,6 +69,8 @@ class Architecture:
             count += parameter_count(self.sizes[self.code - 1 : self.code + 1])
         if self.norm:
             count += 2 * sum(size for place, size in enumerate(self.sizes) if self.hidden(place))
+        if self.skip:
+            count += 2 * self.sizes[0] * self.sizes[self.code]
         return count
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from tuner.spec.strict_yaml import scalar
 from tuner.spec.study import StudySpec
+
+BY_RULES: Final = ("skip",)  # hyperparameters that are not declared have another default by newer rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ def to_yaml(spec: StudySpec) -> str:
     Defaults are written out, but for keys without a value and hyperparameters that the study has no use for.
     """
     declared = _given(spec.model_dump(mode="json"))
-    declared["space"] = {name: value for name, value in declared["space"].items() if name in spec.space.columns}
+    kept = {*spec.space.columns, *BY_RULES}
+    declared["space"] = {name: value for name, value in declared["space"].items() if name in kept}
     return yaml.dump(declared, Dumper=_Dumper, sort_keys=False, width=110)
 
 

@@ -10,7 +10,7 @@ from tuner.spec.study import StudySpec
 
 # Whole keys, and blocks with all their keys. Any other key makes another table of trials, or another meaning of it.
 _KEYS: Final = frozenset(
-    ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final")
+    ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final", "rules")
 )
 _BLOCKS: Final = frozenset(("final",))
 

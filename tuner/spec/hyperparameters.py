@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Self, get_args, get_type_hints
 
-from tuner.spec.names import MOST_DEPTH, Activation, Kind, Norm, Schedule
+from tuner.spec.names import MOST_DEPTH, Activation, Kind, Norm, Schedule, Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,9 @@ class Hyperparameters:
     )
     clip_norm: float = _declared(
         0.0, "Largest norm of a step's gradient, all parameters together; 0: any.", "clip_norm", Bounds(0, 1_000_000)
+    )
+    skip: Skip = _declared(
+        "none", "A linear way around encoder and decoder, trained with them: none, linear, or begun at PCA.", "skip"
     )
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Literal
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
 Kind = Literal["plain", "denoising", "sparse", "variational"]
 Norm = Literal["none", "layer"]
+Skip = Literal["none", "linear", "pca"]
 Schedule = Literal["constant", "cosine", "linear"]
 PlainLoss = Literal["mse", "bce"]
 Loss = Literal["mse", "bce", "mixed", "huber", "poisson"]

@@ -193,4 +193,5 @@ def largest_model(features: int, space: SearchSpace) -> int:
     tapers = {space.largest("taper"), space.smallest("taper")}  # which is larger depends on width and code
     encoders = [encoder_sizes(features, depth, width, code, taper) for taper in tapers]
     variational, norm = "variational" in space.kinds(), "layer" in (values_of(space.norm) or ())
-    return max(Architecture(encoder + encoder[-2::-1], variational, norm).parameters for encoder in encoders)
+    skip = bool({"linear", "pca"} & set(values_of(space.skip) or ()))
+    return max(Architecture(encoder + encoder[-2::-1], variational, norm, skip).parameters for encoder in encoders)

@@ -12,6 +12,7 @@ from tuner.spec.distributions import Frozen, mistake
 from tuner.spec.final import MOST_SEEDS
 from tuner.spec.fitting import own_misfit
 from tuner.spec.names import Step
+from tuner.spec.rules import NEWEST
 from tuner.spec.space import SearchSpace
 
 Scaling = Literal["minmax", "standard", "robust", "quantile", "log1p", "none"]
@@ -253,6 +254,9 @@ class StudySpec(Frozen):
     """A study: data, space, objective and search. Same spec, data and seed: the same table of trials."""
 
     name: StudyName
+    rules: int | None = Field(
+        None, ge=1, le=NEWEST, description="By which a new study settles what it leaves open; by default the newest."
+    )
     data: DataSpec
     space: SearchSpace
     loss: DeclaredLoss = Field(

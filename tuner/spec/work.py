@@ -76,6 +76,7 @@ class Curve:
         checkpoint: the state after the last epoch; None for a trial that diverged.
         measures: of a trial that came to the study's last epoch, what its code is worth, by name; finite numbers.
         unmeasured: why a measure that applies to the trial has no number, by name: its arithmetic failed.
+        before: validation loss before the first epoch, of a trial that starts at a solution; else None.
     """
 
     number: int
@@ -87,6 +88,7 @@ class Curve:
     checkpoint: Checkpoint | None
     measures: Mapping[str, float] = field(default_factory=dict)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    before: float | None = None
 
     @property
     def last(self) -> int:
@@ -103,6 +105,7 @@ class Curve:
             self.at + new.at,
             new.diverged,
             new.checkpoint,
+            before=self.before,
         )
 
     def until(self, epoch: int) -> Curve:
@@ -148,7 +151,7 @@ class TrialEnd:
         number: the trial.
         state: anything but RUNNING.
         value: the best epoch's validation loss; None where no epoch was finite.
-        best_epoch: that epoch, counted from 1; None before the first.
+        best_epoch: that epoch, counted from 1; 0 for the solution that the trial starts at; None where none was finite.
         epochs: epochs trained.
         reason: one sentence for any state but COMPLETE, else empty.
     """

@@ -9,7 +9,7 @@
 namespace tuner {
 
 // Grows with every change of a function's arguments or of what they mean, here and in library.py.
-constexpr int FORMAT = 7;
+constexpr int FORMAT = 8;
 
 // The description: one line for each list and structure, a structure's fields as name:offset:size.
 class Description {
@@ -109,6 +109,9 @@ static const char *mistake(const Model &m, int64_t length) {
         if (outside(m.biases[layer], out, length)) return "biases must lie within the parameters";
         if (m.norm && !linear(m, layer + 1) && outside(m.gains[layer], 2 * out, length)) return "gains must lie within the parameters";
     }
+    const int64_t between = int64_t(m.sizes[0]) * m.sizes[code_layer(m)];
+    if (m.skip && outside(m.skip_encoder, between, length)) return "the skip's encoder must lie within the parameters";
+    if (m.skip && outside(m.skip_decoder, between, length)) return "the skip's decoder must lie within the parameters";
     return nullptr;
 }
 

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.linear_start import LinearStart
 from tuner.data.terms import Kind, Terms
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.draws import dropped
@@ -24,7 +25,7 @@ from tuner.spec.names import MOST_DEPTH, Activation, PlainLoss
 
 Floats = NDArray[np.float32]
 
-FORMAT = 7  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
+FORMAT = 8  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
 MOST_LAYERS = 2 * (MOST_DEPTH + 1)
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 PLAIN_LOSSES: tuple[str, ...] = get_args(PlainLoss)
@@ -32,7 +33,7 @@ TERMS = "terms"  # whatever loss is declared, where it has terms
 LOSSES = (*PLAIN_LOSSES, TERMS)
 KINDS = tuple(kind.name.lower() for kind in Kind)
 # The hyperparameters that cross as a number of their own, and the fields of the others, which follow from several.
-OTHERS = ("batch", "layers", "sizes", "activation", "variational", "dropped", "norm", "rates")
+OTHERS = ("batch", "layers", "sizes", "activation", "variational", "dropped", "norm", "rates", "skip")
 NUMBERS = tuple(row for row in TABLE if row.step not in OTHERS)
 
 
@@ -55,7 +56,7 @@ class Model(ctypes.Structure):
     """`Model` of model.hpp, field by field.
 
     Attributes:
-        kept: what `terms` points to, which must live as long.
+        kept: what `terms` and `centre` point to, which must live as long.
     """
 
     kept: tuple[object, ...] = ()
@@ -75,6 +76,11 @@ class Model(ctypes.Structure):
         ("weights", c_int64 * MOST_LAYERS),
         ("biases", c_int64 * MOST_LAYERS),
         ("gains", c_int64 * MOST_LAYERS),
+        ("skip", c_int32),
+        ("inverse_unit", c_float),
+        ("skip_encoder", c_int64),
+        ("skip_decoder", c_int64),
+        ("centre", c_void_p),
         ("terms", c_void_p),
     )
 
@@ -137,7 +143,9 @@ def difference(found: str) -> str | None:
     return "its description should have other lines"
 
 
-def model(features: int, point: Hyperparameters, loss: str, terms: Terms | None = None) -> Model:
+def model(
+    features: int, point: Hyperparameters, loss: str, terms: Terms | None = None, start: LinearStart | None = None
+) -> Model:
     """A trial as the library reads it.
 
     Args:
@@ -145,6 +153,7 @@ def model(features: int, point: Hyperparameters, loss: str, terms: Terms | None 
         point: the hyperparameters.
         loss: `mse` or `bce`; whatever it is where there are terms.
         terms: of the loss.
+        start: where trainings start; None where the network reads its rows as they are.
     """
     shape = Architecture.of(features, point)
     sizes, layout = shape.sizes, Layout.own(shape)
@@ -164,9 +173,22 @@ def model(features: int, point: Hyperparameters, loss: str, terms: Terms | None 
     made.weights[: made.layers] = [place.weight for place in layout.places]
     made.biases[: made.layers] = [place.bias for place in layout.places]
     made.gains[: made.layers] = [place.gain or 0 for place in layout.places]
+    if layout.skip is not None:
+        made.skip, made.skip_encoder, made.skip_decoder = 1, layout.skip.encoder, layout.skip.decoder
+    if start is not None:
+        _read_by(made, start)
     if terms is not None:
         _point_to(made, terms)
     return made
+
+
+def _read_by(made: Model, start: LinearStart) -> None:
+    """Noise is declared in units of scaled rows; where targets are in the network's, the rows have been as well."""
+    made.noise, made.inverse_unit = made.noise / start.unit, 1 / start.unit
+    if not start.targets:
+        centre_F = np.pad(start.centre_F, (0, made.sizes[0] - made.features))
+        made.centre = address(centre_F, made.sizes[0])
+        made.kept = (centre_F,)
 
 
 def _point_to(made: Model, terms: Terms) -> None:
@@ -177,7 +199,7 @@ def _point_to(made: Model, terms: Terms) -> None:
     places = [address(values, columns, dtype=kind) for values, kind in zip(arrays, _TERMS_TYPES, strict=True)]
     place, count = address(groups, len(groups), 2, dtype=np.int32), len(groups)
     fields = TermsFields(*places, columns, place, count, terms.missing)
-    made.terms, made.kept = ctypes.addressof(fields), (fields, arrays, groups)
+    made.terms, made.kept = ctypes.addressof(fields), (*made.kept, fields, arrays, groups)
 
 
 _TERMS_TYPES: tuple[type[np.generic], ...] = (np.int32, np.float32, np.float32, np.float32)

@@ -37,6 +37,10 @@ enum Kind { KINDS(ENUMERATOR) KIND_COUNT };
     X(int32_t, sizes, [MOST_LAYERS + 1]) /* padded */                                                               \
     X(int32_t, units, [MOST_LAYERS + 1]) /* real */                                                                 \
     X(int64_t, weights, [MOST_LAYERS]) X(int64_t, biases, [MOST_LAYERS]) X(int64_t, gains, [MOST_LAYERS]) /* places in a row of parameters */ \
+    X(int32_t, skip, ) /* whether a linear way leads around encoder and decoder */                                  \
+    X(float, inverse_unit, ) /* what is left of a row without its centre is multiplied by it */                     \
+    X(int64_t, skip_encoder, ) X(int64_t, skip_decoder, ) /* their places */                                        \
+    X(const float *, centre, ) /* of rows that the network does not read as they are; null where it does */         \
     X(const Terms *, terms, ) /* of loss TERMS, else null */
 // The rows of an epoch or of some of its batches, `order` being numbers of the `rows` rows of data, and what is drawn for them.
 #define VISIT_FIELDS(X)                                                                                             \
@@ -75,7 +79,7 @@ struct Draws {
 // of loss TERMS, sixteen rows of outputs and of targets, and which columns they are of.
 struct Room {
     float *gradients; // of all parameters, where their norm has a bound
-    float *input, *target, *panel, *gradient, *code, *code_noise, *tile;
+    float *input, *target, *panel, *gradient, *code, *code_noise, *tile, *around, *code_gradient;
     float *h[MOST_LAYERS + 1], *slopes[MOST_LAYERS + 1], *normal[MOST_LAYERS + 1], *inverse[MOST_LAYERS + 1], *dz[2];
 };
 
@@ -88,7 +92,7 @@ static int64_t outputs(const Model &m, int layer) {
 }
 
 // Whether what the network reads is not what it is to give.
-static bool filled(const Model &m) { return m.terms && m.terms->missing; }
+static bool filled(const Model &m) { return (m.terms && m.terms->missing) || m.centre; }
 
 static int64_t largest(const Model &m) {
     int64_t size = 0;
@@ -105,6 +109,10 @@ static int64_t row_length(const Model &m) {
         if (bias > end) end = bias;
         if (m.norm && !linear(m, layer + 1) && m.gains[layer] + 2 * out > end) end = m.gains[layer] + 2 * out;
     }
+    if (m.skip) {
+        const int64_t last = m.skip_encoder > m.skip_decoder ? m.skip_encoder : m.skip_decoder, skip = last + m.sizes[0] * m.sizes[code_layer(m)];
+        if (skip > end) end = skip;
+    }
     return end;
 }
 
@@ -119,6 +127,8 @@ static int64_t lay_out(const Model &m, int64_t rows, float *work, Room *room) {
         const int64_t count = m.sizes[layer] * outputs(m, layer + 1);
         if (count > most) most = count;
     }
+    const int64_t between = m.skip ? m.sizes[0] * m.sizes[code_layer(m)] : 0;
+    if (between > most) most = between;
     Room r;
     r.panel = take(PANEL);
     r.gradient = take(most);
@@ -136,6 +146,8 @@ static int64_t lay_out(const Model &m, int64_t rows, float *work, Room *room) {
     r.code = take(codes);
     r.code_noise = take(codes);
     for (float *&dz : r.dz) dz = take(rows * largest(m));
+    r.around = take(m.skip ? rows * largest(m) : 0);
+    r.code_gradient = take(m.skip ? rows * m.sizes[code_layer(m)] : 0);
     r.tile = take(m.terms ? (2 * LANES + 1) * m.sizes[m.layers] : 0);
     if (room) *room = r;
     return used;

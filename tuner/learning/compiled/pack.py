@@ -22,7 +22,7 @@ from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.compiled.border import Model, Visit, aligned, aligned_copy, model
 from tuner.learning.compiled.library import Library
 from tuner.learning.epoch import Epoch
-from tuner.learning.initialization import initial_state
+from tuner.learning.initialization import initial_state, starts_at_solution
 from tuner.learning.rows import PaddedRows
 from tuner.learning.schedule import rates
 from tuner.spec.work import TrainingPlan, Trial
@@ -44,6 +44,7 @@ class CompiledPack:
 
     Attributes:
         work: the work space that the trials use in turn.
+        before: each new trial's validation loss before its first epoch, if it starts at a solution.
     """
 
     def __init__(
@@ -56,14 +57,15 @@ class CompiledPack:
         plan: TrainingPlan | None = None,
     ) -> None:
         self.trials, self.numbers = list(trials), [trial.number for trial in trials]
-        begun = states or [initial_state(trial, data.features) for trial in trials]
+        begun = states or [initial_state(trial, data.features, data.start) for trial in trials]
         self.epoch = begun[0].epoch
-        models = (model(data.features, trial.point, loss, data.terms) for trial in trials)
+        models = (model(data.features, trial.point, loss, data.terms, data.start) for trial in trials)
         self._members = [
             _Member(library, one, data, trial, state, plan)
             for one, trial, state in zip(models, trials, begun, strict=True)
         ]
         self.work = aligned(max(member.room for member in self._members))
+        self.before = [member.measured_before(self.work) if states is None else None for member in self._members]
 
     def train_epoch(self) -> Epoch:
         """Train every model one epoch, the last, smaller batch included; then measure the validation loss.
@@ -102,6 +104,7 @@ class _Member:
         )
         self.room = library.room(self._model, max(min(len(data.train_NF), trial.point.batch_size), CHUNK_ROWS))
         self._diverged = False
+        self._loss_unit = 1.0 if data.start is None else data.start.loss_unit
 
     def train_epoch(self, epoch: int, work: NDArray[np.float32]) -> tuple[float, float]:
         """The epoch's mean training loss and the mean validation loss after it."""
@@ -109,15 +112,27 @@ class _Member:
             return math.nan, math.nan
         state, data = self.state, self._data
         total = self._train(draws.permutation(self._trial.seed, epoch, len(data.train_NF)), epoch, work)
-        held_out = self._library.measure(self._model, data.validation_VF, CHUNK_ROWS, state.parameters, work)
+        train_loss = total / (len(data.train_NF) * data.features) * self._loss_unit
+        val_loss = self._measured(work)
         state.epoch = epoch
-        train_loss, val_loss = (
-            total / (len(data.train_NF) * data.features),
-            held_out / (len(data.validation_VF) * data.features) * split_scale(data.terms, VALIDATION),
-        )
         self._keep_best(val_loss)
         self._diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
         return train_loss, val_loss
+
+    def measured_before(self, work: NDArray[np.float32]) -> float | None:
+        """The validation loss before the first epoch, where the trial starts at a solution; then it is the best one."""
+        if not starts_at_solution(self._trial.point, self._data.start):
+            return None
+        val_loss = self._measured(work)
+        self._keep_best(val_loss)
+        return val_loss
+
+    def _measured(self, work: NDArray[np.float32]) -> float:
+        """The mean validation loss."""
+        data = self._data
+        total = self._library.measure(self._model, data.validation_VF, CHUNK_ROWS, self.state.parameters, work)
+        mean = total / (len(data.validation_VF) * data.features)
+        return mean * split_scale(data.terms, VALIDATION) * self._loss_unit
 
     def _train(self, order_N: NDArray[np.int64], epoch: int, work: NDArray[np.float32]) -> float:
         """One call for the whole epoch; with noise one for as many batches as NOISE_VALUES allows."""

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "border.hpp"
+#include "skip.hpp"
 #include "terms.hpp"
 
 namespace tuner {
@@ -79,8 +80,9 @@ static void forward(const Model &m, int layers, int64_t rows, const float *input
             if (m.norm) normalise(rows, out, units, p + m.gains[layer], z, r.normal[layer + 1], r.inverse[layer + 1]);
             ACTIVATE[m.activation](rows, out, units, z, r.slopes[layer + 1]);
             if (draws && m.dropped) drop(m, layer + 1, rows, draws->dropout, draws->position, z, r.slopes[layer + 1]);
-        } else if (out > m.sizes[layer + 1]) {
-            sample(m, rows, draws ? draws->code_noise : nullptr, r);
+        } else {
+            if (m.skip) go_around(m, layer + 1, rows, input, read(m, code_layer(m), r), p, r);
+            if (out > m.sizes[layer + 1]) sample(m, rows, draws ? draws->code_noise : nullptr, r);
         }
         h = read(m, layer + 1, r);
     }
@@ -185,8 +187,11 @@ static INLINE void backward(const Model &m, const Taker &optimizer, int64_t rows
     float *dz = r.dz[0], *next = r.dz[1];
     for (int layer = m.layers - 1; layer >= 0; layer--) {
         const int64_t in = m.sizes[layer], out = outputs(m, layer + 1), w = m.weights[layer], b = m.biases[layer];
+        if (m.skip && layer == m.layers - 1) decoder_around_back(m, optimizer, rows, read(m, code_layer(m), r), dz, p, first, second, r);
+        if (m.skip && layer == code_layer(m) - 1) encoder_around_back(m, optimizer, rows, dz, p, first, second, r);
         if (layer) {
             product<Major::rows>(rows, in, out, {dz, out}, p + w, true, nullptr, next, r.panel);
+            if (m.skip && layer == code_layer(m)) add_rows(rows * in, r.code_gradient, next);
             through_activation(m, optimizer, layer, rows, p, first, second, r, next);
         }
         product<Major::columns>(in, out, rows, {read(m, layer, r), in}, dz, false, nullptr, r.gradient, r.panel);
@@ -217,6 +222,15 @@ __attribute__((noinline)) static void backward_clipped(const Model &m, const Opt
     update_weights(optimizer, count, r.gradients, state.parameters, state.first, state.second);
 }
 
+// What the network reads of rows that it does not read as they are.
+static void readable(const Model &m, int64_t rows, const float *from, float *to) {
+    if (m.terms && m.terms->missing)
+        fill_in(m, rows, from, to);
+    else
+        memcpy(to, from, rows * m.sizes[0] * sizeof(float));
+    if (m.centre) centre_rows(m, rows, to);
+}
+
 // Rows by their numbers; the noise, where there is any, on the input alone, which has no missing values.
 static void gather(const Model &m, int64_t rows, const float *data, const int64_t *order, const float *noise, Room &r) {
     const int64_t size = m.sizes[0];
@@ -224,7 +238,7 @@ static void gather(const Model &m, int64_t rows, const float *data, const int64_
         const float *from = data + order[row] * size;
         memcpy(r.target + row * size, from, size * sizeof(float));
         if (filled(m))
-            fill_in(m, 1, from, r.input + row * size);
+            readable(m, 1, from, r.input + row * size);
         else if (noise)
             memcpy(r.input + row * size, from, size * sizeof(float));
         if (!noise) continue;
@@ -236,7 +250,7 @@ static void gather(const Model &m, int64_t rows, const float *data, const int64_
 // What the network reads of consecutive rows.
 static const float *complete(const Model &m, int64_t rows, const float *from, const Room &r) {
     if (!filled(m)) return from;
-    fill_in(m, rows, from, r.input);
+    readable(m, rows, from, r.input);
     return r.input;
 }
 

@@ -23,12 +23,14 @@ class Autoencoder(nn.Module):
         norm: layer normalisation comes before every activation.
         variational: the code is a normal distribution (Kingma & Welling 2014): `encoder` gives its mean, which is
             decoded, and the layer `log_variance`, from the same last hidden layer, the logarithm of its variance.
+        skip: a matrix leads from the input to the code (a variational one's mean), and one from the code to the output,
+            beside the layers between them.
         terms: of the loss, whatever that is called; then a missing value of a row is NaN.
 
     Shapes: rows are (N, F), codes (N, C). What only training has, noise and dropout, is not here.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the weights follow from, by name
         self,
         sizes: tuple[int, ...],
         activation: str,
@@ -36,6 +38,7 @@ class Autoencoder(nn.Module):
         *,
         norm: bool = False,
         variational: bool = False,
+        skip: bool = False,
         terms: Terms | None = None,
     ) -> None:
         super().__init__()
@@ -44,17 +47,25 @@ class Autoencoder(nn.Module):
         self.encoder = _layers(sizes[: middle + 1], activation, norm)
         self.decoder = _layers(sizes[middle:], activation, norm)
         self.log_variance = _uninitialised(*sizes[middle - 1 : middle + 1]) if variational else None
+        self.skip_encoder = _uninitialised(sizes[0], sizes[middle], bias=False) if skip else None
+        self.skip_decoder = _uninitialised(sizes[middle], sizes[0], bias=False) if skip else None
         self.terms = None if terms is None else TermModule(terms)
 
     def encode(self, rows: Tensor) -> Tensor:
         """(N, F) scaled rows to (N, C), means of a variational code."""
-        code: Tensor = self.encoder(self.filled(rows))
-        return code
+        return self.code(self.filled(rows))
 
     def forward(self, rows: Tensor) -> Tensor:
         """(N, F) scaled rows to (N, F): reconstructions for mse, logits for bce."""
-        output: Tensor = self.decoder(self.encode(rows))
-        return output
+        return self.output(self.encode(rows))
+
+    def code(self, filled: Tensor) -> Tensor:
+        """(N, F) scaled rows without missing values to (N, C), means of a variational code."""
+        return _around(self.skip_encoder, filled, self.encoder(filled))
+
+    def output(self, code: Tensor) -> Tensor:
+        """Codes (N, C) to what the decoder gives (N, F), see `link`."""
+        return _around(self.skip_decoder, code, self.decoder(code))
 
     def link(self, output: Tensor) -> Tensor:
         """What the decoder gives (N, F) to reconstructions (N, F)."""
@@ -91,8 +102,10 @@ class Autoencoder(nn.Module):
         """(N, F) scaled rows to the means and the log-variances (N, C) of a variational code."""
         if self.log_variance is None:
             raise TypeError("only a variational autoencoder's code has a log-variance")
-        hidden = self.encoder[:-1](self.filled(rows))
-        return self.encoder[-1](hidden), self.log_variance(hidden).clamp(*LOG_VARIANCES)
+        filled = self.filled(rows)
+        hidden = self.encoder[:-1](filled)
+        mean = _around(self.skip_encoder, filled, self.encoder[-1](hidden))
+        return mean, self.log_variance(hidden).clamp(*LOG_VARIANCES)
 
     def linears(self) -> list[nn.Linear]:
         """The linear layers from input to output."""
@@ -108,7 +121,12 @@ def _layers(sizes: tuple[int, ...], activation: str, norm: bool) -> nn.Sequentia
     return nn.Sequential(*layers, _uninitialised(*sizes[-2:]))
 
 
-def _uninitialised(inputs: int, outputs: int) -> nn.Linear:
+def _uninitialised(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """A layer whose making draws nothing from torch's global generator."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)  # type: ignore[no-untyped-call]
     return layer
+
+
+def _around(skip: nn.Linear | None, read: Tensor, given: Tensor) -> Tensor:
+    """What layers give for what they read, and with it what goes around them."""
+    return given if skip is None else given + skip(read)

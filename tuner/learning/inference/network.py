@@ -18,6 +18,7 @@ from tuner.data.terms import Terms
 from tuner.errors import ExportError
 from tuner.learning.inference.model import Autoencoder
 from tuner.learning.inference.raw import RawModel
+from tuner.learning.layout import SKIPS
 from tuner.learning.stacked.pack import reproducible
 
 ROWS_AT_ONCE = 4096
@@ -32,8 +33,8 @@ class Network:
         sizes: units of every layer, input and output included.
         activation: the hidden layers' function.
         loss: `mse` or `bce`.
-        weights: the plain module's names to arrays; they show whether layers are normalised, and the code
-            variational.
+        weights: the plain module's names to arrays; they show whether layers are normalised, the code variational,
+            and whether a skip leads around both halves.
         terms: of the loss, whatever that is called; then a missing value of a row is NaN.
 
     Shapes: rows are (N, F) and scaled, codes (N, C); a variational code is its mean.
@@ -41,6 +42,7 @@ class Network:
     Attributes:
         variational: the code has a log-variance.
         norm: hidden layers are normalised.
+        skip: a linear way leads around encoder and decoder.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Network:
         self.sizes, self.activation, self.loss, self.terms = sizes, activation, loss, terms
         self.variational = "log_variance.weight" in weights
         self.norm = "encoder.1.weight" in weights  # without normalisation this is the activation, which has no weights
-        self._model = Autoencoder(sizes, activation, loss, norm=self.norm, variational=self.variational, terms=terms)
+        self.skip = SKIPS[0] in weights
+        parts = {"norm": self.norm, "variational": self.variational, "skip": self.skip}
+        self._model = Autoencoder(sizes, activation, loss, **parts, terms=terms)
         self._model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self._model.eval()
 
@@ -82,7 +86,7 @@ class Network:
 
     def decode(self, codes: Rows) -> Rows:
         """Codes (N, C) to rows (N, F)."""
-        return self._in_parts(lambda part: self._model.link(self._model.decoder(part)), codes)
+        return self._in_parts(lambda part: self._model.link(self._model.output(part)), codes)
 
     def reconstruct(self, rows: Rows) -> Rows:
         """(N, F) to (N, F)."""

@@ -98,8 +98,8 @@ def _by_terms(terms: TermModule, exact: Tensor, rows: Tensor, output: Tensor) ->
 
 def _passed(model: RawModel, scaled: Tensor) -> tuple[Tensor, Tensor]:
     """Complete scaled rows (N, F) to codes (N, C) and to what the decoder gives (N, F), logits for bce."""
-    code = model.model.encoder(scaled)
-    return code, model.model.decoder(code)
+    code = model.model.code(scaled)
+    return code, model.model.output(code)
 
 
 def _probes(narrow: Tensor) -> Tensor:

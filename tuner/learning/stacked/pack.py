@@ -18,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tuner.data.linear_start import LinearStart
 from tuner.data.terms import VALIDATION, Terms, split_scale
 from tuner.learning import draws, memory
 from tuner.learning.checkpoint import TrialTraining
 from tuner.learning.epoch import Epoch
-from tuner.learning.initialization import initial_state
+from tuner.learning.initialization import initial_state, starts_at_solution
 from tuner.learning.layout import Layout, chunk_rows, merged_key, pack_key, pieces
-from tuner.learning.rows import padded
+from tuner.learning.rows import padded, targets
 from tuner.learning.stacked.captured import Replay
 from tuner.learning.stacked.codes import CodeNoise
 from tuner.learning.stacked.gather import Gather, Orders, Resident, Streamed
@@ -52,6 +53,8 @@ class TrainingData:
         precision: of the products on them: fp32, tf32 or bf16.
         streamed: the training rows stay on the host, and each batch is copied.
         terms: of the loss on them; None where it is the mean of one function over all values.
+        start: where trainings start; None where networks read the rows as they are. Where its targets are in the
+            network's units, so are these rows.
     """
 
     train_NF: Tensor
@@ -61,23 +64,36 @@ class TrainingData:
     precision: str = "fp32"
     streamed: bool = False
     terms: Terms | None = None
+    start: LinearStart | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the models are trained."""
         return self.validation_VF.device
 
+    @property
+    def centre(self) -> tuple[Tensor, float] | None:
+        """What is taken from the rows (F,) before networks read them, and what the rest is multiplied by."""
+        if self.start is None or self.start.targets:
+            return None
+        room = self.train_NF.shape[1] - self.features
+        return torch.from_numpy(np.pad(self.start.centre_F, (0, room))).to(self.device), 1 / self.start.unit
+
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 - the data's and the loss' own parts, by name
         cls,
         train: NDArray[np.float32],
         validation: NDArray[np.float32],
         device: str = "cpu",
         precision: str = "fp32",
         free: int | None = None,
+        *,
         terms: Terms | None = None,
+        start: LinearStart | None = None,
     ) -> TrainingData:
-        """From (N, F) and (V, F) arrays; rows that need no padding are not copied on the CPU.
+        """From (N, F) and (V, F) scaled rows.
+
+        On the CPU those that need neither padding nor the network's units are not copied.
 
         Args:
             train: training rows; on a GPU they stay in the host's memory where they need more than half of what is
@@ -87,13 +103,14 @@ class TrainingData:
             precision: of the products.
             free: bytes that may be taken; None for what a GPU has free, and for all that it takes on the CPU.
             terms: of the loss on them.
+            start: where trainings start; None where networks read the rows as they are.
         """
-        rows_NF = torch.from_numpy(padded(train))
+        rows_NF = torch.from_numpy(padded(targets(train, start)))
         there = memory.free(device) if free is None and device.startswith("cuda") else free
         streamed = there is not None and rows_NF.nbytes > DATA_SHARE * there
-        held_out_VF = torch.from_numpy(padded(validation, 2)).to(device)
+        held_out_VF = torch.from_numpy(padded(targets(validation, start), 2)).to(device)
         rows_NF = rows_NF if streamed else rows_NF.to(device)
-        return cls(rows_NF, held_out_VF, train.shape[1], len(validation), precision, streamed, terms)
+        return cls(rows_NF, held_out_VF, train.shape[1], len(validation), precision, streamed, terms, start)
 
 
 @contextmanager
@@ -149,8 +166,9 @@ class Pack:
         self.members = Members.of(self.trials, data.features)
         self.layout = self.members.layout
         self.stack = Stack(self.layout, len(trials), data.device, data.precision)
+        begins = states is None
         if states is None:
-            states = [initial_state(trial, data.features) for trial in trials]
+            states = [initial_state(trial, data.features, data.start) for trial in trials]
         states = [states[i] for i in self._order]
         self.epoch = states[0].epoch
         self.best_MP = torch.zeros_like(self.stack.parameters_MP)
@@ -164,6 +182,7 @@ class Pack:
         steps = len(pieces(data.train_NF.shape[0], self.points[0].batch_size))
         self._optimizer = (Elementwise if merged else FusedByModel)(self.stack, self.points, plan, steps)
         self._prepare_passes()
+        self.before = self._in_given_order(self._measured_before(begins))
 
     def _restore(self, states: Sequence[TrialTraining]) -> None:
         """One copy for each buffer, in the stream in which the pack is made and trained."""
@@ -203,7 +222,7 @@ class Pack:
         self._chunks = pieces(self.data.validation_rows, chunk_rows(self.data.validation_VF.shape[1]))
         known, columns = self.data.terms, self.data.validation_VF.shape[1]
         terms = None if known is None else TermLoss(known, columns, self.stack.device)
-        make = partial(Passes, self.stack, self.members, self.loss, terms=terms)
+        make = partial(Passes, self.stack, self.members, self.loss, terms=terms, centre=self.data.centre)
         batch_of = partial(_Batch, trials=self.trials, optimizer=self._optimizer, data=self.data)
         self._training = {count: batch_of(make(count, training=True)) for _, count in self._batches}
         self._validation = {count: make(count, training=False) for _, count in self._chunks}
@@ -249,22 +268,41 @@ class Pack:
 
     def _measure(self) -> None:
         """The validation, both mean losses of every model, and the weights of new best epochs."""
+        val_loss_M = self._validated()
+        train_loss_M = self._mean([batch.passes for batch in self._training.values()], self.data.train_NF.shape[0])
+        torch.stack([train_loss_M, val_loss_M], out=self._losses_2M)
+        self._keep_best(val_loss_M, val_loss_M < self._best_values_M)
+
+    def _measured_before(self, begins: bool) -> list[float | None]:
+        """The validation losses before the first epoch of the models that start at a solution, their best so far."""
+        starts = [begins and starts_at_solution(point, self.data.start) for point in self.points]
+        if not any(starts):
+            return [None for _ in starts]
+        val_loss_M = self._validated()
+        self._keep_best(val_loss_M, torch.tensor(starts, device=self.stack.device))
+        found = [value if known else None for known, value in zip(starts, val_loss_M.tolist(), strict=True)]
+        self.best_values = [
+            best if value is None else value for best, value in zip(self.best_values, found, strict=True)
+        ]
+        return found
+
+    def _validated(self) -> Tensor:
+        """Every model's mean validation loss (M,)."""
         for start, count in self._chunks:
             passes = self._validation[count]
             chunk_MVF = self.data.validation_VF[start : start + passes.even].expand(len(self.trials), -1, -1)
-            passes.forward(passes.filled(chunk_MVF))
+            passes.forward(passes.read(chunk_MVF))
             passes.add_loss(chunk_MVF)
-        train_loss_M = self._mean([batch.passes for batch in self._training.values()], self.data.train_NF.shape[0])
         val_loss_M = self._mean(list(self._validation.values()), self.data.validation_rows)
-        if self.data.terms is not None:
-            val_loss_M = val_loss_M * split_scale(self.data.terms, VALIDATION)
-        torch.stack([train_loss_M, val_loss_M], out=self._losses_2M)
-        better_M = val_loss_M < self._best_values_M
+        return val_loss_M if self.data.terms is None else val_loss_M * split_scale(self.data.terms, VALIDATION)
+
+    def _keep_best(self, val_loss_M: Tensor, better_M: Tensor) -> None:
         torch.where(better_M, val_loss_M, self._best_values_M, out=self._best_values_M)
         torch.where(better_M.unsqueeze(1), self.stack.parameters_MP, self.best_MP, out=self.best_MP)
 
     def _mean(self, passes: list[Passes], rows: int) -> Tensor:
-        return torch.stack([one.losses(self._merged) for one in passes]).sum(0) / (rows * self.data.features)
+        unit = 1.0 if self.data.start is None else self.data.start.loss_unit
+        return torch.stack([one.losses(self._merged) for one in passes]).sum(0) / (rows * self.data.features) * unit
 
     def states(self) -> list[TrialTraining]:
         """Each trial's whole state, in the order in which the trials were given."""
@@ -298,11 +336,11 @@ class _Batch:
         rows_BF = torch.zeros(models * passes.even, columns, device=device)
         self._gather: Gather = (Streamed if data.streamed else Resident)(data.train_NF, rows_BF, models)
         self.target_MBF = rows_BF.view(models, passes.even, columns)
-        self._deviations = [trial.point.input_noise for trial in trials]
+        unit = 1.0 if data.start is None else data.start.unit  # noise is declared in units of scaled rows
+        self._deviations = [trial.point.input_noise / unit for trial in trials]
         self._noise_MBF = torch.zeros_like(self.target_MBF) if any(self._deviations) else None
         self._noise = None if self._noise_MBF is None else Staged(self._noise_MBF)
-        self._missing = passes.terms is not None and passes.terms.missing
-        same = self._noise_MBF is None and not self._missing
+        same = self._noise_MBF is None and passes.reads_targets
         self.input_MBF = self.target_MBF if same else torch.zeros_like(self.target_MBF)
         self._code_noise = None
         if passes.variational is not None:
@@ -341,11 +379,11 @@ class _Batch:
 
     def _train(self) -> None:
         self._gather.gather()
-        target_MBF = self.passes.filled(self.target_MBF)
+        read_MBF = self.passes.read(self.target_MBF)
         if self._noise_MBF is not None:
-            torch.add(target_MBF, self._noise_MBF, out=self.input_MBF)
-        elif self._missing:
-            self.input_MBF.copy_(target_MBF)
+            torch.add(read_MBF, self._noise_MBF, out=self.input_MBF)
+        elif not self.passes.reads_targets:
+            self.input_MBF.copy_(read_MBF)
         self.passes.forward(self.input_MBF)
         self.passes.add_loss(self.target_MBF)
         self.passes.backward(self.input_MBF)

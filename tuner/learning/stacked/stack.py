@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tuner.learning.activations import ACTIVATIONS, Activation
 from tuner.learning.layout import Layout, merged_layout
+from tuner.learning.stacked.around import Around
 from tuner.learning.stacked.codes import Sparse, Variational
 from tuner.learning.stacked.dropout import Masks
 from tuner.learning.stacked.norms import LayerNorm
@@ -116,6 +117,7 @@ class Stack:
         self.bias_gradients = layout.biases(self.gradients_MP)
         self.gains = layout.gains(self.parameters_MP)
         self.gain_gradients = layout.gains(self.gradients_MP)
+        self.skips, self.skip_gradients = layout.skips(self.parameters_MP), layout.skips(self.gradients_MP)
 
     def buffers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Parameters, gradients, first and second moments."""
@@ -132,22 +134,32 @@ class Passes:
         rows: rows of a batch; rounded up to an even number, the added row having no gradient and no loss.
         training: whether `backward` will be asked for, and units are left out.
         terms: of the loss, whatever that is called.
+        centre: what is taken from rows (F,) before they are read, and what the rest is multiplied by; None where
+            networks read the rows as they are.
 
     Of every layer z is what its product gives, y what is activated (z itself, unless it is normalised), h the function
     of it, and `fed` what the next layer reads: h, or what dropout left of it, or a variational code.
     """
 
-    def __init__(
-        self, stack: Stack, members: Members, loss: str, rows: int, training: bool, terms: TermLoss | None = None
+    def __init__(  # noqa: PLR0913 - the last two are of the rows, which a pack has once
+        self,
+        stack: Stack,
+        members: Members,
+        loss: str,
+        rows: int,
+        training: bool,
+        *,
+        terms: TermLoss | None = None,
+        centre: tuple[Tensor, float] | None = None,
     ) -> None:
         self.stack, self.rows, self.features = stack, rows, members.features
-        self.terms, self.loss = terms, loss
+        self.terms, self.loss, self._centre = terms, loss, centre
         self._slope = 2 if terms is None and loss == "mse" else 1  # what `add_loss` leaves to be multiplied
         self.even = rows + rows % 2
         self.training = training
         sizes = stack.layout.sizes
         code = len(sizes) // 2 - 1
-        self._linear = (code, len(sizes) - 2)
+        self._code, self._linear = code, (code, len(sizes) - 2)
         self.ones = torch.ones(stack.parameters_MP.shape[0], 1, self.even, device=stack.device)
         self.z = [self._zeros(place.outputs) for place in stack.layout.places]
         self.y = [
@@ -170,7 +182,10 @@ class Passes:
             )
         ]
         self.fed, self.dfed = list(self.h), list(self.dz)
-        self.variational = self.sparse = self.dropout = None
+        self.variational = self.sparse = self.dropout = self.around = None
+        if stack.skips is not None and stack.skip_gradients is not None:
+            ends = self.z[code], self.z[-1]
+            self.around = Around(stack.skips, stack.skip_gradients, stack.products, ends)
         if members.shapes[0].variational:
             self.variational = Variational(points, self.z[code], self.dz[code], self.rows, self.features)
             self.fed[code], self.dfed[code] = self.variational.code, self.variational.gradient
@@ -200,6 +215,10 @@ class Passes:
             self.dropout.draw()
         for layer, (weight, bias) in enumerate(zip(self.stack.weights, self.stack.biases, strict=True)):
             self.stack.products.layer(bias, h, weight, self.z[layer])
+            if self.around is not None and layer == self._code:
+                self.around.to_code(x_MBF)
+            elif self.around is not None and layer == self._linear[1]:
+                self.around.to_output(self.fed[self._code])
             self._activate(layer)
             h = self.fed[layer]
         return h
@@ -272,9 +291,15 @@ class Passes:
             self._drop_added_row(buffer)
         self.total_MBF.add_(losses)
 
-    def filled(self, rows_MBF: Tensor) -> Tensor:
+    @property
+    def reads_targets(self) -> bool:
+        """Whether the network reads rows as they are."""
+        return self._centre is None and not (self.terms is not None and self.terms.missing)
+
+    def read(self, rows_MBF: Tensor) -> Tensor:
         """What the network reads of rows: nothing is missing there."""
-        return rows_MBF if self.terms is None else self.terms.filled(rows_MBF)
+        whole = rows_MBF if self.terms is None else self.terms.filled(rows_MBF)
+        return whole if self._centre is None else (whole - self._centre[0]) * self._centre[1]
 
     def _drop_added_row(self, buffer: Tensor) -> None:
         if self.even > self.rows:
@@ -285,12 +310,18 @@ class Passes:
         stack = self.stack
         self.dz[-1].mul_(self._slope / (self.rows * self.features))
         x_T = x_MBF.transpose(1, 2)
+        if self.around is not None:
+            self.around.decoder_back(self.fed_T[self._code], self.dz[-1])
         for layer in range(len(self.dz) - 1, -1, -1):
             dz = self.dz[layer]
+            if self.around is not None and layer == self._code:
+                self.around.encoder_back(x_T, dz)
             torch.bmm(self.ones, dz, out=stack.bias_gradients[layer])
             stack.products.gradient(self.fed_T[layer - 1] if layer else x_T, dz, stack.weight_gradients[layer])
             if layer:
                 stack.products.gradient(dz, stack.weights_T[layer], self.dfed[layer - 1])
+                if self.around is not None and layer - 1 == self._code:
+                    self.around.add_code_gradient(self.dfed[self._code])
                 self._activate_back(layer - 1)
 
 

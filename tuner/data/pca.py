@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.learning.draws import generator
+from tuner.spec.work import derive_seed
 
 EXACT_SIDE = 1024  # the exact way takes time that grows with the cube of the smaller of N and F
 EXACT_VALUES = 50_000_000  # and three copies of the training rows in double precision
@@ -110,7 +110,8 @@ def _approximate(train: _Training, mean: Values, most: int) -> Values:
     data that is nearly linear would look worse than it is.
     """
     columns = min(most + most // 10 + SPARE, *train.rows.shape)
-    basis_FL = generator(SEED, "pca").standard_normal((train.rows.shape[1], columns))
+    draw = np.random.Generator(np.random.PCG64DXSM(derive_seed(SEED, "pca")))
+    basis_FL = draw.standard_normal((train.rows.shape[1], columns))
     for number in range(PASSES):
         product_FL = np.zeros_like(basis_FL)
         for block_BF in train.centred(mean, f"PCA of {most} components, pass {number + 1} of {PASSES + 1}"):

@@ -1,0 +1,127 @@
+"""What every training on some rows starts from: how a network reads them, what it gives before it knows more, and PCA.
+
+A network does not read the scaled rows x but (x - centre) / unit, the centre being the training rows' mean and the unit
+one number, the root mean square of what is left. Where the loss is `mse` its outputs are in these units as well; the
+losses are multiplied back, and exported layers take and give scaled rows. It is a change of variables alone: the
+columns' shares of the loss stay as they are.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.pca import Tick, Values, blocks, known_means, principal, quiet
+from tuner.data.terms import Terms
+
+LEAST_SHARE = 1e-6  # what a probability is taken for at least, before its logit
+IDENTITY = 1e-6  # rows whose mean and unit are as near to 0 and 1 are left alone
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LinearStart:
+    """Where trainings on some rows start. F features, K the longest code that PCA is asked for.
+
+    Attributes:
+        centre_F: what is taken from each column before a network reads it.
+        unit: what the rest is divided by.
+        outputs_F: what the outputs begin at, in the network's units: for mse 0, else the best constant's logits or
+            rates.
+        encoder_FK: PCA's directions on the training rows, most variance first; K is 0 where nothing starts there.
+        targets: whether the outputs are in the network's units as well, not in those of the scaled rows.
+    """
+
+    centre_F: Floats
+    unit: float
+    outputs_F: Floats
+    encoder_FK: Floats
+    targets: bool
+
+    @classmethod
+    def of(cls, train: Floats, loss: str, terms: Terms | None, longest: int, tick: Tick = quiet) -> Self:
+        """From training rows (N, F), in one thread: the same bits wherever they are computed again.
+
+        Args:
+            train: scaled rows; NaN is a missing value, which only rows with terms have.
+            loss: `mse` or `bce`; where there are terms, they are the loss whatever it is called.
+            terms: of the loss.
+            longest: the longest code that starts at PCA; 0 for none.
+            tick: called with what is being done; it may raise.
+        """
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+        with threadpool_limits(1):
+            return cls._of(train, loss, terms, longest, tick)
+
+    @classmethod
+    def _of(cls, train: Floats, loss: str, terms: Terms | None, longest: int, tick: Tick) -> Self:
+        means = known_means(train)
+        fill = means if terms is not None and terms.missing else None
+        centre, unit = _conditions(train, means, None if terms is None else terms.fill.astype(np.float64))
+        directions = np.zeros((train.shape[1], longest), np.float32)
+        if longest:
+            found = principal(train, longest, tick, fill)[1][:, :longest]
+            directions[:, : found.shape[1]] = found
+        if terms is None and loss == "mse":
+            return cls(centre, unit, np.zeros_like(centre), directions, targets=True)
+        first = _logits(means) if terms is None else terms.outputs(means[None])[0]
+        return cls(centre, unit, np.asarray(first, np.float32), directions, targets=False)
+
+    def decoder(self, code: int) -> tuple[Floats, Floats]:
+        """The matrix (C, F) that leads from PCA's codes of that length to the outputs, and the outputs' biases (F,)."""
+        return np.ascontiguousarray(self.encoder_FK[:, :code].T), self.outputs_F
+
+    @property
+    def loss_unit(self) -> float:
+        """What a loss in the network's units is multiplied by to be one of scaled rows."""
+        return self.unit**2 if self.targets else 1.0
+
+    def read(self, rows: Floats) -> Floats:
+        """What a network reads of scaled rows (N, F), none of whose values is missing."""
+        read: Floats = ((rows - self.centre_F) / np.float32(self.unit)).astype(np.float32)
+        return read
+
+    def to_bytes(self) -> bytes:
+        """As an .npz file; equal starts give equal bytes."""
+        content = io.BytesIO()
+        np.savez(
+            content,
+            centre_F=self.centre_F,
+            unit=np.array(self.unit),
+            outputs_F=self.outputs_F,
+            encoder_FK=self.encoder_FK,
+            targets=np.array(self.targets),
+        )
+        return content.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """What `to_bytes` gave."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as known:
+            return cls(
+                known["centre_F"],
+                float(known["unit"]),
+                known["outputs_F"],
+                known["encoder_FK"],
+                bool(known["targets"]),
+            )
+
+
+def _conditions(train: Floats, means: Values, fill: Values | None) -> tuple[Floats, float]:
+    """The centre (F,) of training rows, and the root mean square of what is left of them."""
+    total = sum(float(((block - means) ** 2).sum()) for block in blocks(train, fill))
+    unit = float(np.sqrt(total / train.size)) or 1.0
+    if np.abs(means).max() <= IDENTITY and abs(unit - 1) <= IDENTITY:
+        return np.zeros(len(means), np.float32), 1.0
+    return means.astype(np.float32), unit
+
+
+def _logits(shares: Values) -> Values:
+    within: Values = np.clip(shares, LEAST_SHARE, 1 - LEAST_SHARE)
+    return np.log(within) - np.log1p(-within)
