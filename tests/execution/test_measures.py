@@ -21,7 +21,7 @@ from tuner.errors import DataError
 from tuner.execution import measures
 from tuner.execution.context import Workplace
 from tuner.execution.worker import run_segment
-from tuner.learning import checkpoint, quality
+from tuner.learning import folding, quality
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.draws import generator
@@ -55,7 +55,7 @@ def test_every_measure_is_what_scikit_learn_says_of_the_best_epochs_weights(plac
     one, labels = trial(0), load_digits().target
     (curve,) = run_segment(labelled(place, labels), Segment((one,), 0, EPOCHS), [()]).curves
     assert curve.checkpoint is not None
-    weights = checkpoint.best_weights(place.checkpoints.get(curve.checkpoint) or b"")
+    weights = folding.best_weights(place.checkpoints.get(curve.checkpoint) or b"", None)
     network = Network(layer_sizes(64, one.point), one.point.activation, "mse", weights)
     train, held_out = digits(TRAIN, HELD_OUT)
     codes = network.encode(held_out)
@@ -76,7 +76,7 @@ def test_of_two_classes_the_rarer_one_is_the_anomaly(place: Workplace) -> None:
     one, labels = trial(0), load_digits().target != 1
     (curve,) = run_segment(labelled(place, labels), Segment((one,), 0, EPOCHS), [()]).curves
     assert curve.checkpoint is not None
-    weights = checkpoint.best_weights(place.checkpoints.get(curve.checkpoint) or b"")
+    weights = folding.best_weights(place.checkpoints.get(curve.checkpoint) or b"", None)
     network = Network(layer_sizes(64, one.point), one.point.activation, "mse", weights)
     errors = network.losses(digits(TRAIN, HELD_OUT)[1])
     expected = roc_auc_score(~labels[TRAIN : TRAIN + HELD_OUT], errors)

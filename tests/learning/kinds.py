@@ -11,6 +11,7 @@ import pytest
 from devices import GPU, MARKS
 from plain import POINT, trial
 
+from tuner.data.linear_start import LinearStart
 from tuner.data.terms import Terms
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint import TrialTraining
@@ -59,10 +60,12 @@ class Kind:
             return cls(None, GPU, merged=True)
         return cls(None if name == "torch" else opened(name))
 
-    def data(self, rows: tuple[np.ndarray, np.ndarray], terms: Terms | None = None) -> Any:
+    def data(
+        self, rows: tuple[np.ndarray, np.ndarray], terms: Terms | None = None, start: LinearStart | None = None
+    ) -> Any:
         if self.step is None:
-            return TrainingData.of(*rows, self.device, terms=terms)
-        return PaddedRows.of(*rows, terms)
+            return TrainingData.of(*rows, self.device, terms=terms, start=start)
+        return PaddedRows.of(*rows, terms, start)
 
     def assert_same(self, found: Any, expected: Any, rtol: float = 1e-5, atol: float = 0.0) -> None:
         """The same bits; where packs are merged, the same to rounding."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from plain import digits, trial
 
-from tuner.learning import checkpoint
+from tuner.learning import checkpoint, folding
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.inference.model import Autoencoder
 from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
@@ -43,7 +43,7 @@ def test_a_state_survives_the_file_bit_for_bit(pack, tmp_path) -> None:
 def test_the_best_weights_are_a_plain_modules(pack) -> None:
     """They load into the plain module, unpadded, and give its losses."""
     (state,) = pack.states()
-    weights = checkpoint.best_weights(checkpoint.dumps(state, pack.members.shapes[0]))
+    weights = folding.best_weights(checkpoint.dumps(state, pack.members.shapes[0]), None)
     model = Autoencoder(pack.members.shapes[0].sizes, "sigmoid")
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     validation = torch.from_numpy(digits()[1])

@@ -15,7 +15,7 @@ from kinds import Kind, assert_stays_in_its_room, opened, runnable
 from plain import digits, dropout_factors, network, plain_losses, trial
 from safetensors.numpy import load, save
 
-from tuner.learning import checkpoint, scoring
+from tuner.learning import checkpoint, folding, scoring
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.compiled.planner import seconds
@@ -217,7 +217,7 @@ def test_the_kept_weights_are_a_networks(kind: Kind, case: dict[str, Any], tmp_p
     with reproducible():
         train(pack, 3)
     (state,) = pack.states()
-    weights = checkpoint.best_weights(checkpoint.dumps(state, shape))
+    weights = folding.best_weights(checkpoint.dumps(state, shape), None)
     Network(shape.sizes, one.point.activation, "mse", weights).save(tmp_path / "weights")
     again = Network.read((tmp_path / "weights").read_bytes(), "weights", shape.sizes, one.point.activation, "mse")
     assert again.mean_loss(held_out) == pytest.approx(state.best_value, rel=1e-6)
@@ -320,6 +320,6 @@ def test_a_state_of_the_version_before_is_a_plain_ones() -> None:
     shape, state = Architecture.of(64, one.point), initial_state(one, 64)
     content = checkpoint.dumps(state, shape)
     header = {name: value for name, value in checkpoint._header(content).items() if name != "parts"}
-    weights = checkpoint.best_weights(save(load(content), header))
+    weights = folding.best_weights(save(load(content), header), None)
     expected = checkpoint.plain_weights(state.best, shape)
     assert all(np.array_equal(weights[name], value) for name, value in expected.items())
