@@ -9,16 +9,19 @@ columns' shares of the loss stay as they are.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.linear_decoder import fit_decoder, lengths, sample
 from tuner.data.pca import Tick, Values, blocks, known_means, principal, quiet
 from tuner.data.terms import Terms
 
 LEAST_SHARE = 1e-6  # what a probability is taken for at least, before its logit
+_DECODER = "decoder_"  # an array's name in a file is this and its length of code
 IDENTITY = 1e-6  # rows whose mean and unit are as near to 0 and 1 are left alone
 
 Floats = NDArray[np.float32]
@@ -35,6 +38,8 @@ class LinearStart:
             rates.
         encoder_FK: PCA's directions on the training rows, most variance first; K is 0 where nothing starts there.
         targets: whether the outputs are in the network's units as well, not in those of the scaled rows.
+        decoders: for some lengths C of the code what leads from PCA's codes to the outputs: C rows (F,), and the
+            outputs' biases as the last one. For mse there are none, for PCA's own is the best there.
     """
 
     centre_F: Floats
@@ -42,25 +47,27 @@ class LinearStart:
     outputs_F: Floats
     encoder_FK: Floats
     targets: bool
+    decoders: Mapping[int, Floats] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, train: Floats, loss: str, terms: Terms | None, longest: int, tick: Tick = quiet) -> Self:
+    def of(cls, train: Floats, loss: str, terms: Terms | None, codes: tuple[int, ...], tick: Tick = quiet) -> Self:
         """From training rows (N, F), in one thread: the same bits wherever they are computed again.
 
         Args:
             train: scaled rows; NaN is a missing value, which only rows with terms have.
             loss: `mse` or `bce`; where there are terms, they are the loss whatever it is called.
             terms: of the loss.
-            longest: the longest code that starts at PCA; 0 for none.
+            codes: the lengths of code that start at PCA; none where nothing does.
             tick: called with what is being done; it may raise.
         """
         from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
         with threadpool_limits(1):
-            return cls._of(train, loss, terms, longest, tick)
+            return cls._of(train, loss, terms, codes, tick)
 
     @classmethod
-    def _of(cls, train: Floats, loss: str, terms: Terms | None, longest: int, tick: Tick) -> Self:
+    def _of(cls, train: Floats, loss: str, terms: Terms | None, codes: tuple[int, ...], tick: Tick) -> Self:
+        longest = max(codes, default=0)
         means = known_means(train)
         fill = means if terms is not None and terms.missing else None
         centre, unit = _conditions(train, means, None if terms is None else terms.fill.astype(np.float64))
@@ -71,11 +78,24 @@ class LinearStart:
         if terms is None and loss == "mse":
             return cls(centre, unit, np.zeros_like(centre), directions, targets=True)
         first = _logits(means) if terms is None else terms.outputs(means[None])[0]
-        return cls(centre, unit, np.asarray(first, np.float32), directions, targets=False)
+        begun = cls(centre, unit, np.asarray(first, np.float32), directions, targets=False)
+        return replace(begun, decoders={code: begun._fitted(train, terms, code, tick) for code in lengths(codes)})
+
+    def _fitted(self, train: Floats, terms: Terms | None, code: int, tick: Tick) -> Floats:
+        """The decoder of codes of that length, with its biases, (C + 1, F)."""
+        tick(f"linear decoder of {code} units")
+        rows = sample(train, code)
+        read = self.read(rows if terms is None else terms.filled(rows).astype(np.float32)).astype(np.float64)
+        codes_NC = read @ self.encoder_FK[:, :code].astype(np.float64)
+        fitted = fit_decoder(codes_NC, rows.astype(np.float64), self.outputs_F.astype(np.float64), terms)
+        return np.vstack(fitted).astype(np.float32)
 
     def decoder(self, code: int) -> tuple[Floats, Floats]:
         """The matrix (C, F) that leads from PCA's codes of that length to the outputs, and the outputs' biases (F,)."""
-        return np.ascontiguousarray(self.encoder_FK[:, :code].T), self.outputs_F
+        fitted = min((length for length in self.decoders if length >= code), default=None)
+        if fitted is None:
+            return np.ascontiguousarray(self.encoder_FK[:, :code].T), self.outputs_F
+        return self.decoders[fitted][:code], self.decoders[fitted][-1]
 
     @property
     def loss_unit(self) -> float:
@@ -89,15 +109,16 @@ class LinearStart:
 
     def to_bytes(self) -> bytes:
         """As an .npz file; equal starts give equal bytes."""
+        arrays: dict[str, Any] = {
+            "centre_F": self.centre_F,
+            "unit": np.array(self.unit),
+            "outputs_F": self.outputs_F,
+            "encoder_FK": self.encoder_FK,
+            "targets": np.array(self.targets),
+            **{f"{_DECODER}{code}": both for code, both in sorted(self.decoders.items())},
+        }
         content = io.BytesIO()
-        np.savez(
-            content,
-            centre_F=self.centre_F,
-            unit=np.array(self.unit),
-            outputs_F=self.outputs_F,
-            encoder_FK=self.encoder_FK,
-            targets=np.array(self.targets),
-        )
+        np.savez(content, **arrays)
         return content.getvalue()
 
     @classmethod
@@ -110,6 +131,7 @@ class LinearStart:
                 known["outputs_F"],
                 known["encoder_FK"],
                 bool(known["targets"]),
+                {int(name.removeprefix(_DECODER)): known[name] for name in known if name.startswith(_DECODER)},
             )
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.dataset import Data, Numbers
+from tuner.data.digested import bytes_written, known_digest, note, replaced, written
 from tuner.data.examine import Examined, examine, fingerprint, settled
 from tuner.data.fit_terms import fit_terms
 from tuner.data.linear_start import LinearStart
@@ -35,14 +34,13 @@ from tuner.data.rows import (
 from tuner.data.sources import Sources
 from tuner.data.split import Split, split_rows
 from tuner.data.terms import Terms
-from tuner.errors import DataError, StorageError
+from tuner.errors import DataError
 from tuner.spec.distributions import values_of
 from tuner.spec.names import Loss
 from tuner.spec.rules import ANSWERS, NEWEST
 from tuner.spec.study import StudySpec
 from tuner.waiting import abandonable, never
 
-Array = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]
 FORMAT = 1  # grows when the same declaration is to give another file
 
 
@@ -152,7 +150,7 @@ def write_prepared(
     mark = abandonable(lambda: fingerprint(data, spec.data), check)
     path = prepared_path(folder, mark, spec)
     with naming(data.where):
-        digest = _written(path, lambda: _scaled(data, split, fitted, check))
+        digest = written(path, lambda: _scaled(data, split, fitted, check))
     counts = len(split.train), len(split.validation), len(split.test)
     rows = open_rows(str(path), None, counts)
     terms = fit_terms(examined.wanted, rows.train, rows.validation, rows.test)
@@ -179,18 +177,21 @@ def _started(made: Prepared, spec: StudySpec, rules: int, check: Callable[[], ob
     """With where trainings start: computed where the file of it is not there, for it follows from the rows."""
     if rules < ANSWERS:
         return made
-    path = start_path(Path(made.path), made.loss, longest_code(spec))
-    known = _known_digest(path)
+    codes = codes_at_pca(spec)
+    path = start_path(Path(made.path), made.loss, codes)
+    known = known_digest(path)
     if known is None:
         rows = made.open()
-        start = LinearStart.of(rows.train, made.loss, rows.terms, longest_code(spec), lambda _: check())
-        known = _bytes_written(path, lambda file: file.write(start.to_bytes()))
+        start = LinearStart.of(rows.train, made.loss, rows.terms, codes, lambda _: check())
+        known = bytes_written(path, lambda file: file.write(start.to_bytes()))
     return replace(made, start=StartFile(str(path), known))
 
 
-def longest_code(spec: StudySpec) -> int:
-    """The longest code that a trial of the study may start at PCA; 0 where none does."""
-    return spec.space.largest("bottleneck") if "pca" in (values_of(spec.space.skip) or ()) else 0
+def codes_at_pca(spec: StudySpec) -> tuple[int, ...]:
+    """The lengths of code with which a trial of the study may start at PCA; empty where none does."""
+    if "pca" not in (values_of(spec.space.skip) or ()):
+        return ()
+    return tuple(int(code) for code in values_of(spec.space.bottleneck) or ())
 
 
 def units_of(examined: Examined, rules: int) -> tuple[Terms | None, LinearStart | None]:
@@ -198,7 +199,7 @@ def units_of(examined: Examined, rules: int) -> tuple[Terms | None, LinearStart 
     rows = _scaled(examined.data, examined.split, examined.preprocessor, never)
     first, second = len(examined.split.train), len(examined.split.train) + len(examined.split.validation)
     terms = fit_terms(examined.wanted, rows[:first], rows[first:second], rows[second:])
-    return terms, None if rules < ANSWERS else LinearStart.of(rows[:first], examined.loss, terms, 0)
+    return terms, None if rules < ANSWERS else LinearStart.of(rows[:first], examined.loss, terms, ())
 
 
 def kept(spec: StudySpec, mark: str, folder: Path, rules: int) -> Prepared | None:
@@ -217,7 +218,7 @@ def kept(spec: StudySpec, mark: str, folder: Path, rules: int) -> Prepared | Non
     path = prepared_path(folder, mark, spec)
     try:
         content = _fitted_path(path).read_bytes()
-        if _note(_fitted_path(path)).read_text(encoding="ascii") != hashlib.sha256(content).hexdigest():
+        if note(_fitted_path(path)).read_text(encoding="ascii") != hashlib.sha256(content).hexdigest():
             return None
         known = json.loads(content)
         fitted = Preprocessor.from_json(json.dumps(known["preprocessor"]))
@@ -273,9 +274,9 @@ def _keep(made: Prepared) -> None:
         }
     content, path = json.dumps(about, indent=1).encode(), _fitted_path(Path(made.path))
     with suppress(OSError):  # in a folder that may only be read the source is needed again, as it was
-        if not path.is_file() or path.read_bytes() != content or not _note(path).is_file():
-            _replace(path, lambda file: file.write(content))
-            _replace(_note(path), lambda file: file.write(hashlib.sha256(content).hexdigest().encode()))
+        if not path.is_file() or path.read_bytes() != content or not note(path).is_file():
+            replaced(path, lambda file: file.write(content))
+            replaced(note(path), lambda file: file.write(hashlib.sha256(content).hexdigest().encode()))
 
 
 def prepared_files(prepared: Path) -> list[Path]:
@@ -283,16 +284,11 @@ def prepared_files(prepared: Path) -> list[Path]:
     terms = (_terms_path(prepared, loss) for loss in get_args(Loss))
     starts = prepared.parent.glob(f"{prepared.stem}.start-*.npz")
     files = [prepared, label_path(prepared), _fitted_path(prepared), _numbers_path(prepared), *terms, *starts]
-    return [file for path in files for file in (path, _note(path))]
+    return [file for path in files for file in (path, note(path))]
 
 
 def _fitted_path(prepared: Path) -> Path:
     return prepared.with_suffix(".fitted.json")
-
-
-def _note(path: Path) -> Path:
-    """The file that holds a file's digest."""
-    return path.with_suffix(".sha256")
 
 
 def prepared_path(folder: Path, mark: str, spec: StudySpec) -> Path:
@@ -311,9 +307,10 @@ def _terms_path(prepared: Path, loss: str) -> Path:
     return prepared.with_suffix(f".{loss}.npz")
 
 
-def start_path(prepared: Path, loss: str, longest: int) -> Path:
-    """Where the start of trainings on prepared rows lies, by loss and the longest code that PCA is asked for."""
-    return prepared.with_suffix(f".start-{loss}-{longest}.npz")
+def start_path(prepared: Path, loss: str, codes: tuple[int, ...]) -> Path:
+    """Where the start of trainings on prepared rows lies, by loss and the lengths of code that start at PCA."""
+    key = hashlib.sha256(json.dumps([loss, *codes]).encode()).hexdigest()[:12]
+    return prepared.with_suffix(f".start-{key}.npz")
 
 
 def _numbers_path(prepared: Path) -> Path:
@@ -338,7 +335,7 @@ def open_numbers(file: LabelFile) -> Numbers:
 
 def _terms_written(path: Path, terms: Terms) -> TermsFile:
     content = terms_bytes(terms)
-    return TermsFile(str(path), _bytes_written(path, lambda file: file.write(content)))
+    return TermsFile(str(path), bytes_written(path, lambda file: file.write(content)))
 
 
 def _numbers_written(prepared: Path, examined: Examined) -> LabelFile | None:
@@ -346,7 +343,7 @@ def _numbers_written(prepared: Path, examined: Examined) -> LabelFile | None:
     if numbers is None:
         return None
     path = _numbers_path(prepared)
-    return LabelFile(str(path), _written(path, lambda: numbers[_order(examined.split)]))
+    return LabelFile(str(path), written(path, lambda: numbers[_order(examined.split)]))
 
 
 def _labels_written(prepared: Path, data: Data, split: Split) -> LabelFile | None:
@@ -354,7 +351,7 @@ def _labels_written(prepared: Path, data: Data, split: Split) -> LabelFile | Non
     if labels is None:
         return None
     path = label_path(prepared)
-    return LabelFile(str(path), _written(path, lambda: labels.codes[_order(split)]))
+    return LabelFile(str(path), written(path, lambda: labels.codes[_order(split)]))
 
 
 def _order(split: Split) -> NDArray[np.int64]:
@@ -368,44 +365,3 @@ def _scaled(data: Data, split: Split, fitted: Preprocessor, check: Callable[[], 
         check()
         rows[start : start + BLOCK_ROWS] = fitted.transform(data.raw(order[start : start + BLOCK_ROWS]))
     return rows
-
-
-def _written(path: Path, make: Callable[[], Array]) -> str:
-    """The digest of a file that is there and whole, or is written now: under a temporary name, then renamed."""
-    if (known := _known_digest(path)) is not None:
-        return known
-    rows = make()
-    return _bytes_written(path, lambda file: np.save(file, rows, allow_pickle=False))
-
-
-def _known_digest(path: Path) -> str | None:
-    """The digest of a file that is there and whole."""
-    try:
-        known = sha256_of(path)
-        return known if _note(path).read_text(encoding="ascii") == known else None
-    except (OSError, ValueError):
-        return None
-
-
-def _bytes_written(path: Path, write: Callable[[IO[bytes]], object]) -> str:
-    note = _note(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, write)
-        digest = sha256_of(path)
-        _replace(note, lambda file: file.write(digest.encode()))
-    except OSError as error:
-        why = error.strerror or error
-        raise StorageError(f"{path.parent}: the prepared data must be written here, got: {why}.") from None
-    return digest
-
-
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

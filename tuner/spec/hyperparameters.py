@@ -151,7 +151,9 @@ class Hyperparameters:
         0.0, "Largest norm of a step's gradient, all parameters together; 0: any.", "clip_norm", Bounds(0, 1_000_000)
     )
     skip: Skip = _declared(
-        "none", "A linear way around encoder and decoder, trained with them: none, linear, or begun at PCA.", "skip"
+        "none",
+        "A linear way around encoder and decoder: none, linear, or begun at PCA. A file without it means pca.",
+        "skip",
     )
 
     @classmethod
