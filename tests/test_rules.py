@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from studies import tiny
@@ -15,6 +17,7 @@ import tuner
 from tuner.errors import StudyError
 from tuner.spec.rules import NEWEST
 
+THREE = Path(__file__).parent / "fixtures" / "version_3"
 KEPT = Path(__file__).parent / "fixtures" / "version_0"
 PARAMS = ["number", "state", "epochs", "reason"]
 
@@ -42,6 +45,39 @@ def test_a_study_of_a_ledger_without_a_number_goes_on_as_it_was_begun(workspace:
     expected = pd.read_csv(KEPT / "half.csv", keep_default_na=False).convert_dtypes()
     table = pd.read_csv(_written(study), keep_default_na=False).convert_dtypes()
     pd.testing.assert_frame_equal(decided(table), decided(expected))
+
+
+def test_a_study_of_rules_3_goes_on_as_it_was_begun(workspace: Path) -> None:
+    """Rows as they are read, epochs, cohorts, final stage: the last version of rules 3 came to the same trials, winner
+    and runs; an export says its rules."""
+    shutil.copy(THREE / "tuner.db", "tuner.db")
+    study = of_rules_3(["rules=3"])
+    pd.testing.assert_frame_equal(decided(as_read(_written(study))), decided(as_read(THREE / "three.csv")))
+    known = json.loads((THREE / "three.json").read_text())
+    assert study.summary.winner.model_dump(mode="json")["params"] == known["winner"]["params"]
+    ours, theirs = study.summary.final.configurations, known["final"]["configurations"]
+    assert [one.trial for one in ours] == [one["trial"] for one in theirs]
+    losses, expected = [one.losses for one in ours], [one["losses"] for one in theirs]
+    np.testing.assert_allclose(np.array(losses), np.array(expected), rtol=1e-3)
+    config = (study.export("best") / "config.yaml").read_text()
+    assert "rules: 3\n" in config and "skip: none\n" in config
+
+
+def test_a_new_study_can_ask_for_older_rules(workspace: Path) -> None:
+    """It comes to what a study that began by them came to."""
+    study = of_rules_3(["rules=3", "search.trials=18", "final=none"])
+    begun = as_read(THREE / "three.csv").head(18)
+    pd.testing.assert_frame_equal(decided(as_read(_written(study))), decided(begun))
+
+
+def of_rules_3(overrides: list[str]) -> tuner.Study:
+    shutil.copy(THREE / "three.yaml", "three.yaml")
+    shutil.copy(KEPT / "sensors.csv", "sensors.csv")
+    return tuner.run("three.yaml", overrides=overrides, workers=0)
+
+
+def as_read(table: Path) -> pd.DataFrame:
+    return pd.read_csv(table, keep_default_na=False).convert_dtypes()
 
 
 def _written(study: tuner.Study) -> Path:

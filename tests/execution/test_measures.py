@@ -21,7 +21,7 @@ from tuner.errors import DataError
 from tuner.execution import measures
 from tuner.execution.context import Workplace
 from tuner.execution.worker import run_segment
-from tuner.learning import folding, quality
+from tuner.learning import checkpoint, folding, quality
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.draws import generator
