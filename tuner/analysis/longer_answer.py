@@ -25,7 +25,7 @@ def longer_answer(spec: StudySpec, stage: Stage) -> FinalStage:
 
     The exported run is the winner's lowest of the seeds that measure; the mean and the interval are of all of them.
     """
-    ranked, winner = stage.ranked(), stage.winner
+    ranked, winner = stage.ranked, stage.winner
     runs = stage.answering()
     losses = [_value(run) for run in runs]
     told = [_configuration(stage, trial, runs if trial is winner else []) for trial in ranked]

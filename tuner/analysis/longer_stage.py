@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean
 from typing import Any, Final, Protocol
 
@@ -120,6 +121,7 @@ class Stage:
         plans: Mapping[int, RunPlan],
     ) -> None:
         self._spec, self.plan, self._plans = spec, plan, plans
+        self._schedule_is_searched = "schedule" in spec.space.searched()
         known = {trial.number: trial for trial in trials}
         self.candidates = [known[one.trial] for one in plan.candidates]
         self._runs = {run.number: run for run in finals}
@@ -136,20 +138,17 @@ class Stage:
         return self._left_behind()
 
     def count(self) -> tuple[int, int]:
-        """Runs that have ended, of all that the stage comes to."""
-        seeds = self.plan.allotment.seeds
-        steps = [len(self._lengths()) + len(self._choices()), len(self._schedule()), len(self._answers())]
-        alike = not self.candidates or not self.is_own(self.candidates[0])
-        whole = steps[0] + (steps[1] or int(alike)) + (steps[2] or seeds)
-        ended = sum(
-            self._has_ended(run.number)
-            for run in (*self._lengths(), *self._choices(), *self._schedule(), *self._answers())
-        )
-        return ended, whole
+        """Runs that have ended, of all that the stage comes to, as far as that is known."""
+        if not self.candidates:
+            return 0, 0
+        chosen, schedule, own = self._lengths() + self._choices(), self._schedule(), self._answers()
+        ended = sum(self._has_ended(run.number) for run in (*chosen, *schedule, *own))
+        tried = len(schedule) or int(not self.is_own(self.candidates[0]))
+        return ended, self.seeds * len(self.candidates) + tried + (len(own) or self.plan.allotment.seeds)
 
     def is_own(self, trial: TrialRecord) -> bool:
         """Whether a trial keeps its schedule and the declared length, for the study says what they are."""
-        return trial.point.scheduled or "schedule" in self._spec.space.searched()
+        return trial.point.scheduled or self._schedule_is_searched
 
     @property
     def seeds(self) -> int:
@@ -166,6 +165,7 @@ class Stage:
         """What they came to; None for a run that was lost."""
         return tuple(_value(run) for run in self.choosing(trial))
 
+    @cached_property
     def ranked(self) -> list[TrialRecord]:
         """The candidates, the winner first: the fewest lost runs, then the lowest mean of those that choose."""
         return sorted(self.candidates, key=self._rank)
@@ -173,7 +173,7 @@ class Stage:
     @property
     def winner(self) -> TrialRecord | None:
         """The configuration that the answer is of; None where every run that chooses was lost."""
-        ranked = self.ranked()
+        ranked = self.ranked
         if not ranked or (self.seeds and set(self.losses(ranked[0])) == {None}):
             return None
         return ranked[0] if self._length(ranked[0]) is not None else None
@@ -197,8 +197,7 @@ class Stage:
 
     def _rank(self, trial: TrialRecord) -> tuple[int, float, int]:
         found = [loss for loss in self.losses(trial) if loss is not None]
-        place = next(n for n, one in enumerate(self.plan.candidates) if one.trial == trial.number)
-        return self.seeds - len(found), fmean(found) if found else float("inf"), place
+        return self.seeds - len(found), fmean(found) if found else float("inf"), self.candidates.index(trial)
 
     def _lengths(self) -> list[PlannedRun]:
         """One run of each candidate, until it has become flat."""
