@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tuner.data import pca
 from tuner.analysis.baselines import baselines, pca_losses
+from tuner.data import pca
 from tuner.data.rows import Rows
 
 Spectrum = Callable[[NDArray[np.float64]], NDArray[np.float64]]

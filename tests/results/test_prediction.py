@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,16 @@ def test_a_loss_of_zero_or_below_stays_where_it_is() -> None:
     """It has no logarithm, neither as a trial's own nor in a ratio."""
     trials, curves = of(trial(0, [2.0, 1.0]), trial(1, [1.0, -1.0]), trial(2, [0.0], PRUNED), trial(3, [4.0], PRUNED))
     assert predicted(trials, curves) == pytest.approx({0: 1.0, 1: -1.0, 2: 0.0, 3: 2.0})
+
+
+def test_where_a_trial_starts_bounds_what_it_is_predicted() -> None:
+    """A pruned trial that trained itself above its start is predicted by its training, from 5 to 2.5, and at 2 where it
+    started lower; the ratios are of trained epochs alone, 1/2, though the complete trial's start was below both."""
+    trials, curves = of(trial(0, [8.0, 4.0]), trial(1, [5.0], PRUNED), trial(2, [5.0], PRUNED), trial(3, [3.0], PRUNED))
+    starts = {0: 3.0, 1: 4.0, 2: 2.0, 3: 2.0}
+    curves = {number: replace(curve, before=starts[number]) for number, curve in curves.items()}
+    trials = [replace(one, value=min(one.value or math.inf, starts[one.number])) for one in trials]
+    assert predicted(trials, curves) == pytest.approx({0: 3.0, 1: 2.5, 2: 2.0, 3: 1.5})
 
 
 def test_curves_that_fall_alike_are_predicted_exactly() -> None:

@@ -1,8 +1,8 @@
 """What a trial that was pruned would have come to, and which configurations are the best by that.
 
-Let b_t(r) be the best validation loss of trial t within its first r epochs, and r_0 < r_1 < ... < R the epochs at which
-trials of this study ended by being pruned or complete. Between two such rungs the study's own trials say what training
-on brings: with all trials that came to rung r',
+Let b_t(r) be the best validation loss of trial t within the first r epochs that it was trained, and r_0 < r_1 < ... < R
+the epochs at which trials of this study ended by being pruned or complete. Between two such rungs the study's own trials
+say what training on brings: with all trials that came to rung r',
 
     g(r, r') = exp(median of log(b_t(r') / b_t(r))),        at most 1,
 
@@ -10,9 +10,10 @@ and a trial that was pruned at rung r with the best loss v is predicted to end a
 
     v g(r, r') g(r', r'') ... g(., R),
 
-a complete trial at its own loss. The factor falls with every rung that is left (successive halving's own evidence; the
-ratio of losses and not their difference, for losses of one study span orders of magnitude). A loss of 0 or below has no
-logarithm: such trials give no ratios, and are predicted to stay where they are.
+but a trial that starts at a solution (`skip: pca`) at no more than its loss there, and a complete one at its own. The
+factor falls with every rung that is left (successive halving's own evidence; the ratio of losses and not their
+difference, for losses of one study span orders of magnitude). A loss of 0 or below has no logarithm: such trials give no
+ratios, and are predicted to stay where they are.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def predicted(trials: Iterable[TrialRecord], curves: Mapping[int, Curve]) -> dic
     for rung, following in reversed(list(pairwise(rungs))):
         came = [curves[trial.number] for trial in known if trial.epochs >= following and trial.number in curves]
         left[rung] = left[following] + _gain(came, rung, following)
-    return {trial.number: _at_the_end(float(trial.value or 0.0), left[trial.epochs]) for trial in known}
+    return {trial.number: _predicted(trial, curves.get(trial.number), left[trial.epochs]) for trial in known}
 
 
 def _gain(curves: Sequence[Curve], rung: int, following: int) -> float:
@@ -52,8 +53,12 @@ def _best(curve: Curve, epochs: int) -> float:
     return min((loss for loss in curve.val_loss[:epochs] if math.isfinite(loss)), default=math.inf)
 
 
-def _at_the_end(value: float, gain: float) -> float:
-    return value * math.exp(gain) if value > 0 else value
+def _predicted(trial: TrialRecord, curve: Curve | None, gain: float) -> float:
+    value = float(trial.value or 0.0)
+    if trial.state is TrialState.COMPLETE or curve is None:
+        return value
+    trained = _best(curve, trial.epochs)
+    return min(value, trained * math.exp(gain) if trained > 0 else trained)
 
 
 def best_predicted(trials: Sequence[TrialRecord], curves: Mapping[int, Curve], top: int) -> tuple[Candidate, ...]:

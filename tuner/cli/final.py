@@ -44,7 +44,11 @@ def _all_alike(found: FinalStage) -> list[str]:
 def _tables(found: FinalStage) -> list[str]:
     """Those that chose, and then the winner's own seeds."""
     each = _counted(max(len(one.choosing) for one in found.configurations), "seed")
-    rows = [f"  trial {one.trial}  {_losses(one.choosing):<24}{_before(one)}".rstrip() for one in found.configurations]
+    width = max(len(str(one.trial)) for one in found.configurations)
+    rows = [
+        f"  trial {one.trial:<{width}}  {_losses(one.choosing):<24}{_before(one)}".rstrip()
+        for one in found.configurations
+    ]
     lines = [f"Trained again to choose the winner, the validation loss of {each} each:", *rows]
     if found.best is None:
         return lines
