@@ -21,11 +21,13 @@ TUNER = [sys.executable, "-m", "tuner"]
 
 
 def table(folder: Path, name: str = "tiny") -> str:
-    """The trials table and the final stage's runs in the same form, byte for byte."""
+    """The trials table and the final stage's runs, which may have columns of their own, byte for byte."""
     ledger = Ledger.open(f"sqlite:///{folder / 'tuner.db'}")
     try:
         record = ledger.study(name)
-        return "" if record is None else trials_csv([*ledger.trials(record.id), *ledger.finals(record.id)])
+        if record is None:
+            return ""
+        return "".join([trials_csv(ledger.trials(record.id)), *(trials_csv([run]) for run in ledger.finals(record.id))])
     finally:
         ledger.close()
 

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 IRIS = Path(__file__).parent / "fixtures" / "iris.npy"
+
+
+@contextmanager
+def begun_by(rules: int) -> Iterator[None]:
+    """Studies that begin meanwhile, in this process, have the rules of that number."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("tuner.ledger.ledger", "tuner.orchestration.launch"):
+            patch.setattr(f"{module}.NEWEST", rules)
+        yield
 
 
 def fresh_folder(folder: Path, mlflow_store: Path) -> Path:

@@ -1,4 +1,7 @@
-"""Claims about the final stage of whole studies: durable, exact, and the test split used once for each winner."""
+"""Claims about the final stage by rules before 4 of whole studies: durable, exact, the test split used once a winner.
+
+Studies that began by those rules keep it; `test_longer_final.py` has the claims about the stage of rules 4.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,16 @@ import json
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from disturbed import disagreements, start_tuner, table
+from disturbed import disagreements, table
 from mlflow import MlflowClient
-from studies import fresh_folder, tiny
+from studies import begun_by, fresh_folder, tiny
 
 import tuner
 from tuner.api.maintenance import doctor, prune_files
@@ -31,6 +34,7 @@ from tuner.ledger.records import TrialRecord
 from tuner.orchestration.launch import Progress
 from tuner.spec.final import final_run, index_of, is_final, trial_of
 from tuner.spec.reader import spec_from_mapping
+from tuner.spec.rules import TYPED
 from tuner.spec.work import Trial, TrialState, derive_seed
 
 STAGE = {"top": 2, "seeds": 3}
@@ -64,6 +68,12 @@ def uses(folder: Path) -> list[dict[str, Any]]:
 def answer(study: tuner.Study) -> dict[str, Any]:
     """The summary without what differs between two runs of the same study."""
     return {name: value for name, value in study.summary.as_dict().items() if name not in ("seconds", "mlflow")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _older_rules() -> Iterator[None]:
+    with begun_by(TYPED):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -120,40 +130,6 @@ def test_the_answer_does_not_depend_on_the_number_of_workers(workers: int, works
     study = tuner.run(staged(), workers=workers)
     assert table(workspace) == table(finished)
     assert answer(study) == json.loads((finished / "answer.json").read_text())
-
-
-@pytest.mark.long
-def test_a_kill_in_the_final_stage_loses_nothing(workspace: Path) -> None:
-    """kill -9 of the driver among the runs; run again: trials, runs and answer of the undisturbed study."""
-    spec = staged(search={"epochs": 300, "trials": 4})
-    (workspace / "study.yaml").write_text(json.dumps(spec))
-    run = start_tuner(workspace, "run", "study.yaml", "--workers", "2")
-    while run.poll() is None:
-        if (workspace / "tuner.db").exists() and some_runs_are_recorded(workspace):
-            break
-    assert run.poll() is None, (workspace / "out.txt").read_text()
-    run.kill()
-    run.wait()
-    before = finals(workspace)
-    assert any(each.epochs for each in before)
-    assert any(each.epochs < 300 for each in before)
-    resumed = tuner.run(spec, workers=2)
-    assert resumed.outcome == "finished"
-    assert disagreements(workspace) == []
-    here, found = table(workspace), answer(resumed)
-    shutil.rmtree(workspace / ".tuner")
-    (workspace / "tuner.db").unlink()
-    undisturbed = tuner.run(spec, workers=0)
-    assert (here, found) == (table(workspace), answer(undisturbed))
-
-
-def some_runs_are_recorded(folder: Path) -> bool:
-    with closing(sqlite3.connect(f"file:{folder / 'tuner.db'}?mode=ro", uri=True)) as connection:
-        try:
-            query = "SELECT count(*) FROM tuner_measurement WHERE trial >= 1000000000"
-            return bool(connection.execute(query).fetchone()[0])
-        except sqlite3.OperationalError:
-            return False
 
 
 LONGER = {"epochs": 120, "trials": 4}  # so long that runs are recorded more than once on their way

@@ -127,7 +127,9 @@ def test_the_exported_loss_is_called_the_lowest_wherever_it_is_shown(copied: Pat
     assert f"{winner.run}, with a validation loss of" in page and "the lowest of 3 seeds, so below their mean" in page
     assert "mean validation loss of 3 seeds" in page and "test loss of the exported run" in page
     text = Path("best/README.md").read_text()
-    assert f"| validation rows (compared by; this model's is the lowest of 3 seeds) | {loss} |" in text
+    assert (
+        f"| validation rows (compared by; this model's is the lowest of 3 seeds, their mean {mean}) | {loss} |" in text
+    )
     assert f"validation loss is {mean} on average" in text
     assert f"its test loss {winner.mean_test_loss:.6g}" in text
     assert "the one with the lowest validation loss" in as_text(compare(["tiny", "tiny"]))

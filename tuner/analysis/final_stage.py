@@ -1,6 +1,7 @@
-"""The final stage: which configurations are trained again, which of them wins, and how sure that is.
+"""The final stage of rules before 4: which configurations are trained again, which of them wins, and how sure that is.
 
-All of it follows from the record: the same trials and runs give the same answer, in whichever process it is asked for.
+Studies that began by those rules keep it; `longer_stage.py` has the one of rules 4. All of it follows from the record:
+the same trials and runs give the same answer, in whichever process it is asked for.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from tuner.analysis.statistics import difference, interval
 from tuner.answers.parts import Configuration, FinalStage
 from tuner.answers.summary import Summary
 from tuner.ledger.records import TrialRecord
-from tuner.spec.final import final_run, index_of, trial_of
+from tuner.spec.final import SEEDS, TOP, final_run, index_of, is_choosing, trial_of
 from tuner.spec.objectives import is_front
-from tuner.spec.study import FinalSpec, StudySpec
+from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialState
 
 METHOD: Final = (
@@ -60,9 +61,17 @@ def candidates(spec: StudySpec, trials: Sequence[TrialRecord], features: int) ->
     if spec.final_stage is None:
         return []
     if not is_front(spec):
-        return chosen(trials, spec.final_stage.top)
+        return chosen(trials, _top(spec))
     knee = chosen_trial(spec, trials, features)
     return [] if knee is None else [knee]
+
+
+def _top(spec: StudySpec) -> int:
+    return TOP if spec.final_stage is None or spec.final_stage.top is None else spec.final_stage.top
+
+
+def _seeds(spec: StudySpec) -> int:
+    return SEEDS if spec.final_stage is None or spec.final_stage.seeds is None else spec.final_stage.seeds
 
 
 def planned(
@@ -76,13 +85,12 @@ def planned(
         finals: the stage's runs so far.
         features: of a row; needed where the number of parameters is an objective.
     """
-    stage = spec.final_stage
-    if stage is None:
+    if spec.final_stage is None:
         return []
     runs = [
         final_run(spec.search.seed, trial.number, trial.point, index)
         for trial in candidates(spec, trials, features)
-        for index in range(stage.seeds)
+        for index in range(_seeds(spec))
     ]
     known = {run.number for run in runs}
     begun = [run for run in finals if run.state is TrialState.RUNNING and run.epochs and run.number not in known]
@@ -106,15 +114,14 @@ def answer(
     so it is lower than the configuration deserves. Nor can a configuration whose runs were lost win against one that
     kept all of its own: the mean of those that did not diverge would flatter it.
     """
-    stage = spec.final_stage
-    if stage is None:
+    if spec.final_stage is None:
         return None
-    tried = [_configuration(trial, finals, stage) for trial in candidates(spec, trials, features)]
+    tried = [_configuration(trial, finals, _seeds(spec)) for trial in candidates(spec, trials, features)]
     ranked = sorted(tried, key=_rank)
     winner = ranked[0] if ranked and ranked[0].mean is not None else None
     return FinalStage(
-        top=stage.top,
-        seeds=stage.seeds,
+        top=_top(spec),
+        seeds=_seeds(spec),
         trials=len(trials),
         method=METHOD,
         configurations=tuple(ranked),
@@ -169,16 +176,17 @@ def winners_runs(answered: FinalStage, finals: Iterable[TrialRecord]) -> list[Tr
         run
         for run in finals
         if run.state is TrialState.COMPLETE
+        and not is_choosing(run.number)
         and trial_of(run.number) == answered.winner
         and index_of(run.number) < answered.seeds
     ]
     return sorted(runs, key=lambda run: (index_of(run.number) != answered.exported, run.number))
 
 
-def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], stage: FinalSpec) -> Configuration:
+def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], seeds: int) -> Configuration:
     runs = {index_of(run.number): run for run in finals if trial_of(run.number) == trial.number}
-    kept = {index: run for index, run in runs.items() if index < stage.seeds and run.state is TrialState.COMPLETE}
-    losses = [kept[index].value if index in kept else None for index in range(stage.seeds)]
+    kept = {index: run for index, run in runs.items() if index < seeds and run.state is TrialState.COMPLETE}
+    losses = [kept[index].value if index in kept else None for index in range(seeds)]
     found = interval([loss for loss in losses if loss is not None]) if kept else None
     return Configuration(
         trial=trial.number,
@@ -187,7 +195,7 @@ def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], stage: Fin
         low=found and found.low,
         high=found and found.high,
         losses=tuple(losses),
-        lost=tuple(_lost(index, runs.get(index)) for index in range(stage.seeds) if index not in kept),
+        lost=tuple(_lost(index, runs.get(index)) for index in range(seeds) if index not in kept),
     )
 
 
@@ -205,23 +213,21 @@ def _lowest(losses: Sequence[float | None]) -> int:
 
 def _sentence(ranked: Sequence[Configuration], spec: StudySpec) -> str:
     """The whole of it in plain words."""
-    stage = spec.final_stage or FinalSpec()
     if not ranked:
         return "No trial was completed, so there was nothing to train again."
     if ranked[0].mean is None:
         return "No run of the final stage was completed: the answer is the search's best trial, and is not confirmed."
     parts = [_comparison(ranked[0], ranked[1]) if len(ranked) > 1 else _alone(ranked[0], spec)]
-    if 1 < len(ranked) < stage.top:
+    if 1 < len(ranked) < _top(spec):
         parts.append(f"Only {len(ranked)} different configurations were completed.")
-    parts += [f"Trial {one.trial} lost {len(one.lost)} of {stage.seeds} runs." for one in ranked if one.lost]
+    parts += [f"Trial {one.trial} lost {len(one.lost)} of {_seeds(spec)} runs." for one in ranked if one.lost]
     return " ".join(parts)
 
 
 def _alone(winner: Configuration, spec: StudySpec) -> str:
     if is_front(spec):
         return f"Trial {winner.trial}, the knee of the front, was trained again."
-    several = spec.final_stage is not None and spec.final_stage.top > 1
-    why = "only one configuration was completed" if several else "final.top is 1"
+    why = "only one configuration was completed" if _top(spec) > 1 else "final.top is 1"
     return f"Trial {winner.trial} was trained again alone, for {why}: there is none to compare it with."
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tuner.analysis.baselines import baselines, pca_losses, value_losses
 from tuner.analysis.columns import column_quality
 from tuner.analysis.final_stage import winners_runs
-from tuner.analysis.winner import winner_weights
+from tuner.analysis.winner import plan_of, winner_weights
 from tuner.answers.parts import ColumnQuality, FinalStage, Scores
 from tuner.answers.summary import BestScore, Summary
 from tuner.data.encoded import EncodedColumn
@@ -27,7 +27,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import is_final, name_of, trial_of
 from tuner.spec.study import StudySpec
-from tuner.spec.work import TrainingPlan, Trial
+from tuner.spec.work import Trial
 
 USE = "test"  # the event that says: the test split was used, when, and for which models
 
@@ -157,7 +157,7 @@ class Scorer:
         again = partial(training_data, rows.train, rows.validation, *kinds, rows.terms, start=rows.start)
         trial = Trial(run.number, run.point, run.seed)
         state = None if checkpoint is None else self._states.get(checkpoint)
-        plan = TrainingPlan(spec.search.epochs)
+        plan = plan_of(spec, run)
 
         def tick(epoch: int) -> None:
             self._tick(f"{name}, epoch {epoch}")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.analysis.winner import winner_weights
+from tuner.analysis.winner import plan_of, winner_weights
 from tuner.data.examine import examine, fingerprint
 from tuner.data.prepare import Prepared, kept, write_prepared
 from tuner.data.rows import Rows
@@ -23,7 +23,7 @@ from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Checkpoint, TrainingPlan, Trial
+from tuner.spec.work import Checkpoint, Trial
 
 _KEPT = "This is made from the rows that were prepared when it began."
 
@@ -106,7 +106,7 @@ def trained(
     again = partial(training_data, rows.train, rows.validation, *kinds, rows.terms, start=rows.start)
     trial = Trial(record.number, record.point, record.seed)
     state = None if checkpoint is None else CheckpointFolder.of_study(workspace.work, study.key).get(checkpoint)
-    plan = TrainingPlan(spec.search.epochs)
+    plan = plan_of(spec, record)
     weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan, start=rows.start)
     sizes = layer_sizes(prepared.features, trial.point)
     network = Network(sizes, trial.point.activation, spec.loss, weights, rows.terms)

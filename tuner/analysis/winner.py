@@ -12,10 +12,22 @@ from tuner.data.linear_start import LinearStart
 from tuner.learning.folding import best_weights
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train_alone
+from tuner.spec.final import is_final
 from tuner.spec.work import TrainingPlan, Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
+    from tuner.ledger.records import TrialRecord
+    from tuner.spec.study import StudySpec
+
+
+def plan_of(spec: StudySpec, record: TrialRecord) -> TrainingPlan:
+    """What the whole training of a trial, or of a run of the final stage, was planned by.
+
+    A complete run of the final stage was trained for all of the length that was recorded before its first step; a trial
+    that the search ended early was a part of a training as long as the study's.
+    """
+    return TrainingPlan(record.epochs if is_final(record.number) else spec.search.epochs)
 
 
 def winner_weights(  # noqa: PLR0913 - all that training is a function of
@@ -38,7 +50,7 @@ def winner_weights(  # noqa: PLR0913 - all that training is a function of
         data: gives what it is trained on, where it has to be trained again.
         loss: `mse` or `bce`.
         on_epoch: called after each epoch of such a training with its number.
-        plan: of the study's trainings: a trial that ended early was a part of one.
+        plan: from `plan_of`.
         start: where trainings on the rows start.
     """
     if state is not None:

@@ -38,8 +38,12 @@ class Configuration(Answer):
         mean: of the validation losses over the completed runs; None where no run was completed.
         low: lower end of the mean's 95 % interval; None with fewer than two completed runs.
         high: upper end of the interval.
-        losses: the validation loss of each run, by the run's index; None for a lost run.
+        losses: the validation loss of each run, by the run's index; None for a lost run. By rules 4 of the winner
+            alone, from seeds that had no part in the choice.
         lost: why each lost run has no loss, one sentence each.
+        choosing: by rules 4, the validation losses that the winner was chosen by, one a seed.
+        predicted: by rules 4, the loss that the search's trial was predicted to end at, which made it a candidate.
+        pruned: whether the search had ended that trial early.
     """
 
     trial: int
@@ -49,6 +53,9 @@ class Configuration(Answer):
     high: float | None
     losses: tuple[float | None, ...]
     lost: tuple[str, ...]
+    choosing: tuple[float | None, ...] = ()
+    predicted: float | None = None
+    pruned: bool = False
 
     @property
     def completed(self) -> list[float]:
@@ -56,12 +63,33 @@ class Configuration(Answer):
         return [loss for loss in self.losses if loss is not None]
 
 
+class LongerTraining(Answer):
+    """How the winner was trained in the final stage, by rules 4.
+
+    Attributes:
+        epochs: of each run.
+        searched: epochs of the search's longest training.
+        schedule: of the learning rate.
+        constant: validation loss that the winner came to at a constant rate; None where that was not tried.
+        cosine: with the rate falling to 0 along a cosine, from the same seed and over the same length.
+        is_flat: whether the length was found where training on brought nothing more; else it is the longest that the
+            budget allows, or declared.
+    """
+
+    epochs: int
+    searched: int
+    schedule: str
+    constant: float | None
+    cosine: float | None
+    is_flat: bool
+
+
 class FinalStage(Answer):
     """What the final stage found: the best configurations, each trained again with several seeds.
 
     Attributes:
         top: how many configurations were to be trained again.
-        seeds: runs of each configuration.
+        seeds: runs of each configuration; by rules 4 of the winner, beside those that chose it.
         trials: how many trials the search had when the configurations were chosen.
         method: how means and differences were computed.
         configurations: the winner first.
@@ -70,6 +98,7 @@ class FinalStage(Answer):
         sentence: the result in plain words.
         test_loss: of the exported run; None until it is scored.
         mean_test_loss: over the winner's completed runs; None until they are scored.
+        training: by rules 4, how the winner was trained; None where there is no winner.
     """
 
     top: int
@@ -82,6 +111,7 @@ class FinalStage(Answer):
     sentence: str
     test_loss: Loss | None = None
     mean_test_loss: Loss | None = None
+    training: LongerTraining | None = None
 
     @property
     def best(self) -> Configuration | None:

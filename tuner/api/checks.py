@@ -19,6 +19,7 @@ import numpy as np
 
 from tuner.analysis import final_stage
 from tuner.analysis.pareto import chosen_trial
+from tuner.analysis.stages import StageRecord
 from tuner.answers.parts import FinalStage
 from tuner.answers.summary import Summary
 from tuner.errors import DataError, TunerError
@@ -99,8 +100,9 @@ def _summary(case: Case) -> Iterator[str]:
 
 def _answered(evidence: Evidence) -> FinalStage | None:
     """What the final stage says; nothing where it was not run: older versions had none."""
-    spec = evidence.study.spec
-    return final_stage.answer(spec, evidence.trials, evidence.finals, evidence.features) if evidence.finals else None
+    study = evidence.study
+    record = StageRecord(study.spec, study.rules, evidence.trials, evidence.finals, evidence.events, evidence.features)
+    return record.answer if evidence.finals else None
 
 
 def _final_stage(evidence: Evidence, summary: Summary) -> Iterator[str]:
@@ -115,7 +117,7 @@ def _final_stage(evidence: Evidence, summary: Summary) -> Iterator[str]:
 
 def _figures(answered: FinalStage) -> list[object]:
     """The answer without its sentences, which versions word differently."""
-    tried = [(one.trial, one.mean, one.losses) for one in answered.configurations]
+    tried = [(one.trial, one.mean, one.losses, one.choosing) for one in answered.configurations]
     return [answered.top, answered.seeds, answered.trials, answered.winner, answered.exported, tried]
 
 

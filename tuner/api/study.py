@@ -251,12 +251,13 @@ class Study:
     @property
     def awaits_score(self) -> bool:
         """Whether all is trained, but the run was ended before the winner was scored; the next run scores it."""
-        from tuner.analysis.final_stage import missing
+        from tuner.analysis.stages import StageRecord
+        from tuner.search.final_budget import allotment
 
         spent = len(self.records) >= self.spec.search.trials or self._flat is not None
         trained = spent and all(trial.state is not TrialState.RUNNING for trial in self.records)
-        left = missing(self.spec, self.records, self._finals, self._features)
-        return self.state == "stopped" and trained and not left
+        facts = (self.spec, self._record.rules, self.records, self._finals, self._events, self._features)
+        return self.state == "stopped" and trained and StageRecord(*facts, allotment(self.spec)).is_over
 
     @property
     def _chosen(self) -> TrialRecord | None:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.cli.final import final, mean
 from tuner.cli.progress import duration
 from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:
     from tuner.answers.comparison import Comparison
-    from tuner.answers.parts import Configuration
     from tuner.answers.study import Recommendation, StudyAnswer, TrainedOn, WarmStarted
     from tuner.api.maintenance import Diagnosis, Freed
     from tuner.api.publishing import Synced
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tuner.spec.study import StudySpec
 
 NO_STUDIES = "no studies here yet; `tuner run FILE` begins one"
-MOST_LOSSES = 10  # of single seeds, shown in a line
 _MEASURES = {
     "effective_dims": "effective dimensions of the code",
     "dead_units": "dead units of the code",
@@ -109,7 +108,7 @@ def summary(study: Study) -> str:
         from tuner.cli.columns import columns  # it needs pydantic, and a list of studies does not
 
         lines += ["", *_table(_best(answer, answer.winner)), *columns(answer.columns)]
-        lines += [*_final(answer), *_verdict(answer, answer.winner)]
+        lines += [*final(answer), *_verdict(answer, answer.winner)]
     return "\n".join([*lines, "", *_next(study, answer)])
 
 
@@ -155,17 +154,9 @@ def _validation(answer: StudyAnswer, winner: Recommendation) -> list[tuple[str, 
         return [(knee or "best trial", str(winner.trial)), ("validation loss", f"{winner.validation_loss:.6g}")]
     name, count = (knee or "winner", f"trial {winner.trial}"), len(tried.completed)
     if count < 2:
-        return [name, ("validation loss", _mean(tried))]
+        return [name, ("validation loss", mean(tried))]
     own = f"{winner.validation_loss:.6g} ({winner.validation_loss_is})"
-    return [name, ("validation loss", f"{_mean(tried)} (mean over {count} seeds)"), ("of the exported run", own)]
-
-
-def _mean(tried: Configuration) -> str:
-    """The mean and its interval, as `0.0138 ± 0.0002`."""
-    if tried.mean is None:
-        return "-"
-    spread = "" if tried.low is None or tried.high is None else f" ± {(tried.high - tried.low) / 2:.2g}"
-    return f"{tried.mean:.6g}{spread}"
+    return [name, ("validation loss", f"{mean(tried)} (mean over {count} seeds)"), ("of the exported run", own)]
 
 
 def _spread(answer: StudyAnswer, winner: Recommendation) -> str:
@@ -174,39 +165,22 @@ def _spread(answer: StudyAnswer, winner: Recommendation) -> str:
     return f" (of the exported run; mean over the winner's seeds {winner.mean_test_loss:.6g})"
 
 
-def _final(answer: StudyAnswer) -> list[str]:
-    """The final stage's table, and its sentence."""
-    final = answer.final
-    if final is None:
-        return []
-    head = f"Trained again with {counted(final.seeds, 'seed')} each"
-    head += ", mean validation loss ± half of the 95 % interval (Student's t):" if final.seeds > 1 else ":"
-    of_old = [f"Of the first {counted(final.trials, 'trial')}, before the study went on:"] * (
-        answer.state != "finished"
-    )
-    rows = [
-        (f"trial {one.trial}", f"{_mean(one):<24}{' '.join(map(_loss, one.losses[:MOST_LOSSES]))}")
-        for one in final.configurations
-    ]
-    uses = answer.test_uses or 0
-    used = [f"The test split has been used {uses} times, each time for other models."] * (uses > 1)
-    return ["", *of_old, *([head, *_table(rows)] if rows else []), final.sentence, *used]
-
-
-def _loss(loss: float | None) -> str:
-    return "lost" if loss is None else f"{loss:.5g}"
-
-
 def _verdict(answer: StudyAnswer, winner: Recommendation) -> list[str]:
     """The comparison in plain words, whoever wins."""
     loss = winner.test_loss
     if answer.baselines is None or loss is None:
         return []
-    pca = answer.baselines.pca
+    pca, several = answer.baselines.pca, len(winner.seeds) > 1 and winner.mean_test_loss is not None
+    own = (
+        f" That is the exported run, {winner.validation_loss_is} by validation loss; the mean over them is"
+        f" {winner.mean_test_loss:.4g}."
+        if several
+        else ""
+    )
     names = f"autoencoder {loss:.4g}, PCA({winner.params['bottleneck']}) {pca:.4g}"
     if loss < pca:
-        return ["", f"On the test split: {names}: {100 * (1 - loss / pca):.0f} % lower."]
-    return ["", f"On the test split: {names}: PCA is as good or better here; prefer it, or search a larger space."]
+        return ["", f"On the test split: {names}: {100 * (1 - loss / pca):.0f} % lower.{own}"]
+    return ["", f"On the test split: {names}: PCA is as good or better here; prefer it, or search a larger space.{own}"]
 
 
 def synced(done: Synced) -> str:
@@ -300,7 +274,8 @@ def studies(found: Sequence[StudyTally]) -> str:
 
 def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> str:
     """What a declaration would do."""
-    from tuner.search.rungs import expected_epochs, final_epochs
+    from tuner.search.final_budget import final_epochs
+    from tuner.search.rungs import expected_epochs
     from tuner.spec.space import largest_model
 
     searched, search = spec.space.searched(), spec.search
@@ -395,11 +370,13 @@ def _label(data: Examined) -> list[tuple[str, str]]:
 
 
 def _stage(spec: StudySpec) -> str:
-    stage = spec.final_stage
+    from tuner.search.final_budget import allotment
+
+    stage = allotment(spec)
     if stage is None:
         return "none"
     what = "the knee of the front" if len(spec.objective) > 1 else f"the best {stage.top}"
-    return f"{what} again, with {counted(stage.seeds, 'seed')} each"
+    return f"{what} again, up to {counted(stage.most, 'epoch')}; the winner with {counted(stage.seeds, 'seed')} more"
 
 
 def _range(value: Distribution) -> str:

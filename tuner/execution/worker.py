@@ -20,8 +20,8 @@ from tuner.learning.packs import make_pack, reproducibly, training_data
 from tuner.learning.rows import PaddedRows
 from tuner.learning.training import train
 from tuner.spec.architecture import Architecture
-from tuner.spec.final import is_final, name_of
-from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial
+from tuner.spec.final import is_choosing, is_final, name_of
+from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, TrainingPlan, Trial
 
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
@@ -83,12 +83,12 @@ def _train(
 ) -> list[Curve]:
     with reproducibly(data):
         curves, states = _trained(place, segment, _starts(place, segment, checkpoints, data), data)
-        top = segment.last == place.epochs
+        top = segment.last == _plan(place, segment).epochs
         needed = _needed(curves, states, top)
         worked = list(zip(segment.trials, curves, states, strict=True))
         # Before any state is written: where measuring fails, no unknown file is left.
         found = [
-            _measured(place, trial, state) if top and not curve.diverged else Measured()
+            _measured(place, trial, state) if _is_measured(trial, curve, top) else Measured()
             for trial, curve, state in worked
         ]
         return [
@@ -100,6 +100,16 @@ def _train(
             )
             for (trial, curve, state), measured in zip(worked, found, strict=True)
         ]
+
+
+def _plan(place: Workplace, segment: Segment) -> TrainingPlan:
+    """Of the whole training that the segment is a part of."""
+    return place.plan if segment.plan is None else segment.plan
+
+
+def _is_measured(trial: Trial, curve: Curve, top: bool) -> bool:
+    """Runs that only choose are compared by their losses."""
+    return top and not curve.diverged and not is_choosing(trial.number)
 
 
 class _NoRoomToMeasureError(MemoryError):
@@ -145,32 +155,32 @@ def _starts(
 ) -> list[TrialTraining] | None:
     if segment.first == 0:
         return None
-    return [
-        _training(place, trial, state, segment.first, data) for trial, state in zip(segment.trials, states, strict=True)
-    ]
+    return [_training(place, trial, state, segment, data) for trial, state in zip(segment.trials, states, strict=True)]
 
 
 def _trained(
     place: Workplace, segment: Segment, starts: list[TrialTraining] | None, data: PaddedRows | TrainingData
 ) -> tuple[list[Curve], list[TrialTraining]]:
     """As one pack; on a GPU as many packs side by side as the trials' shapes ask for."""
+    plan = _plan(place, segment)
     if place.device != "cpu" and not isinstance(data, PaddedRows):
         from tuner.learning.stacked.together import train_together  # noqa: PLC0415  (torch)
 
-        return train_together(segment.trials, data, place.loss, starts, segment.last, heartbeat.alive, place.plan)
-    pack = make_pack(segment.trials, data, place.loss, place.plan, starts)
+        return train_together(segment.trials, data, place.loss, starts, segment.last, heartbeat.alive, plan)
+    pack = make_pack(segment.trials, data, place.loss, plan, starts)
     return train(pack, segment.last, heartbeat.alive), pack.states()
 
 
 def _training(
-    place: Workplace, trial: Trial, states: Sequence[Checkpoint], epoch: int, data: PaddedRows | TrainingData
+    place: Workplace, trial: Trial, states: Sequence[Checkpoint], segment: Segment, data: PaddedRows | TrainingData
 ) -> TrialTraining:
-    """The trial's state after `epoch`: read, or trained from the newest good one, or from the start."""
+    """The trial's state where the segment begins: read, or trained from the newest good one, or from the start."""
+    epoch = segment.first
     known = (place.checkpoints.get(state) for state in states if state.epoch <= epoch)
     training = next((checkpoint.loads(content) for content in known if content is not None), None)
     if training is not None and training.epoch == epoch:
         return training
-    again = make_pack([trial], data, place.loss, place.plan, None if training is None else [training])
+    again = make_pack([trial], data, place.loss, _plan(place, segment), None if training is None else [training])
     train(again, epoch, heartbeat.alive)
     return again.states()[0]
 

@@ -40,6 +40,7 @@ from tuner.export.threshold import anomaly
 from tuner.helper import Helper
 from tuner.learning.inference.network import Network
 from tuner.spec.canonical import to_yaml
+from tuner.spec.final import is_final
 from tuner.spec.rules import NEWEST
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import SearchSpec, StudySpec
@@ -128,8 +129,9 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     """
     report = on_step or (lambda _: None)
     check_free(folder, force)
-    # A training that diverged early was planned longer, and a schedule's rates follow from the plan.
-    epochs = spec.search.epochs if trial.point.scheduled else end.epochs
+    # A training that diverged early was planned longer, and a schedule's rates follow from the plan. The final stage
+    # has lengths of its own, and its complete runs have all of them.
+    epochs = spec.search.epochs if trial.point.scheduled and not is_final(end.number) else end.epochs
     config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
         exported_spec(spec, base, trial, epochs, origin)
     )

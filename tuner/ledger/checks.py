@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -15,7 +15,8 @@ from tuner.answers.summary import Summary
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.measurements import Best, best_of
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, TrialRecord
-from tuner.spec.final import final_run, index_of, is_final, trial_of, words_of
+from tuner.spec.final import COSINE, choosing_run, final_run, index_of, is_choosing, is_final, trial_of, words_of
+from tuner.spec.rules import ANSWERS
 from tuner.spec.work import Checkpoint, Curve, Trial, TrialState
 
 _WITH_REASON = {TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.INFEASIBLE}
@@ -31,6 +32,8 @@ _BODIES: Final[dict[str, dict[str, type]]] = {
     "failed": {"trial": int, "reason": str},
     "worker": {"trials": list, "first": int, "last": int, "cause": str},
     "test": {"trial": int, "runs": list},
+    "final": {"allotment": dict, "trials": int, "candidates": list},
+    "final_runs": {"runs": list, "epochs": int},
 }
 
 
@@ -215,7 +218,8 @@ def _of_measures(evidence: Evidence) -> Iterator[str]:
     """What a complete trial's code is worth is measured with its last epoch; older versions did not measure it."""
     first = min((event.at for event in evidence.newer_runs), default=float("inf"))
     for trial in evidence.all_trials:
-        if trial.state is TrialState.COMPLETE and not trial.measures and (trial.started_at or 0.0) > first:
+        is_to_be = trial.state is TrialState.COMPLETE and not is_choosing(trial.number)
+        if is_to_be and not trial.measures and (trial.started_at or 0.0) > first:
             yield f"{words_of(trial.number)}: it is complete, but nothing is recorded of what its code is worth"
 
 
@@ -262,13 +266,27 @@ def _of_finals(evidence: Evidence) -> Iterator[str]:
     """Whose runs they must be follows from the search's trials; that they have its seeds is law 1."""
     study, known = evidence.study, {trial.number: trial for trial in evidence.trials}
     for run in evidence.finals:
-        of, index = known.get(trial_of(run.number)), index_of(run.number)
-        if of is None or of.state is not TrialState.COMPLETE:
+        of = known.get(trial_of(run.number))
+        if of is None or of.state not in (_CHOSEN if study.rules >= ANSWERS else {TrialState.COMPLETE}):
             yield f"{words_of(run.number)}: it must train a complete trial's configuration, but there is none"
-        elif Trial(run.number, run.point, run.seed) != final_run(study.spec.search.seed, of.number, of.point, index):
+        elif Trial(run.number, run.point, run.seed) not in _runs_of(study, of, run.number):
             yield f"{words_of(run.number)}: its configuration or seed is not that of trial {of.number}"
         elif run.state is TrialState.RUNNING and run.epochs and study.state == "finished" and study.spec.final_stage:
             yield f"{words_of(run.number)}: the study is finished, but it is running"
+
+
+_CHOSEN = {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def _runs_of(study: StudyRecord, of: TrialRecord, number: int) -> list[Trial]:
+    """What the run of that number may be: by rules 4 the winner's schedule is chosen among two."""
+    seed, index = study.spec.search.seed, index_of(number)
+    if is_choosing(number):
+        schedule = COSINE if index % 2 else None
+        return [choosing_run(seed, of.number, of.point, index // 2, schedule)]
+    runs = [final_run(seed, of.number, of.point, index)]
+    other = replace(of.point, schedule=COSINE)
+    return [*runs, final_run(seed, of.number, other, index)] if study.rules >= ANSWERS else runs
 
 
 def _of_state(evidence: Evidence) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tuner.errors import LedgerError
 from tuner.spec.architecture import Hyperparameters
-from tuner.spec.final import words_of
+from tuner.spec.final import is_final, words_of
 from tuner.spec.work import Curve, TrialState
 
 if TYPE_CHECKING:
@@ -156,8 +156,14 @@ class TrialRecord:
 
     @property
     def shown(self) -> dict[str, Scalar | None]:
-        """The hyperparameters that the study has a use for; None for those that are not active at this point."""
-        return self.point.as_dict() if self.space is None else self.space.shown(self.point)
+        """The hyperparameters that the study has a use for; None for those that are not active at this point.
+
+        The final stage may train with a schedule that the search did not.
+        """
+        if self.space is None:
+            return dict(self.point.as_dict())
+        own = {"schedule": self.point.schedule} if is_final(self.number) and self.point.scheduled else {}
+        return {**self.space.shown(self.point), **own}
 
     @property
     def params(self) -> dict[str, Scalar]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,20 +22,31 @@ from tuner.orchestration.checkpoints import KEPT, KeptCheckpoints
 from tuner.orchestration.replay import Replay
 from tuner.orchestration.results import Results
 from tuner.orchestration.segments import SegmentQueue
+from tuner.spec.final import PlannedRun
+from tuner.spec.plateau import is_flat
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Segment, SegmentResult, Trial, TrialState
+from tuner.spec.work import Segment, SegmentResult, TrainingPlan, Trial, TrialState
 
 Outcome = Literal["finished", "stopped", "timeout"]
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The state of a running study; `confirmed` are the final stage's runs that are done, of all, once it has begun."""
+    """The state of a running study.
+
+    Attributes:
+        counts: trials by state.
+        best: the lowest loss of a complete trial.
+        epochs: trained in this run.
+        confirmed: the final stage's runs that are done, of all; None before it has begun.
+        longest: epochs of its longest run; None for those of the search's.
+    """
 
     counts: dict[TrialState, int]
     best: float | None
     epochs: int
     confirmed: tuple[int, int] | None = None
+    longest: int | None = None
 
 
 class Driver:
@@ -68,7 +79,8 @@ class Driver:
         self._queue = SegmentQueue(workers, self._checkpoints.of)
         self._replay = Replay(study, spec, ledger, self._results)
         self._accused: dict[int, str] = {}  # trials that failed before any was trained: is it they, or this machine?
-        self._final_runs: tuple[Trial, ...] = ()
+        self._confirmed: Callable[[], tuple[int, int] | None] = lambda: None
+        self._longest: int | None = None  # epochs of a run of the final stage
 
     def extend(self, spec: StudySpec) -> None:
         """Go on with a larger budget: it counts from where the record ends, as in a run that continues."""
@@ -108,10 +120,9 @@ class Driver:
         from tuner.search.loop import end_of  # (Optuna)
         from tuner.search.rungs import records
 
-        best = best_trial(self._ledger.trials(self._study.id))
-        if best is not None and best.value is not None:
-            self._checkpoints.lead(best.value, best.number)
-        self._final_runs, first = tuple(runs), 0
+        self._follow_best()
+        first, whole = 0, self._spec.search.epochs
+        self._confirmed = lambda: (sum(self._results.has(run.number, whole) for run in runs), len(runs))
         for last in records(self._spec.search):
             self._enqueue(runs, first, last)
             while not all(self._results.has(run.number, last) for run in runs):
@@ -119,11 +130,52 @@ class Driver:
                     return early
                 self._train()
             first = last
-        lost = self._results.lost([*self._results.given_up], self._spec.search.epochs)
+        lost = self._results.lost([*self._results.given_up], whole)
         ends = [end_of(run.number, self._results.curves.get(run.number), lost.get(run.number)) for run in runs]
         self._ledger.record_ends(self._study.id, ends)
         self._report()
         return "finished"
+
+    def train_planned(self, runs: Sequence[PlannedRun], done: int, total: int) -> Outcome:
+        """Train runs of the final stage, each by its own plan, and record how they ended.
+
+        Args:
+            runs: they are recorded; those that were begun go on.
+            done: the stage's runs that have ended before.
+            total: runs that the stage comes to.
+        """
+        from tuner.search.loop import end_of  # (Optuna)
+
+        self._follow_best()
+        self._longest = max(run.plan.epochs for run in runs)
+        self._confirmed = lambda: (done + sum(next_end(run, self._results) is None for run in runs), total)
+        while left := {run: end for run in runs if (end := next_end(run, self._results)) is not None}:
+            self._enqueue_planned(left)
+            while not all(self._results.has(run.number, end) for run, end in left.items()):
+                if (early := self._early_end()) is not None:
+                    return early
+                self._train()
+        given_up = {run.number: self._results.given_up.get(run.number) for run in runs}
+        ends = [end_of(run.number, self._results.curves.get(run.number), given_up[run.number]) for run in runs]
+        self._ledger.record_ends(self._study.id, ends)
+        self._report()
+        return "finished"
+
+    def _enqueue_planned(self, left: Mapping[PlannedRun, int]) -> None:
+        """Runs that are alike in where they stand and how long they train are one piece of work."""
+        alike: dict[tuple[int, int, int], list[Trial]] = {}
+        for run, end in left.items():
+            curve = self._results.curves.get(run.number)
+            first = 0 if curve is None else curve.last
+            alike.setdefault((first, end, run.plan.epochs), []).append(run.trial)
+        for (first, end, epochs), trials in alike.items():
+            self._queue.add(trials, first, end, TrainingPlan(epochs))
+
+    def _follow_best(self) -> None:
+        """The best trial's state is kept, also where the search was not replayed."""
+        best = best_trial(self._ledger.trials(self._study.id))
+        if best is not None and best.value is not None:
+            self._checkpoints.lead(best.value, best.number)
 
     def _early_end(self) -> Outcome | None:
         if self._stop.is_set():
@@ -189,6 +241,22 @@ class Driver:
 
     def _report(self) -> None:
         counts = Counter(self._replay.states.values())
-        runs, last = self._final_runs, self._spec.search.epochs
-        confirmed = (sum(self._results.has(run.number, last) for run in runs), len(runs)) if runs else None
-        self._on_change(Tally(dict(counts), self._checkpoints.best, self._results.epochs, confirmed))
+        tally = Tally(dict(counts), self._checkpoints.best, self._results.epochs, self._confirmed(), self._longest)
+        self._on_change(tally)
+
+
+def next_end(run: PlannedRun, results: Results) -> int | None:
+    """The epoch up to which a run of the final stage is to be trained next; None where it is over.
+
+    It is over where it has its length, diverged or was given up, or where its length is what it looks for and the
+    losses so far are flat: a pure function of what is recorded, so a run that was killed ends where it would have.
+    """
+    if run.number in results.given_up:
+        return None
+    curve = results.curves.get(run.number)
+    if curve is None:
+        return run.plan.ends[0]
+    looks, least = run.plan.least is not None, run.plan.least or 0
+    if curve.diverged or (looks and curve.last >= least and is_flat(curve.val_loss)):
+        return None
+    return next((end for end in run.plan.ends if end > curve.last), None)

@@ -45,7 +45,7 @@ def launch(
         known = ledger.study(plan.spec.name)
         if known is not None:
             session.hold(known, held)
-            session.reporter.begin(ledger.trials(known.id))
+            session.reporter.begin(ledger.trials(known.id), known.rules)
         plan = plan.by_rules(known)
         session = replace(session, plan=plan)
         warm = _warm_start(plan, ledger, known)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, final
 
 from tuner.analysis import final_stage
 from tuner.analysis.pareto import chosen_trial, front_points
+from tuner.analysis.stages import StageRecord
 from tuner.analysis.test_score import Scorer, free_final_states
 from tuner.answers.parts import FinalStage
 from tuner.answers.summary import Summary
@@ -19,8 +20,9 @@ from tuner.errors import StoppedError
 from tuner.execution.base import Executor
 from tuner.execution.executors import start_executor
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord
+from tuner.ledger.records import StudyRecord
 from tuner.orchestration.answers import answer_of
+from tuner.orchestration.confirmation import LongerConfirmation, stage_record
 from tuner.orchestration.control import RemoteControl
 from tuner.orchestration.driver import Driver, Tally
 from tuner.orchestration.plan import LaunchPlan
@@ -28,6 +30,7 @@ from tuner.orchestration.progress import Progress
 from tuner.orchestration.reporter import ProgressReporter
 from tuner.search.patience import Budget, stopped_early
 from tuner.spec.objectives import is_front
+from tuner.spec.rules import ANSWERS
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
 from tuner.tracking.publisher import Publisher
@@ -164,7 +167,7 @@ class PreparedRun:
 
     def _train(self) -> Outcome:
         searched = self._is_searched()
-        if searched and not final_stage.missing(*self._final_facts()):
+        if searched and self._stage().is_over:
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
         workers = self._executor.workers(self._plan.workplace(self._study.key, self._prepared))
@@ -189,18 +192,19 @@ class PreparedRun:
         return outcome
 
     def _confirm(self, driver: Driver) -> Outcome:
-        """The final stage: the best configurations again, with several seeds each."""
-        runs = final_stage.planned(*self._final_facts())
-        known = {run.number for run in self._ledger.finals(self._study.id)}
+        """The final stage: the best configurations again, with several seeds."""
+        if self._study.rules >= ANSWERS:
+            return LongerConfirmation(self._ledger, self._study, self._spec, self._prepared.features).run(driver)
+        facts = self._stage()
+        runs = final_stage.planned(facts.spec, facts.trials, facts.finals, facts.features)
+        known = {run.number for run in facts.finals}
         new = [run for run in runs if run.number not in known]
         if new:
             self._ledger.record_finals(self._study.id, new)
         return driver.confirm(runs) if runs else "finished"
 
-    def _final_facts(self) -> tuple[StudySpec, list[TrialRecord], list[TrialRecord], int]:
-        """What all of the final stage follows from."""
-        study_id = self._study.id
-        return self._spec, self._ledger.trials(study_id), self._ledger.finals(study_id), self._prepared.features
+    def _stage(self) -> StageRecord:
+        return stage_record(self._ledger, self._study, self._spec, self._prepared.features)
 
     def _is_searched(self) -> bool:
         """Whether the budget is spent, or was left for want of improvement."""
@@ -211,7 +215,7 @@ class PreparedRun:
 
     def _conclude(self, outcome: Outcome) -> Outcome:
         """Score the winner on the untouched test split, once, beside the baselines; stopped, the next run does it."""
-        known, answered = self._ledger.summary(self._study.id), final_stage.answer(*self._final_facts())
+        known, answered = self._ledger.summary(self._study.id), self._stage().answer
         # A run that was killed between its last trial and its summary left the study's state as it was then.
         if outcome == "finished" or not final_stage.is_told(answered, known) or self._study.state != "finished":
             self._session.reporter.show("scoring")

@@ -10,7 +10,9 @@ from typing import final
 from tuner.ledger.records import TrialRecord, best_trial
 from tuner.orchestration.driver import Tally
 from tuner.orchestration.progress import Phase, Progress, Speed
-from tuner.search.rungs import expected_epochs, final_epochs
+from tuner.search.final_budget import final_epochs
+from tuner.search.rungs import expected_epochs
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 
 SHOW_SECONDS = 0.2  # between two signs of progress while the winner is scored
@@ -30,10 +32,11 @@ class ProgressReporter:
         self._shown_at = time.monotonic()
         self._speed = Speed()
         self._tally = Tally({}, None, 0)
+        self._rules = NEWEST
 
-    def begin(self, trials: Sequence[TrialRecord]) -> None:
-        """A study goes on that has these trials; its epochs are counted anew, for the speed is this run's."""
-        best = best_trial(trials)
+    def begin(self, trials: Sequence[TrialRecord], rules: int) -> None:
+        """A study of these rules and trials goes on; its epochs are counted anew, for the speed is this run's."""
+        self._rules, best = rules, best_trial(trials)
         counts = dict(Counter(trial.state for trial in trials))
         self._tally = Tally(counts, None if best is None else best.value, 0)
 
@@ -62,10 +65,12 @@ class ProgressReporter:
         self._shown_at = time.monotonic()
         search, tally = self._spec.search, self._tally
         rate = self._speed.of(tally.epochs)
-        planned = expected_epochs(search, search.trials, len(self._spec.objective)) + final_epochs(self._spec)
+        planned = expected_epochs(search, search.trials, len(self._spec.objective)) + final_epochs(
+            self._spec, self._rules
+        )
         left = planned - tally.epochs
         if tally.confirmed is not None:
-            left = (tally.confirmed[1] - tally.confirmed[0]) * search.epochs
+            left = (tally.confirmed[1] - tally.confirmed[0]) * (tally.longest or search.epochs)
         self._show(
             Progress(
                 self._spec.name,

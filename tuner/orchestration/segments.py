@@ -11,7 +11,7 @@ from tuner.errors import StoppedError, TunerError
 from tuner.execution.base import Workers
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.retries import Retries
-from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
+from tuner.spec.work import Checkpoint, Segment, SegmentResult, TrainingPlan, Trial
 
 TICK_SECONDS: Final = 0.25  # how often the user's stop and the progress line are looked at while workers work
 
@@ -36,11 +36,11 @@ class SegmentQueue:
         """Whether nothing waits and nothing runs."""
         return not self._waiting and not self._running
 
-    def add(self, trials: Sequence[Trial], first: int, last: int) -> None:
-        """Train these from epoch `first` to `last`."""
+    def add(self, trials: Sequence[Trial], first: int, last: int, plan: TrainingPlan | None = None) -> None:
+        """Train these from epoch `first` to `last`; `plan` is of their whole training, where it is not the study's."""
         if trials:
             packs = self._workers.plan(trials, last - first)
-            self._waiting.extend(Segment(pack, first, last) for pack in packs)
+            self._waiting.extend(Segment(pack, first, last, plan) for pack in packs)
 
     def work(self) -> Iterator[tuple[Segment, SegmentResult | WorkerFaultError]]:
         """Keep the workers busy, and give what they have finished within a tick.

@@ -24,7 +24,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from tuner.analysis.winner import winner_weights
+from tuner.analysis.winner import plan_of, winner_weights
 from tuner.answers.parts import ColumnQuality
 from tuner.answers.summary import Summary
 from tuner.data.prepare import Prepared
@@ -35,7 +35,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.report.pictures import MOST, beside, image_files, is_image
 from tuner.report.worst import Errors, Model, columns_table, feature_errors, worst_rows
-from tuner.spec.work import Checkpoint, TrainingPlan, Trial, TrialState
+from tuner.spec.work import Checkpoint, Trial, TrialState
 
 PICTURED = 3  # trials with pictures, as many as the driver keeps states of
 RECONSTRUCTIONS, WORST_ROWS = "reconstructions", "worst_rows"
@@ -162,7 +162,7 @@ def _models(study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: st
     for record in shown:
         if record.number == best or kept.is_whole(record):
             trial = Trial(record.number, record.point, record.seed)
-            plan = TrainingPlan(spec.search.epochs)
+            plan = plan_of(spec, record)
             state = kept.content(record.number)
             weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan, start=rows.start)
             models[record.number] = Model(record.point, spec.loss, weights, by_compiled, rows.terms)

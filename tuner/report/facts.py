@@ -142,8 +142,11 @@ def verdict(answer: StudyAnswer) -> str:
     mean = f" (the mean over {len(found.seeds)} seeds)" if len(found.seeds) > 1 else ""
     name = f"The knee of the front, trial {found.trial}," if answer.front else f"The best trial, {found.trial},"
     words = f"{name} has a validation loss of {found.value:.4g}{mean}"
-    of_run = " (of the exported run, the one with the lowest validation loss)" if mean else ""
     loss = found.test_loss
+    of_run = ""
+    if mean and found.mean_test_loss is not None:
+        whose = f"{found.validation_loss_is} by validation loss"
+        of_run = f" (of the exported run, {whose}; their mean is {found.mean_test_loss:.4g})"
     if loss is None or baselines is None:
         return f"{words}; the test rows are scored once the study is finished."
     pca, name = baselines.pca, f"PCA with a code of the same length ({found.params['bottleneck']})"

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from tuner.answers.study import Recommendation
 from tuner.export.folder import check_file, replace_file
 from tuner.ledger.records import TrialRecord
 from tuner.report.facts import Facts, verdict
@@ -100,7 +101,7 @@ def _tiles(facts: Facts) -> list[Html]:
         loss, pca = found.test_loss, answer.baselines.pca
         change = f"{abs(100 * (1 - loss / pca)):.0f} % {'lower' if loss < pca else 'higher'}" if pca else "higher"
         tiles += [
-            _tile(loss, "test loss of the exported run" if seeds > 1 else "test loss"),
+            _tile(loss, _of_exported(found) if seeds > 1 else "test loss"),
             _tile(pca, f"PCA({found.params['bottleneck']})'s test loss"),
             _tile(change, "than PCA, on the test rows", "good" if loss < pca else "bad"),
         ]
@@ -108,6 +109,12 @@ def _tiles(facts: Facts) -> list[Html]:
     if answer.seconds is not None:
         tiles.append(_tile(f"{answer.seconds:,.1f} s", "in all"))
     return tiles
+
+
+def _of_exported(found: Recommendation) -> str:
+    """What the exported run's loss is."""
+    mean = "" if found.mean_test_loss is None else f", mean {found.mean_test_loss:.4g}"
+    return f"test loss of the exported run, {found.validation_loss_is} by validation loss{mean}"
 
 
 def _tile(value: object, words: str, kind: str | None = None) -> Html:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tuner.answers.parts import Configuration
+from tuner.answers.parts import FinalStage
 from tuner.ledger.records import Event, TrialRecord
 from tuner.report.facts import Facts
 from tuner.report.figures import BEST, MOST_DOTS, most_important
@@ -149,8 +149,11 @@ def final(facts: Facts, _: Figures) -> Section | None:
     if known is None:
         return None
     head = ("trial", "mean validation loss", "95 % from", "to", "by seed")
-    rows = [[each.trial, each.mean, each.low, each.high, _by_seed(each)] for each in known.configurations]
-    body = [element("p", known.sentence), table(head, rows), *_exported(facts), note(f"By {known.method}.")]
+    rows = [[each.trial, each.mean, each.low, each.high, _by_seed(each.losses)] for each in known.configurations]
+    measured = [table(head, rows)]
+    if any(each.choosing for each in known.configurations):
+        measured = _chosen_and_measured(known)
+    body = [element("p", known.sentence), *measured, *_exported(facts), note(f"By {known.method}.")]
     return Section("final", "Final stage", join(body))
 
 
@@ -159,12 +162,28 @@ def _exported(facts: Facts) -> list[Html]:
     model = facts.answer.winner
     if model is None or model.mean is None or len(model.validation_losses or ()) < 2:
         return []
-    loss, kind = shown(model.validation_loss), model.validation_loss_is
-    return [note(f"Exported is {model.run}, with a validation loss of {loss}: {kind}, so below their mean.")]
+    loss, kind, mean = shown(model.validation_loss), model.validation_loss_is, shown(model.mean)
+    return [note(f"Exported is {model.run}, with a validation loss of {loss}: {kind}, so below their mean, {mean}.")]
 
 
-def _by_seed(configuration: Configuration) -> str:
-    return ", ".join("lost" if loss is None else f"{loss:.4g}" for loss in configuration.losses)
+def _chosen_and_measured(known: FinalStage) -> list[Html]:
+    """By rules 4: the configurations by the seeds that choose, and the winner's further ones."""
+    head = ("trial", "ended as", "predicted loss", "losses of the seeds that choose")
+    rows = [
+        [each.trial, "pruned" if each.pruned else "complete", each.predicted, _by_seed(each.choosing)]
+        for each in known.configurations
+    ]
+    chosen = [table(head, rows, "What the winner was chosen by, the winner first")]
+    best = known.best
+    if best is None:
+        return chosen
+    measured = ("trial", "mean validation loss", "95 % from", "to", "by seed")
+    row = [best.trial, best.mean, best.low, best.high, _by_seed(best.losses)]
+    return [*chosen, table(measured, [row], "The winner's further seeds")]
+
+
+def _by_seed(losses: Sequence[float | None]) -> str:
+    return ", ".join("lost" if loss is None else f"{loss:.4g}" for loss in losses)
 
 
 def time_spent(facts: Facts, figures: Figures) -> Section | None:

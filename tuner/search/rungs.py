@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tuner.spec.objectives import is_front
 from tuner.spec.pareto import Point, ranked
-from tuner.spec.study import SearchSpec, StudySpec
+from tuner.spec.study import SearchSpec
 
 ETA = 3
 COHORT = 16  # TPE lost nothing in batches of 16 (FACTS.md)
@@ -79,13 +78,6 @@ def expected_epochs(search: SearchSpec, trials: int, objectives: int = 1) -> int
         return trials * search.epochs
     full, rest = divmod(trials, cohort_size(search))
     return full * _climb(search, cohort_size(search)) + _climb(search, rest)
-
-
-def final_epochs(spec: StudySpec) -> int:
-    """Epochs that the final stage trains in all; of a front the knee alone is trained again."""
-    if spec.final_stage is None:
-        return 0
-    return (1 if is_front(spec) else spec.final_stage.top) * spec.final_stage.seeds * spec.search.epochs
 
 
 def _climb(search: SearchSpec, size: int) -> int:

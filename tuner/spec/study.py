@@ -228,8 +228,15 @@ class SearchSpec(Frozen):
 class FinalSpec(Frozen):
     """How the winner is made sure of."""
 
-    top: int = Field(3, ge=1, le=100, description="Configurations that are trained again.")
-    seeds: int = Field(5, ge=1, le=MOST_SEEDS, description="Seeds for each of them.")
+    top: int | None = Field(
+        None, ge=1, le=100, description="Configurations that are trained again. Default: by the budget, 2 or 3."
+    )
+    seeds: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_SEEDS,
+        description="Seeds of the winner, which its mean and its interval are of. Default: by the budget, 3 or 5.",
+    )
 
 
 FinalStage = Annotated[

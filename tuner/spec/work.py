@@ -119,11 +119,15 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The unit of work, of recording and of retry: train the trials of a pack from epoch `first` to `last`."""
+    """The unit of work, of recording and of retry: train the trials of a pack from epoch `first` to `last`.
+
+    `plan` is of these trials' whole training, where that is not the study's: in the final stage.
+    """
 
     trials: tuple[Trial, ...]
     first: int
     last: int
+    plan: TrainingPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

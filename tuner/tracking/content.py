@@ -19,7 +19,7 @@ from tuner.answers.summary import Summary
 from tuner.ledger.records import Event, StudyRecord, TrialRecord
 from tuner.ledger.table import MEASURE
 from tuner.spec.architecture import Architecture
-from tuner.spec.final import chosen_from, index_of, is_final, name_of, trial_of
+from tuner.spec.final import chosen_from, index_of, is_choosing, is_final, name_of, trial_of
 from tuner.spec.work import Curve, TrialState
 from tuner.tracking.entries import Dataset, Metric
 
@@ -115,7 +115,8 @@ def _search_tags(record: TrialRecord) -> dict[str, str]:
 
 
 def _final_tags(number: int) -> dict[str, str]:
-    return {"tuner.stage": "final", "tuner.of_trial": str(trial_of(number)), "tuner.run": str(index_of(number))}
+    stage = "choosing" if is_choosing(number) else "final"
+    return {"tuner.stage": stage, "tuner.of_trial": str(trial_of(number)), "tuner.run": str(index_of(number))}
 
 
 def end_tags(record: TrialRecord) -> dict[str, str]:
@@ -144,7 +145,7 @@ def end_metrics(record: TrialRecord, features: int | None) -> list[Metric]:
     themselves.
     """
     values = {
-        "final_loss" if is_final(record.number) else "objective": record.value,
+        _loss_name(record.number): record.value,
         "best_epoch": record.best_epoch,
         "epochs": record.epochs,
         "n_params": None if features is None else Architecture.of(features, record.point).parameters,
@@ -154,6 +155,12 @@ def end_metrics(record: TrialRecord, features: int | None) -> list[Metric]:
     }
     at = milliseconds(record.ended_at or record.asked_at)
     return [Metric(name, float(value), at, 0) for name, value in values.items() if value is not None]
+
+
+def _loss_name(number: int) -> str:
+    if is_choosing(number):
+        return "choosing_loss"
+    return "final_loss" if is_final(number) else "objective"
 
 
 def summary_metrics(summary: Summary, at: float) -> list[Metric]:

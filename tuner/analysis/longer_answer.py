@@ -1,0 +1,165 @@
+"""What the final stage of rules 4 says once its runs have ended, from the record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from tuner.analysis.longer_stage import Stage
+from tuner.analysis.statistics import difference, interval
+from tuner.answers.parts import Configuration, FinalStage, LongerTraining
+from tuner.ledger.records import TrialRecord
+from tuner.spec.final import COSINE
+from tuner.spec.objectives import is_front
+from tuner.spec.study import StudySpec
+from tuner.spec.work import TrialState
+
+METHOD: Final = (
+    "mean and 95 % interval (Student's t) of the winner's validation loss over seeds that had no part in choosing it;"
+    " chosen by the lowest mean over the seeds that choose, where two are told apart by Welch's t-test at 5 %"
+)
+
+
+def longer_answer(spec: StudySpec, stage: Stage) -> FinalStage:
+    """The answer, without test losses.
+
+    The exported run is the winner's lowest of the seeds that measure; the mean and the interval are of all of them.
+    """
+    ranked, winner = stage.ranked, stage.winner
+    runs = stage.answering()
+    losses = [_value(run) for run in runs]
+    told = [_configuration(stage, trial, runs if trial is winner else []) for trial in ranked]
+    known = [(loss, index) for index, loss in enumerate(losses) if loss is not None]
+    return FinalStage(
+        top=stage.plan.allotment.top,
+        seeds=stage.plan.allotment.seeds,
+        trials=stage.plan.trials,
+        method=METHOD,
+        configurations=tuple(told),
+        winner=winner.number if winner is not None and known else None,
+        exported=min(known)[1] if known else None,
+        sentence=" ".join(_sentences(spec, stage, told)),
+        training=_training(stage) if known else None,
+    )
+
+
+def _configuration(stage: Stage, trial: TrialRecord, runs: Sequence[TrialRecord | None]) -> Configuration:
+    losses = [_value(run) for run in runs]
+    known = [loss for loss in losses if loss is not None]
+    found = interval(known) if known else None
+    predicted = next(one.predicted for one in stage.plan.candidates if one.trial == trial.number)
+    return Configuration(
+        trial=trial.number,
+        params=trial.params,
+        mean=found and found.mean,
+        low=found and found.low,
+        high=found and found.high,
+        losses=tuple(losses),
+        lost=(*_lost("choosing run", stage.choosing(trial)), *_lost("run", runs)),
+        choosing=stage.losses(trial),
+        predicted=predicted,
+        pruned=trial.state is TrialState.PRUNED,
+    )
+
+
+def _training(stage: Stage) -> LongerTraining | None:
+    winner, schedules, length = stage.winner, stage.schedules, stage.length
+    if winner is None or length is None:
+        return None
+    own = stage.is_own(winner)
+    return LongerTraining(
+        epochs=length,
+        searched=stage.plan.allotment.least,
+        schedule=(schedules and schedules.winner) or winner.point.schedule,
+        constant=schedules and schedules.constant,
+        cosine=schedules and schedules.cosine,
+        is_flat=not own and length < stage.plan.allotment.most,
+    )
+
+
+def _value(run: TrialRecord | None) -> float | None:
+    return run.value if run is not None and run.state is TrialState.COMPLETE else None
+
+
+def _lost(name: str, runs: Sequence[TrialRecord | None]) -> list[str]:
+    told = []
+    for index, run in enumerate(runs):
+        if run is None:
+            told.append(f"{name} {index}: not trained")
+        elif run.state is not TrialState.COMPLETE:
+            told.append(f"{name} {index} {run.state}: {run.reason}")
+    return told
+
+
+def _sentences(spec: StudySpec, stage: Stage, told: Sequence[Configuration]) -> list[str]:
+    """The whole of it in plain words."""
+    winner = stage.winner
+    if not told:
+        return ["No trial came to a loss, so there was nothing to train again."]
+    if winner is None or not told[0].completed:
+        return ["No run of the final stage was completed: the answer is the search's best trial, and is not confirmed."]
+    parts = [_choice(spec, stage, told)]
+    if (training := _training(stage)) is not None:
+        parts.append(_how(training))
+    parts.append(_of(len(told[0].completed)))
+    if 1 < len(told) < stage.plan.allotment.top:
+        parts.append(f"Only {len(told)} different configurations came to a loss.")
+    if lost := sum(loss is None for loss in told[0].losses):
+        parts.append(f"Trial {winner.number} lost {lost} of {len(told[0].losses)} runs.")
+    parts += [
+        f"Trial {one.trial} lost {one.choosing.count(None)} of {len(one.choosing)} runs that choose."
+        for one in told
+        if None in one.choosing
+    ]
+    return parts
+
+
+def _choice(spec: StudySpec, stage: Stage, told: Sequence[Configuration]) -> str:
+    """Why this one, and how sure that is."""
+    winner = told[0]
+    if is_front(spec):
+        return f"Trial {winner.trial}, the knee of the front, was trained again."
+    if len(told) == 1:
+        why = "final.top is 1" if stage.plan.allotment.top == 1 else "only one configuration came to a loss"
+        return f"Trial {winner.trial} was trained again alone, for {why}: there is none to compare it with."
+    second, each = told[1], f"{stage.seeds} seed{'s' * (stage.seeds > 1)} each"
+    name = f"the second, trial {second.trial}"
+    ours, theirs = _known(winner.choosing), _known(second.choosing)
+    first = f"Of {len(told)} configurations trained again with {each} to choose by, trial {winner.trial} is the lowest"
+    if len(ours) > len(theirs):
+        return f"{first} that lost no more runs than {name}."
+    found = difference(ours, theirs)
+    if found is None:
+        return f"{first}; with one seed each nothing can be said about whether that is more than luck."
+    verdict, luck = ("is", "") if found.is_distinct else ("is not", ", which may be the seeds' luck")
+    return (
+        f"{first} and {verdict} distinguishable from {name}, by those seeds: its mean is lower by"
+        f" {found.value:.3g}{luck} (95 % interval {found.low:.3g} to {found.high:.3g}; Welch's t-test,"
+        f" p = {found.p:.2g})."
+    )
+
+
+def _known(losses: Sequence[float | None]) -> list[float]:
+    return [loss for loss in losses if loss is not None]
+
+
+def _how(training: LongerTraining) -> str:
+    """How long, and by which schedule."""
+    if training.constant is None and training.cosine is None:
+        return f"It was trained for {training.epochs} epochs, as the study declares."
+    why = "when more training brought less than 2 %" if training.is_flat else "the longest that the budget allows"
+    if training.epochs == training.searched:
+        why = "as long as the search's longest training"
+    said = f"It was trained for {training.epochs} epochs, {why}"
+    if training.cosine is None:
+        return f"{said}, at a constant learning rate: with cosine decay the run was lost."
+    constant = "was lost" if training.constant is None else f"came to {training.constant:.4g}"
+    kept = "with cosine decay" if training.schedule == COSINE else "at a constant learning rate"
+    return f"{said}, {kept}: from one seed cosine decay came to {training.cosine:.4g}, a constant rate {constant}."
+
+
+def _of(count: int) -> str:
+    """What the mean and the interval are of."""
+    if count == 1:
+        return "Its loss is of one further seed, so there is no interval."
+    return f"Mean and interval are of {count} further seeds, which had no part in any choice."

@@ -1,0 +1,71 @@
+"""What a trial that was pruned would have come to, and which configurations are the best by that.
+
+Let b_t(r) be the best validation loss of trial t within the first r epochs that it was trained, and r_0 < r_1 < ... < R
+the epochs at which trials of this study ended by being pruned or complete. Between two such rungs the study's own trials
+say what training on brings: with all trials that came to rung r',
+
+    g(r, r') = exp(median of log(b_t(r') / b_t(r))),        at most 1,
+
+and a trial that was pruned at rung r with the best loss v is predicted to end at
+
+    v g(r, r') g(r', r'') ... g(., R),
+
+but a trial that starts at a solution (`skip: pca`) at no more than its loss there, and a complete one at its own. The
+factor falls with every rung that is left (successive halving's own evidence; the ratio of losses and not their
+difference, for losses of one study span orders of magnitude). A loss of 0 or below has no logarithm: such trials give no
+ratios, and are predicted to stay where they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from statistics import median
+
+from tuner.ledger.records import TrialRecord
+from tuner.spec.architecture import Hyperparameters
+from tuner.spec.final import Candidate
+from tuner.spec.work import Curve, TrialState
+
+_KNOWN = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def predicted(trials: Iterable[TrialRecord], curves: Mapping[int, Curve]) -> dict[int, float]:
+    """The predicted final loss of every complete or pruned trial that has a finite loss, by number."""
+    known = [trial for trial in trials if trial.state in _KNOWN and trial.value is not None]
+    rungs = sorted({trial.epochs for trial in known})
+    left = dict.fromkeys(rungs, 0.0)  # the logarithm of what is left to be gained after each rung
+    for rung, following in reversed(list(pairwise(rungs))):
+        came = [curves[trial.number] for trial in known if trial.epochs >= following and trial.number in curves]
+        left[rung] = left[following] + _gain(came, rung, following)
+    return {trial.number: _predicted(trial, curves.get(trial.number), left[trial.epochs]) for trial in known}
+
+
+def _gain(curves: Sequence[Curve], rung: int, following: int) -> float:
+    """The median logarithm of what training from one rung to the next leaves of the best loss."""
+    pairs = [(_best(curve, rung), _best(curve, following)) for curve in curves]
+    ratios = [math.log(after / before) for before, after in pairs if before < math.inf and after > 0]
+    return median(ratios) if ratios else 0.0
+
+
+def _best(curve: Curve, epochs: int) -> float:
+    return min((loss for loss in curve.val_loss[:epochs] if math.isfinite(loss)), default=math.inf)
+
+
+def _predicted(trial: TrialRecord, curve: Curve | None, gain: float) -> float:
+    value = float(trial.value or 0.0)
+    if trial.state is TrialState.COMPLETE or curve is None:
+        return value
+    trained = _best(curve, trial.epochs)
+    return min(value, trained * math.exp(gain) if trained > 0 else trained)
+
+
+def best_predicted(trials: Sequence[TrialRecord], curves: Mapping[int, Curve], top: int) -> tuple[Candidate, ...]:
+    """The best different configurations by predicted loss, at most `top`; of equals the first that was asked for."""
+    losses = predicted(trials, curves)
+    of = {trial.number: trial.point for trial in trials}
+    first = dict[Hyperparameters, Candidate]()
+    for number in sorted(losses, key=lambda number: (losses[number], number)):
+        first.setdefault(of[number], Candidate(number, losses[number]))
+    return tuple(first.values())[:top]

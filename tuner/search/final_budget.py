@@ -1,0 +1,58 @@
+"""What the final stage may spend: at most half of what the search does, so a third of the study.
+
+All of it follows from the declaration, in epochs, and never from the clock. Where the budget is small, the length
+comes first, for it is what lowers the loss; then come more configurations, and more seeds for the winner's interval.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tuner.search.rungs import expected_epochs
+from tuner.spec.final import SEEDS, TOP, Allotment
+from tuner.spec.objectives import is_front
+from tuner.spec.rules import ANSWERS, NEWEST
+from tuner.spec.study import StudySpec
+
+LONGEST: Final = 4  # times the search's longest training
+LONG_ENOUGH: Final = 3  # so many times, before there are more runs
+# top, choosing and seeds of a stage, the smallest first
+STAGES: Final = ((2, 1, 3), (3, 1, 3), (3, 1, 5), (3, 2, 5))
+
+
+def allotment(spec: StudySpec) -> Allotment | None:
+    """The final stage's part; None where it is switched off.
+
+    Of the stages above, the largest whose runs may be `LONG_ENOUGH`; the smallest where none may, and then runs are as
+    long as the budget lets them be. What is declared is kept. No run is shorter than the search's longest training, so
+    that a search of few trials, or a declaration with many seeds, spends more than a third.
+    """
+    if spec.final_stage is None:
+        return None
+    least = spec.search.epochs
+    budget = expected_epochs(spec.search, spec.search.trials, len(spec.objective)) // 2
+    stages = [_stage(spec, stage, least) for stage in STAGES]
+    fitting = [stage for stage in stages if stage.runs * LONG_ENOUGH * least <= budget]
+    chosen = fitting[-1] if fitting else stages[0]
+    longest = min(max(budget // chosen.runs, least), LONGEST * least)
+    return Allotment(chosen.top, chosen.choosing, chosen.seeds, least, longest)
+
+
+def _stage(spec: StudySpec, stage: tuple[int, int, int], least: int) -> Allotment:
+    """One of the stages, with what is declared in place of its own numbers; of a front the knee alone is trained."""
+    top, choosing, seeds = stage
+    declared = spec.final_stage
+    if declared is not None:
+        top, seeds = declared.top or top, declared.seeds or seeds
+    top = 1 if is_front(spec) else top
+    return Allotment(top, choosing if top > 1 else 1, seeds, least, least)
+
+
+def final_epochs(spec: StudySpec, rules: int = NEWEST) -> int:
+    """Epochs that the final stage trains in all; by rules 4 at most."""
+    stage, found = spec.final_stage, allotment(spec)
+    if stage is None or found is None:
+        return 0
+    if rules >= ANSWERS:
+        return found.runs * found.most
+    return (1 if is_front(spec) else stage.top or TOP) * (stage.seeds or SEEDS) * spec.search.epochs
