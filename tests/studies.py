@@ -17,8 +17,7 @@ IRIS = Path(__file__).parent / "fixtures" / "iris.npy"
 def begun_by(rules: int) -> Iterator[None]:
     """Studies that begin meanwhile, in this process, have the rules of that number."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("tuner.ledger.ledger", "tuner.orchestration.launch"):
-            patch.setattr(f"{module}.NEWEST", rules)
+        patch.setattr("tuner.spec.defaults.NEWEST", rules)
         yield
 
 
