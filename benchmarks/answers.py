@@ -7,7 +7,8 @@ windows of a membrane's voltage and of an EEG. Every contender gets the same row
 8. FOLDER is a checkout of the version before (`git worktree add FOLDER v0.1.0`) with its compiled step built in place.
 
 A tuner's processor time is that of its process, set-up left out. This version plans its own search for it; the version
-before searches for half of it, for its final stage takes about as much. Optuna draws from the same space with TPE and a pruner, trains with a fused AdamW
+before searches for half of it, for its final stage takes about as much. Optuna draws from the same space with TPE and a
+pruner, trains with a fused AdamW
 on tensors that stay where they are, and stops when its time is up. Test losses are mean squared errors of rows scaled
 to [0, 1] by column.
 """
