@@ -22,6 +22,7 @@ from tuner.learning.rows import PaddedRows
 from tuner.learning.schedule import rates
 from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.learning.training import train, train_alone
+from tuner.spec.length import Length
 from tuner.spec.work import Segment, TrainingPlan
 
 PLAN = TrainingPlan(6)
@@ -167,7 +168,7 @@ def test_a_rung_is_a_part_of_the_whole_training(step: str, tmp_path: Path) -> No
     """The segments 0-2 and 2-6 of a worker, the second from a file or from the start, are `train_alone`'s 6 epochs."""
     np.save(tmp_path / "rows.npy", np.concatenate(digits(200, 50)))
     rows, states = RowsFile(str(tmp_path / "rows.npy"), (200, 50, 0), 64), CheckpointFolder(str(tmp_path / "states"))
-    place = Workplace(rows, states, "mse", "cpu", 6, "fp32", step=step)
+    place = Workplace(rows, states, "mse", "cpu", Length.of(TrainingPlan(6)), "fp32", step=step)
     one = trial(0, schedule="cosine", warmup=0.2, clip_norm=0.1)
     (low,) = run_segment(place, Segment((one,), 0, 2), [()]).curves
     assert low.checkpoint is not None

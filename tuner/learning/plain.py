@@ -308,7 +308,6 @@ def _visits(one: Trial, rows: int, steps: int) -> Iterator[tuple[Tensor, Draws]]
             yield index, draws
 
 
-
 @dataclass(frozen=True, slots=True)
 class _Inputs:
     """What a network reads of rows, and what it is to give."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -77,6 +78,12 @@ class TrainingPlan:
         """Optimizer steps of the whole training."""
         return self.done(self.intervals, steps)
 
+    def lengthened(self, intervals: int) -> TrainingPlan:
+        """Of so many intervals as long as these: whole epochs, or as many steps each."""
+        if self.steps is None:
+            return TrainingPlan(intervals)
+        return TrainingPlan(intervals, steps=self.steps * intervals // self.intervals)
+
     def slices(self, interval: int, steps: int) -> list[Slice]:
         """An interval's steps, epoch by epoch, of a trial with so many `steps` an epoch."""
         at, end = self.done(interval - 1, steps), self.done(interval, steps)
@@ -136,6 +143,11 @@ class Curve:
         """Epochs trained when the curve ends."""
         return self.first + len(self.val_loss)
 
+    @property
+    def lowest(self) -> float:
+        """The lowest finite validation loss; infinity where there is none."""
+        return min((loss for loss in self.val_loss if math.isfinite(loss)), default=math.inf)
+
     def joined(self, new: Curve) -> Curve:
         """This curve and the one that goes on from it."""
         return Curve(
@@ -164,14 +176,14 @@ class Segment:
 
     Attributes:
         plan: of these trials' whole training, where that is not the study's: in the final stage.
-        complete: the trials are complete at its end, whatever their plan says.
+        lowest: where their length follows from their losses: number and lowest loss so far of those that have one.
     """
 
     trials: tuple[Trial, ...]
     first: int
     last: int
     plan: TrainingPlan | None = None
-    complete: bool = False
+    lowest: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

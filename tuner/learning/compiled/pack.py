@@ -150,9 +150,7 @@ class _Member:
         seed, point, epoch = self._trial.seed, self._trial.point, part.epoch
         width = self._data.features * (point.input_noise > 0), point.bottleneck * self._model.variational
         from_row, to_row = (min(step * point.batch_size, len(self._data.train_NF)) for step in part[1:])
-        at_once = (
-            max(1, NOISE_VALUES // (point.batch_size * max(width))) * point.batch_size if any(width) else to_row
-        )
+        at_once = max(1, NOISE_VALUES // (point.batch_size * max(width))) * point.batch_size if any(width) else to_row
         order_N = draws.permutation(seed, epoch, len(self._data.train_NF))
         draw = self._noise_from(part, from_row, width)
         key, total = draws.dropout_key(seed, epoch) if self._model.dropped else 0, 0.0
