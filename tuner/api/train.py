@@ -23,6 +23,7 @@ from tuner.search.loop import best
 from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.defaults import completed, rules_of
+from tuner.spec.length import Length
 from tuner.spec.reader import declared, with_memory
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrainingPlan, Trial, TrialEnd, TrialState, derive_seed
@@ -102,6 +103,14 @@ class Model:
             raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")
         sizes = layer_sizes(self._prepared.features, trial.point)
         self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights, self._rows.terms)
+
+    @property
+    def best_at(self) -> str:
+        """When its loss was lowest: `in epoch 7 of 12`, `after 120 of 270 steps`."""
+        length = Length.of(self._plan)
+        if length.unit == "steps":
+            return f"after {length.amount(self.best_epoch or 0):,} of {length.shown(self.epochs)}"
+        return f"{length.at(self.best_epoch or 0, 'in')} of {length.amount(self.epochs)}"
 
     @property
     def step(self) -> str:
