@@ -208,7 +208,8 @@ def _split(device: str) -> tuple[int, int]:
     from tuner.learning.checkpoint_store import CheckpointFolder
     from tuner.learning.stacked.pack import Pack, TrainingData
     from tuner.spec.architecture import Hyperparameters
-    from tuner.spec.work import Segment, Trial
+    from tuner.spec.length import Length
+    from tuner.spec.work import Segment, TrainingPlan, Trial
 
     values = np.random.default_rng(0).random((512, 64), dtype=np.float32)
     width = 2048 if device != "cpu" else 32
@@ -233,7 +234,7 @@ def _split(device: str) -> tuple[int, int]:
     told = device if device != "cpu" else "mps"  # trained as on a GPU, by tensors that lie on the CPU
     with tempfile.TemporaryDirectory() as folder:
         rows, states = RowsFile("", (512, 128, 0), 64), CheckpointFolder(folder)
-        place = Workplace(rows, states, "mse", told, 9, "fp32")
+        place = Workplace(rows, states, "mse", told, Length.of(TrainingPlan(9)), "fp32")
         if device == "cpu":
             room.release = lambda _: None  # type: ignore[assignment]
         result = worker.run_segment(place, Segment(trials, 0, 2), [()] * 16)

@@ -63,7 +63,7 @@ def test_a_study_that_leaves_them_out_does_not_show_them(workspace: Path) -> Non
     """Neither its table nor its exported configuration names any of the three."""
     study = tuner.run(tiny(search={"trials": 3, "epochs": 2, "pruner": "none"}), workers=0)
     one = study.records[0]
-    config = to_yaml(exported_spec(study.spec, workspace, Trial(0, one.point, one.seed), one.epochs, None))
+    config = to_yaml(exported_spec(study.spec, workspace, Trial(0, one.point, one.seed), {"epochs": one.epochs}, None))
     for name in NEW:
         assert f"param.{name}" not in study.trials.columns
         assert name not in config

@@ -31,7 +31,8 @@ from tuner.execution.faults import WorkerFaultError
 from tuner.execution.worker import run_segment
 from tuner.learning import checkpoint
 from tuner.learning.checkpoint_store import CheckpointFolder
-from tuner.spec.work import Checkpoint, Segment, SegmentResult
+from tuner.spec.length import Length
+from tuner.spec.work import Checkpoint, Segment, SegmentResult, TrainingPlan
 
 EPOCHS, TRIALS, SECONDS = 4, 4, 90
 
@@ -60,7 +61,9 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 def place(tmp_path: Path) -> Workplace:
     np.save(tmp_path / "rows.npy", np.concatenate(digits(200, 50)))
     rows = RowsFile(str(tmp_path / "rows.npy"), (200, 50, 0), 64)
-    return Workplace(rows, CheckpointFolder(str(tmp_path / "states")), "mse", "cpu", EPOCHS, "fp32")
+    return Workplace(
+        rows, CheckpointFolder(str(tmp_path / "states")), "mse", "cpu", Length.of(TrainingPlan(EPOCHS)), "fp32"
+    )
 
 
 def that(act: str, place: Workplace, tmp_path: Path) -> Workplace:

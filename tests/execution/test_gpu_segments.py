@@ -18,7 +18,8 @@ from tuner.execution.context import Workplace
 from tuner.execution.worker import run_segment
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.stacked.pack import Pack, TrainingData
-from tuner.spec.work import Curve, Segment, Trial
+from tuner.spec.length import Length
+from tuner.spec.work import Curve, Segment, TrainingPlan, Trial
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     data = TrainingData.of(*digits(200, 50))
     monkeypatch.setattr(worker, "_data", lambda *_: data)
     rows, states = RowsFile("", (200, 50, 0), 64), CheckpointFolder(str(tmp_path / "checkpoints"))
-    return Workplace(rows, states, "mse", "mps", 9, "fp32")
+    return Workplace(rows, states, "mse", "mps", Length.of(TrainingPlan(9)), "fp32")
 
 
 def of_all_shapes() -> tuple[Trial, ...]:

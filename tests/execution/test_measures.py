@@ -30,7 +30,8 @@ from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.packs import compiled
 from tuner.learning.scoring import encode
 from tuner.spec.architecture import layer_sizes
-from tuner.spec.work import Segment
+from tuner.spec.length import Length
+from tuner.spec.work import Segment, TrainingPlan
 
 TRAIN, HELD_OUT, EPOCHS = 500, 300, 3
 
@@ -40,7 +41,15 @@ def place(tmp_path: Path) -> Workplace:
     """A study of some rows of digits; the ones are the anomaly."""
     np.save(tmp_path / "rows.npy", np.concatenate(digits(TRAIN, HELD_OUT)))
     rows = RowsFile(str(tmp_path / "rows.npy"), (TRAIN, HELD_OUT, 0), 64)
-    return Workplace(rows, CheckpointFolder(str(tmp_path / "checkpoints")), "mse", "cpu", EPOCHS, "fp32", 7)
+    return Workplace(
+        rows,
+        CheckpointFolder(str(tmp_path / "checkpoints")),
+        "mse",
+        "cpu",
+        Length.of(TrainingPlan(EPOCHS)),
+        "fp32",
+        7,
+    )
 
 
 def labelled(place: Workplace, labels: np.ndarray) -> Workplace:

@@ -15,7 +15,8 @@ from tuner.execution import worker
 from tuner.execution.context import Workplace
 from tuner.execution.worker import run_segment
 from tuner.learning.checkpoint_store import CheckpointFolder
-from tuner.spec.work import Checkpoint, Segment
+from tuner.spec.length import Length
+from tuner.spec.work import Checkpoint, Segment, TrainingPlan
 
 
 @pytest.fixture
@@ -24,7 +25,9 @@ def place(tmp_path: Path) -> Workplace:
     rows = np.concatenate([train, validation, validation[:5]])
     np.save(tmp_path / "rows.npy", rows)
     prepared = RowsFile(str(tmp_path / "rows.npy"), (len(train), len(validation), 5), 64)
-    return Workplace(prepared, CheckpointFolder(str(tmp_path / "states")), "mse", "cpu", 9, "fp32")
+    return Workplace(
+        prepared, CheckpointFolder(str(tmp_path / "states")), "mse", "cpu", Length.of(TrainingPlan(9)), "fp32"
+    )
 
 
 def states(place: Workplace, epochs: Sequence[int]) -> list[Checkpoint]:

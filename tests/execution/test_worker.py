@@ -23,7 +23,8 @@ from tuner.execution.worker import run_segment
 from tuner.learning import checkpoint, memory
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.packs import compiled
-from tuner.spec.work import Segment, SegmentResult, Trial
+from tuner.spec.length import Length
+from tuner.spec.work import Segment, SegmentResult, TrainingPlan, Trial
 
 EPOCHS = 3
 
@@ -34,7 +35,14 @@ def place(tmp_path: Path) -> Workplace:
     rows = np.concatenate(digits(200, 50))
     np.save(tmp_path / "rows.npy", rows)
     prepared = RowsFile(str(tmp_path / "rows.npy"), (200, len(rows) - 200, 0), 64)
-    return Workplace(prepared, CheckpointFolder(str(tmp_path / "checkpoints")), "mse", "cpu", EPOCHS, "fp32")
+    return Workplace(
+        prepared,
+        CheckpointFolder(str(tmp_path / "checkpoints")),
+        "mse",
+        "cpu",
+        Length.of(TrainingPlan(EPOCHS)),
+        "fp32",
+    )
 
 
 def kept(place: Workplace, result: SegmentResult) -> set[int]:

@@ -22,6 +22,7 @@ from tuner.learning.rows import PaddedRows
 from tuner.learning.schedule import rates
 from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
 from tuner.learning.training import train, train_alone
+from tuner.spec.length import Length
 from tuner.spec.work import Segment, TrainingPlan
 
 PLAN = TrainingPlan(6)
@@ -76,9 +77,9 @@ def test_every_steps_rate_is_pytorchs(schedule: str, warm: int) -> None:
     """Over 12 epochs of 5 steps: warm-up, milestone and end are those of torch.optim.lr_scheduler, to 1e-9."""
     plan, steps = TrainingPlan(12), 5
     point = trial(0, schedule=schedule, warmup=warm / 60, learning_rate=0.03).point
-    found = [rates(point, plan, steps, epoch) for epoch in range(1, plan.epochs + 1)]
+    found = [rates(point, plan, steps, epoch) for epoch in range(1, plan.intervals + 1)]
     if schedule == "constant" and warm == 0:
-        assert found == [None] * plan.epochs
+        assert found == [None] * plan.intervals
         return
     np.testing.assert_allclose(np.concatenate(found), pytorchs(schedule, warm, 60, 0.03), rtol=1e-9, atol=1e-12)
 
@@ -88,8 +89,8 @@ def test_every_kind_of_pack_trains_as_the_plain_loop_does(kind: Kind, case: dict
     """Losses of a whole training are those of PyTorch's AdamW, schedulers and `clip_grad_norm_`, to 1e-5."""
     one = trial(0, **case)
     with reproducible():
-        (curve,) = train(kind.pack([one], kind.data(digits()), loss, plan=PLAN), PLAN.epochs)
-    expected = plain.plain_losses(one, *digits(), loss, PLAN.epochs)
+        (curve,) = train(kind.pack([one], kind.data(digits()), loss, plan=PLAN), PLAN.intervals)
+    expected = plain.plain_losses(one, *digits(), loss, PLAN.intervals)
     np.testing.assert_allclose(curve.train_loss, expected.train, rtol=1e-5)
     np.testing.assert_allclose(curve.val_loss, expected.validation, rtol=1e-5)
 
@@ -100,7 +101,7 @@ def test_each_of_them_changes_what_is_trained(kind: Kind, case: dict[str, Any]) 
     data = kind.data(digits())
     with reproducible():
         bare, used = (
-            train(kind.pack([trial(0, **{**case, **more})], data, "mse", plan=PLAN), PLAN.epochs)[0]
+            train(kind.pack([trial(0, **{**case, **more})], data, "mse", plan=PLAN), PLAN.intervals)[0]
             for more in (without, {})
         )
     assert abs(used.val_loss[-1] / bare.val_loss[-1] - 1) > 1e-4
@@ -113,9 +114,9 @@ def test_merged_packs_take_each_models_own_rate(device: str) -> None:
     trials = [trial(m, **{**point, "width": 20 + 9 * m}) for m, point in enumerate(points)]
     with reproducible():
         data = TrainingData.of(*digits(), device)
-        curves = train(Pack(trials, data, "mse", merged=True, plan=PLAN), PLAN.epochs)
+        curves = train(Pack(trials, data, "mse", merged=True, plan=PLAN), PLAN.intervals)
     for one, curve in zip(trials, curves, strict=True):
-        expected = plain.plain_losses(one, *digits(), "mse", PLAN.epochs)
+        expected = plain.plain_losses(one, *digits(), "mse", PLAN.intervals)
         np.testing.assert_allclose(curve.train_loss, expected.train, rtol=1e-5)
         np.testing.assert_allclose(curve.val_loss, expected.validation, rtol=1e-5)
 
@@ -131,10 +132,10 @@ def test_neighbours_and_segments_change_no_bit(kind: Kind, case: dict[str, Any])
         first = kind.pack(trials, data, "mse", plan=PLAN)
         before = train(first, 2)
         second = kind.pack(trials, data, "mse", first.states(), plan=PLAN)
-        after = train(second, PLAN.epochs)
+        after = train(second, PLAN.intervals)
         for one, left, right, state in zip(trials, before, after, second.states(), strict=True):
             alone = kind.pack([one], data, "mse", plan=PLAN)
-            (expected,) = train(alone, PLAN.epochs)
+            (expected,) = train(alone, PLAN.intervals)
             kind.assert_same(left.val_loss + right.val_loss, expected.val_loss)
             kind.assert_same_state(state, alone.states()[0])
 
@@ -167,7 +168,7 @@ def test_a_rung_is_a_part_of_the_whole_training(step: str, tmp_path: Path) -> No
     """The segments 0-2 and 2-6 of a worker, the second from a file or from the start, are `train_alone`'s 6 epochs."""
     np.save(tmp_path / "rows.npy", np.concatenate(digits(200, 50)))
     rows, states = RowsFile(str(tmp_path / "rows.npy"), (200, 50, 0), 64), CheckpointFolder(str(tmp_path / "states"))
-    place = Workplace(rows, states, "mse", "cpu", 6, "fp32", step=step)
+    place = Workplace(rows, states, "mse", "cpu", Length.of(TrainingPlan(6)), "fp32", step=step)
     one = trial(0, schedule="cosine", warmup=0.2, clip_norm=0.1)
     (low,) = run_segment(place, Segment((one,), 0, 2), [()]).curves
     assert low.checkpoint is not None

@@ -20,7 +20,7 @@ from tuner.export.write import Origin, write_export
 from tuner.learning.inference.network import Network
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialEnd, TrialState
+from tuner.spec.work import TrainingPlan, Trial, TrialEnd, TrialState
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Winner:
             spec=self.spec,
             base=self.base,
             trial=self.trial,
+            plan=TrainingPlan(self.epochs),
             end=end,
             network=self.network,
             preprocessor=self.preprocessor,

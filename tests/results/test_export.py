@@ -81,7 +81,7 @@ def test_the_source_is_found_from_anywhere(source: str, exported: str, winner: A
     """A relative path is made absolute from the study's file; an absolute one and a built-in set stay."""
     data = winner.spec.data.model_copy(update={"source": source})
     moved = replace(winner, spec=winner.spec.model_copy(update={"data": data}))
-    spec = exported_spec(moved.spec, moved.base, moved.trial, 12, "cpu")
+    spec = exported_spec(moved.spec, moved.base, moved.trial, {"epochs": 12}, "cpu")
     assert spec.data.source == exported.format(base=winner.base)
 
 
@@ -92,7 +92,7 @@ def test_the_source_is_found_from_anywhere(source: str, exported: str, winner: A
 def test_the_name_stays_within_its_limit(name: str, exported: str, winner: Any, home: Path) -> None:
     """A long name is cut to 100 characters, and the export of an export keeps its name."""
     renamed = replace(winner, spec=winner.spec.model_copy(update={"name": name}))
-    assert exported_spec(renamed.spec, renamed.base, renamed.trial, 12, "cpu").name == exported
+    assert exported_spec(renamed.spec, renamed.base, renamed.trial, {"epochs": 12}, "cpu").name == exported
 
 
 def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Path) -> None:

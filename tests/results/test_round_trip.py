@@ -25,7 +25,7 @@ from tuner.learning.training import Trained, train_alone
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.reader import read_spec
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialEnd, TrialState
+from tuner.spec.work import TrainingPlan, Trial, TrialEnd, TrialState
 
 EPOCHS = 15
 
@@ -65,6 +65,7 @@ def test_an_export_trains_again_to_the_same_bits(loss: str, tmp_path: Path, monk
         spec=spec,
         base=home,
         trial=trial,
+        plan=TrainingPlan(EPOCHS),
         end=TrialEnd(4, TrialState.COMPLETE, value, first.curve.val_loss.index(value) + 1, EPOCHS, ""),
         network=network,
         preprocessor=prepared.preprocessor,

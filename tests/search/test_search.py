@@ -9,9 +9,10 @@ import pytest
 from searches import curve, play, spec, valley
 
 from tuner.search import history
+from tuner.search.lengths import declared_length
 from tuner.search.loop import best, end_of, quiet_optuna
 from tuner.search.rebuild import optuna_study
-from tuner.search.rungs import cohort_size, expected_epochs, halve, records, rungs
+from tuner.search.rungs import cohort_size, expected_amount, halve, records
 from tuner.search.samplers import distributions, make_sampler
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
@@ -129,7 +130,9 @@ def test_halving_lets_a_third_climb_by_validation_loss() -> None:
     assert by_epochs == {1: 18, 3: 6, 9: 2, 27: 1}
     (winner,) = [end for end in ends.values() if end.state is TrialState.COMPLETE]
     assert winner.number == min(trials, key=lambda number: valley(trials[number], 27))
-    assert sum(end.epochs for end in ends.values()) == expected_epochs(spec().search, 27)
+    assert sum(end.epochs for end in ends.values()) == expected_amount(
+        spec().search, declared_length(spec().search), 27
+    )
 
 
 def test_halving_ranks_equals_by_number() -> None:
@@ -147,7 +150,7 @@ def test_optunas_pruners_end_weak_trials_early(pruner: str) -> None:
     pruned = {n for n, end in ends.items() if end.state is TrialState.PRUNED}
     assert 5 < len(pruned) < 60
     assert min(trials, key=lambda n: valley(trials[n], 27)) not in pruned
-    assert {end.epochs for end in ends.values()} <= set(rungs(declared.search))
+    assert {end.epochs for end in ends.values()} <= set(declared_length(declared.search).rungs)
 
 
 def test_without_a_pruner_every_trial_runs_to_the_end() -> None:
@@ -233,5 +236,5 @@ def test_a_run_that_is_compared_with_no_other_ends_as_its_curve_does() -> None:
 
 def test_a_run_of_the_final_stage_is_recorded_every_so_often() -> None:
     """However it is pruned in the search."""
-    assert records(spec(epochs=50).search) == (50,)
-    assert records(spec(epochs=120).search) == (50, 100, 120)
+    assert records(50) == (50,)
+    assert records(120) == (50, 100, 120)

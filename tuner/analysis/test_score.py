@@ -26,6 +26,7 @@ from tuner.learning.scoring import mean_loss, reconstruct
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import is_final, name_of, trial_of
+from tuner.spec.length import study_plan
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial
 
@@ -157,7 +158,7 @@ class Scorer:
         again = partial(training_data, rows.train, rows.validation, *kinds, rows.terms, start=rows.start)
         trial = Trial(run.number, run.point, run.seed)
         state = None if checkpoint is None else self._states.get(checkpoint)
-        plan = plan_of(spec, run)
+        plan = plan_of(study_plan(spec.search, self._ledger.events(self._study_id)), run)
 
         def tick(epoch: int) -> None:
             self._tick(f"{name}, epoch {epoch}")

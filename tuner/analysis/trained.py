@@ -22,8 +22,7 @@ from tuner.learning.packs import training_data
 from tuner.ledger.records import StudyRecord, TrialRecord
 from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
-from tuner.spec.study import StudySpec
-from tuner.spec.work import Checkpoint, Trial
+from tuner.spec.work import Checkpoint, TrainingPlan, Trial
 
 _KEPT = "This is made from the rows that were prepared when it began."
 
@@ -83,13 +82,13 @@ def _sources(study: StudyRecord, workspace: Workspace) -> Sources:
 
 
 def trained(
-    study: StudyRecord, spec: StudySpec, workspace: Workspace, record: TrialRecord, checkpoint: Checkpoint | None
+    study: StudyRecord, plan: TrainingPlan, workspace: Workspace, record: TrialRecord, checkpoint: Checkpoint | None
 ) -> Trained:
     """The network of a trial: its weights from its state, or trained again to the same bits where that is gone.
 
     Args:
         study: the study's record.
-        spec: its declaration.
+        plan: of its search.
         workspace: where prepared data and states are kept, and what its source may be.
         record: the trial.
         checkpoint: its newest state, if there is one.
@@ -99,15 +98,16 @@ def trained(
         DataError: the prepared rows are gone, and so is the data.
         DeviceError: the device that it is to be trained on is not there.
     """
-    prepared = prepared_again(study, workspace)
+    prepared, spec = prepared_again(study, workspace), study.spec
     rows = prepared.open()
     device = resolve(spec.device)
     kinds = device, spec.precision, spec.step
     again = partial(training_data, rows.train, rows.validation, *kinds, rows.terms, start=rows.start)
     trial = Trial(record.number, record.point, record.seed)
     state = None if checkpoint is None else CheckpointFolder.of_study(workspace.work, study.key).get(checkpoint)
-    plan = plan_of(spec, record)
-    weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan, start=rows.start)
+    weights = winner_weights(
+        trial, record.epochs, state, again, spec.loss, plan=plan_of(plan, record), start=rows.start
+    )
     sizes = layer_sizes(prepared.features, trial.point)
     network = Network(sizes, trial.point.activation, spec.loss, weights, rows.terms)
     return Trained(prepared, rows, prepared.validation_numbers(spec), network, device)

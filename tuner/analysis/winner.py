@@ -18,16 +18,15 @@ from tuner.spec.work import TrainingPlan, Trial
 if TYPE_CHECKING:
     from tuner.learning.stacked.pack import TrainingData
     from tuner.ledger.records import TrialRecord
-    from tuner.spec.study import StudySpec
 
 
-def plan_of(spec: StudySpec, record: TrialRecord) -> TrainingPlan:
+def plan_of(study: TrainingPlan, record: TrialRecord) -> TrainingPlan:
     """What the whole training of a trial, or of a run of the final stage, was planned by.
 
     A complete run of the final stage was trained for all of the length that was recorded before its first step; a trial
     that the search ended early was a part of a training as long as the study's.
     """
-    return TrainingPlan(record.epochs if is_final(record.number) else spec.search.epochs)
+    return study.lengthened(record.epochs) if is_final(record.number) else study
 
 
 def winner_weights(  # noqa: PLR0913 - all that training is a function of

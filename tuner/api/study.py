@@ -27,11 +27,12 @@ from tuner.ledger.table import rows, trials_csv
 from tuner.ledger.trainers import step_at
 from tuner.search.patience import stopped_early
 from tuner.settings import Workspace
+from tuner.spec.length import Length, recorded_length, study_plan
 from tuner.spec.objectives import is_front
 from tuner.spec.reader import declared, with_memory
 from tuner.spec.rules import TYPED
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Curve, Trial, TrialEnd, TrialState
+from tuner.spec.work import Curve, TrainingPlan, Trial, TrialEnd, TrialState
 from tuner.tracking.links import study_links
 
 if TYPE_CHECKING:
@@ -215,15 +216,15 @@ class Study:
     def _table(self, times: bool = False) -> pd.DataFrame:
         from tuner.api.trials_table import trials_table
 
-        return trials_table(self.records, times)
+        return trials_table(self.records, times, self._length)
 
     def csv(self, times: bool = False) -> str:
         """The trials table as CSV, the same byte for byte for the same study unless `times` are asked for."""
-        return trials_csv(self.records, times)
+        return trials_csv(self.records, times, self._length)
 
     def json(self, times: bool = False) -> str:
         """The trials table as a JSON list of objects."""
-        return json.dumps(rows(self.records, times), indent=1) + "\n"
+        return json.dumps(rows(self.records, times, self._length), indent=1) + "\n"
 
     @property
     def best(self) -> TrialRecord:
@@ -257,7 +258,7 @@ class Study:
         spent = len(self.records) >= self.spec.search.trials or self._flat is not None
         trained = spent and all(trial.state is not TrialState.RUNNING for trial in self.records)
         facts = (self.spec, self._record.rules, self.records, self._finals, self._events, self._features)
-        return self.state == "stopped" and trained and StageRecord(*facts, allotment(self.spec)).is_over
+        return self.state == "stopped" and trained and StageRecord(*facts, allotment(self.spec, self._length)).is_over
 
     @property
     def _chosen(self) -> TrialRecord | None:
@@ -338,6 +339,7 @@ class Study:
             DataError: the prepared rows are gone, and so is the data.
         """
         from tuner.analysis.recommended import known_losses
+        from tuner.analysis.winner import plan_of
         from tuner.export.write import Origin, write_export
 
         place = Path(path).absolute()
@@ -348,6 +350,7 @@ class Study:
             spec=self.spec,
             base=self._base,
             trial=Trial(chosen.trial, best.point, best.seed),
+            plan=plan_of(self._plan, best),
             end=TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason),
             network=trained.network,
             preprocessor=trained.prepared.preprocessor,
@@ -401,7 +404,7 @@ class Study:
     def _trained(self, trial: TrialRecord) -> Trained:
         from tuner.analysis.trained import trained
 
-        return trained(self._record, self.spec, self._workspace, trial, self._curves[trial.number].checkpoint)
+        return trained(self._record, self._plan, self._workspace, trial, self._curves[trial.number].checkpoint)
 
     def raw_rows(self, most: int) -> NDArray[np.float64]:
         """The first training rows in the data's own units, (N, *shape).
@@ -421,6 +424,16 @@ class Study:
         from tuner.analysis import trained
 
         return trained.source_note(self._record, self._workspace)
+
+    @property
+    def _length(self) -> Length | None:
+        """How long its trials train, as it is recorded; None where these are the epochs that are declared."""
+        return recorded_length(self._events)
+
+    @property
+    def _plan(self) -> TrainingPlan:
+        """How its trainings are cut."""
+        return study_plan(self.spec.search, self._events)
 
     @property
     def _base(self) -> Path:

@@ -17,11 +17,13 @@ from tuner.export.write import Origin, write_export
 from tuner.learning.device import check_precision, resolve
 from tuner.learning.inference.network import Network
 from tuner.learning.packs import step_name, training_data
-from tuner.learning.training import Trained, train_alone
+from tuner.learning.training import Trained, train_to_its_end
+from tuner.search.lengths import resolved
 from tuner.search.loop import best
 from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.defaults import completed, rules_of
+from tuner.spec.length import Length
 from tuner.spec.reader import declared, with_memory
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrainingPlan, Trial, TrialEnd, TrialState, derive_seed
@@ -69,8 +71,9 @@ def train(
     trial = Trial(0, spec.space.point({}), seed)
     check_precision(spec.precision, device)
     data = training_data(rows.train, rows.validation, device, spec.precision, spec.step, rows.terms, start=rows.start)
-    trained = train_alone(trial, data, spec.loss, spec.search.epochs, on_epoch)
-    return Model(spec, origin.parent, trial, device, (prepared, rows), trained)
+    length = resolved(spec, len(rows.train), len(rows.validation))
+    trained = train_to_its_end(trial, data, spec.loss, length, on_epoch)
+    return Model((spec, origin.parent), (trial, length.plan), device, (prepared, rows), trained)
 
 
 class Model:
@@ -83,9 +86,15 @@ class Model:
     """
 
     def __init__(
-        self, spec: StudySpec, base: Path, trial: Trial, device: str, data: tuple[Prepared, Rows], trained: Trained
+        self,
+        declared: tuple[StudySpec, Path],
+        planned: tuple[Trial, TrainingPlan],
+        device: str,
+        data: tuple[Prepared, Rows],
+        trained: Trained,
     ) -> None:
-        self._spec, self._base, self._trial, self._device = spec, base, trial, device
+        (self._spec, self._base), (self._trial, self._plan), self._device = declared, planned, device
+        spec, trial = self._spec, self._trial
         self._prepared, self._rows = data
         self._curve = trained.curve
         self.value, self.best_epoch = best(trained.curve)
@@ -94,6 +103,14 @@ class Model:
             raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")
         sizes = layer_sizes(self._prepared.features, trial.point)
         self._network = Network(sizes, trial.point.activation, spec.loss, trained.weights, self._rows.terms)
+
+    @property
+    def best_at(self) -> str:
+        """When its loss was lowest: `in epoch 7 of 12`, `after 120 of 270 steps`."""
+        length = Length.of(self._plan)
+        if length.unit == "steps":
+            return f"after {length.amount(self.best_epoch or 0):,} of {length.shown(self.epochs)}"
+        return f"{length.at(self.best_epoch or 0, 'in')} of {length.amount(self.epochs)}"
 
     @property
     def step(self) -> str:
@@ -110,8 +127,7 @@ class Model:
             raise DeviceError(
                 f"precision: must be fp32 where plain PyTorch trains beside it, got {self._spec.precision}."
             )
-        plan = TrainingPlan(self._spec.search.epochs)
-        return agreement(self._trial, self._rows, self._spec.loss, self._curve, self._device, plan)
+        return agreement(self._trial, self._rows, self._spec.loss, self._curve, self._device, self._plan)
 
     def export(
         self,
@@ -132,6 +148,7 @@ class Model:
             spec=self._spec,
             base=self._base,
             trial=self._trial,
+            plan=self._plan,
             end=ended,
             network=self._network,
             preprocessor=self._prepared.preprocessor,

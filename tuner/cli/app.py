@@ -327,7 +327,7 @@ def train(
         check_free(output, force)
     with progress.epochs() as show:
         model = train.train(file, overrides=overrides or (), on_epoch=show)
-    typer.echo(f"validation loss {model.value!r} in epoch {model.best_epoch} of {model.epochs}")
+    typer.echo(f"validation loss {model.value!r} {model.best_at}")
     agreed = model.beside_plain() if plain else None
     if agreed is not None:
         typer.echo(as_text(agreed, model.step))

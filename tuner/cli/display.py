@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tuner.export.apply import Applied
     from tuner.ledger.records import StudyTally
     from tuner.spec.distributions import Distribution
+    from tuner.spec.length import Length
     from tuner.spec.space import SearchSpace
     from tuner.spec.study import StudySpec
 
@@ -274,8 +275,9 @@ def studies(found: Sequence[StudyTally]) -> str:
 
 def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> str:
     """What a declaration would do."""
-    from tuner.search.final_budget import final_epochs
-    from tuner.search.rungs import expected_epochs
+    from tuner.search.final_budget import final_amount
+    from tuner.search.lengths import resolved
+    from tuner.search.rungs import expected_amount
     from tuner.spec.space import largest_model
 
     searched, search = spec.space.searched(), spec.search
@@ -283,7 +285,8 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
     features = len(data.data.names)
     parameters = largest_model(features, spec.space)
     split = data.split
-    epochs = expected_epochs(search, search.trials, len(spec.objective)) + final_epochs(spec)
+    length = resolved(spec, len(split.train), len(split.validation))
+    amount = expected_amount(search, length, search.trials, len(spec.objective)) + final_amount(spec, length)
     rows = [
         ("study", spec.name),
         ("data", f"{data.data.where}: {data.data.rows} rows, {features} features, scaling {_scaling(data)}"),
@@ -300,12 +303,11 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         ("objective", " and ".join(spec.objective)),
         (
             "search",
-            f"{counted(search.trials, 'trial')} by {search.sampler}, pruner {search.pruner},"
-            f" at most {counted(search.epochs, 'epoch')}",
+            f"{counted(search.trials, 'trial')} by {search.sampler}, pruner {search.pruner}, {_longest(length)}",
         ),
         *([("first trials", f"{counted(len(search.first), 'set')} of search.first")] if search.first else []),
-        ("final stage", _stage(spec)),
-        ("epochs in all", f"at most {epochs:,}"),
+        ("final stage", _stage(spec, length)),
+        (f"{length.unit} in all", f"at most {round(amount):,}"),
         (
             "largest model",
             f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
@@ -314,6 +316,14 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         ("MLflow", mlflow),
     ]
     return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
+
+
+def _longest(length: Length) -> str:
+    """How long a trial can train, and where that follows from its losses, when trials are first compared."""
+    most = f"at most {length.shown(length.plan.intervals)}"
+    if not length.is_open:
+        return most
+    return f"compared from {length.shown(length.rungs[0])} on, trained until the loss is flat, {most}"
 
 
 def _split_by(spec: StudySpec) -> str:
@@ -369,14 +379,16 @@ def _label(data: Examined) -> list[tuple[str, str]]:
     return [("label", text)]
 
 
-def _stage(spec: StudySpec) -> str:
+def _stage(spec: StudySpec, length: Length) -> str:
     from tuner.search.final_budget import allotment
 
-    stage = allotment(spec)
+    stage = allotment(spec, length)
     if stage is None:
         return "none"
     what = "the knee of the front" if len(spec.objective) > 1 else f"the best {stage.top}"
-    return f"{what} again, up to {counted(stage.most, 'epoch')}; the winner with {counted(stage.seeds, 'seed')} more"
+    return (
+        f"{what} again, up to {length.of_final.shown(stage.most)}; the winner with {counted(stage.seeds, 'seed')} more"
+    )
 
 
 def _range(value: Distribution) -> str:

@@ -107,7 +107,7 @@ def line(progress: Progress) -> str:
     parts += [f"{running} running"] * bool(running)
     parts += [f"{counts[state]} {state}" for state in ENDED if counts.get(state)]
     if trains and progress.epochs_per_second > 0:
-        parts.append(f"{progress.epochs_per_second:,.0f} epochs/s")
+        parts.append(f"{progress.epochs_per_second:,.0f} {progress.unit}/s")
     if progress.waiting and progress.phase != "publishing":
         parts.append(f"{progress.waiting} waiting for MLflow")
     return " · ".join(parts)

@@ -21,7 +21,6 @@ HEADER: Final = """\
 # Every line may be changed; docs/space-file.md says what there is.
 """
 SHOWN: Final = 60  # columns that are listed in the comments
-EPOCHS: Final = ((1_000, 100), (10_000, 50), (100_000, 20), (math.inf, 10))  # up to so many rows
 _NO_TEXT: Final = ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf")
 TRIALS: Final = ((100_000, 81), (math.inf, 54))
 
@@ -157,11 +156,10 @@ def _choice(sizes: list[int]) -> str:
 
 
 def _search(found: Inspection) -> Iterator[str]:
-    epochs = next(count for most, count in EPOCHS if found.rows <= most)
     trials = next(count for most, count in TRIALS if found.rows <= most)
     yield "search:"
     yield f"  trials: {trials}  # in all; more of them can be added later"
-    yield f"  epochs: {epochs}  # of a trial that is never ended early"
+    yield "  # Trials train until their loss is flat; `epochs: 50` or `steps: 10000` would set how long instead."
 
 
 def quoted(text: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tuner.data.rows import RowsSource
 from tuner.learning.checkpoint_store import CheckpointStore
 from tuner.learning.packs import compiled
+from tuner.spec.length import Length
 from tuner.spec.work import TrainingPlan
 
 
@@ -19,7 +20,7 @@ class Workplace:
         checkpoints: where states are kept.
         loss: `mse` or `bce`; where the rows have terms, these are the loss whatever it is called.
         device: a resolved device.
-        epochs: of a trial that is never pruned.
+        length: how long trials train.
         precision: of the products.
         seed: draws the rows that codes are measured on: the split's.
         step: `compiled` or `torch`, as the driver chose, so that all workers train by the same; `auto` chooses here.
@@ -29,7 +30,7 @@ class Workplace:
     checkpoints: CheckpointStore
     loss: str
     device: str
-    epochs: int
+    length: Length
     precision: str
     seed: int = 0
     step: str = "auto"
@@ -37,7 +38,7 @@ class Workplace:
     @property
     def plan(self) -> TrainingPlan:
         """What every trial's whole training is planned by; a segment is a part of it."""
-        return TrainingPlan(self.epochs)
+        return self.length.plan
 
     @property
     def compiled(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequence[Checkpoint]]) -> SegmentResult:
-    """Train a segment's trials from epoch `first` to `last`.
+    """Train a segment's trials from interval `first` to `last`.
 
     Args:
         place: what the study's segments share.
@@ -83,12 +84,12 @@ def _train(
 ) -> list[Curve]:
     with reproducibly(data):
         curves, states = _trained(place, segment, _starts(place, segment, checkpoints, data), data)
-        top = segment.last == _plan(place, segment).epochs
-        needed = _needed(curves, states, top)
+        complete = _complete(place, segment, curves)
+        needed = _needed(curves, states, complete)
         worked = list(zip(segment.trials, curves, states, strict=True))
         # Before any state is written: where measuring fails, no unknown file is left.
         found = [
-            _measured(place, trial, state) if _is_measured(trial, curve, top) else Measured()
+            _measured(place, trial, state) if _is_measured(trial, complete) else Measured()
             for trial, curve, state in worked
         ]
         return [
@@ -107,9 +108,9 @@ def _plan(place: Workplace, segment: Segment) -> TrainingPlan:
     return place.plan if segment.plan is None else segment.plan
 
 
-def _is_measured(trial: Trial, curve: Curve, top: bool) -> bool:
+def _is_measured(trial: Trial, complete: Collection[int]) -> bool:
     """Runs that only choose are compared by their losses."""
-    return top and not curve.diverged and not is_choosing(trial.number)
+    return trial.number in complete and not is_choosing(trial.number)
 
 
 class _NoRoomToMeasureError(MemoryError):
@@ -185,16 +186,29 @@ def _training(
     return again.states()[0]
 
 
-def _needed(curves: Sequence[Curve], states: Sequence[TrialTraining], top: bool) -> set[int]:
-    """The trials whose states are needed again: those that may climb on, and of those at the top the best one.
+def _complete(place: Workplace, segment: Segment, curves: Sequence[Curve]) -> set[int]:
+    """The trials that are complete, as the search will find them."""
+    before = dict(segment.lowest)
+
+    def ends(curve: Curve) -> bool:
+        if segment.plan is not None:
+            return segment.last == segment.plan.intervals
+        known = before.get(curve.number, math.inf)
+        return place.length.is_complete(segment.last, known, min(known, curve.lowest))
+
+    return {curve.number for curve in curves if not curve.diverged and ends(curve)}
+
+
+def _needed(curves: Sequence[Curve], states: Sequence[TrialTraining], complete: Collection[int]) -> set[int]:
+    """The trials whose states are needed again: those that may climb on, and of those that are complete the best one.
 
     Every run of the final stage is needed: each of the winner's may be scored.
     """
     living = [
         (state.best_value, curve.number) for curve, state in zip(curves, states, strict=True) if not curve.diverged
     ]
-    best = {number for _, number in sorted(living)[:1]}
-    return {number for _, number in living if not top or number in best or is_final(number)}
+    best = {number for _, number in sorted(one for one in living if one[1] in complete)[:1]}
+    return {number for _, number in living if number not in complete or number in best or is_final(number)}
 
 
 def _write(place: Workplace, trial: Trial, state: TrialTraining) -> Checkpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,10 +41,11 @@ from tuner.helper import Helper
 from tuner.learning.inference.network import Network
 from tuner.spec.canonical import to_yaml
 from tuner.spec.final import is_final
+from tuner.spec.length import INTERVALS
 from tuner.spec.rules import NEWEST
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import SearchSpec, StudySpec
-from tuner.spec.work import Trial, TrialEnd
+from tuner.spec.work import TrainingPlan, Trial, TrialEnd
 
 SUFFIX = "-best"
 NAME_LENGTH = 100  # the longest name that a declaration may give
@@ -88,6 +89,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     spec: StudySpec,
     base: Path,
     trial: Trial,
+    plan: TrainingPlan,
     end: TrialEnd,
     network: Network,
     preprocessor: Preprocessor,
@@ -109,6 +111,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
         spec: the study's declaration.
         base: the folder that its `data.source` is relative to.
         trial: the trial that is exported.
+        plan: of its training.
         end: how it ended.
         network: its best epoch's weights.
         preprocessor: fitted on its training rows.
@@ -129,11 +132,8 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     """
     report = on_step or (lambda _: None)
     check_free(folder, force)
-    # A training that diverged early was planned longer, and a schedule's rates follow from the plan. The final stage
-    # has lengths of its own, and its complete runs have all of them.
-    epochs = spec.search.epochs if trial.point.scheduled and not is_final(end.number) else end.epochs
     config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
-        exported_spec(spec, base, trial, epochs, origin)
+        exported_spec(spec, base, trial, _length(plan, trial, end), origin)
     )
     facts = {
         **_identity(spec, trial, end, origin),
@@ -206,10 +206,23 @@ HEADER = """\
 """
 
 
-def exported_spec(spec: StudySpec, base: Path, trial: Trial, epochs: int, origin: Origin) -> StudySpec:
-    """A declaration of one trial alone: same data, split, seed and epochs, nothing searched."""
-    search = SearchSpec(
-        sampler="random", pruner="none", trials=1, epochs=epochs, seed=spec.search.seed, trial_seed=trial.seed
+def _length(plan: TrainingPlan, trial: Trial, end: TrialEnd) -> dict[str, int]:
+    """The keys under search that train a trial again as it was trained: as long, and measured as often."""
+    if plan.steps is not None:
+        often = {} if plan.intervals == min(INTERVALS, plan.steps) else {"intervals": plan.intervals}
+        return {"steps": plan.steps, **often}
+    # A training that diverged early was planned longer, and a schedule's rates follow from the plan. The final stage
+    # has lengths of its own, and its complete runs have all of them.
+    intervals = plan.intervals if trial.point.scheduled and not is_final(end.number) else end.epochs
+    thirds = {"thirds": plan.thirds} if plan.thirds else {}
+    return {"epochs": max(1, intervals - plan.thirds), **thirds}
+
+
+def exported_spec(spec: StudySpec, base: Path, trial: Trial, length: Mapping[str, int], origin: Origin) -> StudySpec:
+    """A declaration of one trial alone: same data, split, seed and length (keys under search), nothing searched."""
+    search = SearchSpec.model_validate(
+        {"sampler": "random", "pruner": "none", "trials": 1, **length, "seed": spec.search.seed}
+        | {"trial_seed": trial.seed}
     )
     return StudySpec(
         name=spec.name.removesuffix(SUFFIX)[: NAME_LENGTH - len(SUFFIX)] + SUFFIX,

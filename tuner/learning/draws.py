@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tuner.spec.work import derive_seed
 
+AT_ONCE = 2**20  # values drawn at once: 4 MB
 LOG_VARIANCES = (-30.0, 20.0)  # of a variational code: one outside is taken for the nearer one, and has no gradient
 
 
@@ -34,6 +35,13 @@ def permutation(seed: int, epoch: int, rows: int) -> NDArray[np.int64]:
 def noise(seed: int, epoch: int) -> np.random.Generator:
     """The generator of an epoch's input noise: standard normal float32 values, visited row after visited row."""
     return generator(seed, "noise", epoch)
+
+
+def behind(draw: np.random.Generator, values: int) -> np.random.Generator:
+    """The generator after so many standard normal float32 values: how far each moves it is known once it is drawn."""
+    for start in range(0, values, AT_ONCE):
+        draw.standard_normal(min(AT_ONCE, values - start), dtype=np.float32)
+    return draw
 
 
 def code_noise(seed: int, epoch: int) -> np.random.Generator:

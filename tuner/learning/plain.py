@@ -9,7 +9,7 @@ noise and masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -217,7 +217,7 @@ def _normal(generator: np.random.Generator, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class PlainLosses:
-    """Mean losses over rows and features, epoch by epoch.
+    """Mean losses over rows and features, interval by interval: epoch by epoch, unless the plan says otherwise.
 
     Attributes:
         train: of the batches as they were trained.
@@ -256,7 +256,7 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
         train: scaled training rows (N, F).
         validation: scaled validation rows (V, F).
         loss: `mse` or `bce`.
-        epochs: how many.
+        epochs: how many intervals of the plan.
         device: PyTorch's name of one.
         double: compute everything in double precision; what is drawn is single precision all the same.
         model: with other first weights than the trial's own.
@@ -268,7 +268,8 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
     model = (network(one, train.shape[1], start) if model is None else model).to(device, dtype)
     optimizer = torch.optim.AdamW(model.parameters(), lr=one.point.learning_rate, weight_decay=one.point.weight_decay)
     batches = -(-len(train) // one.point.batch_size)
-    schedule = _schedule(optimizer, one.point, (plan or TrainingPlan(epochs)).epochs * batches)
+    plan = plan or TrainingPlan(epochs)
+    schedule = _schedule(optimizer, one.point, plan.total(batches))
     criterion = _criterion(loss, terms)
     share = 1.0 if terms is None else terms.shares[0] / terms.shares[1]
     inputs = _Inputs(terms, start)
@@ -276,24 +277,35 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
     x, held_out = (inputs.targets(torch.tensor(rows, device=device, dtype=dtype)) for rows in (train, validation))
     held = held_out, inputs.read(held_out)
     losses = PlainLosses([], [], _mean_loss(model, held, criterion) * share * back)
-    for epoch in range(1, epochs + 1):
-        order = torch.from_numpy(numpy_generator(one.seed, "shuffle", epoch).permutation(len(x))).to(device)
-        draws, total = Draws(one, epoch), 0.0
-        for index in torch.split(order, one.point.batch_size):
-            draws.rows = range(draws.rows.stop, draws.rows.stop + len(index))
-            target = x[index]
-            optimizer.zero_grad()
-            outputs, penalty = model.trained(draws.inputs(inputs.read(target), inputs.unit), draws)
-            value = criterion(outputs, target)
-            (value + penalty).backward()  # type: ignore[no-untyped-call]
-            if one.point.clip_norm > 0:
-                nn.utils.clip_grad_norm_(model.parameters(), one.point.clip_norm)
-            optimizer.step()
-            schedule.step()
-            total += value.item() * len(index)
-        losses.train.append(total / len(x) * back)
-        losses.validation.append(_mean_loss(model, held, criterion) * share * back)
+    measured_after = [plan.done(interval, batches) for interval in range(1, epochs + 1)]
+    total, visited = 0.0, 0
+    for step, (index, draws) in enumerate(_visits(one, len(x), measured_after[-1]), start=1):
+        target = x[index.to(device)]
+        optimizer.zero_grad()
+        outputs, penalty = model.trained(draws.inputs(inputs.read(target), inputs.unit), draws)
+        value = criterion(outputs, target)
+        (value + penalty).backward()  # type: ignore[no-untyped-call]
+        if one.point.clip_norm > 0:
+            nn.utils.clip_grad_norm_(model.parameters(), one.point.clip_norm)
+        optimizer.step()
+        schedule.step()
+        total, visited = total + value.item() * len(index), visited + len(index)
+        if step in measured_after:
+            losses.train.append(total / visited * back)
+            losses.validation.append(_mean_loss(model, held, criterion) * share * back)
+            total, visited = 0.0, 0
     return losses
+
+
+def _visits(one: Trial, rows: int, steps: int) -> Iterator[tuple[Tensor, Draws]]:
+    """The rows of so many batches, epoch after epoch, each with its epoch's draws."""
+    batches = -(-rows // one.point.batch_size)
+    for epoch in range(1, -(-steps // batches) + 1):
+        order = torch.from_numpy(numpy_generator(one.seed, "shuffle", epoch).permutation(rows))
+        draws = Draws(one, epoch)
+        for index in torch.split(order, one.point.batch_size)[: steps - (epoch - 1) * batches]:
+            draws.rows = range(draws.rows.stop, draws.rows.stop + len(index))
+            yield index, draws
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def rates(point: Hyperparameters, plan: TrainingPlan | None, steps: int, epoch: 
         return None
     if plan is None:
         raise ValueError("a learning-rate schedule needs the plan of the whole training")
-    total = plan.epochs * steps
+    total = plan.total(steps)
     warm = round(point.warmup * total)
     step = np.arange((epoch - 1) * steps, epoch * steps, dtype=np.float64)
     share = np.clip((step - warm) / max(1, total - warm), 0, 1)

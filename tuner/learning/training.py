@@ -16,6 +16,7 @@ from tuner.learning.folding import folded
 from tuner.learning.packs import TrainablePack, make_pack, reproducibly
 from tuner.learning.rows import PaddedRows
 from tuner.spec.architecture import Architecture
+from tuner.spec.length import Length
 from tuner.spec.work import Curve, TrainingPlan, Trial
 
 if TYPE_CHECKING:
@@ -79,6 +80,26 @@ class Record:
 def _curve(number: int, first: int, points: list[tuple[float, float, float]], diverged: bool) -> Curve:
     train_loss, val_loss, at = zip(*points, strict=True)
     return Curve(number, first, train_loss, val_loss, at, diverged, None)
+
+
+def train_to_its_end(
+    trial: Trial,
+    data: PaddedRows | TrainingData,
+    loss: str,
+    length: Length,
+    on_epoch: Callable[[int], object] | None = None,
+) -> Trained:
+    """As `train_alone`, for as long as a trial of a study that is never pruned is trained."""
+    with reproducibly(data):
+        pack = make_pack([trial], data, loss, length.plan)
+        (curve,) = train(pack, length.top, on_epoch)
+        first = length.rungs[-2] if length.rungs[1:] else 0
+        while not curve.diverged and not length.is_complete(curve.last, curve.until(first).lowest, curve.lowest):
+            first = curve.last
+            (more,) = train(pack, length.following(first), on_epoch)
+            curve = curve.joined(more)
+        (state,) = pack.states()
+    return Trained(curve, plain_weights(state.best, Architecture.of(data.features, trial.point)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.measurements import Best, best_of
 from tuner.ledger.records import CohortRecord, Event, SegmentRecord, StudyRecord, TrialRecord
 from tuner.spec.final import COSINE, choosing_run, final_run, index_of, is_choosing, is_final, trial_of, words_of
+from tuner.spec.length import known_length
 from tuner.spec.rules import ANSWERS
 from tuner.spec.work import Checkpoint, Curve, Trial, TrialState
 
@@ -25,6 +26,7 @@ _STATES = ("running", "stopped", "finished")
 # What replay and reports read of each kind of event; other kinds are notes.
 _BODIES: Final[dict[str, dict[str, type]]] = {
     "budget": {"position": int, "trials": int},
+    "length": {"intervals": int, "rungs": list},
     "warm_start": {"origin": str, "points": list, "left_out": int},
     "run": {"device": str, "features": int},
     "flat": {"position": int},
@@ -200,16 +202,24 @@ def _of_checkpoints(evidence: Evidence) -> Iterator[str]:
 
 def _with_state(evidence: Evidence) -> set[int]:
     """Whose last state was written: what could go on, every final run, and the best of each segment to the end."""
-    epochs = evidence.study.spec.search.epochs
+    length = known_length(evidence.study.spec.search, evidence.events)
     living = {number: curve for number, curve in evidence.curves.items() if not curve.diverged}
-    found = {number for number, curve in living.items() if curve.last < epochs or is_final(number)}
+    newest = {(number, segment.last): segment for segment in evidence.segments for number in segment.trials}
+
+    def is_complete(curve: Curve) -> bool:
+        segment = newest.get((curve.number, curve.last))
+        before = curve.until(0 if segment is None else segment.first)
+        return length.is_complete(curve.last, before.lowest, curve.lowest)
+
+    complete = {number for number, curve in living.items() if is_complete(curve)}
+    found = {number for number in living if number not in complete or is_final(number)}
     for segment in evidence.segments:
         ranked = [
             (best_of(living[number].val_loss, living[number].before).value, number)
             for number in segment.trials
-            if number in living
+            if number in complete and living[number].last == segment.last
         ]
-        if segment.last == epochs and ranked:
+        if ranked:
             found.add(min(ranked)[1])
     return found
 

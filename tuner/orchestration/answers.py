@@ -102,12 +102,12 @@ def facts_of(record: WholeRecord, answer: StudyAnswer) -> Facts:
     """
     from tuner.report.facts import study_facts
     from tuner.search.importance import importances
+    from tuner.search.lengths import length_of
     from tuner.search.rebuild import optuna_study
-    from tuner.search.rungs import rungs
 
     spec = record.study.spec
     rebuilt = optuna_study(spec, record.trials, record.curves, record.features)
-    return study_facts(record, answer, tuple(rungs(spec.search)), importances(rebuilt))
+    return study_facts(record, answer, length_of(spec.search, record.events), importances(rebuilt))
 
 
 def answer_of(

@@ -12,19 +12,21 @@ from tuner.ledger.records import StudyRecord
 from tuner.orchestration.driver import Driver, Outcome
 from tuner.search.final_budget import allotment
 from tuner.spec.final import PlannedRun, RunPlan
+from tuner.spec.length import recorded_length
 from tuner.spec.study import StudySpec
 
 
 def stage_record(ledger: Ledger, study: StudyRecord, spec: StudySpec, features: int) -> StageRecord:
     """What a study's final stage follows from, as it is recorded now."""
+    events = ledger.events(study.id)
     return StageRecord(
         spec,
         study.rules,
         ledger.trials(study.id),
         ledger.finals(study.id),
-        ledger.events(study.id),
+        events,
         features,
-        allotment(spec),
+        allotment(spec, recorded_length(events)),
     )
 
 

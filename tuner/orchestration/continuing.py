@@ -17,9 +17,11 @@ from tuner.ledger.trainers import in_words, step_in_words, trained_on
 from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.warm_start import EVENT, WarmStart, has_begun
 from tuner.report.pictures import is_image
+from tuner.search.lengths import resolved
 from tuner.search.patience import Budget
 from tuner.spec.continuing import fixed_changes
-from tuner.spec.rules import NEWEST
+from tuner.spec.length import EVENT as LENGTH
+from tuner.spec.rules import ANSWERS, NEWEST
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
@@ -85,6 +87,9 @@ def note_run(plan: LaunchPlan, ledger: Ledger, study: StudyRecord, prepared: Pre
         if warm is not None:
             ledger.record_event(study.id, EVENT, warm.body())
         ledger.record_event(study.id, "budget", Budget.of(plan.spec.search).body(0))
+        if study.rules >= ANSWERS:
+            train, validation, _ = prepared.source.counts
+            ledger.record_event(study.id, LENGTH, resolved(plan.spec, train, validation).body())
         if prepared.notes:
             ledger.record_event(study.id, "data", {"notes": list(prepared.notes)})
     body = {

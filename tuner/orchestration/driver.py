@@ -21,11 +21,12 @@ from tuner.ledger.records import StudyRecord, best_trial
 from tuner.orchestration.checkpoints import KEPT, KeptCheckpoints
 from tuner.orchestration.replay import Replay
 from tuner.orchestration.results import Results
-from tuner.orchestration.segments import SegmentQueue
+from tuner.orchestration.segments import SegmentQueue, Stretch
+from tuner.search.lengths import length_of
 from tuner.spec.final import PlannedRun
 from tuner.spec.plateau import is_flat
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Segment, SegmentResult, TrainingPlan, Trial, TrialState
+from tuner.spec.work import Segment, SegmentResult, Trial, TrialState
 
 Outcome = Literal["finished", "stopped", "timeout"]
 
@@ -37,14 +38,14 @@ class Tally:
     Attributes:
         counts: trials by state.
         best: the lowest loss of a complete trial.
-        epochs: trained in this run.
+        amount: what was trained in this run: epochs or steps, see `Length`.
         confirmed: the final stage's runs that are done, of all; None before it has begun.
-        longest: epochs of its longest run; None for those of the search's.
+        longest: intervals of its longest run; None for those of the search's.
     """
 
     counts: dict[TrialState, int]
     best: float | None
-    epochs: int
+    amount: float
     confirmed: tuple[int, int] | None = None
     longest: int | None = None
 
@@ -74,7 +75,9 @@ class Driver:
         self._on_change, self._stop = on_change, stop
         self._began = time.monotonic()
         self._deadline = self._end_of_time()
-        self._results = Results(ledger.curves(study.id), ledger.events(study.id))
+        events = ledger.events(study.id)
+        self._length = length_of(spec.search, events)
+        self._results = Results(ledger.curves(study.id), events, self._length)
         self._checkpoints = KeptCheckpoints(workers, ledger.checkpoints(study.id, KEPT))
         self._queue = SegmentQueue(workers, self._checkpoints.of)
         self._replay = Replay(study, spec, ledger, self._results)
@@ -121,9 +124,9 @@ class Driver:
         from tuner.search.rungs import records
 
         self._follow_best()
-        first, whole = 0, self._spec.search.epochs
+        first, whole = 0, self._length.plan.intervals
         self._confirmed = lambda: (sum(self._results.has(run.number, whole) for run in runs), len(runs))
-        for last in records(self._spec.search):
+        for last in records(whole):
             self._enqueue(runs, first, last)
             while not all(self._results.has(run.number, last) for run in runs):
                 if (early := self._early_end()) is not None:
@@ -156,7 +159,8 @@ class Driver:
                     return early
                 self._train()
         given_up = {run.number: self._results.given_up.get(run.number) for run in runs}
-        ends = [end_of(run.number, self._results.curves.get(run.number), given_up[run.number]) for run in runs]
+        curves, final = self._results.curves, self._length.of_final
+        ends = [end_of(run.number, curves.get(run.number), given_up[run.number], final) for run in runs]
         self._ledger.record_ends(self._study.id, ends)
         self._report()
         return "finished"
@@ -169,7 +173,7 @@ class Driver:
             first = 0 if curve is None else curve.last
             alike.setdefault((first, end, run.plan.epochs), []).append(run.trial)
         for (first, end, epochs), trials in alike.items():
-            self._queue.add(trials, first, end, TrainingPlan(epochs))
+            self._queue.add(trials, Stretch(first, end, self._length.plan.lengthened(epochs)))
 
     def _follow_best(self) -> None:
         """The best trial's state is kept, also where the search was not replayed."""
@@ -193,7 +197,9 @@ class Driver:
     # Training. Rounds are told in order; what they are made of is recorded as soon as it is there.
 
     def _enqueue(self, trials: Sequence[Trial], first: int, last: int) -> None:
-        self._queue.add([trial for trial in trials if not self._results.has(trial.number, last)], first, last)
+        left = [trial for trial in trials if not self._results.has(trial.number, last)]
+        lowest = self._results.lowest([trial.number for trial in left], first) if self._length.is_open else ()
+        self._queue.add(left, Stretch(first, last, lowest=lowest))
 
     def _train(self) -> None:
         """Keep the workers busy, and record what they have finished within a tick."""
@@ -241,7 +247,7 @@ class Driver:
 
     def _report(self) -> None:
         counts = Counter(self._replay.states.values())
-        tally = Tally(dict(counts), self._checkpoints.best, self._results.epochs, self._confirmed(), self._longest)
+        tally = Tally(dict(counts), self._checkpoints.best, self._results.amount, self._confirmed(), self._longest)
         self._on_change(tally)
 
 

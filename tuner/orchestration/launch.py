@@ -17,6 +17,7 @@ from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.prepared_run import Ended, PreparedRun, Session
 from tuner.orchestration.progress import Progress
 from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, own_start, warm_start
+from tuner.search.lengths import length_of
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
@@ -63,6 +64,7 @@ def launch(
         warn_of_step(session.plan, ledger, study)
         warn_of_data(study, prepared)
         note_run(session.plan, ledger, study, prepared, warm)
+        session.reporter.sized(length_of(session.plan.spec.search, ledger.events(study.id)))
         return PreparedRun(session, study, prepared, executor).run()
 
 

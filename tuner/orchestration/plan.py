@@ -15,6 +15,7 @@ from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.packs import step_name
 from tuner.settings import Workspace
 from tuner.spec.defaults import completed, rules_of
+from tuner.spec.length import Length
 from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 
@@ -96,14 +97,14 @@ class LaunchPlan:
         """Where the states of the study with that key are kept."""
         return CheckpointFolder.of_study(self.workspace.work, key)
 
-    def workplace(self, key: str, prepared: Prepared) -> Workplace:
-        """What all segments of the study with that key share."""
+    def workplace(self, key: str, prepared: Prepared, length: Length) -> Workplace:
+        """What all segments of the study with that key share, whose trials train so long."""
         return Workplace(
             prepared.source,
             self.states(key),
             prepared.loss,
             self.device,
-            self.spec.search.epochs,
+            length,
             self.spec.precision,
             self.spec.split_seed,
             "torch" if self.step == "torch" else "compiled",

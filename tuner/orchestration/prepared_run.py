@@ -28,6 +28,7 @@ from tuner.orchestration.driver import Driver, Tally
 from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.progress import Progress
 from tuner.orchestration.reporter import ProgressReporter
+from tuner.search.lengths import length_of
 from tuner.search.patience import Budget, stopped_early
 from tuner.spec.objectives import is_front
 from tuner.spec.rules import ANSWERS
@@ -170,7 +171,8 @@ class PreparedRun:
         if searched and self._stage().is_over:
             return "nothing-left"
         self._ledger.set_state(self._study.id, "running")
-        workers = self._executor.workers(self._plan.workplace(self._study.key, self._prepared))
+        length = length_of(self._spec.search, self._ledger.events(self._study.id))
+        workers = self._executor.workers(self._plan.workplace(self._study.key, self._prepared, length))
         try:
             stop = self._session.control.stop
             self._driver = driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, stop)

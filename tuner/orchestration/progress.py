@@ -25,12 +25,13 @@ class Progress:
         total: trials in all.
         counts: trials by state, the states that occur alone.
         best: the lowest validation loss of a complete trial; None before there is one.
-        epochs_per_second: over the last seconds, of all trials together.
+        epochs_per_second: over the last seconds, of all trials together; in `unit`.
         seconds_left: None until there is a speed to estimate it by.
         waiting: records that wait for MLflow.
         phase: what the run is doing; `starting` before it has said so, `not running` where there is no run.
         confirmed: the final stage's runs that are done, of all; None before the final stage.
         detail: what is being done while the winner is scored.
+        unit: epochs or steps.
         state: running, stopped or finished.
         owner: the process that runs it, in words, where that was asked for from outside.
         stop_asked_by: the process that asked it to stop; None where none did.
@@ -47,6 +48,7 @@ class Progress:
     phase: Phase
     confirmed: tuple[int, int] | None = None
     detail: str = ""
+    unit: Literal["epochs", "steps"] = "epochs"
     state: StudyState = "running"
     owner: str | None = None
     stop_asked_by: str | None = None
@@ -80,9 +82,9 @@ class Speed:
     """Epochs per second over the last few seconds, counted from the first record on: before it, workers start."""
 
     def __init__(self) -> None:
-        self._points: deque[tuple[float, int]] = deque()
+        self._points: deque[tuple[float, float]] = deque()
 
-    def of(self, epochs: int) -> float:
+    def of(self, epochs: float) -> float:
         """The speed, now that so many epochs are done."""
         if epochs == 0:
             return 0.0

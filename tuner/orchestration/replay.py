@@ -18,6 +18,7 @@ from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord
 from tuner.orchestration.results import Results
 from tuner.search.patience import Budget, Plateau, stopped_early
 from tuner.search.rungs import cohort_size
+from tuner.spec.length import recorded_length
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialState
 
@@ -50,6 +51,7 @@ class Replay:
         events = record.events(study.id)
         self._first = [point for event in events if event.kind == "warm_start" for point in event.body["points"]]
         self._features = next((event.body["features"] for event in reversed(events) if event.kind == "run"), 0)
+        self._known_length = recorded_length(events)
         self._budgets = {e.body["position"]: Budget.recorded(e.body) for e in events if e.kind == "budget"}
         self._plateau, self._noted_flat = Plateau(), stopped_early(events) is not None
         self._position = 0  # rounds that the search knows
@@ -61,7 +63,7 @@ class Replay:
     def _search(self) -> Search:
         from tuner.search.loop import Search  # (Optuna, while the workers start)
 
-        return Search(self._spec, self._first, self._features, self._study.rules)
+        return Search(self._spec, self._first, self._features, self._study.rules, self._known_length)
 
     def extend(self, spec: StudySpec) -> None:
         """Go on with a larger budget; `take_new_budget` records it where the record ends."""

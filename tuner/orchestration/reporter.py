@@ -10,8 +10,9 @@ from typing import final
 from tuner.ledger.records import TrialRecord, best_trial
 from tuner.orchestration.driver import Tally
 from tuner.orchestration.progress import Phase, Progress, Speed
-from tuner.search.final_budget import final_epochs
-from tuner.search.rungs import expected_epochs
+from tuner.search.final_budget import final_amount
+from tuner.search.rungs import expected_amount
+from tuner.spec.length import Length
 from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 
@@ -33,12 +34,17 @@ class ProgressReporter:
         self._speed = Speed()
         self._tally = Tally({}, None, 0)
         self._rules = NEWEST
+        self._length: Length | None = None
 
     def begin(self, trials: Sequence[TrialRecord], rules: int) -> None:
         """A study of these rules and trials goes on; its epochs are counted anew, for the speed is this run's."""
         self._rules, best = rules, best_trial(trials)
         counts = dict(Counter(trial.state for trial in trials))
         self._tally = Tally(counts, None if best is None else best.value, 0)
+
+    def sized(self, length: Length) -> None:
+        """How long the study's trials train is known."""
+        self._length = length
 
     def extend(self, spec: StudySpec) -> None:
         """The run goes on with a larger budget."""
@@ -64,13 +70,8 @@ class ProgressReporter:
         """
         self._shown_at = time.monotonic()
         search, tally = self._spec.search, self._tally
-        rate = self._speed.of(tally.epochs)
-        planned = expected_epochs(search, search.trials, len(self._spec.objective)) + final_epochs(
-            self._spec, self._rules
-        )
-        left = planned - tally.epochs
-        if tally.confirmed is not None:
-            left = (tally.confirmed[1] - tally.confirmed[0]) * (tally.longest or search.epochs)
+        rate = self._speed.of(tally.amount)
+        left = 0.0 if self._length is None else self._left(self._length)
         self._show(
             Progress(
                 self._spec.name,
@@ -83,5 +84,16 @@ class ProgressReporter:
                 phase,
                 tally.confirmed,
                 detail,
+                unit="epochs" if self._length is None else self._length.unit,
             )
         )
+
+    def _left(self, length: Length) -> float:
+        """Epochs or steps that are left to train, an upper bound where trials train until their losses are flat."""
+        if self._tally.confirmed is not None:
+            done, of = self._tally.confirmed
+            longest = self._tally.longest
+            each = length.amount(length.plan.intervals) if longest is None else length.of_final.amount(longest)
+            return (of - done) * each
+        planned = expected_amount(self._spec.search, length, self._spec.search.trials, len(self._spec.objective))
+        return planned + final_amount(self._spec, length, self._rules) - self._tally.amount

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from tuner.errors import StoppedError, TunerError
 from tuner.execution.base import Workers
@@ -14,6 +14,15 @@ from tuner.execution.retries import Retries
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, TrainingPlan, Trial
 
 TICK_SECONDS: Final = 0.25  # how often the user's stop and the progress line are looked at while workers work
+
+
+class Stretch(NamedTuple):
+    """What some trials are to be trained for; see `Segment`."""
+
+    first: int
+    last: int
+    plan: TrainingPlan | None = None
+    lowest: tuple[tuple[int, float], ...] = ()
 
 
 @final
@@ -36,11 +45,11 @@ class SegmentQueue:
         """Whether nothing waits and nothing runs."""
         return not self._waiting and not self._running
 
-    def add(self, trials: Sequence[Trial], first: int, last: int, plan: TrainingPlan | None = None) -> None:
-        """Train these from epoch `first` to `last`; `plan` is of their whole training, where it is not the study's."""
+    def add(self, trials: Sequence[Trial], stretch: Stretch) -> None:
+        """Train these for a stretch."""
         if trials:
-            packs = self._workers.plan(trials, last - first)
-            self._waiting.extend(Segment(pack, first, last, plan) for pack in packs)
+            packs = self._workers.plan(trials, stretch.last - stretch.first)
+            self._waiting.extend(Segment(pack, *stretch) for pack in packs)
 
     def work(self) -> Iterator[tuple[Segment, SegmentResult | WorkerFaultError]]:
         """Keep the workers busy, and give what they have finished within a tick.

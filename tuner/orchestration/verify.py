@@ -15,6 +15,7 @@ from tuner.ledger.checks import Evidence
 from tuner.ledger.records import CohortRecord, Event, TrialRecord
 from tuner.orchestration.replay import Replay
 from tuner.orchestration.results import Results
+from tuner.search.lengths import length_of
 from tuner.search.patience import Budget
 from tuner.spec.final import words_of
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
@@ -77,7 +78,8 @@ class _Verified(Replay):
 
     def __init__(self, evidence: Evidence, witness: _Witness) -> None:
         study = evidence.study
-        self.results = Results(dict(evidence.curves), evidence.events)
+        length = length_of(study.spec.search, evidence.events)
+        self.results = Results(dict(evidence.curves), evidence.events, length)
         super().__init__(study, study.spec, witness, self.results)
         self._ended = set()  # so that every end is compared
         self._known_budgets: defaultdict[int, list[Budget]] = defaultdict(list)

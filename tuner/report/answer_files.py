@@ -35,7 +35,8 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.report.pictures import MOST, beside, image_files, is_image
 from tuner.report.worst import Errors, Model, columns_table, feature_errors, worst_rows
-from tuner.spec.work import Checkpoint, Trial, TrialState
+from tuner.spec.length import study_plan
+from tuner.spec.work import Checkpoint, TrainingPlan, Trial, TrialState
 
 PICTURED = 3  # trials with pictures, as many as the driver keeps states of
 RECONSTRUCTIONS, WORST_ROWS = "reconstructions", "worst_rows"
@@ -115,7 +116,8 @@ def _files(
     rows = prepared.open()
     shown = _shown(best, trials) if is_image(prepared.shape) else [best]
     kept = {number: newest for number, (newest, *_) in ledger.checkpoints(study.id, 1).items()}
-    models = _models(study, shown, rows, device, _Kept(states, kept))
+    plan = study_plan(study.spec.search, ledger.events(study.id))
+    models = _models(study, shown, (rows, plan), device, _Kept(states, kept))
     records = {record.number: record for record in shown}
     columns = summary.columns if summary is not None and scored is not None else ()
     of_study = _Study(study, prepared, rows, best, models, records, columns)
@@ -152,9 +154,11 @@ class _Kept:
         return self.store.get(self.newest[number]) if number in self.newest else None
 
 
-def _models(study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: str, kept: _Kept) -> dict[int, Model]:
+def _models(
+    study: StudyRecord, shown: list[TrialRecord], data: tuple[Rows, TrainingPlan], device: str, kept: _Kept
+) -> dict[int, Model]:
     """The best trial's, and those others' whose last states are there: training them again would be too much."""
-    spec, best = study.spec, shown[0].number
+    spec, best, (rows, plan) = study.spec, shown[0].number, data
     kinds = device, spec.precision, spec.step
     again = partial(training_data, rows.train, rows.validation, *kinds, rows.terms, start=rows.start)
     by_compiled = runs_compiled(device, spec.step)
@@ -162,9 +166,10 @@ def _models(study: StudyRecord, shown: list[TrialRecord], rows: Rows, device: st
     for record in shown:
         if record.number == best or kept.is_whole(record):
             trial = Trial(record.number, record.point, record.seed)
-            plan = plan_of(spec, record)
             state = kept.content(record.number)
-            weights = winner_weights(trial, record.epochs, state, again, spec.loss, plan=plan, start=rows.start)
+            weights = winner_weights(
+                trial, record.epochs, state, again, spec.loss, plan=plan_of(plan, record), start=rows.start
+            )
             models[record.number] = Model(record.point, spec.loss, weights, by_compiled, rows.terms)
     return models
 

@@ -67,7 +67,7 @@ def _trials(facts: Facts) -> str:
 _ROWS: dict[str, Callable[[Facts], Any]] = {
     "state": lambda facts: facts.state,
     "trials": _trials,
-    "epochs trained": lambda facts: sum(map(len, facts.curves.values())),
+    "epochs or steps trained": lambda facts: round(sum(facts.length.amount(len(c)) for c in facts.curves.values())),
     "seconds": lambda facts: facts.answer.seconds,
     "best trial": _of_winner("trial"),
     "validation loss": _of_winner("value"),

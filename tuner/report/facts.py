@@ -14,6 +14,7 @@ from tuner.answers.study import StudyAnswer
 from tuner.ledger.records import Event, SegmentRecord, TrialRecord, WholeRecord
 from tuner.spec.canonical import to_yaml
 from tuner.spec.distributions import Distribution
+from tuner.spec.length import Length
 from tuner.spec.study import DataSpec, SearchSpec
 from tuner.spec.work import TrialState
 
@@ -47,7 +48,7 @@ class Facts:
         segments: in the order in which they were recorded.
         events: in the same order.
         answer: what the study answers.
-        rungs: the epochs after which trials are compared.
+        length: how long trials train, and when they are compared.
         importance: each searched parameter's share, the largest first; empty where there are too few trials to tell.
         model: what the winner makes of validation rows; for a report alone.
         model_missing: why a report cannot show that.
@@ -75,22 +76,20 @@ class Facts:
     segments: Sequence[SegmentRecord]
     events: Sequence[Event]
     answer: StudyAnswer
-    rungs: tuple[int, ...] = ()
+    length: Length
     importance: Mapping[str, float] = field(default_factory=dict)
     model: Examples | None = None
     model_missing: str = ""
     source_note: str = ""
 
 
-def study_facts(
-    record: WholeRecord, answer: StudyAnswer, rungs: tuple[int, ...], importance: Mapping[str, float]
-) -> Facts:
+def study_facts(record: WholeRecord, answer: StudyAnswer, length: Length, importance: Mapping[str, float]) -> Facts:
     """The facts of a study.
 
     Args:
         record: what the ledger holds.
         answer: what the study answers.
-        rungs: the epochs after which trials are compared.
+        length: how long trials train, and when they are compared.
         importance: each searched parameter's share.
     """
     spec, study = record.study.spec, record.study
@@ -116,7 +115,7 @@ def study_facts(
         segments=record.segments,
         events=record.events,
         answer=answer,
-        rungs=rungs,
+        length=length,
         importance=importance,
     )
 

@@ -154,7 +154,9 @@ def rungs(facts: Facts) -> Html | None:
     table = rung_table(facts)
     if not any(pruned for _, _, pruned in table):
         return None
-    rows = [(f"after {epoch} epochs", float(reached), _fate(reached, pruned)) for epoch, reached, pruned in table]
+    rows = [
+        (f"after {facts.length.shown(rung)}", float(reached), _fate(reached, pruned)) for rung, reached, pruned in table
+    ]
     return bars("Trials that reached each rung", rows)
 
 
@@ -163,7 +165,7 @@ def _fate(reached: int, pruned: int) -> str:
 
 
 def rung_table(facts: Facts) -> list[tuple[int, int, int]]:
-    """Of each rung: its epoch, the trials that were trained so far, and those pruned there."""
+    """Of each rung: its interval, the trials that were trained so far, and those pruned there."""
     trials = facts.trials
     return [
         (
@@ -171,7 +173,7 @@ def rung_table(facts: Facts) -> list[tuple[int, int, int]]:
             sum(trial.epochs >= epoch for trial in trials),
             sum(trial.state == "pruned" and trial.epochs == epoch for trial in trials),
         )
-        for epoch in facts.rungs
+        for epoch in facts.length.rungs
     ]
 
 

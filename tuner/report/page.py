@@ -79,7 +79,7 @@ def _header(facts: Facts) -> Html:
     counts = Counter(trial.state for trial in facts.trials)
     trials = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"
     about = (
-        f"{len(facts.trials)} of {search.trials} trials ({trials}), at most {search.epochs} epochs each;"
+        f"{len(facts.trials)} of {search.trials} trials ({trials}), {_longest(facts)} each;"
         f" sampler {search.sampler}, pruner {search.pruner}, loss {facts.loss}, data {source}."
     )
     return element(
@@ -89,6 +89,11 @@ def _header(facts: Facts) -> Html:
         element("ul", *_tiles(facts), class_="tiles"),
         element("p", about, class_="about"),
     )
+
+
+def _longest(facts: Facts) -> str:
+    most = f"at most {facts.length.shown(facts.length.plan.intervals)}"
+    return f"trained until flat or {most}" if facts.length.is_open else most
 
 
 def _tiles(facts: Facts) -> list[Html]:
@@ -134,11 +139,12 @@ def _section(each: Section) -> Html:
 
 def _hints(facts: Facts) -> str:
     """What is shown of the trial under the pointer; a script must not contain `<`."""
-    hints = {str(trial.number): _hint(trial, list(facts.searched)) for trial in facts.trials}
+    hints = {str(trial.number): _hint(trial, facts) for trial in facts.trials}
     return json.dumps(hints, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _hint(trial: TrialRecord, names: list[str]) -> str:
-    first = f"trial {trial.number}: {trial.state}\nloss {shown(trial.value)} after {trial.epochs} epochs"
-    values = [f"{name} {shown(trial.params[name])}" for name in names if name in trial.params]
+def _hint(trial: TrialRecord, facts: Facts) -> str:
+    after = facts.length.shown(trial.epochs)
+    first = f"trial {trial.number}: {trial.state}\nloss {shown(trial.value)} after {after}"
+    values = [f"{name} {shown(trial.params[name])}" for name in facts.searched if name in trial.params]
     return "\n".join([first, *values])

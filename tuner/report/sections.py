@@ -25,9 +25,13 @@ def leaderboard(facts: Facts, _: Figures) -> Section | None:
     trials = facts.trials[:BEST]
     if not trials:
         return None
-    names = list(facts.searched)
-    head = ["trial", "state", "validation loss", "at epoch", "epochs", *names]
-    rows = [[t.number, t.state, t.value, t.best_epoch, t.epochs, *_values(t, names)] for t in trials]
+    names, amount = list(facts.searched), facts.length.amount
+    best_at = f"at {facts.length.unit[:-1]}"
+    head = ["trial", "state", "validation loss", best_at, facts.length.unit, *names]
+    rows = [
+        [t.number, t.state, t.value, t.best_epoch and amount(t.best_epoch), amount(t.epochs), *_values(t, names)]
+        for t in trials
+    ]
     fixed = {name: value for name, value in trials[0].params.items() if name not in names}
     order = "Complete trials by validation loss, then those that ended early by how far they came."
     body = [table(head, rows, f"The best {len(trials)} of {len(facts.trials)} trials")]
@@ -229,10 +233,13 @@ def _seconds(seconds: float) -> str:
 
 
 def _saved(facts: Facts) -> str:
-    trained = sum(trial.epochs for trial in facts.trials)
-    full = len(facts.trials) * facts.search.epochs
+    amount, unit = facts.length.amount, facts.length.unit
+    trained = round(sum(amount(trial.epochs) for trial in facts.trials))
+    if facts.length.is_open:
+        return f"{trained:,} {unit} were trained; a trial that was not pruned trained until its loss was flat."
+    full = len(facts.trials) * amount(facts.length.plan.intervals)
     share = 100 * trained / full if full else 0
-    return f"{trained:,} epochs were trained, {share:.0f} % of the {full:,} that these trials have unpruned."
+    return f"{trained:,} {unit} were trained, {share:.0f} % of the {full:,} that these trials have unpruned."
 
 
 def _reasons(facts: Facts) -> list[Html]:
@@ -241,10 +248,16 @@ def _reasons(facts: Facts) -> list[Html]:
     if not odd:
         return []
     odd.sort(key=lambda trial: trial.number)
-    rows = [(t.number, t.state, t.epochs, t.reason) for t in odd[:MOST_REASONS]]
+    rows = [(t.number, t.state, facts.length.amount(t.epochs), t.reason) for t in odd[:MOST_REASONS]]
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(t.state for t in odd).items()))
     more = f"; the first {MOST_REASONS}" if len(odd) > MOST_REASONS else ""
-    return [table(("trial", "state", "epochs", "reason"), rows, f"Trials that could not be trained on: {counts}{more}")]
+    return [
+        table(
+            ("trial", "state", facts.length.unit, "reason"),
+            rows,
+            f"Trials that could not be trained on: {counts}{more}",
+        )
+    ]
 
 
 def declaration(facts: Facts, _: Figures) -> Section:

@@ -6,10 +6,13 @@ comes first, for it is what lowers the loss; then come more configurations, and 
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Final
 
-from tuner.search.rungs import expected_epochs
+from tuner.search.lengths import declared_length
+from tuner.search.rungs import expected_amount
 from tuner.spec.final import SEEDS, TOP, Allotment
+from tuner.spec.length import Length
 from tuner.spec.objectives import is_front
 from tuner.spec.rules import ANSWERS, NEWEST
 from tuner.spec.study import StudySpec
@@ -20,21 +23,28 @@ LONG_ENOUGH: Final = 3  # so many times, before there are more runs
 STAGES: Final = ((2, 1, 3), (3, 1, 3), (3, 1, 5), (3, 2, 5))
 
 
-def allotment(spec: StudySpec) -> Allotment | None:
-    """The final stage's part; None where it is switched off.
+def allotment(spec: StudySpec, length: Length | None = None) -> Allotment | None:
+    """The final stage's part, in epochs, or in intervals of steps; None where it is switched off.
 
     Of the stages above, the largest whose runs may be `LONG_ENOUGH`; the smallest where none may, and then runs are as
     long as the budget lets them be. What is declared is kept. No run is shorter than the search's longest training, so
     that a search of few trials, or a declaration with many seeds, spends more than a third.
+
+    Args:
+        spec: the declaration.
+        length: how long the search's trials train; by default as it is declared.
     """
     if spec.final_stage is None:
         return None
-    least = spec.search.epochs
-    budget = expected_epochs(spec.search, spec.search.trials, len(spec.objective)) // 2
+    length = declared_length(spec.search) if length is None else length
+    each = 1 if length.plan.steps is None else length.plan.steps / length.plan.intervals
+    least = max(1, ceil(length.amount(length.top) / each))
+    budget = int(expected_amount(spec.search, length, spec.search.trials, len(spec.objective)) / each) // 2
+    most = ceil(length.amount(length.plan.intervals) / each) if length.is_open else LONGEST * least
     stages = [_stage(spec, stage, least) for stage in STAGES]
     fitting = [stage for stage in stages if stage.runs * LONG_ENOUGH * least <= budget]
     chosen = fitting[-1] if fitting else stages[0]
-    longest = min(max(budget // chosen.runs, least), LONGEST * least)
+    longest = min(max(budget // chosen.runs, least), most)
     return Allotment(chosen.top, chosen.choosing, chosen.seeds, least, longest)
 
 
@@ -48,11 +58,11 @@ def _stage(spec: StudySpec, stage: tuple[int, int, int], least: int) -> Allotmen
     return Allotment(top, choosing if top > 1 else 1, seeds, least, least)
 
 
-def final_epochs(spec: StudySpec, rules: int = NEWEST) -> int:
-    """Epochs that the final stage trains in all; by rules 4 at most."""
-    stage, found = spec.final_stage, allotment(spec)
+def final_amount(spec: StudySpec, length: Length, rules: int = NEWEST) -> float:
+    """Epochs or steps that the final stage trains in all; by rules 4 at most."""
+    stage, found = spec.final_stage, allotment(spec, length)
     if stage is None or found is None:
         return 0
     if rules >= ANSWERS:
-        return found.runs * found.most
-    return (1 if is_front(spec) else stage.top or TOP) * (stage.seeds or SEEDS) * spec.search.epochs
+        return found.runs * length.of_final.amount(found.most)
+    return (1 if is_front(spec) else stage.top or TOP) * (stage.seeds or SEEDS) * length.amount(length.plan.intervals)

@@ -18,10 +18,12 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 
 from tuner.quiet import without_warnings
 from tuner.search.history import BOUNDED, BoundedHistory
+from tuner.search.lengths import declared_length
 from tuner.search.proposals import proposals
-from tuner.search.rungs import ETA, halve, halve_front, rungs, smallest_rung
+from tuner.search.rungs import ETA, halve, halve_front
 from tuner.search.samplers import make_sampler
 from tuner.spec.distributions import Scalar
+from tuner.spec.length import Length
 from tuner.spec.objectives import is_front, size
 from tuner.spec.rules import FIRST, NEWEST
 from tuner.spec.space import SearchSpace
@@ -34,7 +36,7 @@ _CAME_TO_SOMETHING = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A cohort's living trials, to be trained from epoch `first` to the rung at epoch `last`."""
+    """A cohort's living trials, to be trained from interval `first` to `last`: to a rung, or on from the last one."""
 
     cohort: int
     trials: tuple[Trial, ...]
@@ -58,13 +60,19 @@ class Search:
         first: points that are asked for before the sampler proposes any; each has a value for every hyperparameter.
         features: of a row; needed where the number of parameters is an objective.
         rules: the study's number of rules.
+        length: how long trials train, as it was recorded; by default as it is declared.
     """
 
     def __init__(
-        self, spec: StudySpec, first: Sequence[Mapping[str, Any]] = (), features: int = 0, rules: int = NEWEST
+        self,
+        spec: StudySpec,
+        first: Sequence[Mapping[str, Any]] = (),
+        features: int = 0,
+        rules: int = NEWEST,
+        length: Length | None = None,
     ) -> None:
         self._spec, self._features = spec, features
-        self._rungs = rungs(spec.search)
+        self._length = declared_length(spec.search) if length is None else length
         self._propose = proposals(spec)
         with quiet_optuna():
             self._history = BoundedHistory()
@@ -72,7 +80,7 @@ class Search:
                 study_name=_drawn_by(spec, rules),
                 storage=self._history,
                 sampler=make_sampler(spec),
-                pruner=_pruner(spec),
+                pruner=_pruner(spec, self._length),
                 directions=["minimize"] * len(spec.objective),
             )
             for point in first:
@@ -91,7 +99,7 @@ class Search:
         """The next cohort, on its way to the first rung."""
         with quiet_optuna(), self._history.asking(self._study._study_id, self._spec.search.sampler in BOUNDED):
             trials = tuple(self._ask_one() for _ in range(size))
-        return Round(cohort, trials, 0, self._rungs[0])
+        return Round(cohort, trials, 0, self._length.rungs[0])
 
     def _ask_one(self) -> Trial:
         asked, drawn = self._propose(self._study)
@@ -121,12 +129,16 @@ class Search:
         trained = [trial.number for trial in told.trials if trial.number not in ended]
         living = {number: trained_best(curves[number])[0] for number in trained if not curves[number].diverged}
         self._trained |= living
-        ended |= {number: _diverged(curves[number]) for number in trained if number not in living}
+        ended |= {number: _diverged(curves[number], self._length) for number in trained if number not in living}
         if not is_front(self._spec):  # with several objectives Optuna refuses reports
             for number, value in living.items():
                 self._asked[number].report(value, told.last)
-        if told.last == self._rungs[-1]:
-            ended |= {number: _end(curves[number], TrialState.COMPLETE, "") for number in living}
+        if told.last >= self._length.top:
+            ended |= {
+                number: _end(curves[number], TrialState.COMPLETE, "")
+                for number, value in living.items()
+                if self._length.is_complete(told.last, curves[number].until(told.first).lowest, value)
+            }
         else:
             ended |= {
                 number: _end(curves[number], TrialState.PRUNED, reason)
@@ -135,23 +147,22 @@ class Search:
         ends = tuple(ended[trial.number] for trial in told.trials if trial.number in ended)
         self._tell_optuna(ends)
         climbing = tuple(trial for trial in told.trials if trial.number not in ended)
-        following = Round(told.cohort, climbing, told.last, self._next_rung(told.last)) if climbing else None
+        following = Round(told.cohort, climbing, told.last, self._length.following(told.last)) if climbing else None
         return Decision(ends, following)
 
     def _prune(self, told: Round, living: Mapping[int, float]) -> dict[int, str]:
         """The living trials that end at this rung, each with its reason."""
-        pruner = self._spec.search.pruner
+        pruner, at = self._spec.search.pruner, self._length.at(told.last)
         if is_front(self._spec):
             places = {number: (value, self._sizes[number]) for number, value in living.items()}
             ends = halve_front(places) if pruner == "halving" else {}
-            reason = f"of {len(living)} in its cohort at epoch {told.last}"
+            reason = f"of {len(living)} in its cohort {at}"
             return {number: f"ranked {rank} (front {front}) {reason}" for number, (rank, front) in ends.items()}
         if pruner == "halving":
             return {
-                number: f"ranked {rank} of {len(living)} in its cohort at epoch {told.last}"
-                for number, rank in halve(living).items()
+                number: f"ranked {rank} of {len(living)} in its cohort {at}" for number, rank in halve(living).items()
             }
-        return {number: f"{pruner} at epoch {told.last}" for number in living if self._asked[number].should_prune()}
+        return {number: f"{pruner} {at}" for number in living if self._asked[number].should_prune()}
 
     def _tell_optuna(self, ends: tuple[TrialEnd, ...]) -> None:
         """A trial that came to nothing is told as infinitely bad; failed ones samplers pass over and propose again.
@@ -180,9 +191,6 @@ class Search:
             return self._worst or BAD_LOSS, max(self._sizes.values())
         return end.value, self._sizes[end.number]
 
-    def _next_rung(self, epoch: int) -> int:
-        return next(rung for rung in self._rungs if rung > epoch)
-
 
 def in_force(space: SearchSpace, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """What is searched and active at a point: all that a sampler can be told of it."""
@@ -208,12 +216,21 @@ def trained_best(curve: Curve) -> tuple[float, int | None]:
     return min(finite, default=(math.inf, None))
 
 
-def end_of(number: int, curve: Curve | None, given_up: tuple[TrialState, str] | None) -> TrialEnd:
-    """How a trial ended that was compared with no other: its curve is whole, or it was given up."""
+def end_of(
+    number: int, curve: Curve | None, given_up: tuple[TrialState, str] | None, length: Length | None = None
+) -> TrialEnd:
+    """How a trial ended that was compared with no other: its curve is whole, or it was given up.
+
+    Args:
+        number: the trial.
+        curve: all that was measured of it.
+        given_up: how it ends, and why, where it could not be trained.
+        length: how trials train; by default in epochs.
+    """
     if curve is None or given_up is not None:
         state, reason = given_up or (TrialState.FAILED, "nothing of it was recorded")
         return _given_up(number, curve, state, reason)
-    return _diverged(curve) if curve.diverged else _end(curve, TrialState.COMPLETE, "")
+    return _diverged(curve, length) if curve.diverged else _end(curve, TrialState.COMPLETE, "")
 
 
 def _end(curve: Curve, state: TrialState, reason: str) -> TrialEnd:
@@ -227,9 +244,10 @@ def _given_up(number: int, curve: Curve | None, state: TrialState, why: str) -> 
     return TrialEnd(number, state, None if epoch is None else value, epoch, epochs, why)
 
 
-def _diverged(curve: Curve) -> TrialEnd:
+def _diverged(curve: Curve, length: Length | None) -> TrialEnd:
     what = "validation" if math.isfinite(curve.train_loss[-1]) else "training"
-    return _end(curve, TrialState.DIVERGED, f"the {what} loss was not finite in epoch {curve.last}")
+    at = f"in epoch {curve.last}" if length is None else length.at(curve.last, "in")
+    return _end(curve, TrialState.DIVERGED, f"the {what} loss was not finite {at}")
 
 
 def _drawn_by(spec: StudySpec, rules: int) -> str:
@@ -237,10 +255,10 @@ def _drawn_by(spec: StudySpec, rules: int) -> str:
     return spec.name if rules == FIRST else f"seed-{spec.search.seed}"
 
 
-def _pruner(spec: StudySpec) -> BasePruner:
+def _pruner(spec: StudySpec, length: Length) -> BasePruner:
     """Optuna's pruner; none for `halving`, which is synchronous here as Optuna's is not (`rungs.halve`)."""
     if spec.search.pruner == "hyperband":
-        return HyperbandPruner(smallest_rung(spec.search), spec.search.epochs, ETA)
+        return HyperbandPruner(length.rungs[0], length.top, ETA)
     return MedianPruner() if spec.search.pruner == "median" else NopPruner()
 
 

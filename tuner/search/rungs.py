@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tuner.spec.length import Length
 from tuner.spec.pareto import Point, ranked
 from tuner.spec.study import SearchSpec
 
@@ -13,30 +14,25 @@ CLIMBING_COHORT = ETA**3  # fills four rungs: 27, 9, 3, 1
 WITHOUT_RECORD = 50  # epochs that an unpruned trial may run before what it has is recorded
 
 
-def rungs(search: SearchSpec) -> tuple[int, ...]:
-    """Epochs, rising, after which a cohort's trials are compared; the last is `search.epochs`.
+def rungs(search: SearchSpec, intervals: int) -> tuple[int, ...]:
+    """Intervals, rising, after which a cohort's trials are compared; the last is that of the longest trial.
 
-    halving (Jamieson & Talwalkar 2016) and hyperband (Li et al. 2018): r, 3 r, 9 r, ... with r = epochs / 27.
+    halving (Jamieson & Talwalkar 2016) and hyperband (Li et al. 2018): r, 3 r, 9 r, ... with r = intervals / 27.
     median: ten equal parts. none: no comparison, but a record every 50 epochs.
     """
     if search.pruner in ("halving", "hyperband"):
-        least = smallest_rung(search)
+        least = -(-intervals // CLIMBING_COHORT)
         powers = [least * ETA**k for k in range(4)]
-        below = [epoch for epoch in powers if epoch < search.epochs]
+        below = [interval for interval in powers if interval < intervals]
     else:
-        step = -(-search.epochs // 10) if search.pruner == "median" else WITHOUT_RECORD
-        below = list(range(step, search.epochs, step))
-    return (*below, search.epochs)
+        step = -(-intervals // 10) if search.pruner == "median" else WITHOUT_RECORD
+        below = list(range(step, intervals, step))
+    return (*below, intervals)
 
 
-def records(search: SearchSpec) -> tuple[int, ...]:
-    """Epochs, rising, after which a trial that is not compared is recorded; the last is `search.epochs`."""
-    return (*range(WITHOUT_RECORD, search.epochs, WITHOUT_RECORD), search.epochs)
-
-
-def smallest_rung(search: SearchSpec) -> int:
-    """Epochs of the first rung of halving and hyperband."""
-    return -(-search.epochs // CLIMBING_COHORT)
+def records(intervals: int) -> tuple[int, ...]:
+    """Intervals, rising, after which a trial that is not compared is recorded; the last is that of its end."""
+    return (*range(WITHOUT_RECORD, intervals, WITHOUT_RECORD), intervals)
 
 
 def cohort_size(search: SearchSpec) -> int:
@@ -72,17 +68,20 @@ def halve_front(values: Mapping[int, Point]) -> dict[int, tuple[int, int]]:
     return {numbers[i]: (rank, front) for rank, (i, front) in enumerate(order, start=1) if rank > climbing}
 
 
-def expected_epochs(search: SearchSpec, trials: int, objectives: int = 1) -> int:
-    """Epochs that so many trials train in all: exact for halving without divergence, an upper bound for the others."""
+def expected_amount(search: SearchSpec, length: Length, trials: int, objectives: int = 1) -> float:
+    """Epochs (or steps: `length.unit`) that so many trials train in all.
+
+    Exact for halving without divergence where the length is declared, else an upper bound.
+    """
     if search.pruner != "halving" or objectives > 1:
-        return trials * search.epochs
+        return trials * length.amount(length.plan.intervals)
     full, rest = divmod(trials, cohort_size(search))
-    return full * _climb(search, cohort_size(search)) + _climb(search, rest)
+    return full * _climb(length, cohort_size(search)) + _climb(length, rest)
 
 
-def _climb(search: SearchSpec, size: int) -> int:
-    epochs, before = 0, 0
-    for rung in rungs(search):
-        epochs += size * (rung - before)
-        size, before = max(1, size // ETA) if size else 0, rung
-    return epochs
+def _climb(length: Length, size: int) -> float:
+    amount, before = 0.0, 0.0
+    for rung in dict.fromkeys((*length.rungs, length.plan.intervals)):
+        amount += size * (length.amount(rung) - before)
+        size, before = max(1, size // ETA) if size and rung < length.top else size, length.amount(rung)
+    return amount

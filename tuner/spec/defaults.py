@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tuner.errors import Problem, SpecError
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.rules import ANSWERS, NEWEST, TYPED
 from tuner.spec.study import StudySpec
@@ -22,7 +23,14 @@ def rules_of(spec: StudySpec) -> int:
 
 
 def completed(spec: StudySpec, rules: int) -> StudySpec:
-    """The declaration with what it leaves open; as it is where these rules leave nothing open."""
+    """The declaration with what it leaves open; as it is where these rules leave nothing open.
+
+    Raises:
+        SpecError: it leaves open what these rules do not decide.
+    """
+    if rules < ANSWERS and spec.search.epochs is None:
+        message = f"must be given by rules {rules}; rules {ANSWERS}, which new studies begin by, find it in the data"
+        raise SpecError([Problem("search.epochs", message)])
     if rules < ANSWERS or "skip" in spec.space.model_fields_set:
         return spec
     declared: dict[str, Any] = spec.model_dump(mode="json")

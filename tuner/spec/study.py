@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from tuner.spec.distributions import Frozen, mistake
+from tuner.spec.distributions import Frozen, mistake, named_values
 from tuner.spec.final import MOST_SEEDS
 from tuner.spec.fitting import own_misfit
 from tuner.spec.names import Step
@@ -200,7 +200,27 @@ class SearchSpec(Frozen):
     sampler: Sampler = Field("tpe", description="How new values are proposed.")
     pruner: Pruner = Field("halving", description="How weak trials are ended early.")
     trials: int = Field(ge=1, le=1_000_000, description="Trials in all, however often the study is continued.")
-    epochs: int = Field(ge=1, le=1_000_000, description="Epochs of a trial that is never pruned.")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Epochs of a trial that is never pruned. Default: found from the rows and the losses.",
+    )
+    steps: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="Optimizer steps of such a trial, in place of epochs."
+    )
+    intervals: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="With steps: how often the validation loss is measured, at equal distances. Default: 27 times.",
+    )
+    thirds: int | None = Field(
+        None,
+        ge=0,
+        le=12,
+        description="With epochs: compare also within the first one, after a third of it, a ninth, ..., so many times.",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="All randomness comes from it; data.seed can fix the split.")
     timeout: Seconds | None = Field(None, description="Stop after this time (90s, 10m, 2h); run again to go on.")
     cohort: int | None = Field(
@@ -223,6 +243,16 @@ class SearchSpec(Frozen):
         None,
         description="Your own sets of hyperparameters, a new study's first trials: a value for each that is searched.",
     )
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Self:
+        if self.epochs is not None and self.steps is not None:
+            raise mistake("must be left out where epochs is given: a training has one length, in either unit", "steps")
+        if self.intervals is not None and self.steps is None:
+            raise mistake("must be left out unless steps is given, which it divides", "intervals")
+        if self.thirds is not None and self.epochs is None:
+            raise mistake("must be left out unless epochs is given, whose first one it divides", "thirds")
+        return self
 
 
 class FinalSpec(Frozen):
@@ -331,6 +361,20 @@ class StudySpec(Frozen):
                 "search",
                 "pruner",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _schedules_have_a_length(self) -> Self:
+        if self.search.epochs is not None or self.search.steps is not None:
+            return self
+        for name, plain in (("schedule", "constant"), ("warmup", 0)):
+            if any(value != plain for _, value in named_values(getattr(self.space, name))):
+                raise mistake(
+                    f"must be {plain} where trials train until their loss is flat, for rates that change follow from"
+                    " the length of the training; give search.epochs or search.steps, or leave this out",
+                    "space",
+                    name,
+                )
         return self
 
     @model_validator(mode="after")

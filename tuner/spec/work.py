@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
 
 from tuner.spec.architecture import Hyperparameters
 
@@ -36,25 +39,70 @@ class Trial:
     seed: int
 
 
+class Slice(NamedTuple):
+    """Optimizer steps `first` (counted from 0) to `last` (left out) of an epoch (counted from 1)."""
+
+    epoch: int
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """What a whole training is planned by, whichever segment of it a pack trains.
 
+    A training is cut into intervals, counted from 1; at the end of each the validation loss is measured. Segments,
+    curves, checkpoints and rungs count intervals. An interval is an epoch, unless the plan says otherwise.
+
     Attributes:
-        epochs: of a trial that is never pruned.
+        intervals: of a trial that is never pruned; where its length follows from its losses, the most there can be.
+        thirds: how often the first epoch is divided by three: with 2, intervals end after a ninth of it, a third and
+            all of it. These are the same rows for all batch sizes, to one batch.
+        steps: optimizer steps in all, which the intervals cut into equal parts, whatever the batch size; None where
+            they are epochs.
     """
 
-    epochs: int
+    intervals: int
+    thirds: int = 0
+    steps: int | None = None
+
+    def done(self, interval: int, steps: int) -> int:
+        """Optimizer steps that a trial with so many `steps` an epoch has taken when an interval ends."""
+        if self.steps is not None:
+            return self.steps * interval // self.intervals
+        if interval <= self.thirds:
+            return 0 if interval == 0 else steps // 3 ** (self.thirds + 1 - interval)
+        return (interval - self.thirds) * steps
+
+    def total(self, steps: int) -> int:
+        """Optimizer steps of the whole training."""
+        return self.done(self.intervals, steps)
+
+    def lengthened(self, intervals: int) -> TrainingPlan:
+        """Of so many intervals as long as these: whole epochs, or as many steps each."""
+        if self.steps is None:
+            return TrainingPlan(intervals)
+        return TrainingPlan(intervals, steps=self.steps * intervals // self.intervals)
+
+    def slices(self, interval: int, steps: int) -> list[Slice]:
+        """An interval's steps, epoch by epoch, of a trial with so many `steps` an epoch."""
+        at, end = self.done(interval - 1, steps), self.done(interval, steps)
+        cuts = [at, *range((at // steps + 1) * steps, end, steps), end]
+        return [
+            Slice(first // steps + 1, first % steps, (last - 1) % steps + 1)
+            for first, last in pairwise(cuts)
+            if first < last
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A trial's whole training state after some epoch, as a safetensors file.
+    """A trial's whole training state after some interval, as a safetensors file.
 
     Attributes:
         path: the file.
         sha256: hexadecimal digest of the file's bytes.
-        epoch: epochs that were trained.
+        epoch: intervals of its plan (`TrainingPlan`) that were trained: epochs, unless that says otherwise.
     """
 
     path: str
@@ -64,7 +112,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one trial measured in one segment.
+    """What one trial measured in one segment; its epochs are the intervals of a `TrainingPlan`.
 
     Attributes:
         number: the trial.
@@ -95,6 +143,11 @@ class Curve:
         """Epochs trained when the curve ends."""
         return self.first + len(self.val_loss)
 
+    @property
+    def lowest(self) -> float:
+        """The lowest finite validation loss; infinity where there is none."""
+        return min((loss for loss in self.val_loss if math.isfinite(loss)), default=math.inf)
+
     def joined(self, new: Curve) -> Curve:
         """This curve and the one that goes on from it."""
         return Curve(
@@ -119,15 +172,18 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The unit of work, of recording and of retry: train the trials of a pack from epoch `first` to `last`.
+    """The unit of work, of recording and of retry: train the trials of a pack from interval `first` to `last`.
 
-    `plan` is of these trials' whole training, where that is not the study's: in the final stage.
+    Attributes:
+        plan: of these trials' whole training, where that is not the study's: in the final stage.
+        lowest: where their length follows from their losses: number and lowest loss so far of those that have one.
     """
 
     trials: tuple[Trial, ...]
     first: int
     last: int
     plan: TrainingPlan | None = None
+    lowest: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

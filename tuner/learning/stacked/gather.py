@@ -25,8 +25,7 @@ class Orders:
         rows: N.
         device: where the orders are read, which is where the training rows lie.
 
-    Two buffers, so that the next epoch's order can be drawn while the device has this one's still to read. Nobody asks
-    for an epoch before the one before it is over, so a buffer's copy is done when the buffer is drawn into again.
+    Two buffers, so that the next epoch's order can be drawn while the device has this one's still to read.
     """
 
     def __init__(self, seeds: Sequence[int], rows: int, device: torch.device) -> None:
@@ -34,11 +33,15 @@ class Orders:
         self._device_MN = torch.zeros(len(seeds), rows, dtype=torch.int32, device=device)
         self._buffers = [pinned(self._device_MN) for _ in range(2)]
         self._drawn = [0, 0]
+        self._cuda = device.type == "cuda"
+        self._copied = [torch.cuda.Event() for _ in range(2)] if self._cuda else []  # type: ignore[no-untyped-call]
 
     def draw(self, epoch: int) -> Tensor:
         """An epoch's order on the host, drawn unless it was already."""
         order_MN = self._buffers[epoch % 2]
         if self._drawn[epoch % 2] != epoch:
+            if self._cuda:
+                self._copied[epoch % 2].synchronize()  # an interval may go over more than two epochs
             for m, seed in enumerate(self._seeds):
                 order_MN[m] = torch.from_numpy(draws.permutation(seed, epoch, self._rows))
             self._drawn[epoch % 2] = epoch
@@ -49,7 +52,10 @@ class Orders:
         order_MN = self.draw(epoch)
         if self._device_MN.device.type == "cpu":
             return order_MN
-        return self._device_MN.copy_(order_MN, non_blocking=True)
+        self._device_MN.copy_(order_MN, non_blocking=True)
+        if self._cuda:
+            self._copied[epoch % 2].record(torch.cuda.current_stream(self._device_MN.device))
+        return self._device_MN
 
 
 class Gather(Protocol):

@@ -45,10 +45,10 @@ class FusedByModel:
         self._rates, self._at = [point.learning_rate for point in points], 0
         self._scheduled: dict[int, list[float]] = {}
 
-    def begin(self, epoch: int) -> None:
-        """What changes with the epoch that the next steps belong to, counted from 1."""
+    def begin(self, epoch: int, first: int) -> None:
+        """What changes with the epoch that the next steps belong to, counted from 1, and the first of these steps."""
         found = {m: rates(point, self._plan, self._epoch_steps, epoch) for m, point in enumerate(self._points)}
-        self._scheduled, self._at = {m: values.tolist() for m, values in found.items() if values is not None}, 0
+        self._scheduled, self._at = {m: values.tolist() for m, values in found.items() if values is not None}, first
 
     def step(self) -> None:
         """One step of every model."""
@@ -115,8 +115,8 @@ class Elementwise:
             most = [[point.clip_norm or math.inf] for point in points]
             self._most_M1 = torch.tensor(most, dtype=wide, device=device)
 
-    def begin(self, epoch: int) -> None:
-        """What changes with the epoch that the next steps belong to, counted from 1."""
+    def begin(self, epoch: int, first: int) -> None:
+        """What changes with the epoch that the next steps belong to, counted from 1, and the first of these steps."""
         if self._rates_MS is None:
             return
         buffer = self._staged.buffer()
@@ -124,7 +124,7 @@ class Elementwise:
             found = rates(point, self._plan, buffer.shape[1], epoch)
             buffer[m] = point.learning_rate if found is None else torch.from_numpy(found)
         self._staged.send()
-        self._at.zero_()
+        self._at.fill_(first)
 
     def step(self) -> None:
         """One step of every model."""

@@ -131,7 +131,7 @@ def reproducible(precision: str = "fp32") -> Iterator[None]:
 
 
 class Pack:
-    """Trials of one `pack_key`, trained together; each exactly as if it were alone.
+    """Trials of one `pack_key`, trained together; each exactly as if it were alone. An epoch is an interval of a plan.
 
     Args:
         trials: at least one, all of one key.
@@ -141,7 +141,7 @@ class Pack:
         merged: pack as on a GPU: trials need only share batch size and depth, the smaller ones are padded to the
             largest, and the optimizer is elementwise. Then neighbours change a trial's losses by rounding (1e-6), no
             more. By default on anything but the CPU.
-        plan: of the trials' whole training; None where none of them has a learning-rate schedule.
+        plan: of the trials' whole training; None where it is cut into epochs and none has a learning-rate schedule.
     """
 
     def __init__(
@@ -181,6 +181,8 @@ class Pack:
         self._restore(states)
         steps = len(pieces(data.train_NF.shape[0], self.points[0].batch_size))
         self._optimizer = (Elementwise if merged else FusedByModel)(self.stack, self.points, plan, steps)
+        self._cut = plan or TrainingPlan(1)
+        self._noise = _Noise(self.trials, data.features)
         self._prepare_passes()
         self.before = self._in_given_order(self._measured_before(begins))
 
@@ -230,7 +232,7 @@ class Pack:
         self._finish = Replay(self.stack.device)
 
     def train_epoch(self) -> Epoch:
-        """Train every model one epoch, the last, smaller batch included; then measure the validation loss.
+        """Train every model one interval of the plan, an epoch's last, smaller batch included; then validate.
 
         Each trial visits the rows in an order of its own, drawn from its seed and the epoch.
         """
@@ -238,29 +240,38 @@ class Pack:
         return self.collect()
 
     def launch(self) -> Iterator[None]:
-        """Launch an epoch, step by step, so that other packs' steps can be launched between.
+        """Launch an interval, step by step, so that other packs' steps can be launched between.
 
         On a GPU nothing here waits for what is launched: what the host brings (the order, noise, rows that stay on the
         host) comes from pinned memory, and what it takes (the losses) waits for `collect`, once an epoch.
         """
         self.epoch += 1
-        self._optimizer.begin(self.epoch)
-        order_MN = self._orders.take(self.epoch)
-        noise = {m: draws.noise(t.seed, self.epoch) for m, t in enumerate(self.trials) if t.point.input_noise > 0}
-        code_noise = [draws.code_noise(t.seed, self.epoch) for t in self.trials if t.point.kind == "variational"]
-        for start, count in self._batches:
-            batch = self._training[count]
-            batch.prepare(self.epoch, start, noise, code_noise)
-            batch.train(order_MN[:, start : start + count])
-            yield
+        self._visited, epoch = 0, 0
+        for epoch, first, last in self._cut.slices(self.epoch, len(self._batches)):
+            yield from self._launch(epoch, self._batches[first:last], first)
         self._finish(self._measure)
         self._fetched.send()
         if self._merged:
-            self._orders.draw(self.epoch + 1)  # while the device is at work
+            self._orders.draw(epoch + 1)  # while the device is at work
+
+    def _launch(self, epoch: int, batches: list[tuple[int, int]], first: int) -> Iterator[None]:
+        """Launch some batches of an epoch, the first of which is its step `first`, counted from 0."""
+        self._optimizer.begin(epoch, first)
+        order_MN = self._orders.take(epoch)
+        self._noise.begin(epoch, batches[0][0])
+        for start, count in batches:
+            batch = self._training[count]
+            batch.prepare(epoch, start, self._noise)
+            batch.train(order_MN[:, start : start + count])
+            yield
+        self._visited += sum(count for _, count in batches)
+        self._noise.end(epoch, start + count)
 
     def collect(self) -> Epoch:
         """Wait for the epoch that was launched."""
         train_loss, val_loss = self._fetched.wait().tolist()
+        if self._visited != (rows := self.data.train_NF.shape[0]):  # a graph divides by the rows of an epoch
+            train_loss = [value * rows / self._visited for value in train_loss]
         for m, value in enumerate(val_loss):
             if value < self.best_values[m]:
                 self.best_values[m], self.best_epochs[m] = value, self.epoch
@@ -321,6 +332,40 @@ class Pack:
         return [value for _, value in sorted(zip(self._order, values, strict=True), key=lambda pair: pair[0])]
 
 
+class _Noise:
+    """Where an epoch's noise comes from, drawn row after visited row.
+
+    Attributes:
+        of_inputs: by model, of those that ask for it.
+        of_codes: of variational models, in their order.
+    """
+
+    def __init__(self, trials: Sequence[Trial], features: int) -> None:
+        self._trials, self._features = trials, features
+        self._drawn = 0, 0  # epoch, and rows of it
+        self.of_inputs: dict[int, np.random.Generator] = {}
+        self.of_codes: list[np.random.Generator] = []
+
+    def begin(self, epoch: int, row: int) -> None:
+        """The next rows are an epoch's from that one on."""
+        if self._drawn == (epoch, row):
+            return
+        self.of_inputs = {
+            m: draws.behind(draws.noise(trial.seed, epoch), row * self._features)
+            for m, trial in enumerate(self._trials)
+            if trial.point.input_noise > 0
+        }
+        self.of_codes = [
+            draws.behind(draws.code_noise(trial.seed, epoch), row * trial.point.bottleneck)
+            for trial in self._trials
+            if trial.point.kind == "variational"
+        ]
+
+    def end(self, epoch: int, row: int) -> None:
+        """The rows before that one are drawn."""
+        self._drawn = epoch, row
+
+
 class _Batch:
     """The batches of one size: gathered rows, a copy with noise or without missing values, and the step on them."""
 
@@ -347,21 +392,18 @@ class _Batch:
             self._code_noise = CodeNoise(trials, passes.variational.noise, passes.rows)
         self._step = Replay(device)
 
-    def prepare(
-        self, epoch: int, position: int, noise: dict[int, np.random.Generator], code_noise: list[np.random.Generator]
-    ) -> None:
+    def prepare(self, epoch: int, position: int, noise: _Noise) -> None:
         """What is drawn for a step.
 
         Args:
             epoch: its epoch.
             position: rows of the epoch that come before its own.
-            noise: where the noise of the models that ask for it comes from, shared by the batches of both sizes.
-            code_noise: the same for variational codes.
+            noise: where noise comes from, shared by the batches of both sizes.
         """
         if self._noise is not None:
-            self._draw_noise(self._noise, noise)
+            self._draw_noise(self._noise, noise.of_inputs)
         if self._code_noise is not None:
-            self._code_noise.send(code_noise)
+            self._code_noise.send(noise.of_codes)
         if self.passes.dropout is not None:
             self.passes.dropout.prepare(epoch, position)
 
