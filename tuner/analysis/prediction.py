@@ -1,8 +1,8 @@
 """What a trial that was pruned would have come to, and which configurations are the best by that.
 
-Let b_t(r) be the best validation loss of trial t within the first r epochs that it was trained, and r_0 < r_1 < ... < R
-the epochs at which trials of this study ended by being pruned or complete. Between two such rungs the study's own trials
-say what training on brings: with all trials that came to rung r',
+Let b_t(r) be the best validation loss of trial t within the first r epochs that it was trained, and r_0 < r_1 < ... <
+R the epochs at which trials of this study ended by being pruned or complete. Between two such rungs the study's own
+trials say what training on brings: with all trials that came to rung r',
 
     g(r, r') = exp(median of log(b_t(r') / b_t(r))),        at most 1,
 
@@ -12,8 +12,8 @@ and a trial that was pruned at rung r with the best loss v is predicted to end a
 
 but a trial that starts at a solution (`skip: pca`) at no more than its loss there, and a complete one at its own. The
 factor falls with every rung that is left (successive halving's own evidence; the ratio of losses and not their
-difference, for losses of one study span orders of magnitude). A loss of 0 or below has no logarithm: such trials give no
-ratios, and are predicted to stay where they are.
+difference, for losses of one study span orders of magnitude). A loss of 0 or below has no logarithm: such trials give
+no ratios, and are predicted to stay where they are.
 """
 
 from __future__ import annotations
