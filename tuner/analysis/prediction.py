@@ -1,8 +1,8 @@
 """What a trial that was pruned would have come to, and which configurations are the best by that.
 
-Let b_t(r) be the best validation loss of trial t within the first r epochs that it was trained, and r_0 < r_1 < ... <
-R the epochs at which trials of this study ended by being pruned or complete. Between two such rungs the study's own
-trials say what training on brings: with all trials that came to rung r',
+Let b_t(r) be the best validation loss of trial t within its first r trained epochs, and r_0 < r_1 < ... < R
+the epochs at which trials of this study ended, pruned or complete. Between two such rungs the study's own trials
+say what training on brings: with all trials that came to rung r',
 
     g(r, r') = exp(median of log(b_t(r') / b_t(r))),        at most 1,
 
