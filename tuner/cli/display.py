@@ -278,6 +278,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
     from tuner.search.final_budget import final_amount
     from tuner.search.lengths import resolved
     from tuner.search.rungs import expected_amount
+    from tuner.spec.defaults import rules_of
     from tuner.spec.space import largest_model
 
     searched, search = spec.space.searched(), spec.search
@@ -286,7 +287,7 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
     parameters = largest_model(features, spec.space)
     split = data.split
     length = resolved(spec, len(split.train), len(split.validation))
-    amount = expected_amount(search, length, search.trials, len(spec.objective)) + final_amount(spec, length)
+    amount = expected_amount(search, length, search.trials, len(spec.objective)) + final_amount(spec, length, rules_of(spec))
     rows = [
         ("study", spec.name),
         ("data", f"{data.data.where}: {data.data.rows} rows, {features} features, scaling {_scaling(data)}"),
@@ -381,11 +382,17 @@ def _label(data: Examined) -> list[tuple[str, str]]:
 
 def _stage(spec: StudySpec, length: Length) -> str:
     from tuner.search.final_budget import allotment
+    from tuner.spec.defaults import rules_of
+    from tuner.spec.final import SEEDS, TOP
+    from tuner.spec.rules import ANSWERS
 
-    stage = allotment(spec, length)
-    if stage is None:
+    stage, declared = allotment(spec, length), spec.final_stage
+    if stage is None or declared is None:
         return "none"
-    what = "the knee of the front" if len(spec.objective) > 1 else f"the best {stage.top}"
+    top = stage.top if rules_of(spec) >= ANSWERS else declared.top or TOP
+    what = "the knee of the front" if len(spec.objective) > 1 else f"the best {top}"
+    if rules_of(spec) < ANSWERS:
+        return f"{what} again, with {counted(declared.seeds or SEEDS, 'seed')} each"
     return (
         f"{what} again, up to {length.of_final.shown(stage.most)}; the winner with {counted(stage.seeds, 'seed')} more"
     )

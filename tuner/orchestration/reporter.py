@@ -12,8 +12,8 @@ from tuner.orchestration.driver import Tally
 from tuner.orchestration.progress import Phase, Progress, Speed
 from tuner.search.final_budget import final_amount
 from tuner.search.rungs import expected_amount
+from tuner.spec.defaults import rules_of
 from tuner.spec.length import Length
-from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 
 SHOW_SECONDS = 0.2  # between two signs of progress while the winner is scored
@@ -33,7 +33,7 @@ class ProgressReporter:
         self._shown_at = time.monotonic()
         self._speed = Speed()
         self._tally = Tally({}, None, 0)
-        self._rules = NEWEST
+        self._rules = rules_of(spec)
         self._length: Length | None = None
 
     def begin(self, trials: Sequence[TrialRecord], rules: int) -> None:
