@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Any, Final, Protocol
+from typing import Final
 
 from tuner.analysis.pareto import chosen_trial
 from tuner.analysis.prediction import best_predicted
-from tuner.ledger.records import TrialRecord
+from tuner.ledger.records import Event, TrialRecord
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.final import (
     COSINE,
@@ -38,22 +38,13 @@ STAGE: Final = "final"  # the event that says which configurations are compared,
 RUNS: Final = "final_runs"  # the event that says how runs are trained, recorded before their first step
 
 
-class Recorded(Protocol):
-    """An event of the record."""
-
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def body(self) -> dict[str, Any]: ...  # noqa: D102
-
-
-def recorded_stage(events: Iterable[Recorded]) -> StagePlan | None:
+def recorded_stage(events: Iterable[Event]) -> StagePlan | None:
     """The newest final stage that was begun; None before that."""
     bodies = [event.body for event in events if event.kind == STAGE]
     return StagePlan.recorded(bodies[-1]) if bodies else None
 
 
-def recorded_runs(events: Iterable[Recorded]) -> dict[int, RunPlan]:
+def recorded_runs(events: Iterable[Event]) -> dict[int, RunPlan]:
     """How each run of the final stage is trained, by number."""
     bodies = [event.body for event in events if event.kind == RUNS]
     return {number: RunPlan(body["epochs"], body["least"]) for body in bodies for number in body["runs"]}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tuner.analysis import final_stage
 from tuner.analysis.longer_answer import longer_answer
-from tuner.analysis.longer_stage import Recorded, Stage, recorded_runs, recorded_stage
+from tuner.analysis.longer_stage import Stage, recorded_runs, recorded_stage
 from tuner.answers.parts import FinalStage
-from tuner.ledger.records import TrialRecord
+from tuner.ledger.records import Event, TrialRecord
 from tuner.spec.final import Allotment
 from tuner.spec.rules import ANSWERS
 from tuner.spec.study import StudySpec
@@ -33,7 +33,7 @@ class StageRecord:
     rules: int
     trials: Sequence[TrialRecord]
     finals: Sequence[TrialRecord]
-    events: Sequence[Recorded]
+    events: Sequence[Event]
     features: int = 0
     allotted: Allotment | None = None
 
