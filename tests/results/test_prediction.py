@@ -49,6 +49,13 @@ def test_the_formula_worked_out_by_hand() -> None:
     assert [one.predicted for one in found] == pytest.approx([0.5, 0.75, 0.9])
 
 
+def test_complete_trials_may_have_lengths_of_their_own() -> None:
+    """Beyond the last rung each goes to its own end: from rung 1 to 1/2 after two epochs and to 1/8 after four, so the
+    pruned one is predicted at the median of the logarithms, a quarter."""
+    trials, curves = of(trial(0, [8.0, 4.0]), trial(1, [8.0, 4.0, 2.0, 1.0]), trial(2, [4.0], PRUNED))
+    assert predicted(trials, curves) == pytest.approx({0: 4.0, 1: 1.0, 2: 1.0})
+
+
 def test_there_are_as_many_as_have_a_loss_and_are_different() -> None:
     """A configuration counts once, by its better trial; what diverged or has no finite loss is none."""
     trials, curves = of(

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from studies import tiny
 
-from tuner.search.final_budget import LONG_ENOUGH, LONGEST, STAGES, allotment, final_epochs
-from tuner.search.rungs import expected_epochs
+from tuner.search.final_budget import LONG_ENOUGH, LONGEST, STAGES, allotment, final_amount
+from tuner.search.lengths import declared_length
+from tuner.search.rungs import expected_amount
 from tuner.spec.final import Allotment
 from tuner.spec.reader import spec_from_mapping
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import StudySpec
 
 
@@ -20,7 +22,12 @@ def spec(final: Any = None, epochs: int = 50, trials: int = 108, **changes: Any)
 
 
 def searched(declared: StudySpec) -> int:
-    return expected_epochs(declared.search, declared.search.trials, len(declared.objective))
+    length = declared_length(declared.search)
+    return int(expected_amount(declared.search, length, declared.search.trials, len(declared.objective)))
+
+
+def final_epochs(declared: StudySpec, rules: int = NEWEST) -> float:
+    return final_amount(declared, declared_length(declared.search), rules)
 
 
 @pytest.mark.parametrize("trials", [108, 135, 216, 324, 540, 1080, 27_000])

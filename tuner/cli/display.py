@@ -287,7 +287,8 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
     parameters = largest_model(features, spec.space)
     split = data.split
     length = resolved(spec, len(split.train), len(split.validation))
-    amount = expected_amount(search, length, search.trials, len(spec.objective)) + final_amount(spec, length, rules_of(spec))
+    planned = expected_amount(search, length, search.trials, len(spec.objective))
+    amount = planned + final_amount(spec, length, rules_of(spec))
     rows = [
         ("study", spec.name),
         ("data", f"{data.data.where}: {data.data.rows} rows, {features} features, scaling {_scaling(data)}"),
