@@ -24,7 +24,6 @@ from tuner.analysis.longer_stage import RUNS, STAGE, recorded_runs
 from tuner.api.maintenance import doctor
 from tuner.cli import display
 from tuner.data.prepare import prepare
-from tuner.data.rows import open_rows
 from tuner.data.sources import Sources
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
@@ -33,7 +32,6 @@ from tuner.ledger.records import Event, TrialRecord
 from tuner.orchestration.launch import Progress
 from tuner.spec.final import index_of, is_choosing, trial_of
 from tuner.spec.plateau import is_flat
-from tuner.spec.reader import spec_from_mapping
 from tuner.spec.work import Curve, TrainingPlan, Trial, derive_seed
 
 EPOCHS = 3
@@ -96,10 +94,10 @@ def copied(finished: Path, workspace: Path) -> Path:
 def test_every_run_is_its_configuration_trained_alone_by_the_recorded_plan(copied: Path) -> None:
     """Law 1: seed by name, schedule and length from the record; every loss of `train_alone`, bit for bit. Both the run
     with cosine decay and longer trainings than the search's are among them."""
-    prepared = prepare(spec_from_mapping(staged()), Sources(copied), Path(".tuner"))
-    rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
-    data = training_data(rows.train, rows.validation, "cpu", "fp32", "auto")
-    trials = {trial.number: trial for trial in tuner.Study.open("tiny").records}
+    study = tuner.Study.open("tiny")
+    rows = prepare(study.spec, Sources(copied), Path(".tuner")).open()
+    data = training_data(rows.train, rows.validation, "cpu", "fp32", "auto", rows.terms, start=rows.start)
+    trials = {trial.number: trial for trial in study.records}
     plans, curves = recorded_runs(events(copied, RUNS)), curves_of(copied)
     runs = finals(copied)
     assert (len(runs), sum(is_choosing(run.number) for run in runs)) == (7, 5)

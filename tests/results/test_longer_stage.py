@@ -30,11 +30,13 @@ from tuner.spec.final import (
     trial_of,
     words_of,
 )
+from tuner.spec.length import Length
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.study import StudySpec
-from tuner.spec.work import TrialState, derive_seed
+from tuner.spec.work import TrainingPlan, TrialState, derive_seed
 
 COMPLETE, DIVERGED, PRUNED = TrialState.COMPLETE, TrialState.DIVERGED, TrialState.PRUNED
+LENGTH = Length.of(TrainingPlan(10))
 ALLOTTED = Allotment(top=3, choosing=1, seeds=3, least=10, most=40)
 
 
@@ -83,7 +85,7 @@ def played(
 
 
 def told(stage: Stage, declared: StudySpec | None = None) -> FinalStage:
-    return longer_answer(declared or spec(), stage)
+    return longer_answer(declared or spec(), stage, LENGTH)
 
 
 def by_kind(losses: dict[int, float | None], cosine: float | None, own: Sequence[float | None]) -> Training:
@@ -120,8 +122,9 @@ def test_the_steps_and_their_plans() -> None:
     assert (best.mean, best.low, best.high) == pytest.approx((np.mean(best.losses), low, high))
     assert found.training is not None
     assert found.training.model_dump() == {
-        "epochs": 21,
+        "length": 21,
         "searched": 10,
+        "unit": "epochs",
         "schedule": "cosine",
         "constant": 0.2,
         "cosine": 0.15,
@@ -172,6 +175,15 @@ def test_a_schedule_of_its_own_is_kept_with_the_declared_length() -> None:
         assert [{run.plan for run in step} for step in steps] == [{RunPlan(10)}, {RunPlan(10)}]
         assert {run.trial.point for run in steps[-1]} == {trials[0].point}
         assert "for 10 epochs, as the study declares" in told(stage, declared).sentence
+
+
+def test_a_length_in_steps_is_told_in_steps() -> None:
+    """Of runs that are cut into intervals of 64 steps: 21 of them are 1,344."""
+    stage, _ = played([trial(0), trial(1)], by_kind({0: 0.3, 1: 0.2}, 0.15, [0.16, 0.17, 0.14]))
+    found = longer_answer(spec(), stage, Length.of(TrainingPlan(10, steps=640)))
+    assert found.training is not None
+    assert (found.training.length, found.training.searched, found.training.unit) == (1344, 640, "steps")
+    assert "It was trained for 1,344 steps" in found.sentence
 
 
 def test_one_configuration_alone_has_nothing_to_be_chosen() -> None:

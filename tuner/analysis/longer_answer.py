@@ -10,6 +10,7 @@ from tuner.analysis.statistics import difference, interval
 from tuner.answers.parts import Configuration, FinalStage, LongerTraining
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import COSINE
+from tuner.spec.length import Length
 from tuner.spec.objectives import is_front
 from tuner.spec.study import StudySpec
 from tuner.spec.work import TrialState
@@ -20,10 +21,15 @@ METHOD: Final = (
 )
 
 
-def longer_answer(spec: StudySpec, stage: Stage) -> FinalStage:
+def longer_answer(spec: StudySpec, stage: Stage, length: Length) -> FinalStage:
     """The answer, without test losses.
 
     The exported run is the winner's lowest of the seeds that measure; the mean and the interval are of all of them.
+
+    Args:
+        spec: the study's declaration.
+        stage: the stage, whose runs have ended.
+        length: how long the search's trials train.
     """
     ranked, winner = stage.ranked, stage.winner
     runs = stage.answering()
@@ -38,8 +44,8 @@ def longer_answer(spec: StudySpec, stage: Stage) -> FinalStage:
         configurations=tuple(told),
         winner=winner.number if winner is not None and known else None,
         exported=min(known)[1] if known else None,
-        sentence=" ".join(_sentences(spec, stage, told)),
-        training=_training(stage) if known else None,
+        sentence=" ".join(_sentences(spec, stage, told, length.of_final)),
+        training=_training(stage, length.of_final) if known else None,
     )
 
 
@@ -62,18 +68,19 @@ def _configuration(stage: Stage, trial: TrialRecord, runs: Sequence[TrialRecord 
     )
 
 
-def _training(stage: Stage) -> LongerTraining | None:
-    winner, schedules, length = stage.winner, stage.schedules, stage.length
-    if winner is None or length is None:
+def _training(stage: Stage, of_final: Length) -> LongerTraining | None:
+    winner, schedules, trained = stage.winner, stage.schedules, stage.length
+    if winner is None or trained is None:
         return None
     own = stage.is_own(winner)
     return LongerTraining(
-        epochs=length,
-        searched=stage.plan.allotment.least,
+        length=of_final.amount(trained),
+        searched=of_final.amount(stage.plan.allotment.least),
+        unit=of_final.unit,
         schedule=(schedules and schedules.winner) or winner.point.schedule,
         constant=schedules and schedules.constant,
         cosine=schedules and schedules.cosine,
-        is_flat=not own and length < stage.plan.allotment.most,
+        is_flat=not own and trained < stage.plan.allotment.most,
     )
 
 
@@ -91,7 +98,7 @@ def _lost(name: str, runs: Sequence[TrialRecord | None]) -> list[str]:
     return told
 
 
-def _sentences(spec: StudySpec, stage: Stage, told: Sequence[Configuration]) -> list[str]:
+def _sentences(spec: StudySpec, stage: Stage, told: Sequence[Configuration], of_final: Length) -> list[str]:
     """The whole of it in plain words."""
     winner = stage.winner
     if not told:
@@ -99,7 +106,7 @@ def _sentences(spec: StudySpec, stage: Stage, told: Sequence[Configuration]) -> 
     if winner is None or not told[0].completed:
         return ["No run of the final stage was completed: the answer is the search's best trial, and is not confirmed."]
     parts = [_choice(spec, stage, told)]
-    if (training := _training(stage)) is not None:
+    if (training := _training(stage, of_final)) is not None:
         parts.append(_how(training))
     parts.append(_of(len(told[0].completed)))
     if 1 < len(told) < stage.plan.allotment.top:
@@ -145,12 +152,13 @@ def _known(losses: Sequence[float | None]) -> list[float]:
 
 def _how(training: LongerTraining) -> str:
     """How long, and by which schedule."""
+    long = f"{training.length:,} {training.unit[:-1] if training.length == 1 else training.unit}"
     if training.constant is None and training.cosine is None:
-        return f"It was trained for {training.epochs} epochs, as the study declares."
+        return f"It was trained for {long}, as the study declares."
     why = "when more training brought less than 2 %" if training.is_flat else "the longest that the budget allows"
-    if training.epochs == training.searched:
+    if training.length == training.searched:
         why = "as long as the search's longest training"
-    said = f"It was trained for {training.epochs} epochs, {why}"
+    said = f"It was trained for {long}, {why}"
     if training.cosine is None:
         return f"{said}, at a constant learning rate: with cosine decay the run was lost."
     constant = "was lost" if training.constant is None else f"came to {training.constant:.4g}"

@@ -11,6 +11,7 @@ from tuner.analysis.longer_stage import Stage, recorded_runs, recorded_stage
 from tuner.answers.parts import FinalStage
 from tuner.ledger.records import Event, TrialRecord
 from tuner.spec.final import Allotment
+from tuner.spec.length import known_length
 from tuner.spec.rules import ANSWERS
 from tuner.spec.study import StudySpec
 
@@ -71,4 +72,4 @@ class StageRecord:
         if not self.is_longer:
             return final_stage.answer(self.spec, self.trials, self.finals, self.features)
         stage = self.stage
-        return None if stage is None else longer_answer(self.spec, stage)
+        return None if stage is None else longer_answer(self.spec, stage, known_length(self.spec.search, self.events))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import ConfigDict, model_serializer
 
@@ -67,8 +68,9 @@ class LongerTraining(Answer):
     """How the winner was trained in the final stage, by rules 4.
 
     Attributes:
-        epochs: of each run.
-        searched: epochs of the search's longest training.
+        length: of each run, in `unit`.
+        searched: length of the search's longest training; where trials train until flat, of the shortest whole one.
+        unit: epochs or steps.
         schedule: of the learning rate.
         constant: validation loss that the winner came to at a constant rate; None where that was not tried.
         cosine: with the rate falling to 0 along a cosine, from the same seed and over the same length.
@@ -76,8 +78,9 @@ class LongerTraining(Answer):
             budget allows, or declared.
     """
 
-    epochs: int
-    searched: int
+    length: int | float
+    searched: int | float
+    unit: Literal["epochs", "steps"]
     schedule: str
     constant: float | None
     cosine: float | None
