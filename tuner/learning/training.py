@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.learning.checkpoint import plain_weights
+from tuner.learning.checkpoint import TrialTraining, plain_weights
 from tuner.learning.epoch import Epoch
 from tuner.learning.folding import folded
 from tuner.learning.packs import TrainablePack, make_pack, reproducibly
@@ -99,7 +99,7 @@ def train_to_its_end(
             (more,) = train(pack, length.following(first), on_epoch)
             curve = curve.joined(more)
         (state,) = pack.states()
-    return Trained(curve, plain_weights(state.best, Architecture.of(data.features, trial.point)))
+    return _ended(trial, data, curve, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +132,9 @@ def train_alone(
         pack = make_pack([trial], data, loss, plan or TrainingPlan(epochs))
         (curve,) = train(pack, epochs, on_epoch)
         (state,) = pack.states()
+    return _ended(trial, data, curve, state)
+
+
+def _ended(trial: Trial, data: PaddedRows | TrainingData, curve: Curve, state: TrialTraining) -> Trained:
     shape = Architecture.of(data.features, trial.point)
     return Trained(curve, folded(plain_weights(state.best, shape), shape, data.start))
