@@ -254,21 +254,22 @@ def test_pruned_trials_are_candidates_so_that_there_are_always_enough(workspace:
     assert [(each.name, each.problems) for each in doctor()] == [(None, ()), ("tiny", ())]
 
 
-def test_more_seeds_train_what_is_missing_and_no_more(copied: Path) -> None:
-    """Two seeds become three: the third alone is trained, the others are as they were; then one: nothing is."""
-    before, work = finals(copied), len(record_of(copied, lambda ledger, study: ledger.segments(study)))
-    more = tuner.run(staged(final={"top": 2, "seeds": 3}), workers=0)
-    assert [run for run in finals(copied) if run.number in {one.number for one in before}] == before
-    segments = record_of(copied, lambda ledger, study: ledger.segments(study))[work:]
-    trained = {number for segment in segments for number in segment.trials}
-    assert trained == {run.number for run in finals(copied)} - {run.number for run in before}
-    assert len(trained) == 1
+def test_more_seeds_train_what_is_missing_and_no_more(workspace: Path) -> None:
+    """One seed becomes two: the second alone is trained, all else is as it was; then one again: nothing is."""
+    one = tuner.run(staged(final={"top": 2, "seeds": 1}), workers=0)
+    assert one.summary.final is not None and one.summary.final.best is not None
+    assert (len(one.summary.final.best.losses), one.summary.final.best.low) == (1, None)
+    before, work = finals(workspace), len(record_of(workspace, lambda ledger, study: ledger.segments(study)))
+    more = tuner.run(staged(), workers=0)
+    assert [run for run in finals(workspace) if run.number in {each.number for each in before}] == before
+    segments = record_of(workspace, lambda ledger, study: ledger.segments(study))[work:]
+    (trained,) = {number for segment in segments for number in segment.trials}
+    assert (trial_of(trained), index_of(trained), is_choosing(trained)) == (one.winner.trial, 1, False)
     assert more.summary.final is not None and more.summary.final.best is not None
-    assert len(more.summary.final.best.losses) == 3
+    assert len(more.summary.final.best.losses) == 2
     fewer = tuner.run(staged(final={"top": 2, "seeds": 1}), workers=0)
-    assert fewer.summary.final is not None and fewer.summary.final.best is not None
-    assert (len(fewer.summary.final.best.losses), fewer.summary.final.best.low) == (1, None)
-    assert len(record_of(copied, lambda ledger, study: ledger.segments(study))) == work + len(segments)
+    assert fewer.summary.final is not None and fewer.summary.final.best == one.summary.final.best
+    assert len(record_of(workspace, lambda ledger, study: ledger.segments(study))) == work + len(segments)
     assert tuner.run(staged(final={"top": 2, "seeds": 1}), workers=0).outcome == "nothing-left"
 
 
