@@ -102,3 +102,19 @@ def test_a_study_with_rules_that_are_not_known_yet_is_refused(workspace: Path) -
         connection.commit()
     with pytest.raises(StudyError, match="study tiny: was begun by rules 99, but this version of the tuner knows"):
         tuner.run(declared, workers=0)
+
+
+def asked_at(name: str) -> list[int]:
+    """After how many told rounds each cohort of a study was asked for."""
+    with closing(sqlite3.connect("tuner.db")) as connection:
+        query = "SELECT c.position FROM tuner_cohort c JOIN tuner_study s ON s.id = c.study_id WHERE s.name = ?"
+        return [row[0] for row in connection.execute(query + " ORDER BY c.number", (name,))]
+
+
+def test_a_sampler_that_learns_sees_the_whole_first_cohort(workspace: Path) -> None:
+    """By rules 4 it has climbed all three rungs when the second is asked for; by older ones, and by a sampler that
+    learns nothing, both begin at once."""
+    ways = {"new": {}, "old": {"rules": 3}, "blind": {"search": {"sampler": "random"}}}
+    for name, changes in ways.items():
+        tuner.run(tiny(name=name, **changes), workers=0)
+    assert [asked_at(name) for name in ways] == [[0, 3], [0, 0], [0, 0]]

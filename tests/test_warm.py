@@ -78,7 +78,7 @@ def test_the_same_beginning_may_be_said_again_and_no_other(here: Path) -> None:
     assert tuner.run(tiny(name="next", search=NEXT), workers=0, warm_start="tiny").outcome == "nothing-left"
     with pytest.raises(StudyError, match="study next: has begun already, from tiny"):
         tuner.run(tiny(name="next", search=NEXT), workers=0, warm_start="best")
-    with pytest.raises(StudyError, match="study tiny: has begun already, without"):
+    with pytest.raises(StudyError, match="study tiny: has begun already, with the portfolio"):
         tuner.run(tiny(search=FIRST), workers=0, warm_start="best")
     assert table(here, "next") == before
 

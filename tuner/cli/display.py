@@ -123,6 +123,8 @@ def _trained(runs: Sequence[TrainedOn]) -> str:
 def _warm(start: WarmStarted) -> str:
     if start.origin == "search.first":
         return f"It began with the {counted(start.trials, 'set')} of search.first."
+    if start.origin == "search.portfolio":
+        return f"It began with {counted(start.trials, 'configuration')} of the portfolio."
     first = "Its first trial has" if start.trials == 1 else f"Its first {start.trials} trials have"
     left = (
         f"; {counted(start.left_out, 'configuration')} there left out, which its space has no room for"

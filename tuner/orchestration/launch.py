@@ -16,7 +16,7 @@ from tuner.orchestration.continuing import check_continuation, note_run, version
 from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.prepared_run import Ended, PreparedRun, Session
 from tuner.orchestration.progress import Progress
-from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, own_start, warm_start
+from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, own_start, portfolio_start, warm_start
 from tuner.search.lengths import length_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _warm_start(plan: LaunchPlan, ledger: Ledger, known: StudyRecord | None) -> 
     if known is None or not has_begun(events):
         own = own_start(plan.spec)
         if plan.warm_from is None:
-            return own
+            return own or portfolio_start(plan.spec, plan.rules)
         return warm_start(ledger, plan.spec, plan.warm_from, plan.workspace.folder).after(own)
     if plan.warm_from is not None:
         check_same(known, events, plan.warm_from)

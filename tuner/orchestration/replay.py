@@ -17,7 +17,7 @@ from tuner.ledger.record import RunRecord
 from tuner.ledger.records import CohortRecord, StudyRecord, TrialRecord
 from tuner.orchestration.results import Results
 from tuner.search.patience import Budget, Plateau, stopped_early
-from tuner.search.rungs import cohort_size
+from tuner.search.rungs import at_once, cohort_size
 from tuner.spec.length import recorded_length
 from tuner.spec.study import StudySpec
 from tuner.spec.work import Trial, TrialState
@@ -143,7 +143,8 @@ class Replay:
 
     def _wanted(self) -> int:
         """Trials that the search asks for at this position; 0 where it waits, or has all it is to have."""
-        if len(self.rounds) >= self._spec.search.in_flight or self._is_flat():
+        most = at_once(self._spec.search, self._study.rules, self._asked_cohorts)
+        if len(self.rounds) >= most or self._is_flat():
             return 0
         return max(0, min(cohort_size(self._spec.search), self._budget().trials - self._search.trials_asked))
 

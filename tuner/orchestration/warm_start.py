@@ -1,4 +1,4 @@
-"""Warm starts: a new study begins with configurations that were the best elsewhere, or that its user trusts.
+"""Warm starts: a new study begins with configurations that were good elsewhere, or that its user trusts.
 
 They are written down when the study begins, so that its table is a pure function of declaration, data, seed and these
 points, and replay needs neither the other study nor the exported folder.
@@ -15,6 +15,7 @@ from tuner.errors import StudyError
 from tuner.export.model_card import CONFIG
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import Event, StudyRecord, TrialRecord
+from tuner.search.portfolio import portfolio
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.fitting import misfit, own_point
 from tuner.spec.objectives import is_front, size
@@ -26,6 +27,7 @@ from tuner.spec.work import TrialState
 MOST = 5  # points: enough to show the sampler where it was good, few compared with a cohort
 EVENT = "warm_start"
 OWN = "search.first"  # the origin of a user's own points
+PORTFOLIO = "search.portfolio"  # the origin of points that nobody named
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class WarmStart:
     """The points that a study begins with.
 
     Attributes:
-        origin: a study's name, or an exported folder, as the user named it; `OWN` where there are only the user's own.
+        origin: a study's name, or an exported folder, as the user named it; `OWN` where there are only the user's own,
+            `PORTFOLIO` where nobody named any.
         points: a value for every hyperparameter, the best point first.
         left_out: distinct configurations that the new space cannot yield.
     """
@@ -73,17 +76,33 @@ def check_same(study: StudyRecord, events: Sequence[Event], origin: str | Path) 
     began = WarmStart.recorded(events)
     if began is not None and Path(began.origin) == Path(origin):
         return
-    how = "without a warm start" if began is None else f"from {began.origin}"
     raise StudyError(
-        f"study {study.name}: has begun already, {how}; leave --from {origin} out to go on,"
+        f"study {study.name}: has begun already, {_how(began)}; leave --from {origin} out to go on,"
         " or give the study another name."
     )
+
+
+def _how(began: WarmStart | None) -> str:
+    if began is None:
+        return "without a warm start"
+    return "with the portfolio" if began.origin == PORTFOLIO else f"from {began.origin}"
 
 
 def own_start(spec: StudySpec) -> WarmStart | None:
     """The user's own points, `search.first`; None where there are none."""
     own = [own_point(spec.space, values) for values in spec.search.first or ()]
     return WarmStart(OWN, tuple(own), 0) if own else None
+
+
+def portfolio_start(spec: StudySpec, rules: int) -> WarmStart | None:
+    """What a study begins with that was told nothing; None where it has no use for the portfolio.
+
+    Args:
+        spec: the declaration.
+        rules: the study's number of rules.
+    """
+    points = portfolio(spec, rules)
+    return WarmStart(PORTFOLIO, points, 0) if points else None
 
 
 def warm_start(ledger: Ledger, spec: StudySpec, origin: str | Path, base: Path) -> WarmStart:

@@ -18,7 +18,6 @@ from tuner.spec.pareto import fronts
 
 LIMIT = 300
 BEST = 200  # where the optimum is looked for, the second model has to be fine; with 64 results were worse
-BOUNDED = ("tpe", "gp")  # samplers that model the past; the others only count
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -57,7 +56,7 @@ def bounded(finished: list[FrozenTrial]) -> list[FrozenTrial]:
     """At most LIMIT of the finished trials: the best ones, and an even spread over the others, by number."""
     if len(finished) <= LIMIT:
         return finished
-    ranked = sorted(finished, key=_rank) if len(finished[0].values or ()) < 2 else _by_front(finished)
+    ranked = sorted(finished, key=rank) if len(finished[0].values or ()) < 2 else _by_front(finished)
     best, others = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
     count = LIMIT - BEST
     spread = [others[place * len(others) // count] for place in range(count)]
@@ -70,7 +69,7 @@ def _by_front(finished: list[FrozenTrial]) -> list[FrozenTrial]:
     return [finished[i] for front in fronts(points) for i in sorted(front)]
 
 
-def _rank(trial: FrozenTrial) -> tuple[int, float, float, int]:
+def rank(trial: FrozenTrial) -> tuple[int, float, float, int]:
     """As TPE ranks: complete trials by their value, then pruned ones by how far they came and how well they stood."""
     if trial.state is TrialState.COMPLETE:
         return 0, 0.0, float(trial.values[0]), trial.number

@@ -17,10 +17,10 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 
 from tuner.quiet import without_warnings
-from tuner.search.history import BOUNDED, BoundedHistory
+from tuner.search.history import BoundedHistory
 from tuner.search.lengths import declared_length
 from tuner.search.proposals import proposals
-from tuner.search.rungs import ETA, halve, halve_front
+from tuner.search.rungs import ETA, LEARNING, halve, halve_front
 from tuner.search.samplers import make_sampler
 from tuner.spec.distributions import Scalar
 from tuner.spec.length import Length
@@ -97,7 +97,7 @@ class Search:
 
     def ask(self, cohort: int, size: int) -> Round:
         """The next cohort, on its way to the first rung."""
-        with quiet_optuna(), self._history.asking(self._study._study_id, self._spec.search.sampler in BOUNDED):
+        with quiet_optuna(), self._history.asking(self._study._study_id, self._spec.search.sampler in LEARNING):
             trials = tuple(self._ask_one() for _ in range(size))
         return Round(cohort, trials, 0, self._length.rungs[0])
 

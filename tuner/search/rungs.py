@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from tuner.spec.length import Length
 from tuner.spec.pareto import Point, ranked
+from tuner.spec.rules import ANSWERS
 from tuner.spec.study import SearchSpec
 
 ETA = 3
+LEARNING = ("tpe", "gp")  # samplers that propose by what was told
 COHORT = 16  # TPE lost nothing in batches of 16 (FACTS.md)
 CLIMBING_COHORT = ETA**3  # fills four rungs: 27, 9, 3, 1
 WITHOUT_RECORD = 50  # epochs that an unpruned trial may run before what it has is recorded
@@ -40,6 +42,20 @@ def cohort_size(search: SearchSpec) -> int:
     if search.cohort is not None:
         return search.cohort
     return CLIMBING_COHORT if search.pruner in ("halving", "hyperband") else COHORT
+
+
+def at_once(search: SearchSpec, rules: int, asked: int) -> int:
+    """How many cohorts may climb at the same time.
+
+    By rules from 4 on a sampler that learns has seen the whole first cohort when it proposes the second.
+
+    Args:
+        search: what is declared.
+        rules: the study's number of rules.
+        asked: cohorts that were asked for so far.
+    """
+    learns = rules >= ANSWERS and search.sampler in LEARNING
+    return 1 if learns and asked == 1 else search.in_flight
 
 
 def halve(values: Mapping[int, float]) -> dict[int, int]:

@@ -1,13 +1,14 @@
-"""Whether a configuration from elsewhere is one that a space could yield."""
+"""Whether a configuration from elsewhere is one that a space could yield, and which of the space's is nearest to it."""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from tuner.spec.distributions import Distribution, FloatDistribution, IntDistribution, Scalar
-from tuner.spec.hyperparameters import BY_NAME
+from tuner.spec.distributions import Categorical, Distribution, FloatDistribution, IntDistribution, Scalar
+from tuner.spec.hyperparameters import BY_NAME, OF_KIND
 from tuner.spec.space import SearchSpace
 
 _OFF_STEP = 1e-8  # of a step: what Optuna forgives as well
@@ -75,3 +76,75 @@ def contains(allowed: Distribution, value: Scalar) -> bool:
         return (value - allowed.low) % allowed.step == 0
     steps = 0.0 if allowed.step is None else (value - allowed.low) / allowed.step
     return abs(steps - round(steps)) < _OFF_STEP
+
+
+def nearest_point(space: SearchSpace, values: Mapping[str, Scalar], share: float) -> dict[str, Scalar]:
+    """The space's point nearest to values from elsewhere: a value for every hyperparameter.
+
+    What the space fixes has its value there, whatever it was elsewhere.
+
+    Args:
+        space: what is searched.
+        values: by name; a hyperparameter that is not among them has its default.
+        share: where one that has no default either stands in its range, 0 for the lower end and 1 for the upper one.
+    """
+    searched, fixed = space.searched(), space.fixed()
+    active: dict[str, Scalar] = {}
+    for name in space.conditions.order:
+        if space.conditions.holds(name, active):
+            wanted = values.get(name, _usual(name))
+            active[name] = nearest(searched[name], wanted, share) if name in searched else fixed[name]
+    return space.point(active).as_dict()
+
+
+def _usual(name: str) -> Scalar | None:
+    """A hyperparameter's default, where it is in use; None for the code's length, which every space declares."""
+    return OF_KIND[name].default if name in OF_KIND else BY_NAME[name].default
+
+
+def nearest(allowed: Distribution, value: Scalar | None, share: float) -> Scalar:
+    """The value of a distribution that is nearest to another one; without one, that at a share of it.
+
+    Among words that it has not, none is nearer than another: its first is taken.
+    """
+    if value is None:
+        return at_share(allowed, share)
+    if isinstance(allowed, FloatDistribution | IntDistribution):
+        return _in_range(allowed, float(value))
+    return _among(allowed, value)
+
+
+def at_share(allowed: Distribution, share: float) -> Scalar:
+    """The value at a share of a distribution's range, 0 to 1, on the scale that it is searched on."""
+    if isinstance(allowed, FloatDistribution | IntDistribution):
+        return _in_range(allowed, _at(allowed, share))
+    choices: tuple[Scalar, ...] = allowed.choices
+    return choices[min(int(share * len(choices)), len(choices) - 1)]
+
+
+def _at(allowed: FloatDistribution | IntDistribution, share: float) -> float:
+    low, high = float(allowed.low), float(allowed.high)
+    return low * (high / low) ** share if allowed.log else low + share * (high - low)
+
+
+def _in_range(allowed: FloatDistribution | IntDistribution, value: float) -> float | int:
+    inside = min(max(value, allowed.low), allowed.high)
+    if allowed.step is None:
+        return float(inside)
+    most = int((allowed.high - allowed.low) / allowed.step + _OFF_STEP)
+    stepped = allowed.low + min(round((inside - allowed.low) / allowed.step), most) * allowed.step
+    return int(stepped) if isinstance(allowed, IntDistribution) else float(stepped)
+
+
+def _among(allowed: Categorical, value: Scalar) -> Scalar:
+    choices: tuple[Scalar, ...] = allowed.choices
+    if value in choices:
+        return value
+    if isinstance(value, str):
+        return choices[0]
+    return min(choices, key=lambda choice: _apart(float(choice), float(value)))
+
+
+def _apart(one: float, other: float) -> float:
+    """By their ratio, as sizes and rates are; by their difference where one of them has none."""
+    return abs(math.log(one / other)) if one > 0 and other > 0 else abs(one - other)

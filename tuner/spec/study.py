@@ -243,6 +243,11 @@ class SearchSpec(Frozen):
         None,
         description="Your own sets of hyperparameters, a new study's first trials: a value for each that is searched.",
     )
+    portfolio: bool = Field(
+        True,
+        description="Begin with configurations that were good on other data, unless first or --from says what to begin"
+        " with.",
+    )
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Self:
