@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from studies import tiny
 
-from tuner.search.final_budget import LONG_ENOUGH, LONGEST, STAGES, allotment, final_epochs
-from tuner.search.rungs import expected_epochs
+from tuner.search.final_budget import LONG_ENOUGH, LONGEST, STAGES, allotment, final_amount
+from tuner.search.lengths import declared_length, resolved
+from tuner.search.rungs import expected_amount
 from tuner.spec.final import Allotment
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.study import StudySpec
@@ -20,7 +21,12 @@ def spec(final: Any = None, epochs: int = 50, trials: int = 108, **changes: Any)
 
 
 def searched(declared: StudySpec) -> int:
-    return expected_epochs(declared.search, declared.search.trials, len(declared.objective))
+    length = declared_length(declared.search)
+    return int(expected_amount(declared.search, length, declared.search.trials, len(declared.objective)))
+
+
+def final_epochs(declared: StudySpec, **rules: int) -> float:
+    return final_amount(declared, declared_length(declared.search), **rules)
 
 
 @pytest.mark.parametrize("trials", [108, 135, 216, 324, 540, 1080, 27_000])
@@ -78,3 +84,18 @@ def test_older_rules_count_as_they_did() -> None:
     """All seeds of all configurations, as long as the search's longest training."""
     assert final_epochs(spec({"top": 3, "seeds": 5}, epochs=120), rules=3) == 3 * 5 * 120
     assert final_epochs(spec(epochs=120), rules=3) == 3 * 5 * 120, "the defaults of then"
+
+
+def test_steps_and_trials_that_train_until_flat_have_a_stage_as_well() -> None:
+    """In intervals of the declared steps, at least all of them; or in whole epochs, up to the search's own most."""
+    open_ended = spec_from_mapping(tiny(search={"trials": 108, "epochs": None, "cohort": 27}, final={}))
+    length = resolved(open_ended, 40_000, 10_000)
+    found = allotment(open_ended, length)
+    assert found is not None
+    assert (length.plan.thirds > 0, found.least) == (True, length.amount(length.top))
+    assert found.least <= found.most <= length.amount(length.plan.intervals)
+    steps = spec_from_mapping(tiny(search={"trials": 108, "epochs": None, "steps": 2700, "cohort": 27}, final={}))
+    found = allotment(steps)
+    assert found is not None
+    assert (found.least, found.most <= LONGEST * 27) == (27, True)
+    assert final_amount(steps, declared_length(steps.search)) == found.runs * found.most * 100
