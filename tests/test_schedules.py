@@ -12,7 +12,7 @@ import tuner
 from tuner.data.prepare import prepare
 from tuner.data.rows import open_rows
 from tuner.export.model import load_model
-from tuner.export.write import exported_spec
+from tuner.export.write import Origin, exported_spec
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
 from tuner.spec.canonical import to_yaml
@@ -63,7 +63,8 @@ def test_a_study_that_leaves_them_out_does_not_show_them(workspace: Path) -> Non
     """Neither its table nor its exported configuration names any of the three."""
     study = tuner.run(tiny(search={"trials": 3, "epochs": 2, "pruner": "none"}), workers=0)
     one = study.records[0]
-    config = to_yaml(exported_spec(study.spec, workspace, Trial(0, one.point, one.seed), {"epochs": one.epochs}, None))
+    trial, length = Trial(0, one.point, one.seed), {"epochs": one.epochs}
+    config = to_yaml(exported_spec(study.spec, workspace, trial, length, Origin()))
     for name in NEW:
         assert f"param.{name}" not in study.trials.columns
         assert name not in config

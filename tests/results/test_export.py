@@ -23,7 +23,7 @@ from tuner.data.preprocess import Preprocessor
 from tuner.errors import ExportError
 from tuner.export import write
 from tuner.export.model import load_model
-from tuner.export.write import exported_spec
+from tuner.export.write import Origin, exported_spec
 from tuner.spec.reader import read_spec
 
 FILES_1 = ["config.yaml", "metrics.json", "model.safetensors", "preprocess.json"]
@@ -81,7 +81,7 @@ def test_the_source_is_found_from_anywhere(source: str, exported: str, winner: A
     """A relative path is made absolute from the study's file; an absolute one and a built-in set stay."""
     data = winner.spec.data.model_copy(update={"source": source})
     moved = replace(winner, spec=winner.spec.model_copy(update={"data": data}))
-    spec = exported_spec(moved.spec, moved.base, moved.trial, {"epochs": 12}, "cpu")
+    spec = exported_spec(moved.spec, moved.base, moved.trial, {"epochs": 12}, Origin(device="cpu"))
     assert spec.data.source == exported.format(base=winner.base)
 
 
@@ -92,7 +92,8 @@ def test_the_source_is_found_from_anywhere(source: str, exported: str, winner: A
 def test_the_name_stays_within_its_limit(name: str, exported: str, winner: Any, home: Path) -> None:
     """A long name is cut to 100 characters, and the export of an export keeps its name."""
     renamed = replace(winner, spec=winner.spec.model_copy(update={"name": name}))
-    assert exported_spec(renamed.spec, renamed.base, renamed.trial, {"epochs": 12}, "cpu").name == exported
+    again = exported_spec(renamed.spec, renamed.base, renamed.trial, {"epochs": 12}, Origin(device="cpu"))
+    assert again.name == exported
 
 
 def test_the_metrics_tell_what_was_achieved_and_with_what(winner: Any, home: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from studies import tiny
 
 from tuner.search.final_budget import LONG_ENOUGH, LONGEST, STAGES, allotment, final_amount
-from tuner.search.lengths import declared_length
+from tuner.search.lengths import declared_length, resolved
 from tuner.search.rungs import expected_amount
 from tuner.spec.final import Allotment
 from tuner.spec.reader import spec_from_mapping
@@ -85,3 +85,18 @@ def test_older_rules_count_as_they_did() -> None:
     """All seeds of all configurations, as long as the search's longest training."""
     assert final_epochs(spec({"top": 3, "seeds": 5}, epochs=120), rules=3) == 3 * 5 * 120
     assert final_epochs(spec(epochs=120), rules=3) == 3 * 5 * 120, "the defaults of then"
+
+
+def test_steps_and_trials_that_train_until_flat_have_a_stage_as_well() -> None:
+    """In intervals of the declared steps, at least all of them; or in whole epochs, up to the search's own most."""
+    open_ended = spec_from_mapping(tiny(search={"trials": 108, "epochs": None, "cohort": 27}, final={}))
+    length = resolved(open_ended, 40_000, 10_000)
+    found = allotment(open_ended, length)
+    assert found is not None
+    assert (length.plan.thirds > 0, found.least) == (True, length.amount(length.top))
+    assert found.least <= found.most <= length.amount(length.plan.intervals)
+    steps = spec_from_mapping(tiny(search={"trials": 108, "epochs": None, "steps": 2700, "cohort": 27}, final={}))
+    found = allotment(steps)
+    assert found is not None
+    assert (found.least, found.most <= LONGEST * 27) == (27, True)
+    assert final_amount(steps, declared_length(steps.search)) == found.runs * found.most * 100
