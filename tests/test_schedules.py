@@ -10,13 +10,13 @@ from studies import tiny
 
 import tuner
 from tuner.data.prepare import prepare
-from tuner.data.rows import open_rows
 from tuner.export.model import load_model
 from tuner.export.write import Origin, exported_spec
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
+from tuner.search.loop import best
 from tuner.spec.canonical import to_yaml
-from tuner.spec.reader import read_spec, spec_from_mapping
+from tuner.spec.reader import read_spec
 from tuner.spec.work import TrainingPlan, Trial
 
 NEW = ("schedule", "warmup", "clip_norm")
@@ -39,15 +39,13 @@ def test_pruned_trials_are_parts_of_whole_trainings(pruner: str, workspace: Path
     declared = scheduled()
     declared["search"]["pruner"] = pruner
     study = tuner.run(declared, workers=0)
-    spec = spec_from_mapping(declared)
-    prepared = prepare(spec, workspace, workspace / ".tuner")
-    rows = open_rows(prepared.path, prepared.sha256, (prepared.train, prepared.validation, prepared.test))
-    data = training_data(rows.train, rows.validation, "cpu", "fp32", "auto")
+    rows = prepare(study.spec, workspace, workspace / ".tuner").open()
+    data = training_data(rows.train, rows.validation, "cpu", "fp32", "auto", start=rows.start)
     assert {record.epochs for record in study.records} > {9}
     for record in study.records:
         one = Trial(record.number, record.point, record.seed)
         alone = train_alone(one, data, "mse", record.epochs, plan=TrainingPlan(9)).curve
-        assert min(alone.val_loss) == record.value
+        assert best(alone) == (record.value, record.best_epoch)
     assert {f"param.{name}" for name in NEW} <= set(study.trials.columns)
 
 

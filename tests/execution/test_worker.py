@@ -122,9 +122,9 @@ def test_where_the_data_do_not_fit_no_trial_is_to_blame(place: Workplace, monkey
     """The run ends, and no trial with it; once there is memory, the same segment is trained."""
     real, sizes = worker.training_data, [2**58, 1]
 
-    def tight(*arguments: Any) -> Any:
+    def tight(*arguments: Any, **named: Any) -> Any:
         np.empty(sizes.pop(0))
-        return real(*arguments)
+        return real(*arguments, **named)
 
     monkeypatch.setattr(worker, "training_data", tight)
     with pytest.raises(
