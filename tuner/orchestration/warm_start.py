@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from tuner.errors import StudyError
 from tuner.export.model_card import CONFIG
@@ -17,6 +17,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import Event, StudyRecord, TrialRecord
 from tuner.search.portfolio import portfolio
 from tuner.spec.architecture import Hyperparameters
+from tuner.spec.canonical import BY_RULES
 from tuner.spec.fitting import misfit, own_point
 from tuner.spec.objectives import is_front, size
 from tuner.spec.pareto import ranked
@@ -28,6 +29,9 @@ MOST = 5  # points: enough to show the sampler where it was good, few compared w
 EVENT = "warm_start"
 OWN = "search.first"  # the origin of a user's own points
 PORTFOLIO = "search.portfolio"  # the origin of points that nobody named
+# The new space's own values take the place of these, where it fixes them, for nobody declared them there: a default of
+# newer rules gave the one, the final stage the other.
+GIVEN: Final = (*BY_RULES, "schedule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,9 @@ def warm_start(ledger: Ledger, spec: StudySpec, origin: str | Path, base: Path) 
             f"study {spec.name}: cannot begin with other points where search.sampler is grid, which visits every"
             " point once."
         )
-    known = list(dict.fromkeys(_configurations(ledger, origin, base)))
+    fixed = {name: value for name, value in spec.space.fixed().items() if name in GIVEN}
+    begun = _configurations(ledger, origin, base)
+    known = list(dict.fromkeys(Hyperparameters.of({**point.as_dict(), **fixed}) for point in begun))
     reasons = [misfit(spec.space, point.as_dict()) for point in known]
     fitting = [point for point, reason in zip(known, reasons, strict=True) if reason is None]
     if not fitting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tuner.answers.base import Params
 from tuner.answers.comparison import Cells, Comparison
 from tuner.report.facts import Facts
 from tuner.report.markup import cut, shown
+from tuner.spec.length import Unit
 
 WIDEST = 28  # of a column on the terminal
 
@@ -26,7 +27,7 @@ def compare(studies: Sequence[Facts]) -> Comparison:
     differences = tuple(_differences(studies))
     return Comparison(
         studies=tuple(facts.study for facts in studies),
-        rows={name: tuple(value(facts) for facts in studies) for name, value in _ROWS.items()},
+        rows=_rows(studies),
         parameters=parameters,
         differing=tuple(name for name, values in parameters.items() if _differ(values)),
         fair=not differences,
@@ -64,10 +65,27 @@ def _trials(facts: Facts) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
 
 
+def _trained(facts: Facts, unit: Unit) -> int | None:
+    """Of all trials, in the unit that the study's length has; None in the other one."""
+    if facts.length.unit != unit:
+        return None
+    return round(sum(facts.length.amount(len(curve)) for curve in facts.curves.values()))
+
+
+STEPS: Final = "steps trained"  # a row where a study counts in steps alone
+
+
+def _rows(studies: Sequence[Facts]) -> dict[str, tuple[Any, ...]]:
+    """What is compared, by name: one value for each study."""
+    found = {name: tuple(value(facts) for facts in studies) for name, value in _ROWS.items()}
+    return {name: values for name, values in found.items() if name != STEPS or any(values)}
+
+
 _ROWS: dict[str, Callable[[Facts], Any]] = {
     "state": lambda facts: facts.state,
     "trials": _trials,
-    "epochs or steps trained": lambda facts: round(sum(facts.length.amount(len(c)) for c in facts.curves.values())),
+    "epochs trained": lambda facts: _trained(facts, "epochs"),
+    STEPS: lambda facts: _trained(facts, "steps"),
     "seconds": lambda facts: facts.answer.seconds,
     "best trial": _of_winner("trial"),
     "validation loss": _of_winner("value"),
