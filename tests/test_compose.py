@@ -232,7 +232,8 @@ def test_the_study_stands_on_the_server(finished: Server) -> None:
     nested = [run for run in runs if run is not parents[0]]
     assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parents[0].info.run_id}
     stages = Counter(run.data.tags["tuner.stage"] for run in nested)
-    assert stages == {"search": declared["search"]["trials"], "final": 15}
+    assert stages.keys() == {"search", "choosing", "final"}
+    assert stages["search"] == declared["search"]["trials"]
 
 
 def test_artifacts_go_through_the_server_into_its_volume(finished: Server) -> None:

@@ -85,9 +85,9 @@ def test_mlflow_and_the_export_have_what_is_in_force(workspace: Path, mlflow_sto
 
 
 def test_a_study_without_news_has_the_table_and_parameters_of_before(workspace: Path) -> None:
-    """The eight hyperparameters that there always were, each with a value, in the table, the summary and MLflow."""
+    """The eight hyperparameters that there always were, and the default skip, in the table, the summary and MLflow."""
     study = tuner.run(tiny(search={"trials": 3, "epochs": 1}), workers=0)
-    before = list(study.best.point.as_dict())[:8]
+    before = [*list(study.best.point.as_dict())[:8], "skip"]
     assert list(study.best.shown) == list(study.summary.best.params) == before
     columns = trials_csv(study.records).splitlines()[0].split(",")
     assert [name for name in columns if name.startswith("param.")] == [f"param.{name}" for name in before]

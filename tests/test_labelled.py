@@ -182,7 +182,7 @@ def test_prune_files_frees_the_labels_too(workspace: Path) -> None:
     with_table(workspace)
     tuner.run(LABELLED, workers=0)
     assert (
-        len(list(Path(".tuner/prepared").iterdir())) == 8
+        len(list(Path(".tuner/prepared").iterdir())) == 10
     )  # rows, labels, scaling and rows' numbers, each with its digest
     prune_files()
     assert list(Path(".tuner/prepared").iterdir()) == []

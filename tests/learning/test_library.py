@@ -88,8 +88,8 @@ MADE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a missing file": (lambda path: None, "No such file|cannot open|no such file"),
     "of before descriptions": (without_description, "from the sources of another version"),
     "another format": (
-        lambda path: stand_in(path, description().replace(f"format {border.FORMAT}", "format 8")),
-        r"its format should have 7 where it has 8",
+        lambda path: stand_in(path, description().replace(f"format {border.FORMAT}", "format 99")),
+        rf"its format should have {border.FORMAT} where it has 99",
     ),
     "one activation fewer": (
         lambda path: stand_in(path, description().replace(" sigmoid", "")),

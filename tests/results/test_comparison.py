@@ -14,6 +14,7 @@ from tuner.answers.parts import BaselineLosses, Measures
 from tuner.answers.study import MlflowLinks, Recommendation, StudyAnswer
 from tuner.report.comparison import as_text, compare
 from tuner.report.facts import Facts
+from tuner.search.lengths import declared_length
 from tuner.spec.reader import spec_from_mapping
 
 LINKS = MlflowLinks(
@@ -104,6 +105,7 @@ def facts(
         searched={},
         trials=[],
         curves={0: [0.5, value]},
+        length=declared_length(spec.search),
         segments=[],
         events=[],
         answer=answer(name, winner(value, test_loss, bottleneck, seeds)),

@@ -74,7 +74,7 @@ def test_the_winner_is_what_export_writes(copied: Path) -> None:
     check_agrees(winner, card)
     assert card.final is not None
     assert winner["run"] == f"final-{final['winner']:04}-{final['exported']}"
-    assert winner["validation_loss"] == min(winner["validation_losses"]) < winner["mean"]
+    assert winner["validation_loss"] == min(winner["validation_losses"]) <= winner["mean"]
     assert winner["validation_loss_is"] == "the lowest of 3 seeds"
     assert winner["validation_losses"] == list(card.final.losses)
     assert (winner["mean"], winner["low"], winner["high"]) == (card.final.mean, card.final.low, card.final.high)
@@ -111,7 +111,8 @@ def test_before_the_end_it_has_no_test_loss(copied: Path) -> None:
 def test_a_study_without_a_complete_trial_has_no_winner(workspace: Path) -> None:
     """Every trial diverges."""
     np.save("rows.npy", np.random.default_rng(0).normal(size=(60, 5)) * 1e25)
-    study = tuner.run(staged(data={"source": "rows.npy", "scaling": "none"}), workers=0)
+    # By rules 4 rows are brought to size one before a network reads them, and nothing diverges.
+    study = tuner.run(staged(rules=3, data={"source": "rows.npy", "scaling": "none"}), workers=0)
     assert study.summary.winner is None
 
 

@@ -186,7 +186,7 @@ def _diverged() -> Study:
     wild = {"learning_rate": {"type": "float", "low": 90.0, "high": 100.0}, "depth": 3, "width": 512}
     space = {"batch_size": 16, "activation": "relu", "bottleneck": 2, **wild}
     data = {"source": "sklearn:iris", "scaling": "none"}
-    return tuner.run(tiny(name="diverged", space=space, data=data), workers=0)
+    return tuner.run(tiny(name="diverged", rules=3, space=space, data=data), workers=0)
 
 
 def _stopped() -> Study:

@@ -54,7 +54,7 @@ def declared(
     """
     if isinstance(source, str | Path):
         return read_spec(source, overrides), Path(source).absolute()
-    mapping = source.model_dump(mode="json") if isinstance(source, StudySpec) else source
+    mapping = source.model_dump(mode="json", exclude_unset=True) if isinstance(source, StudySpec) else source
     return spec_from_mapping(mapping, overrides), (folder or Path.cwd()) / "spec.yaml"
 
 
