@@ -110,9 +110,10 @@ class Driver:
 
     def _cut_short(self) -> bool:
         """Where the search's part of a time is over, trials that were asked for are all: an event, as any budget is."""
+        if self._last_asking is None or time.monotonic() < self._last_asking:
+            return False
         asked = self._replay.trials_asked
-        over = self._last_asking is not None and time.monotonic() >= self._last_asking
-        if not over or not 0 < asked < self._spec.search.trials:
+        if not 0 < asked < self._spec.search.trials:
             return False
         shorter = self._spec.model_copy(update={"search": self._spec.search.model_copy(update={"trials": asked})})
         self._replay.extend(shorter)

@@ -6,7 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from tuner.spec.distributions import Frozen, mistake, named_values
 from tuner.spec.final import MOST_SEEDS
@@ -194,8 +203,16 @@ class DataSpec(Frozen):
         return self.columns if isinstance(self.columns, Mapping) else {}
 
 
+def _counted_from_1(schema: dict[str, Any]) -> None:
+    """The default of trials stands for none that were given."""
+    schema["minimum"] = 1
+    del schema["default"]
+
+
 class SearchSpec(Frozen):
     """How the space is searched, and for how long."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["trials"]}, {"required": ["minutes"]}]})
 
     sampler: Sampler = Field("tpe", description="How new values are proposed.")
     pruner: Pruner = Field("halving", description="How weak trials are ended early.")
@@ -204,7 +221,7 @@ class SearchSpec(Frozen):
         ge=0,
         le=1_000_000,
         description="Trials in all, however often the study is continued. With minutes they can be left out.",
-        json_schema_extra={"minimum": 1},
+        json_schema_extra=_counted_from_1,
     )
     minutes: float | None = Field(
         None,
