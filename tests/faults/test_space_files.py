@@ -23,6 +23,7 @@ from tuner.cli import app, exit_codes
 from tuner.errors import MOST_SHOWN, SpecError
 from tuner.search.lengths import resolved
 from tuner.search.loop import Search
+from tuner.search.minutes import Costs, budgeted
 from tuner.search.rungs import cohort_size, expected_amount
 from tuner.spec.architecture import layer_sizes, parameter_count
 from tuner.spec.canonical import to_yaml
@@ -86,9 +87,10 @@ def check_study(spec: StudySpec) -> None:
     length = resolved(spec, 1000, 200)
     assert length.top == spec.search.epochs or length.is_open or spec.search.steps is not None
     assert cohort_size(spec.search) >= 1
-    assert expected_amount(spec.search, length, spec.search.trials) > 0
-    size = min(3, spec.search.trials)
-    for trial in Search(spec).ask(0, size).trials:
+    assert spec.search.is_planned or spec.search.minutes is not None
+    trials = spec.search.trials or budgeted(spec, (1000, 200), Costs(0.1, 0.01, 0.01)).trials
+    assert expected_amount(spec.search, length, trials) > 0
+    for trial in Search(spec, length=length).ask(0, min(3, trials)).trials:
         sizes = layer_sizes(8, trial.point)
         assert len(sizes) == 2 * trial.point.depth + 3
         assert min(sizes) >= 1

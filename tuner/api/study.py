@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tuner.orchestration.prepared_run import Outcome
     from tuner.orchestration.progress import Progress
     from tuner.report.facts import Facts
+    from tuner.search.minutes import Planned
 
 
 def run(  # noqa: PLR0913 - all by name
@@ -248,6 +249,13 @@ class Study:
         from tuner.analysis.final_stage import recommended
 
         return recommended(self.spec, self.best, self._summary, self._finals)
+
+    @property
+    def planned(self) -> Planned | None:
+        """What was planned for the minutes that it began with, and from which reading of speed; None without any."""
+        from tuner.search.minutes import Planned
+
+        return Planned.recorded(self._events)
 
     @property
     def awaits_score(self) -> bool:

@@ -60,7 +60,7 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - the options
     file: SpaceFile,
     overrides: Overrides = None,
     workers: Annotated[
@@ -74,6 +74,10 @@ def run(
         str | None,
         typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="How long the study may take: as --set search.minutes=N."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Launch a study, or continue it.
@@ -82,6 +86,7 @@ def run(
     """
     stop = threading.Event()
     received = exit_codes.stop_on_signals(stop)
+    overrides = [*(overrides or ()), *([] if minutes is None else [f"search.minutes={minutes:.12g}"])]
     from tuner.api import study
     from tuner.cli import display, progress
     from tuner.errors import StoppedError
@@ -90,7 +95,7 @@ def run(
         with progress.live() as show:
             finished = study.run(
                 file,
-                overrides=overrides or (),
+                overrides=overrides,
                 workers=workers,
                 executor=executor,
                 warm_start=warm_from,
@@ -100,7 +105,7 @@ def run(
     except StoppedError as early:
         typer.echo(str(early), err=True)
         raise typer.Exit(128 + (received[0] if received else signal.SIGINT)) from None
-    command = display.command_line(file, overrides or ())
+    command = display.command_line(file, overrides)
     answer = display.as_json(finished) if as_json else display.ending(finished, command)
     exit_codes.answer(answer, received, finished.stopped_by)
 

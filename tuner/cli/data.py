@@ -45,6 +45,10 @@ def init(
     source: Source,
     label: Label = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The study's name. Default: the data's.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=1e6, metavar="N", help="How long the study may take, instead of trials."),
+    ] = None,
 ) -> None:
     """Write a space file for data, with what was found in it and a space that fits it; it runs as it is.
 
@@ -52,7 +56,7 @@ def init(
     """
     from tuner.data.initial import Wishes, space_file
 
-    typer.echo(space_file(_inspected(source, label), Wishes(name, label)), nl=False)
+    typer.echo(space_file(_inspected(source, label), Wishes(name, label, minutes)), nl=False)
 
 
 def _inspected(source: str, label: str | None) -> Inspection:

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from tuner.data.examine import Examined
     from tuner.export.apply import Applied
     from tuner.ledger.records import StudyTally
+    from tuner.search.minutes import Planned
     from tuner.spec.distributions import Distribution
     from tuner.spec.length import Length
     from tuner.spec.space import SearchSpace
-    from tuner.spec.study import StudySpec
+    from tuner.spec.study import SearchSpec, StudySpec
 
 NO_STUDIES = "no studies here yet; `tuner run FILE` begins one"
 _MEASURES = {
@@ -68,10 +69,18 @@ def ending(study: Study, command: str) -> str:
         f" To go on: {command} --set search.trials={2 * total}",
         "stopped": f"{study.name}: stopped{_by_request(study)}; {done} of {counted(total, 'trial')} recorded."
         f" To go on: {command}",
-        "timeout": f"{study.name}: search.timeout is over; {done} of {counted(total, 'trial')} recorded."
+        "timeout": f"{study.name}: {_time(study.spec.search)} over; {done} of {counted(total, 'trial')} recorded."
         f" To go on: {command}",
     }.get(study.outcome or "", f"{study.name}: {over}.")
     return f"{first}\n\n{summary(study)}"
+
+
+def _time(search: SearchSpec) -> str:
+    """What of its time has ended a run."""
+    minutes = "" if search.minutes is None else f"search.minutes ({search.minutes:g})"
+    if search.timeout is None:
+        return f"{minutes} are"
+    return f"{minutes} or search.timeout is" if minutes else "search.timeout is"
 
 
 def _by_request(study: Study) -> str:
@@ -97,6 +106,8 @@ def summary(study: Study) -> str:
         lines[0] += f"; {duration(answer.seconds)} in all"
     if answer.trained:
         lines.append(_trained(answer.trained))
+    if study.planned is not None:
+        lines.append(_planned(study.planned, study.spec.search))
     if answer.stopped_early:
         lines.append(f"It was {early(answer)}.")
     if study.awaits_score:
@@ -111,6 +122,12 @@ def summary(study: Study) -> str:
         lines += ["", *_table(_best(answer, answer.winner)), *columns(answer.columns)]
         lines += [*final(answer), *_verdict(answer, answer.winner)]
     return "\n".join([*lines, "", *_next(study, answer)])
+
+
+def _planned(plan: Planned, search: SearchSpec) -> str:
+    """What was planned for a study's minutes, and what of it there was time for."""
+    less = "" if search.trials >= plan.found.trials else f"; there was time for {search.trials} of them"
+    return f"It was {plan.words(search)}{less}."
 
 
 def _trained(runs: Sequence[TrainedOn]) -> str:
@@ -307,11 +324,14 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         ("objective", " and ".join(spec.objective)),
         (
             "search",
-            f"{counted(search.trials, 'trial')} by {search.sampler}, pruner {search.pruner}, {_longest(length)}",
+            f"{_trials(search)} by {search.sampler}, pruner {search.pruner}, {_longest(length)}",
         ),
         *([("first trials", f"{counted(len(search.first), 'set')} of search.first")] if search.first else []),
-        ("final stage", _stage(spec, length)),
-        (f"{length.unit} in all", f"at most {round(amount):,}"),
+        *(
+            [("final stage", _stage(spec, length)), (f"{length.unit} in all", f"at most {round(amount):,}")]
+            if search.is_planned
+            else []
+        ),
         (
             "largest model",
             f"{parameters:,} parameters, {_bytes(4 * parameters)}; in training {_bytes(20 * parameters)}",
@@ -320,6 +340,12 @@ def declaration(spec: StudySpec, data: Examined, device: str, mlflow: str) -> st
         ("MLflow", mlflow),
     ]
     return "\n".join([*_table(rows), *_longest_code_wins(spec), "", "No mistakes found."])
+
+
+def _trials(search: SearchSpec) -> str:
+    if search.is_planned:
+        return counted(search.trials, "trial")
+    return f"as many trials as there is time for in {search.minutes:g} minutes"
 
 
 def _longest(length: Length) -> str:

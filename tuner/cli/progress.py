@@ -91,7 +91,7 @@ def line(progress: Progress) -> str:
     """A study's progress in one line, the most important parts first."""
     counts = progress.counts
     done = sum(count for state, count in counts.items() if state is not TrialState.RUNNING)
-    parts = [f"{progress.name}: {done}/{progress.total} trials"]
+    parts = [f"{progress.name}: {done}/{progress.total} trials" if progress.total else progress.name]
     if progress.phase == "confirming" and progress.confirmed:
         parts.append("confirming {}/{} runs".format(*progress.confirmed))
     elif progress.phase != "training":

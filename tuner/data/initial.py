@@ -32,10 +32,12 @@ class Wishes:
     Attributes:
         name: of the study; by default the file's.
         label: a column that codes are judged by.
+        minutes: that the study may take; None for a number of trials.
     """
 
     name: str | None = None
     label: str | None = None
+    minutes: float | None = None
 
 
 def space_file(found: Inspection, wishes: Wishes = Wishes()) -> str:
@@ -59,7 +61,7 @@ def space_file(found: Inspection, wishes: Wishes = Wishes()) -> str:
             "",
             *_space(found),
             "",
-            *_search(found),
+            *_search(found, wishes.minutes),
         )
     )
 
@@ -155,10 +157,13 @@ def _choice(sizes: list[int]) -> str:
     return str(sizes[0]) if len(sizes) == 1 else f"{{type: categorical, choices: [{', '.join(map(str, sizes))}]}}"
 
 
-def _search(found: Inspection) -> Iterator[str]:
+def _search(found: Inspection, minutes: float | None) -> Iterator[str]:
     trials = next(count for most, count in TRIALS if found.rows <= most)
     yield "search:"
-    yield f"  trials: {trials}  # in all; more of them can be added later"
+    if minutes is None:
+        yield f"  trials: {trials}  # in all; more of them can be added later"
+    else:
+        yield f"  minutes: {minutes:.12g}  # how many trials there is time for is found when the study begins"
     yield "  # Trials train until their loss is flat; `epochs: 50` or `steps: 10000` would set how long instead."
 
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, final
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
@@ -110,7 +111,7 @@ class Ledger:
         """How often a study was held for that purpose; 0 where it never was."""
         return self._leases.fence(study_id, purpose)
 
-    def create_study(
+    def create_study(  # noqa: PLR0913 - all of a row
         self,
         spec_json: str,
         source: str,
@@ -118,8 +119,10 @@ class Ledger:
         name: str,
         versions: Mapping[str, str],
         rules: int = NEWEST,
+        *,
+        began: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> StudyRecord:
-        """Record a new study, running; its name must be new."""
+        """Record a new study, running, with the events that its declaration follows from; its name must be new."""
         now = time.time()
         row = {
             "key": uuid.uuid4().hex,
@@ -138,6 +141,8 @@ class Ledger:
                 raise LedgerError(f"{self.where}: a study must have a new name, but there is one named {name!r}")
             connection.execute(insert(study), [row])
             created = rows.study_record(connection.execute(select(study).where(study.c.name == name)).one())
+            for kind, body in began.items():
+                connection.execute(insert(event), [rows.event_row(created.id, kind, body, now)])
             outbox.add(connection, created.id, [outbox.row("study")])
         return created
 

@@ -74,6 +74,8 @@ class Driver:
         self._study, self._spec, self._ledger = study, spec, ledger
         self._on_change, self._stop = on_change, stop
         self._began = time.monotonic()
+        self._last_asking: float | None = None
+        self._latest: float | None = None
         self._deadline = self._end_of_time()
         events = ledger.events(study.id)
         self._length = length_of(spec.search, events)
@@ -86,14 +88,45 @@ class Driver:
         self._longest: int | None = None  # epochs of a run of the final stage
 
     def extend(self, spec: StudySpec) -> None:
-        """Go on with a larger budget: it counts from where the record ends, as in a run that continues."""
+        """Go on with another budget: it counts from where the record ends, as in a run that continues."""
         self._spec = spec
         self._replay.extend(spec)
         self._deadline = self._end_of_time()
 
+    @property
+    def spec(self) -> StudySpec:
+        """The declaration as it is now: with fewer trials where there was no time for all."""
+        return self._spec
+
+    def keep_within(self, searching: float, whole: float) -> None:
+        """Keep a time.
+
+        Args:
+            searching: no trial is asked for after this moment of the monotonic clock; those that are there go on.
+            whole: the run ends at this moment, at the latest.
+        """
+        self._last_asking, self._latest = searching, whole
+        self._deadline = self._end_of_time()
+
+    def _cut_short(self) -> bool:
+        """Where the search's part of a time is over, trials that were asked for are all: an event, as any budget is."""
+        if self._last_asking is None or time.monotonic() < self._last_asking:
+            return False
+        asked = self._replay.trials_asked
+        if not 0 < asked < self._spec.search.trials:
+            return False
+        shorter = self._spec.model_copy(update={"search": self._spec.search.model_copy(update={"trials": asked})})
+        self._replay.extend(shorter)
+        if not self._replay.take_new_budget():
+            self._replay.extend(self._spec)
+            return False
+        self._spec, self._last_asking = shorter, None
+        return True
+
     def _end_of_time(self) -> float | None:
         timeout = self._spec.search.timeout
-        return None if timeout is None else self._began + timeout
+        ends = (None if timeout is None else self._began + timeout, self._latest)
+        return min((end for end in ends if end is not None), default=None)
 
     def run(self) -> Outcome:
         """Move rounds until nothing is left to do."""
@@ -103,7 +136,7 @@ class Driver:
                 self._enqueue(begun.trials, begun.first, begun.last)
             if replay.rounds and self._results.is_whole(replay.rounds[0]):
                 self._tell()
-            elif replay.take_new_budget():
+            elif replay.take_new_budget() or self._cut_short():
                 continue
             elif not replay.rounds:
                 replay.finish()

@@ -18,6 +18,7 @@ from tuner.orchestration.prepared_run import Ended, PreparedRun, Session
 from tuner.orchestration.progress import Progress
 from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, own_start, portfolio_start, warm_start
 from tuner.search.lengths import length_of
+from tuner.search.minutes import EVENT as SPEED
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
@@ -59,13 +60,29 @@ def launch(
             if known is None:
                 raise
             return Ended("stopped", stopped_by=session.control.stopped_by)
-        session = replace(session, plan=plan.on(prepared))
+        plan = plan.on(prepared)
+        if known is None and plan.spec.search.minutes is not None:
+            plan = _planned(session, plan, prepared)
+            warm = _warm_start(plan, ledger, known)  # a portfolio's share is one of all trials
+        session = replace(session, plan=plan)
         study, warm = _recorded(session, prepared, (known, warm), held)
         warn_of_step(session.plan, ledger, study)
         warn_of_data(study, prepared)
         note_run(session.plan, ledger, study, prepared, warm)
         session.reporter.sized(length_of(session.plan.spec.search, ledger.events(study.id)))
         return PreparedRun(session, study, prepared, executor).run()
+
+
+def _planned(session: Session, plan: LaunchPlan, prepared: Prepared) -> LaunchPlan:
+    """The plan of a new study with minutes: the machine's speed is read here, once."""
+    from tuner.orchestration.speed import timed
+
+    session.reporter.show("preparing data", "reading this machine's speed")
+    plan = timed(plan, prepared, session.started)
+    session.reporter.extend(plan.spec)
+    if plan.planned is not None:
+        session.reporter.show("preparing data", plan.planned.words(plan.spec.search))
+    return plan
 
 
 def _warm_start(plan: LaunchPlan, ledger: Ledger, known: StudyRecord | None) -> WarmStart | None:
@@ -91,9 +108,12 @@ def _recorded(
     plan, ledger = session.plan, session.ledger
     known, warm = begun
     declared, source = plan.spec.model_dump_json(), str(plan.origin)
+    began = {} if plan.planned is None else {SPEED: plan.planned.body()}
     if known is None:
         try:
-            study = ledger.create_study(declared, source, prepared.fingerprint, plan.spec.name, versions(), plan.rules)
+            study = ledger.create_study(
+                declared, source, prepared.fingerprint, plan.spec.name, versions(), plan.rules, began=began
+            )
         except LedgerError:
             known = ledger.study(plan.spec.name)
             if known is None:

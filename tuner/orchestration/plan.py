@@ -13,7 +13,9 @@ from tuner.execution.executors import sized
 from tuner.learning import device as devices
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.packs import step_name
+from tuner.search.minutes import Planned
 from tuner.settings import Workspace
+from tuner.spec.continuing import as_planned
 from tuner.spec.defaults import completed, rules_of
 from tuner.spec.length import Length
 from tuner.spec.rules import NEWEST
@@ -38,6 +40,7 @@ class LaunchPlan:
         executor: where segments run, with its number of workers.
         warm_from: a study or an exported folder whose best configurations a new study begins with.
         data: a table or array that was given in Python.
+        planned: what a new study does with its minutes; None where it has none, or goes on.
         rules: what the declaration leaves open is settled by them.
     """
 
@@ -51,6 +54,7 @@ class LaunchPlan:
     warm_from: str | Path | None = None
     data: object = field(default=None, compare=False, repr=False)
     rules: int = NEWEST
+    planned: Planned | None = None
 
     @classmethod
     def of(
@@ -73,9 +77,15 @@ class LaunchPlan:
         return cls(spec, origin, workspace, device, step, gpus, sized(executor, device, gpus), warm_from, data)
 
     def by_rules(self, known: StudyRecord | None) -> Self:
-        """The same by the rules that the study was begun by, or that a new one is to be."""
+        """The same by the rules that the study was begun by, or that a new one is to be, and as it was planned then.
+
+        Raises:
+            SpecError: these rules do not know what is declared.
+            StudyError: the study would have to be planned anew.
+        """
         rules = rules_of(self.spec) if known is None else known.rules
-        return replace(self, spec=completed(self.spec, rules), rules=rules)
+        spec = completed(self.spec, rules)
+        return replace(self, spec=spec if known is None else as_planned(spec, known.spec), rules=rules)
 
     def prepare(self, check: Callable[[], None]) -> Prepared:
         """The data; `check` is called meanwhile, and what it raises ends it."""
@@ -90,7 +100,7 @@ class LaunchPlan:
         return replace(self, spec=self.spec.model_copy(update={"loss": prepared.loss}))
 
     def extended(self, spec: StudySpec) -> Self:
-        """The same with a larger budget."""
+        """The same with another budget."""
         return replace(self, spec=spec)
 
     def states(self, key: str) -> CheckpointFolder:

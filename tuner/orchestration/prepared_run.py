@@ -29,6 +29,7 @@ from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.progress import Progress
 from tuner.orchestration.reporter import ProgressReporter
 from tuner.search.lengths import length_of
+from tuner.search.minutes import share
 from tuner.search.patience import Budget, stopped_early
 from tuner.spec.objectives import is_front
 from tuner.spec.rules import ANSWERS
@@ -161,10 +162,29 @@ class PreparedRun:
         larger = self._session.control.larger(self._spec)
         if larger is None:
             return False
-        self._ledger.update_spec(self._study.id, larger.model_dump_json(), str(self._plan.origin))
-        self._plan = self._plan.extended(larger)
-        self._session.reporter.extend(larger)
+        self._change(larger)
         return True
+
+    def _change(self, spec: StudySpec) -> None:
+        """Another budget counts from now on."""
+        self._ledger.update_spec(self._study.id, spec.model_dump_json(), str(self._plan.origin))
+        self._plan = self._plan.extended(spec)
+        self._session.reporter.extend(spec)
+
+    def _search(self, driver: Driver) -> Outcome:
+        """Search within the minutes, where there are any."""
+        minutes = self._spec.search.minutes
+        if minutes is not None:
+            whole = 60 * minutes
+            driver.keep_within(self._started + share(self._spec) * whole, self._started + whole)
+        outcome = driver.run()
+        self._take_cut(driver)
+        return outcome
+
+    def _take_cut(self, driver: Driver) -> None:
+        """Where the search's part of the minutes was too short for all trials, the study has fewer."""
+        if driver.spec.search.trials < self._spec.search.trials:
+            self._change(driver.spec)
 
     def _train(self) -> Outcome:
         searched = self._is_searched()
@@ -176,7 +196,7 @@ class PreparedRun:
         try:
             stop = self._session.control.stop
             self._driver = driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, stop)
-            outcome: Outcome = "finished" if searched else driver.run()
+            outcome: Outcome = "finished" if searched else self._search(driver)
             if outcome == "finished":
                 outcome = self._confirm(driver)
         except BaseException:
@@ -252,6 +272,8 @@ class PreparedRun:
 
     def _on_change(self, tally: Tally) -> None:
         self._publisher.notify()
+        if self._driver is not None:
+            self._take_cut(self._driver)
         # Amid the final stage, that is ended first.
         if tally.confirmed is None and self._driver is not None and self._extend():
             self._driver.extend(self._spec)

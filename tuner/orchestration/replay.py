@@ -65,8 +65,13 @@ class Replay:
 
         return Search(self._spec, self._first, self._features, self._study.rules, self._known_length)
 
+    @property
+    def trials_asked(self) -> int:
+        """Trials asked for so far."""
+        return self._search.trials_asked
+
     def extend(self, spec: StudySpec) -> None:
-        """Go on with a larger budget; `take_new_budget` records it where the record ends."""
+        """Go on with another budget; `take_new_budget` records it where the record ends."""
         self._spec = spec
 
     def ask(self) -> list[Round]:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
+from tuner.errors import StudyError
 from tuner.spec.canonical import Change, changed_keys
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.study import StudySpec
 
 # Whole keys, and blocks with all their keys. Any other key makes another table of trials, or another meaning of it.
 _KEYS: Final = frozenset(
-    ("search.trials", "search.timeout", "search.patience", "search.min_improvement", "device", "final", "rules")
+    (
+        "search.trials",
+        "search.minutes",
+        "search.timeout",
+        "search.patience",
+        "search.min_improvement",
+        "device",
+        "final",
+        "rules",
+    )
 )
 _BLOCKS: Final = frozenset(("final",))
 
@@ -25,6 +35,32 @@ def fixed_changes(old: StudySpec, new: StudySpec) -> list[Change]:
     changes = [change for change in changed_keys(old, new) if not may_change(change.key)]
     same_split = old.split_seed == new.split_seed  # the default may be written out, and left out again
     return [change for change in changes if change.key != "data.seed" or not same_split]
+
+
+def as_planned(declared: StudySpec, known: StudySpec) -> StudySpec:
+    """The declaration of a study that goes on, with what was planned for its minutes when it began.
+
+    Args:
+        declared: as it is given now.
+        known: as it is recorded, with what was planned.
+
+    Raises:
+        StudyError: it leaves the trials to other minutes than those that they were planned for.
+    """
+    search, steps = declared.search, known.search.steps
+    if search.minutes is None or (known.search.minutes is None and search.is_planned):
+        return declared
+    if not search.is_planned and search.minutes != known.search.minutes:
+        before = "none" if known.search.minutes is None else f"{known.search.minutes:g}"
+        raise StudyError(
+            f"study {known.name}: search.minutes was {before} and is now {search.minutes:g}, but a study that has begun"
+            " is not planned anew; change it back, say how many trials in search.trials, or give the study another"
+            " name."
+        )
+    planned: dict[str, int] = {} if search.is_planned else {"trials": known.search.trials}
+    if steps is not None and search.steps is None and search.epochs is None:
+        planned["steps"] = steps
+    return declared.model_copy(update={"search": search.model_copy(update=planned)})
 
 
 def with_budget(spec: StudySpec, trials: int | None, timeout: float | None) -> StudySpec | None:

@@ -28,6 +28,9 @@ def completed(spec: StudySpec, rules: int) -> StudySpec:
     Raises:
         SpecError: it leaves open what these rules do not decide.
     """
+    if rules < ANSWERS and spec.search.minutes is not None:
+        message = f"must be left out by rules {rules}; rules {ANSWERS} plan a study for a time"
+        raise SpecError([Problem("search.minutes", message)])
     if rules < ANSWERS and spec.search.epochs is None:
         message = f"must be given by rules {rules}; rules {ANSWERS}, which new studies begin by, find it in the data"
         raise SpecError([Problem("search.epochs", message)])

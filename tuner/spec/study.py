@@ -6,7 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from tuner.spec.distributions import Frozen, mistake, named_values
 from tuner.spec.final import MOST_SEEDS
@@ -194,12 +203,33 @@ class DataSpec(Frozen):
         return self.columns if isinstance(self.columns, Mapping) else {}
 
 
+def _counted_from_1(schema: dict[str, Any]) -> None:
+    """The default of trials stands for none that were given."""
+    schema["minimum"] = 1
+    del schema["default"]
+
+
 class SearchSpec(Frozen):
     """How the space is searched, and for how long."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["trials"]}, {"required": ["minutes"]}]})
+
     sampler: Sampler = Field("tpe", description="How new values are proposed.")
     pruner: Pruner = Field("halving", description="How weak trials are ended early.")
-    trials: int = Field(ge=1, le=1_000_000, description="Trials in all, however often the study is continued.")
+    trials: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Trials in all, however often the study is continued. With minutes they can be left out.",
+        json_schema_extra=_counted_from_1,
+    )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="How long the study may take; what of trials and length is not given follows from this machine's"
+        " speed.",
+    )
     epochs: int | None = Field(
         None,
         ge=1,
@@ -248,6 +278,19 @@ class SearchSpec(Frozen):
         description="Begin with configurations that were good on other data, unless first or --from says what to begin"
         " with.",
     )
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the number of trials is known, and does not follow from the minutes yet."""
+        return self.trials > 0
+
+    @model_validator(mode="after")
+    def _has_a_budget(self) -> Self:
+        if self.trials < 1 and self.minutes is None:
+            given = "trials" in self.model_fields_set
+            missing = "must be given, but is missing; or give search.minutes, the time that the study may take"
+            raise mistake(f"must be at least 1, got {self.trials}" if given else missing, "trials")
+        return self
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Self:
@@ -390,7 +433,7 @@ class StudySpec(Frozen):
             raise mistake(f"must be values that the space can yield, but {'; '.join(odd)}", "search", "first")
         if own and self.search.sampler == "grid":
             raise mistake("must be left out with sampler grid, which visits every point once", "search", "first")
-        if len(own) > self.search.trials:
+        if self.search.is_planned and len(own) > self.search.trials:
             raise mistake(
                 f"must be at least {len(own)}, the sets of search.first, got {self.search.trials}", "search", "trials"
             )

@@ -1,0 +1,186 @@
+"""Claims about studies that have minutes in the place of trials: planned once, and then like any other study."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studies import tiny_of_file
+from typer.testing import CliRunner
+
+import tuner
+from tuner.api.maintenance import doctor
+from tuner.cli import display
+from tuner.cli.app import app
+from tuner.errors import SpecError, StudyError
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import Event
+from tuner.orchestration.progress import Progress
+from tuner.search.minutes import Planned, Reading
+from tuner.spec.reader import read_spec, read_spec_text
+
+MINUTES = 10.0  # of which these studies take seconds: no test hangs on how fast a machine is
+
+
+def study(**changes: Any) -> dict[str, Any]:
+    """At most 20 cohorts of three trials of three epochs."""
+    search = {"epochs": 3, "cohort": 3, "seed": 3, "minutes": MINUTES, **changes.pop("search", {})}
+    return {**tiny_of_file(**changes), "search": search}
+
+
+def flat(**changes: Any) -> dict[str, Any]:
+    """The same, trained until flat."""
+    declared = study(**changes)
+    del declared["search"]["epochs"]
+    return declared
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose reading says that it is some thousand times slower than the model of cost."""
+    monkeypatch.setattr("tuner.orchestration.speed._read", lambda *_: Reading(30.0, 0.001, 1))
+
+
+def events(name: str = "tiny") -> list[Event]:
+    with closing(Ledger.look("sqlite:///tuner.db", Path.cwd())) as ledger:
+        record = ledger.study(name)
+        assert record is not None
+        return ledger.events(record.id)
+
+
+def readings(name: str = "tiny") -> int:
+    return sum(event.kind == "speed" for event in events(name))
+
+
+def test_it_is_planned_once_and_is_then_like_any_other(workspace: Path) -> None:
+    """The machine's speed is one event; the table is that of a study with the planned trials; a second run says that
+    nothing is left, and reads no speed."""
+    planned = tuner.run(study(), workers=0)
+    assert planned.state == "finished"
+    plan = Planned.recorded(events())
+    assert plan is not None and plan == planned.planned
+    assert plan.minutes == MINUTES
+    assert len(planned.records) == planned.spec.search.trials == plan.found.trials
+    outright = {**study(name="outright"), "search": {**study()["search"], "trials": plan.found.trials}}
+    del outright["search"]["minutes"]
+    assert tuner.run(outright, workers=0).csv() == planned.csv()
+    assert readings("outright") == 0
+    again = tuner.run(study(), workers=0)
+    assert (again.outcome, again.csv(), readings()) == ("nothing-left", planned.csv(), 1)
+    shown = display.summary(again)
+    assert f"It was planned for 10 minutes: {plan.found.trials} trials, as long as declared." in shown
+    assert not [disagreement for seen in doctor("tiny") for disagreement in seen.problems]
+
+
+@pytest.mark.usefixtures("slow")
+def test_planned_steps_are_recorded_and_a_stopped_study_goes_on_by_them(workspace: Path) -> None:
+    """Where the time is short, one cohort trains for a number of steps; killed amid it, it is not planned anew."""
+    stop = threading.Event()
+
+    def listen(progress: Progress) -> None:
+        if progress.phase == "training":
+            stop.set()
+
+    first = tuner.run(flat(), workers=0, progress=listen, stop=stop)
+    assert first.outcome == "stopped"
+    steps, trials = first.spec.search.steps, first.spec.search.trials
+    assert steps is not None and trials == 3
+    done = tuner.run(flat(), workers=0)
+    assert (done.outcome, done.spec.search.steps, readings()) == ("finished", steps, 1)
+    outright = flat(name="outright", search={"trials": trials, "steps": steps})
+    del outright["search"]["minutes"]
+    assert tuner.run(outright, workers=0).csv() == done.csv()
+    assert f"3 trials, of at most {steps:,} steps." in display.summary(done)
+
+
+def test_where_the_searchs_time_is_over_it_ends_with_an_answer(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No further trial is asked for, those that were asked for go on: the table is that of a study of so many trials,
+    the final stage follows, and the next run takes the study for finished."""
+    monkeypatch.setattr("tuner.orchestration.prepared_run.share", lambda _: 0.0)
+    cut = tuner.run(study(final={"top": 1, "seeds": 2}), workers=0)
+    assert (cut.outcome, len(cut.records)) == ("finished", 3)
+    assert cut.spec.search.trials == 3
+    assert cut.planned is not None and cut.planned.found.trials > 3
+    assert "there was time for 3 of them." in display.summary(cut)
+    assert cut.summary.final is not None
+    outright = study(name="outright", search={"trials": 3}, final={"top": 1, "seeds": 2})
+    del outright["search"]["minutes"]
+    assert tuner.run(outright, workers=0).csv() == cut.csv()
+    assert not [disagreement for seen in doctor("tiny") for disagreement in seen.problems]
+    again = tuner.run(study(final={"top": 1, "seeds": 2}), workers=0)
+    assert (again.outcome, again.csv()) == ("nothing-left", cut.csv())
+    more = tuner.run(study(final={"top": 1, "seeds": 2}, search={"trials": 5}), workers=0)
+    assert (len(more.records), readings()) == (5, 1)
+
+
+def test_a_time_that_is_over_stops_the_run(workspace: Path) -> None:
+    """Minutes shorter than the data take to prepare: the run ends as with search.timeout, and says so."""
+    ended = tuner.run(study(search={"minutes": 1e-6}), workers=0)
+    assert (ended.outcome, ended.state) == ("timeout", "stopped")
+    assert "search.minutes (1e-06) are over" in display.ending(ended, "tuner run s.yaml")
+
+
+def test_other_minutes_plan_nothing_anew(workspace: Path) -> None:
+    """They are refused where trials are left to them, and limit a run's time where the file says how many trials."""
+    begun = tuner.run(study(search={"trials": 3}), workers=0)
+    assert begun.planned is not None and begun.planned.found.trials == 3
+    with pytest.raises(StudyError) as refused:
+        tuner.run(study(search={"minutes": 20.0}), workers=0)
+    assert str(refused.value) == (
+        "study tiny: search.minutes was 10 and is now 20, but a study that has begun is not planned anew; change it"
+        " back, say how many trials in search.trials, or give the study another name."
+    )
+    assert len(tuner.run(study(search={"minutes": 20.0, "trials": 6}), workers=0).records) == 6
+    assert readings() == 1
+
+
+def test_a_study_without_minutes_is_not_planned_later(workspace: Path) -> None:
+    """It goes on with the trials that are declared."""
+    declared = study(search={"trials": 3})
+    del declared["search"]["minutes"]
+    tuner.run(declared, workers=0)
+    with pytest.raises(StudyError, match=r"search\.minutes was none and is now 10"):
+        tuner.run(study(), workers=0)
+    tuner.run(study(search={"trials": 6}), workers=0)
+    assert readings() == 0
+
+
+def test_neither_trials_nor_minutes_is_refused() -> None:
+    """With the place, and what to do; so are no trials, no minutes, and minutes by older rules."""
+    text = "name: x\ndata: {source: a.csv}\nspace: {bottleneck: 2}\nsearch:\n  seed: 1\n"
+    with pytest.raises(SpecError) as refused:
+        read_spec_text(text, "x.yaml")
+    assert str(refused.value) == (
+        "x.yaml:4: search.trials: must be given, but is missing; or give search.minutes, the time that the study may"
+        " take"
+    )
+    for line, said in (
+        ("trials: 0", "search.trials: must be at least 1, got 0"),
+        ("minutes: 0", "search.minutes: must be above 0.0, got 0"),
+        ("minutes: 10m", "search.minutes: must be a number, got '10m'"),
+    ):
+        with pytest.raises(SpecError) as refused:
+            read_spec_text(f"{text}  {line}\n", "x.yaml")
+        assert str(refused.value) == f"x.yaml:6: {said}"
+    with pytest.raises(SpecError, match=r"search\.minutes: must be left out by rules 3; rules 4 plan"):
+        tuner.run({**study(), "rules": 3}, workers=0)
+
+
+def test_the_command_line_takes_minutes(workspace: Path) -> None:
+    """`tuner init --minutes` writes a file that `validate` reads, and `run --minutes` is an override."""
+    written = CliRunner().invoke(app, ["init", str(tiny_of_file()["data"]["source"]), "--minutes", "5"])
+    assert written.exit_code == 0, written.output
+    Path("s.yaml").write_text(written.stdout, encoding="utf-8")
+    search = read_spec("s.yaml").search
+    assert (search.minutes, search.is_planned) == (5.0, False)
+    checked = CliRunner().invoke(app, ["validate", "s.yaml"])
+    assert "as many trials as there is time for in 5 minutes" in checked.stdout
+    words = ["--workers", "0", "--set", "search.trials=3", "--set", "search.epochs=2", "--set", "final=none"]
+    ran = CliRunner().invoke(app, ["run", "s.yaml", "--minutes", "7", *words])
+    assert ran.exit_code == 0, ran.output
+    assert "It was planned for 7 minutes: 3 trials, as long as declared." in ran.stdout
