@@ -80,7 +80,7 @@ OF_RUN = "run_uuid = (SELECT run_uuid FROM tags WHERE key = 'tuner.key' AND valu
     [
         ("tuner.db", "UPDATE tuner_trial SET value = value + 1e-16 WHERE number = 2", "trial 2: it ended with value"),
         ("tuner.db", "UPDATE tuner_trial SET epochs = 1 + epochs WHERE number = 2", "trial 2: it ended with value"),
-        ("tuner.db", "DELETE FROM tuner_measurement WHERE trial = 2 AND epoch = 1", "trial 2: its epochs must count"),
+        ("tuner.db", "DELETE FROM tuner_measurement WHERE trial = 2 AND epoch = 1", "trial 2: it ended with value"),
         ("tuner.db", "DELETE FROM tuner_cohort WHERE number = 0", "points at nothing"),
         ("tuner.db", "UPDATE tuner_trial SET state = 'running' WHERE number = 2", "1 of them running"),
         ("tuner.db", "UPDATE tuner_trial SET reason = 'x' WHERE state = 'complete'", "but its reason is 'x'"),

@@ -9,10 +9,11 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import accuracy_score, r2_score
 
-from tuner.analysis import columns, pca
+from tuner.analysis import columns
 from tuner.analysis.baselines import baselines, pca_losses, value_losses
 from tuner.analysis.columns import column_quality
 from tuner.answers.parts import ColumnQuality
+from tuner.data import pca
 from tuner.data.encoded import EncodedColumn
 from tuner.data.parts import row_parts
 from tuner.data.rows import Rows
