@@ -30,7 +30,7 @@ def to_yaml(spec: StudySpec) -> str:
     Defaults are written out, but for keys without a value and hyperparameters that the study has no use for.
     """
     declared = _given(spec.model_dump(mode="json"))
-    kept = {*spec.space.columns, *BY_RULES}
+    kept = {*spec.space.columns, *(set(BY_RULES) & spec.space.model_fields_set)}  # what is left open stays open
     declared["space"] = {name: value for name, value in declared["space"].items() if name in kept}
     return yaml.dump(declared, Dumper=_Dumper, sort_keys=False, width=110)
 
