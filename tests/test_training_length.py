@@ -16,7 +16,7 @@ import tuner
 from tuner.api.maintenance import doctor
 from tuner.data.prepare import prepare
 from tuner.data.sources import Sources
-from tuner.errors import StudyError
+from tuner.errors import SpecError, StudyError
 from tuner.export.model import load_model
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
@@ -147,3 +147,13 @@ def test_one_configuration_without_a_length_trains_until_flat(large: Path) -> No
     model, (record,) = tuner.train(declared), tuner.run(declared, workers=0).records
     assert (model.epochs, model.value, model.best_epoch) == (record.epochs, record.value, record.best_epoch)
     assert model.epochs >= 10
+
+
+def test_a_length_that_does_not_fit_the_rows_leaves_no_study(large: Path) -> None:
+    """It is known once the data is prepared; another length can then be taken under the same name."""
+    declared = study("thirds")
+    declared["search"]["thirds"] = 9
+    with pytest.raises(SpecError, match=r"search\.thirds: must be at most 4, for an epoch has 132 steps"):
+        tuner.run(declared, workers=0)
+    with closing(Ledger.look("sqlite:///tuner.db", Path.cwd())) as ledger:
+        assert ledger.study("tiny") is None

@@ -21,6 +21,7 @@ from tuner.search.lengths import resolved
 from tuner.search.patience import Budget
 from tuner.spec.continuing import fixed_changes
 from tuner.spec.length import EVENT as LENGTH
+from tuner.spec.length import Length
 from tuner.spec.rules import ANSWERS, NEWEST
 
 if TYPE_CHECKING:
@@ -81,6 +82,16 @@ def warn_of_data(study: StudyRecord, prepared: Prepared) -> None:
         logging.getLogger("tuner").warning("%s: %s", study.name, note)
 
 
+def length_on(plan: LaunchPlan, prepared: Prepared) -> Length:
+    """How long the trials of a new study train on these rows.
+
+    Raises:
+        SpecError: the declared length does not fit them.
+    """
+    train, validation, _ = prepared.source.counts
+    return resolved(plan.spec, train, validation)
+
+
 def note_run(plan: LaunchPlan, ledger: Ledger, study: StudyRecord, prepared: Prepared, warm: WarmStart | None) -> None:
     """Record what a study begins with and the budget of its first run, and where each run trains."""
     if not has_begun(ledger.events(study.id)):
@@ -88,8 +99,7 @@ def note_run(plan: LaunchPlan, ledger: Ledger, study: StudyRecord, prepared: Pre
             ledger.record_event(study.id, EVENT, warm.body())
         ledger.record_event(study.id, "budget", Budget.of(plan.spec.search).body(0))
         if study.rules >= ANSWERS:
-            train, validation, _ = prepared.source.counts
-            ledger.record_event(study.id, LENGTH, resolved(plan.spec, train, validation).body())
+            ledger.record_event(study.id, LENGTH, length_on(plan, prepared).body())
         if prepared.notes:
             ledger.record_event(study.id, "data", {"notes": list(prepared.notes)})
     body = {

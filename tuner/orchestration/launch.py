@@ -12,13 +12,14 @@ from tuner.errors import LedgerError, StoppedError
 from tuner.execution.executors import start_executor
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
-from tuner.orchestration.continuing import check_continuation, note_run, versions, warn_of_data, warn_of_step
+from tuner.orchestration.continuing import check_continuation, length_on, note_run, versions, warn_of_data, warn_of_step
 from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.prepared_run import Ended, PreparedRun, Session
 from tuner.orchestration.progress import Progress
 from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, own_start, portfolio_start, warm_start
 from tuner.search.lengths import length_of
 from tuner.search.minutes import EVENT as SPEED
+from tuner.spec.rules import ANSWERS
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
@@ -64,6 +65,8 @@ def launch(
         if known is None and plan.spec.search.minutes is not None:
             plan = _planned(session, plan, prepared)
             warm = _warm_start(plan, ledger, known)  # a portfolio's share is one of all trials
+        if known is None and plan.rules >= ANSWERS:
+            length_on(plan, prepared)  # refused, if it is, before anything is recorded
         session = replace(session, plan=plan)
         study, warm = _recorded(session, prepared, (known, warm), held)
         warn_of_step(session.plan, ledger, study)
