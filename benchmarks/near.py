@@ -1,10 +1,10 @@
-"""Local refinement, as `replayed.py samplers` judges it: some trials are proposed near the best that were told so far.
+"""Local refinement, as `replayed.py samplers` judges it: some trials are proposed near the best that have ended so far.
 
 It is no part of the product, for it did not pay (docs/search.md).
 
-What is proposed follows from the study's seed, the trial's number and what was told: law 2. Every hyperparameter is
-moved by a normal step on the scale that it is searched on, one of the range's length wide; what is one of some values
-is drawn anew now and then.
+What is proposed follows from the study's seed, the trial's number and the trials that have ended: law 2. Every
+hyperparameter is moved by a normal step on the scale that it is searched on, one of the range's length wide; what is
+one of some values is drawn anew now and then.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Refinement:
     """How trials near the best are made.
 
     Attributes:
-        share: of the trials that are asked for once something was told.
+        share: of the trials that are asked for once some have ended.
         parents: the best so many trials, one of which each is near to.
         spread: standard deviation of a step, as a share of the range.
         redrawn: chance that one of some values is drawn anew.
@@ -41,7 +41,7 @@ class Refinement:
 
 
 def near_best(
-    refinement: Refinement, space: SearchSpace, seed: int, number: int, told: list[FrozenTrial]
+    refinement: Refinement, space: SearchSpace, seed: int, number: int, ended: list[FrozenTrial]
 ) -> dict[str, Scalar] | None:
     """Values for what is searched and active near one of the best trials; None where the sampler is to propose.
 
@@ -50,12 +50,12 @@ def near_best(
         space: what is searched.
         seed: the study's.
         number: the trial's.
-        told: the trials that have ended and came to something.
+        ended: the trials that have ended and came to something.
     """
     draw = np.random.default_rng(derive_seed(seed, "refine", number))
-    if len(told) < refinement.parents or draw.random() >= refinement.share:
+    if len(ended) < refinement.parents or draw.random() >= refinement.share:
         return None
-    best = sorted(told, key=rank)[: refinement.parents]
+    best = sorted(ended, key=rank)[: refinement.parents]
     parent = best[int(draw.integers(len(best)))].params
     active: dict[str, Scalar] = {}
     searched, fixed = space.searched(), space.fixed()

@@ -14,7 +14,6 @@ from tuner.export.model import load_model
 from tuner.export.write import Origin, exported_spec
 from tuner.learning.packs import training_data
 from tuner.learning.training import train_alone
-from tuner.search.loop import best
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import read_spec
 from tuner.spec.work import TrainingPlan, Trial
@@ -45,7 +44,7 @@ def test_pruned_trials_are_parts_of_whole_trainings(pruner: str, workspace: Path
     for record in study.records:
         one = Trial(record.number, record.point, record.seed)
         alone = train_alone(one, data, "mse", record.epochs, plan=TrainingPlan(9)).curve
-        assert best(alone) == (record.value, record.best_epoch)
+        assert alone.best == (record.value, record.best_epoch)
     assert {f"param.{name}" for name in NEW} <= set(study.trials.columns)
 
 

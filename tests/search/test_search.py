@@ -11,7 +11,7 @@ from searches import curve, play, spec, valley
 
 from tuner.search import history
 from tuner.search.lengths import declared_length
-from tuner.search.loop import best, end_of, quiet_optuna, trained_best
+from tuner.search.loop import end_of, quiet_optuna
 from tuner.search.rebuild import optuna_study
 from tuner.search.rungs import cohort_size, expected_amount, halve, records
 from tuner.search.samplers import distributions, make_sampler
@@ -219,11 +219,11 @@ def test_the_rebuilt_study_is_what_optuna_would_have_kept() -> None:
 
 def test_best_is_the_first_of_equals() -> None:
     """A curve's best epoch counts from 1 and skips what is not finite; 0 is the solution that it starts at."""
-    assert best(Curve(0, 0, (1.0,) * 4, (3.0, math.nan, 2.0, 2.0), (0.0,) * 4, True, None)) == (2.0, 3)
-    assert best(Curve(0, 0, (1.0,), (math.nan,), (0.0,), True, None)) == (math.inf, None)
+    assert Curve(0, 0, (1.0,) * 4, (3.0, math.nan, 2.0, 2.0), (0.0,) * 4, True, None).best == (2.0, 3)
+    assert Curve(0, 0, (1.0,), (math.nan,), (0.0,), True, None).best == (math.inf, None)
     started = Curve(0, 0, (1.0,) * 2, (3.0, 2.0), (0.0,) * 2, False, None, before=2.0)
-    assert (best(started), trained_best(started)) == ((2.0, 0), (2.0, 2))
-    assert best(replace(started, val_loss=(math.nan,) * 2)) == (2.0, 0)
+    assert (started.best, started.lowest) == ((2.0, 0), 2.0)
+    assert replace(started, val_loss=(math.nan,) * 2).best == (2.0, 0)
 
 
 def test_a_run_that_is_compared_with_no_other_ends_as_its_curve_does() -> None:

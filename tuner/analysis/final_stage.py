@@ -187,7 +187,16 @@ def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], seeds: int
     runs = {index_of(run.number): run for run in finals if trial_of(run.number) == trial.number}
     kept = {index: run for index, run in runs.items() if index < seeds and run.state is TrialState.COMPLETE}
     losses = [kept[index].value if index in kept else None for index in range(seeds)]
-    found = interval([loss for loss in losses if loss is not None]) if kept else None
+    lost = [_lost(index, runs.get(index)) for index in range(seeds) if index not in kept]
+    return configuration(trial, losses, lost)
+
+
+def configuration(
+    trial: TrialRecord, losses: Sequence[float | None], lost: Sequence[str], **of_rules_4: Any
+) -> Configuration:
+    """A configuration with the mean and the interval of its runs' losses; None is a run that was lost, see `lost`."""
+    known = [loss for loss in losses if loss is not None]
+    found = interval(known) if known else None
     return Configuration(
         trial=trial.number,
         params=trial.params,
@@ -195,7 +204,8 @@ def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], seeds: int
         low=found and found.low,
         high=found and found.high,
         losses=tuple(losses),
-        lost=tuple(_lost(index, runs.get(index)) for index in range(seeds) if index not in kept),
+        lost=tuple(lost),
+        **of_rules_4,
     )
 
 

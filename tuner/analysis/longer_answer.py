@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from tuner.analysis.final_stage import configuration
 from tuner.analysis.longer_stage import Stage
-from tuner.analysis.statistics import difference, interval
+from tuner.analysis.statistics import difference
 from tuner.answers.parts import Configuration, FinalStage, LongerTraining
 from tuner.ledger.records import TrialRecord
 from tuner.spec.final import COSINE
@@ -50,20 +51,12 @@ def longer_answer(spec: StudySpec, stage: Stage, length: Length) -> FinalStage:
 
 
 def _configuration(stage: Stage, trial: TrialRecord, runs: Sequence[TrialRecord | None]) -> Configuration:
-    losses = [_value(run) for run in runs]
-    known = [loss for loss in losses if loss is not None]
-    found = interval(known) if known else None
-    predicted = next(one.predicted for one in stage.plan.candidates if one.trial == trial.number)
-    return Configuration(
-        trial=trial.number,
-        params=trial.params,
-        mean=found and found.mean,
-        low=found and found.low,
-        high=found and found.high,
-        losses=tuple(losses),
-        lost=(*_lost("choosing run", stage.choosing(trial)), *_lost("run", runs)),
+    return configuration(
+        trial,
+        [_value(run) for run in runs],
+        [*_lost("choosing run", stage.choosing(trial)), *_lost("run", runs)],
         choosing=stage.losses(trial),
-        predicted=predicted,
+        predicted=next(one.predicted for one in stage.plan.candidates if one.trial == trial.number),
         pruned=trial.state is TrialState.PRUNED,
     )
 

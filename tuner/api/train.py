@@ -19,7 +19,6 @@ from tuner.learning.inference.network import Network
 from tuner.learning.packs import step_name, training_data
 from tuner.learning.training import Trained, train_to_its_end
 from tuner.search.lengths import resolved
-from tuner.search.loop import best
 from tuner.settings import Workspace
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.defaults import completed, rules_of
@@ -97,7 +96,7 @@ class Model:
         spec, trial = self._spec, self._trial
         self._prepared, self._rows = data
         self._curve = trained.curve
-        self.value, self.best_epoch = best(trained.curve)
+        self.value, self.best_epoch = trained.curve.best
         self.epochs = trained.curve.last
         if self.best_epoch is None:
             raise StudyError(f"{spec.name}: the training diverged in epoch {self.epochs}, so there is no model.")

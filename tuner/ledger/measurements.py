@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger.schema import checkpoint, measurement, trial
-from tuner.spec.work import Checkpoint, Curve, TrialState
+from tuner.spec.work import Checkpoint, Curve, TrialState, lowest
 
 # SQLite takes 32,766 variables in a statement, Postgres 65,535.
 _MOST_NUMBERS = 10_000
@@ -135,9 +135,8 @@ def running_bests(connection: Connection, study_id: int) -> dict[int, Best]:
 
 def best_of(losses: Sequence[float], before: float | None = None) -> Best:
     """The lowest finite loss and the first epoch that reached it; `before` is that of the solution it started at."""
-    known = [(loss, epoch) for epoch, loss in enumerate(losses, start=1)] + ([] if before is None else [(before, 0)])
-    value, epoch = min(((loss, epoch) for loss, epoch in known if math.isfinite(loss)), default=(None, None))
-    return Best(value, epoch, len(losses))
+    value, epoch = lowest(losses, before)
+    return Best(None if epoch is None else value, epoch, len(losses))
 
 
 def _states(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, str]:

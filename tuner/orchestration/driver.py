@@ -26,7 +26,7 @@ from tuner.search.lengths import length_of
 from tuner.spec.final import PlannedRun
 from tuner.spec.plateau import is_flat
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Segment, SegmentResult, Trial, TrialState
+from tuner.spec.work import Segment, SegmentResult, Trial, TrialEnd, TrialState
 
 Outcome = Literal["finished", "stopped", "timeout"]
 
@@ -161,16 +161,13 @@ class Driver:
         self._confirmed = lambda: (sum(self._results.has(run.number, whole) for run in runs), len(runs))
         for last in records(whole):
             self._enqueue(runs, first, last)
-            while not all(self._results.has(run.number, last) for run in runs):
-                if (early := self._early_end()) is not None:
-                    return early
-                self._train()
+            if (early := self._train_to({run.number: last for run in runs})) is not None:
+                return early
             first = last
         lost = self._results.lost([*self._results.given_up], whole)
-        ends = [end_of(run.number, self._results.curves.get(run.number), lost.get(run.number)) for run in runs]
-        self._ledger.record_ends(self._study.id, ends)
-        self._report()
-        return "finished"
+        return self._ended(
+            [end_of(run.number, self._results.curves.get(run.number), lost.get(run.number)) for run in runs]
+        )
 
     def train_planned(self, runs: Sequence[PlannedRun], done: int, total: int) -> Outcome:
         """Train runs of the final stage, each by its own plan, and record how they ended.
@@ -187,13 +184,21 @@ class Driver:
         self._confirmed = lambda: (done + sum(next_end(run, self._results) is None for run in runs), total)
         while left := {run: end for run in runs if (end := next_end(run, self._results)) is not None}:
             self._enqueue_planned(left)
-            while not all(self._results.has(run.number, end) for run, end in left.items()):
-                if (early := self._early_end()) is not None:
-                    return early
-                self._train()
-        given_up = {run.number: self._results.given_up.get(run.number) for run in runs}
-        curves, final = self._results.curves, self._length.of_final
-        ends = [end_of(run.number, curves.get(run.number), given_up[run.number], final) for run in runs]
+            if (early := self._train_to({run.number: end for run, end in left.items()})) is not None:
+                return early
+        curves, lost, final = self._results.curves, self._results.given_up, self._length.of_final
+        return self._ended([end_of(run.number, curves.get(run.number), lost.get(run.number), final) for run in runs])
+
+    def _train_to(self, ends: Mapping[int, int]) -> Outcome | None:
+        """Train until every run has come to its interval; how this run of the study ends where it does before."""
+        while not all(self._results.has(number, end) for number, end in ends.items()):
+            if (early := self._early_end()) is not None:
+                return early
+            self._train()
+        return None
+
+    def _ended(self, ends: Sequence[TrialEnd]) -> Outcome:
+        """Record how runs of the final stage ended."""
         self._ledger.record_ends(self._study.id, ends)
         self._report()
         return "finished"

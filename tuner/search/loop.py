@@ -127,7 +127,7 @@ class Search:
         lost = {trial.number: given_up[trial.number] for trial in told.trials if given_up and trial.number in given_up}
         ended = {number: _given_up(number, curves.get(number), *how) for number, how in lost.items()}
         trained = [trial.number for trial in told.trials if trial.number not in ended]
-        living = {number: trained_best(curves[number])[0] for number in trained if not curves[number].diverged}
+        living = {number: curves[number].lowest for number in trained if not curves[number].diverged}
         self._trained |= living
         ended |= {number: _diverged(curves[number], self._length) for number in trained if number not in living}
         if not is_front(self._spec):  # with several objectives Optuna refuses reports
@@ -198,24 +198,6 @@ def in_force(space: SearchSpace, point: Mapping[str, Scalar]) -> dict[str, Scala
     return {name: active[name] for name in searched if name in active}
 
 
-def best(curve: Curve) -> tuple[float, int | None]:
-    """A curve's lowest finite validation loss and its epoch, the first of equals; (infinity, None) where there is none.
-
-    Epoch 0 is the solution that the trial starts at, where it starts at one.
-    """
-    before = [] if curve.before is None or not math.isfinite(curve.before) else [(curve.before, 0)]
-    value, epoch = trained_best(curve)
-    return min([*before, *([] if epoch is None else [(value, epoch)])], default=(math.inf, None))
-
-
-def trained_best(curve: Curve) -> tuple[float, int | None]:
-    """The same of what is measured after an epoch: what a trial is ranked by, for many may start at one solution."""
-    finite = [
-        (value, epoch) for epoch, value in enumerate(curve.val_loss, start=curve.first + 1) if math.isfinite(value)
-    ]
-    return min(finite, default=(math.inf, None))
-
-
 def end_of(
     number: int, curve: Curve | None, given_up: tuple[TrialState, str] | None, length: Length | None = None
 ) -> TrialEnd:
@@ -234,12 +216,12 @@ def end_of(
 
 
 def _end(curve: Curve, state: TrialState, reason: str) -> TrialEnd:
-    value, epoch = best(curve)
+    value, epoch = curve.best
     return TrialEnd(curve.number, state, None if epoch is None else value, epoch, curve.last, reason)
 
 
 def _given_up(number: int, curve: Curve | None, state: TrialState, why: str) -> TrialEnd:
-    value, epoch = (math.inf, None) if curve is None else best(curve)
+    value, epoch = (math.inf, None) if curve is None else curve.best
     epochs = 0 if curve is None else curve.last
     return TrialEnd(number, state, None if epoch is None else value, epoch, epochs, why)
 

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
-from tuner.search.loop import quiet_optuna, trained_best
+from tuner.search.loop import quiet_optuna
 from tuner.search.samplers import distributions
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.objectives import size
@@ -73,6 +73,4 @@ def optuna_study(
 
 def _loss(trial: Recorded, curve: Curve | None) -> float:
     """What a trial was ranked by: a solution that many start at says nothing about their hyperparameters."""
-    if curve is None or curve.before is None:
-        return trial.value or 0.0
-    return trained_best(curve)[0]
+    return trial.value or 0.0 if curve is None or curve.before is None else curve.lowest

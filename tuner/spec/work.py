@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -145,8 +145,19 @@ class Curve:
 
     @property
     def lowest(self) -> float:
-        """The lowest finite validation loss; infinity where there is none."""
-        return min((loss for loss in self.val_loss if math.isfinite(loss)), default=math.inf)
+        """The lowest finite validation loss after an epoch: what a trial is ranked by, for many may start alike.
+
+        Infinity where there is none.
+        """
+        return lowest(self.val_loss)[0]
+
+    @property
+    def best(self) -> tuple[float, int | None]:
+        """The lowest finite validation loss and its epoch, the first of equals; (infinity, None) where there is none.
+
+        Epoch 0 is the solution that the trial starts at, where it starts at one.
+        """
+        return lowest(self.val_loss, self.before, self.first)
 
     def joined(self, new: Curve) -> Curve:
         """This curve and the one that goes on from it."""
@@ -222,6 +233,20 @@ class TrialEnd:
     best_epoch: int | None
     epochs: int
     reason: str
+
+
+def lowest(losses: Sequence[float], before: float | None = None, first: int = 0) -> tuple[float, int | None]:
+    """The lowest finite loss and its epoch, the first of equals; (infinity, None) where there is none.
+
+    Args:
+        losses: after epochs `first + 1`, `first + 2`, ...
+        before: after epoch 0, of a trial that starts at a solution.
+        first: epochs before those.
+    """
+    known = [] if before is None else [(before, 0)]
+    known += [(loss, epoch) for epoch, loss in enumerate(losses, start=first + 1)]
+    finite = [(loss, epoch) for loss, epoch in known if math.isfinite(loss)]
+    return min(finite) if finite else (math.inf, None)
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
