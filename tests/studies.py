@@ -21,6 +21,15 @@ def begun_by(rules: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def working_in(folder: Path) -> Iterator[Path]:
+    """A folder as the current one of this process, with nothing asked of MLflow by the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+
+
 def fresh_folder(folder: Path, mlflow_store: Path) -> Path:
     """Make a folder to run studies in."""
     folder.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from disturbed import run_tuner
-from studies import fresh_folder, tiny
+from studies import fresh_folder, tiny, working_in
 from test_upkeep import bytes_of, change
 
 import tuner
@@ -28,10 +28,7 @@ def declared() -> dict[str, object]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
     """A folder with a finished study that had a final stage, all of it published."""
-    folder = fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with working_in(fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)) as folder:
         tuner.run(declared(), workers=0)
     return folder
 

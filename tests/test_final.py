@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from disturbed import disagreements, table
 from mlflow import MlflowClient
-from studies import begun_by, fresh_folder, tiny
+from studies import begun_by, fresh_folder, tiny, working_in
 
 import tuner
 from tuner.api.maintenance import doctor, prune_files
@@ -79,10 +79,7 @@ def _older_rules() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
     """A folder with a finished study, run in this process without any event."""
-    folder = fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with working_in(fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)) as folder:
         study = tuner.run(staged(), workers=0)
         assert study.outcome == "finished"
         (folder / "answer.json").write_text(json.dumps(answer(study)))

@@ -17,7 +17,7 @@ import pytest
 from disturbed import disagreements, start_tuner, table
 from mlflow import MlflowClient
 from scipy import stats
-from studies import fresh_folder, tiny, tiny_of_file
+from studies import fresh_folder, tiny, tiny_of_file, working_in
 
 import tuner
 from tuner.analysis.longer_stage import RUNS, STAGE, recorded_runs
@@ -74,10 +74,7 @@ def answer(study: tuner.Study) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
     """A folder with a finished study and its export, made in this process without any event."""
-    folder = fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with working_in(fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)) as folder:
         study = tuner.run(staged(), workers=0)
         assert study.outcome == "finished"
         study.export("best")

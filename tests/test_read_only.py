@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from disturbed import TUNER
-from studies import fresh_folder, tiny
+from studies import fresh_folder, tiny, working_in
 from test_upkeep import bytes_of
 
 import tuner
@@ -47,10 +47,7 @@ for name in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
     """A folder with a finished study, all of it published."""
-    folder = fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with working_in(fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)) as folder:
         tuner.run(tiny(), workers=0)
     return folder
 

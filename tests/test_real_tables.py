@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from studies import fresh_folder
+from studies import fresh_folder, working_in
 from typer.testing import CliRunner
 
 import tuner
@@ -50,10 +50,7 @@ def declared(name: str, **data: object) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
     """A folder in which `init`, `run` and `export` were typed, with the file of new rows that tests apply it to."""
-    folder = fresh_folder(tmp_path_factory.mktemp("real"), mlflow_store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with working_in(fresh_folder(tmp_path_factory.mktemp("real"), mlflow_store)) as folder:
         shutil.copy(PUMPS, folder)
         (folder / "s.yaml").write_text(typed("init", "pumps.csv", "--label", "state"), encoding="utf-8")
         typed("run", "s.yaml", "--workers", "0", *SMALL)

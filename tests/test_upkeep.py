@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from studies import fresh_folder, tiny
+from studies import fresh_folder, tiny, working_in
 
 import tuner
 from tuner.api import listing
@@ -24,10 +24,7 @@ from tuner.tracking.dashboard import serve
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
     """A folder with a finished study, all of it published."""
-    folder = fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with working_in(fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)) as folder:
         tuner.run(tiny(), workers=0)
     return folder
 

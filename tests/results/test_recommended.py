@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from pages import Page
-from studies import fresh_folder, tiny
+from studies import fresh_folder, tiny, working_in
 
 import tuner
 from tuner.api.listing import compare
@@ -33,10 +33,7 @@ def staged(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
-    folder = fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with working_in(fresh_folder(tmp_path_factory.mktemp("finished"), mlflow_store)) as folder:
         tuner.run(staged(), workers=0).export("best", quantile=0.8)
     return folder
 
