@@ -158,7 +158,9 @@ def test_a_step_that_trains_otherwise_is_found_out(workspace: Path, monkeypatch:
         return Epoch(epoch.train_loss, [factor * loss for loss in epoch.val_loss], epoch.at)
 
     monkeypatch.setattr(CompiledPack, "train_epoch", wrong)
-    Path("one.yaml").write_text(to_yaml(spec_from_mapping(tiny(search={"epochs": 3}, space=ONE))))
+    # Begun at PCA gradients are nearly zero, and rounding may explain a difference of any size.
+    space = {**ONE, "skip": "linear"}
+    Path("one.yaml").write_text(to_yaml(spec_from_mapping(tiny(search={"epochs": 3}, space=space))))
     ended = CliRunner().invoke(app, ["train", "one.yaml", "--plain"])
     assert ended.exit_code == 1
     assert "Not equal: in epoch 2 they differ by 1.0e-03, and rounding explains at most" in ended.stdout
