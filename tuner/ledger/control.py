@@ -77,15 +77,16 @@ class Control:
                     f"{self._database.where}: a study must be recorded to be asked for something, but study {study_id}"
                     " is unknown"
                 )
-            _want(connection, study_id, values)
+            want(connection, study_id, values)
 
 
 def want_run(connection: Connection, study_id: int) -> None:
     """Whoever launches a study wants it to run with the budget that it is launched with."""
-    _want(connection, study_id, {"state": "run", "trials": None, "timeout": None})
+    want(connection, study_id, {"state": "run", "trials": None, "timeout": None})
 
 
-def _want(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
+def want(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
+    """Write down what is wanted of a study, in a transaction that changes something else as well."""
     stamps = {"at": database_time(connection), "by": str(Owner.this_process())}
     _put(connection, wanted, study_id, {**values, **stamps})
 

@@ -16,9 +16,12 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, up
 
 from tuner.errors import LedgerError
 from tuner.ledger import measurements, outbox, overview, rows, whole_studies
+from tuner.ledger.audit import AuditTrail
 from tuner.ledger.control import Control, want_run
 from tuner.ledger.database import BUSY_SECONDS, Database, cannot_be_written, is_missing
+from tuner.ledger.datasets import Datasets
 from tuner.ledger.leases import Leases, Purpose
+from tuner.ledger.notes import Notes
 from tuner.ledger.outbox import Outbox
 from tuner.ledger.records import (
     CohortRecord,
@@ -31,6 +34,9 @@ from tuner.ledger.records import (
     search_space,
 )
 from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
+from tuner.ledger.submissions import Submissions
+from tuner.ledger.supervision import Supervision
+from tuner.ledger.tokens import Tokens
 from tuner.ledger.upgrades import ensure_schema
 from tuner.spec.rules import NEWEST
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
@@ -51,6 +57,7 @@ class Ledger:
         where: the database, as messages name it.
         outbox: what MLflow does not show yet, and where it shows the rest.
         control: what is wanted of a study, and how far its run has come.
+        submissions, supervision, tokens, datasets, audit, notes: the service's own records.
     """
 
     def __init__(self, database: Database) -> None:
@@ -58,6 +65,12 @@ class Ledger:
         self._leases = Leases(database)
         self.outbox = Outbox(database, self._leases)
         self.control = Control(database, self._leases)
+        self.submissions = Submissions(database)
+        self.supervision = Supervision(database)
+        self.tokens = Tokens(database)
+        self.datasets = Datasets(database)
+        self.audit = AuditTrail(database)
+        self.notes = Notes(database)
 
     @classmethod
     def open(cls, url: str, busy_seconds: float = BUSY_SECONDS, folder: Path | None = None) -> Self:

@@ -39,6 +39,11 @@ class Owner:
         return cls(os.getpid(), _started(os.getpid()), _boot(), socket.gethostname(), _machine())
 
     @classmethod
+    def of_process(cls, pid: int) -> Self:
+        """Another process of this machine, such as one that was just started."""
+        return cls(pid, _started(pid), _boot(), socket.gethostname(), _machine())
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """What `text` wrote."""
         return cls(**json.loads(text))

@@ -15,6 +15,15 @@
       └── tuner_progress    how far its run has come, for those who watch
     tuner_removed           how many rows of each numbered table went with the studies that were deleted
 
+The service's own (`tuner.service`):
+
+    tuner_submission        a space file that was handed in, and what is wanted of it; its study has the same name
+    tuner_supervisor 1 row  who starts the runs of submissions
+    tuner_token             who may use the service: SHA-256 of secrets, never a secret
+    tuner_audit             who asked for what, in the transaction that changed it
+    tuner_dataset           data by name
+    tuner_note              notes and tags of a study
+
 Every name starts with `tuner_`, so that a Postgres database may be shared. Times are Unix seconds.
 """
 
@@ -37,7 +46,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 THE_STUDY = -1
 FINAL_COHORT = -1
 THE_VIEW = -2
@@ -237,6 +246,90 @@ progress = Table(
     Column("fence", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
     Column("at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+submission = Table(
+    "tuner_submission",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("idempotency_key", Text, unique=True),
+    Column("spec_text", Text, nullable=False),
+    Column("warm_start", Text),
+    Column("trials", Integer),
+    Column("timeout", Double),
+    Column("wanted", String(16), nullable=False),
+    Column("wanted_at", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("driver", Text),
+    Column("started_at", Double),
+    Column("outcome", String(16)),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", Double, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+)
+
+supervisor = Table(
+    "tuner_supervisor",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("owner", Text),
+    Column("taken_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+token = Table(
+    "tuner_token",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("parent", _Id),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("revoked_at", Double),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "tuner_audit",
+    metadata,
+    Column("seq", _Id, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+dataset = Table(
+    "tuner_dataset",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+note = Table(
+    "tuner_note",
+    metadata,
+    _study_column(),
+    Column("text", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("by", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -81,4 +81,5 @@ _STEPS: Final[dict[int, Callable[[Connection], None]]] = {
     2: _add_measures,
     3: _add_rules,
     4: _add_control,
+    5: _add_tables,  # the service's: tuner_submission and those beside it
 }

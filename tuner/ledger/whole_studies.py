@@ -15,11 +15,13 @@ from tuner.ledger.schema import (
     event,
     lease,
     measurement,
+    note,
     progress,
     removed,
     run,
     segment,
     study,
+    submission,
     trial,
     wanted,
 )
@@ -37,6 +39,7 @@ _OF_A_STUDY: Final = (
     cohort,
     wanted,
     progress,
+    note,
     lease,
 )
 
@@ -50,12 +53,19 @@ def rename(connection: Connection, study_id: int, name: str, spec_json: str) -> 
     taken = select(study.c.id).where(study.c.name == name, study.c.id != study_id)
     if connection.execute(taken).first():
         raise StudyError(f"study {name}: there is one of that name already; choose another one.")
+    waits = select(submission.c.id).where(submission.c.name == name)
+    if connection.execute(waits).first():
+        raise StudyError(f"study {name}: one of that name was handed in to the service; choose another name.")
+    old = connection.execute(select(study.c.name).where(study.c.id == study_id)).scalar_one()
+    connection.execute(update(submission).where(submission.c.name == old).values(name=name))
     connection.execute(update(study).where(study.c.id == study_id).values(name=name, spec_json=spec_json))
     outbox.add(connection, study_id, [outbox.row("study")])
 
 
 def remove(connection: Connection, study_id: int) -> None:
     """Remove all that is recorded of a study, and count it: of all other rows the ledger shows that none is missing."""
+    name = connection.execute(select(study.c.name).where(study.c.id == study_id)).scalar_one_or_none()
+    connection.execute(delete(submission).where(submission.c.name == name))
     for table in _OF_A_STUDY:
         _remove(connection, table, table.c.study_id == study_id)
     _remove(connection, study, study.c.id == study_id)

@@ -1,0 +1,235 @@
+"""Space files that were handed in to the service, and what is wanted of them.
+
+Those who ask write what is wanted; the supervisor compares it with what is, which the study's lease shows, and writes
+how its drivers ended. A study that was launched by hand has no row here until the service is asked to do something
+with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, final
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from tuner.errors import StudyError
+from tuner.ledger.audit import note_down
+from tuner.ledger.control import want
+from tuner.ledger.database import Database
+from tuner.ledger.leases import database_time
+from tuner.ledger.owners import Owner
+from tuner.ledger.schema import study, submission
+from tuner.ledger.supervision import check_fence
+
+WantedState = Literal["run", "stop", "archived"]
+Outcome = Literal["finished", "stopped", "failed"]
+MESSAGE_LENGTH: Final = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A space file that was handed in.
+
+    Attributes:
+        id: in this ledger; the order in which they came.
+        name: the study's.
+        idempotency_key: what its sender called the request; None where nothing.
+        spec_text: the file, as it came.
+        warm_start: the study whose best configurations it begins with; None for none.
+        trials: trials in all that it is to go on to; None for those that the file says.
+        timeout: seconds that a run may take; None for those that the file says.
+        wanted: run, stop or archived.
+        wanted_at: when that was asked for, Unix time in seconds; the order of the queue.
+        by: who handed it in.
+        at: when.
+        driver: the process that was started to run it; None where none was.
+        started_at: when it was started.
+        outcome: how it came to rest; None while it waits or runs.
+        message: the last lines of a driver that failed, else empty.
+        attempts: drivers in a row that failed.
+        not_before: the next driver is not started before, Unix time in seconds.
+    """
+
+    id: int
+    name: str
+    idempotency_key: str | None
+    spec_text: str
+    warm_start: str | None
+    trials: int | None
+    timeout: float | None
+    wanted: WantedState
+    wanted_at: float
+    by: str
+    at: float
+    driver: Owner | None
+    started_at: float | None
+    outcome: Outcome | None
+    message: str
+    attempts: int
+    not_before: float
+
+
+@final
+class Submissions:
+    """The submissions, in the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def submit(
+        self,
+        name: str,
+        spec_text: str,
+        actor: str,
+        *,
+        idempotency_key: str | None = None,
+        warm_start: str | None = None,
+        adopted: bool = False,
+    ) -> tuple[Submission, bool]:
+        """Hand a space file in; it is wanted to run. Returns it, and whether it is new.
+
+        The same name and text again is the same submission.
+
+        Args:
+            name: the study's.
+            spec_text: the file.
+            actor: whose token hands it in.
+            idempotency_key: the sender's name for this request.
+            warm_start: a study to begin with.
+            adopted: the study is recorded already, launched by hand, and the service takes it over.
+
+        Raises:
+            StudyError: the name, or the key, is that of something else.
+        """
+        given = {"name": name, "spec_text": spec_text, "warm_start": warm_start}
+        with self._database.writing() as connection:
+            known = _find(connection, submission.c.name == name)
+            if known is None and idempotency_key is not None:
+                known = _find(connection, submission.c.idempotency_key == idempotency_key)
+            if known is not None:
+                _check_same(known, given)
+                return known, False
+            recorded = connection.execute(select(study.c.id).where(study.c.name == name)).first()
+            if recorded is not None and not adopted:
+                raise StudyError(
+                    f"study {name}: there is one of that name already; choose another name, or continue it."
+                )
+            now = database_time(connection)
+            row = {
+                **given,
+                "idempotency_key": idempotency_key,
+                "wanted": "run",
+                "wanted_at": now,
+                "by": actor,
+                "at": now,
+            }
+            connection.execute(insert(submission), [row])
+            note_down(connection, actor, "submit", name, {"warm_start": warm_start})
+            made = _find(connection, submission.c.name == name)
+        assert made is not None
+        return made, True
+
+    def want(
+        self, name: str, wanted: WantedState, actor: str, trials: int | None = None, timeout: float | None = None
+    ) -> Submission:
+        """Write down what is wanted of a submission, for the supervisor and for a run that is under way.
+
+        A new wish to run begins anew: failures before it do not count, and a larger budget holds for all runs to come.
+
+        Raises:
+            StudyError: there is no submission of that name.
+        """
+        budget = {key: value for key, value in (("trials", trials), ("timeout", timeout)) if value is not None}
+        with self._database.writing() as connection:
+            known = connection.execute(
+                select(submission.c.id).where(submission.c.name == name).with_for_update()
+            ).scalar()
+            if known is None:
+                raise StudyError(f"study {name}: it was not handed in to the service.")
+            values: dict[str, Any] = {"wanted": wanted, "wanted_at": database_time(connection), **budget}
+            if wanted == "run":
+                values |= {"outcome": None, "message": "", "attempts": 0, "not_before": 0.0}
+            connection.execute(update(submission).where(submission.c.id == known).values(**values))
+            number = connection.execute(select(study.c.id).where(study.c.name == name)).scalar()
+            if number is not None:
+                want(connection, number, {"state": "run" if wanted == "run" else "stop", **budget})
+            note_down(connection, actor, wanted, name, budget)
+            made = _find(connection, submission.c.id == known)
+        assert made is not None
+        return made
+
+    def get(self, name: str) -> Submission | None:
+        """The submission of that name."""
+        with self._database.reading() as connection:
+            return _find(connection, submission.c.name == name)
+
+    def all(self) -> list[Submission]:
+        """Every one, in the order of the queue."""
+        query = select(submission).order_by(submission.c.wanted_at, submission.c.id)
+        with self._database.reading() as connection:
+            return [_record(row) for row in connection.execute(query)]
+
+    def withdraw(self, name: str, actor: str) -> bool:
+        """Remove a submission whose study was never recorded. Whether there was one.
+
+        Raises:
+            StudyError: its study is recorded, and is deleted with it by `Ledger.delete_study`.
+        """
+        with self._database.writing() as connection:
+            if connection.execute(select(study.c.id).where(study.c.name == name)).first():
+                raise StudyError(f"study {name}: it is recorded; delete the study.")
+            gone = connection.execute(delete(submission).where(submission.c.name == name)).rowcount
+            if gone:
+                note_down(connection, actor, "delete", name, {})
+        return bool(gone)
+
+    def record(self, number: int, fence: int, **values: Any) -> None:
+        """Write down what the supervisor did or found: driver, started_at, outcome, message, attempts, not_before.
+
+        Raises:
+            LedgerError: another supervisor took this one's place; nothing is recorded.
+        """
+        if isinstance(values.get("driver"), Owner):
+            values["driver"] = values["driver"].text
+        if "message" in values:
+            values["message"] = values["message"][-MESSAGE_LENGTH:]
+        with self._database.writing() as connection:
+            check_fence(connection, fence)
+            connection.execute(update(submission).where(submission.c.id == number).values(**values))
+
+    def ended(self, each: Submission, fence: int, outcome: Outcome) -> bool:
+        """Write down that a submission came to rest; not where something else was asked for since `each` was read.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            LedgerError: as for `record`.
+        """
+        with self._database.writing() as connection:
+            check_fence(connection, fence)
+            same = update(submission).where(submission.c.id == each.id, submission.c.wanted_at == each.wanted_at)
+            values = {"outcome": outcome, "driver": None, "attempts": 0, "message": ""}
+            return bool(connection.execute(same.values(**values)).rowcount)
+
+
+def _check_same(known: Submission, given: Mapping[str, Any]) -> None:
+    different = [key for key, value in given.items() if getattr(known, key) != value]
+    if different:
+        words = {"name": "name", "spec_text": "declaration", "warm_start": "warm start"}
+        raise StudyError(
+            f"study {known.name}: it was handed in already, with another {words[different[0]]}; choose another name, or"
+            " send the same."
+        )
+
+
+def _find(connection: Connection, where: Any) -> Submission | None:
+    row = connection.execute(select(submission).where(where)).first()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[Any]) -> Submission:
+    values = dict(row._mapping)
+    driver = values.pop("driver")
+    return Submission(**values, driver=None if driver is None else Owner.parse(driver))
