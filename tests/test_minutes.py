@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from studies import tiny_of_file
 from typer.testing import CliRunner
 
 import tuner
+from tuner.analysis.longer_stage import Schedules
 from tuner.api.maintenance import doctor
 from tuner.cli import display
 from tuner.cli.app import app
 from tuner.errors import SpecError, StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import Event
+from tuner.orchestration.driver import Driver
 from tuner.orchestration.progress import Progress
 from tuner.search.minutes import Planned, Reading
+from tuner.spec.final import FIRST, FIRST_CHOOSING, is_choosing
 from tuner.spec.reader import read_spec, read_spec_text
 
 MINUTES = 10.0  # of which these studies take seconds: no test hangs on how fast a machine is
@@ -184,3 +190,58 @@ def test_the_command_line_takes_minutes(workspace: Path) -> None:
     ran = CliRunner().invoke(app, ["run", "s.yaml", "--minutes", "7", *words])
     assert ran.exit_code == 0, ran.output
     assert "It was planned for 7 minutes: 3 trials, as long as declared." in ran.stdout
+
+
+def cut_once(monkeypatch: pytest.MonkeyPatch, recorded: Callable[[int], bool]) -> None:
+    """The minutes are over once something of such a run of the final stage is recorded; no clock is asked."""
+
+    def over(driver: Driver) -> bool:
+        return driver._longest is not None and any(map(recorded, [*driver._results.curves, FIRST]))
+
+    early = Driver._early_end
+    monkeypatch.setattr(Driver, "is_late", property(over))
+    monkeypatch.setattr(Driver, "_early_end", lambda driver: "timeout" if driver.is_late else early(driver))
+
+
+FINAL = {"top": 2, "seeds": 2}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "schedule", "of"),
+    [
+        pytest.param(lambda number: number == FIRST, None, "trial", id="before its first run"),
+        pytest.param(is_choosing, None, "choosing", id="amid the runs that choose"),
+        pytest.param(lambda number: FIRST < number < FIRST_CHOOSING, None, "final", id="amid further seeds"),
+        pytest.param(lambda number: FIRST < number < FIRST_CHOOSING, "cosine", "choosing", id="amid a falling rate"),
+    ],
+)
+def test_a_final_stage_that_the_minutes_end_has_an_answer(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, recorded: Callable[[int], bool], schedule: str | None, of: str
+) -> None:
+    """Whatever was trained by then counts: the exported run is the lowest of it, its model loads and has that loss,
+    the record agrees with itself, and a second run has nothing left to do."""
+    declared = flat(final=FINAL, search={"trials": 6})
+    monkeypatch.setattr(Schedules, "winner", schedule)
+    cut_once(monkeypatch, recorded)
+    ended = tuner.run(declared, workers=0)
+    assert (ended.outcome, ended.state) == ("finished", "finished")
+    assert "final_cut" in [event.kind for event in events()]
+    final, winner = ended.summary.final, ended.summary.winner
+    assert final is not None and winner is not None
+    assert winner.run.startswith(of)
+    assert final.of_choosing == (of == "choosing")
+    assert ("there was no time for further seeds" in final.sentence) == (of == "choosing")
+    folder = ended.export("best")
+    card = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert card["losses"]["validation"] == winner.validation_loss
+    rows = ended.raw_rows(5)
+    assert np.isfinite(tuner.load_model(folder).reconstruct(rows)).all()
+    assert not [problem for seen in doctor("tiny") for problem in seen.problems]
+    monkeypatch.undo()
+    monkeypatch.chdir(workspace)
+    again = tuner.run(declared, workers=0)
+    assert (again.outcome, again.summary.winner) == ("nothing-left", winner)
+    more = tuner.run(flat(final=FINAL, search={"trials": 9}), workers=0)
+    assert more.outcome == "finished" and more.summary.final is not None and more.summary.final.seeds == 2
+    assert not more.summary.final.of_choosing
+    assert not [problem for seen in doctor("tiny") for problem in seen.problems]

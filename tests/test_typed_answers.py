@@ -111,7 +111,7 @@ def as_before(final: dict[str, Any]) -> dict[str, Any]:
     new = {"choosing": [], "predicted": None, "pruned": False}
     for one in final["configurations"]:
         assert {name: one.pop(name) for name in new} == new
-    assert final.pop("training") is None
+    assert (final.pop("training"), final.pop("of_choosing")) == (None, False)
     return final
 
 

@@ -172,15 +172,19 @@ def recommended(spec: StudySpec, best: TrialRecord, known: Summary | None, final
 
 def winners_runs(answered: FinalStage, finals: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The winner's complete runs, the exported one first; none where there is no winner."""
-    runs = [
-        run
-        for run in finals
-        if run.state is TrialState.COMPLETE
-        and not is_choosing(run.number)
-        and trial_of(run.number) == answered.winner
-        and index_of(run.number) < answered.seeds
-    ]
-    return sorted(runs, key=lambda run: (index_of(run.number) != answered.exported, run.number))
+    places = {run.number: _place(run.number, answered) for run in finals}
+    runs = [run for run in finals if run.state is TrialState.COMPLETE and places[run.number] is not None]
+    return sorted(runs, key=lambda run: (places[run.number] != answered.exported, run.number))
+
+
+def _place(number: int, answered: FinalStage) -> int | None:
+    """Where a run's loss is in the winner's losses; None where it is not one of them."""
+    if trial_of(number) != answered.winner or is_choosing(number) != answered.of_choosing:
+        return None
+    if not answered.of_choosing:
+        return index_of(number) if index_of(number) < answered.seeds else None
+    index, of_other_schedule = divmod(index_of(number), 2)
+    return None if of_other_schedule or answered.best is None or index >= len(answered.best.losses) else index
 
 
 def _configuration(trial: TrialRecord, finals: Iterable[TrialRecord], seeds: int) -> Configuration:

@@ -47,6 +47,7 @@ def longer_answer(spec: StudySpec, stage: Stage, length: Length) -> FinalStage:
         exported=min(known)[1] if known else None,
         sentence=" ".join(_sentences(spec, stage, told, length.of_final)),
         training=_training(stage, length.of_final) if known else None,
+        of_choosing=bool(known) and stage.answers_by_choosing,
     )
 
 
@@ -73,7 +74,7 @@ def _training(stage: Stage, of_final: Length) -> LongerTraining | None:
         schedule=(schedules and schedules.winner) or winner.point.schedule,
         constant=schedules and schedules.constant,
         cosine=schedules and schedules.cosine,
-        is_flat=not own and trained < stage.plan.allotment.most,
+        is_flat=not own and not stage.is_cut and trained < stage.plan.allotment.most,
     )
 
 
@@ -86,6 +87,8 @@ def _lost(name: str, runs: Sequence[TrialRecord | None]) -> list[str]:
     for index, run in enumerate(runs):
         if run is None:
             told.append(f"{name} {index}: not trained")
+        elif run.state is TrialState.RUNNING:
+            told.append(f"{name} {index}: the minutes were over")
         elif run.state is not TrialState.COMPLETE:
             told.append(f"{name} {index} {run.state}: {run.reason}")
     return told
@@ -100,8 +103,8 @@ def _sentences(spec: StudySpec, stage: Stage, told: Sequence[Configuration], of_
         return ["No run of the final stage was completed: the answer is the search's best trial, and is not confirmed."]
     parts = [_choice(spec, stage, told)]
     if (training := _training(stage, of_final)) is not None:
-        parts.append(_how(training))
-    parts.append(_of(len(told[0].completed)))
+        parts.append(_how(training, stage.is_cut))
+    parts.append(_of(len(told[0].completed), stage.answers_by_choosing))
     if 1 < len(told) < stage.plan.allotment.top:
         parts.append(f"Only {len(told)} different configurations came to a loss.")
     if lost := sum(loss is None for loss in told[0].losses):
@@ -143,7 +146,7 @@ def _known(losses: Sequence[float | None]) -> list[float]:
     return [loss for loss in losses if loss is not None]
 
 
-def _how(training: LongerTraining) -> str:
+def _how(training: LongerTraining, is_cut: bool) -> str:
     """How long, and by which schedule."""
     long = f"{training.length:,} {training.unit[:-1] if training.length == 1 else training.unit}"
     if training.constant is None and training.cosine is None:
@@ -151,7 +154,11 @@ def _how(training: LongerTraining) -> str:
     why = "when more training brought less than 2 %" if training.is_flat else "the longest that the budget allows"
     if training.length == training.searched:
         why = "as long as the search's longest training"
+    if is_cut:
+        why = "for the minutes were over"
     said = f"It was trained for {long}, {why}"
+    if training.cosine is None and is_cut:
+        return f"{said}, at a constant learning rate."
     if training.cosine is None:
         return f"{said}, at a constant learning rate: with cosine decay the run was lost."
     constant = "was lost" if training.constant is None else f"came to {training.constant:.4g}"
@@ -159,8 +166,11 @@ def _how(training: LongerTraining) -> str:
     return f"{said}, {kept}: from one seed cosine decay came to {training.cosine:.4g}, a constant rate {constant}."
 
 
-def _of(count: int) -> str:
+def _of(count: int, by_choosing: bool) -> str:
     """What the mean and the interval are of."""
+    if by_choosing:
+        runs = "the run" if count == 1 else f"the {count} runs"
+        return f"Its loss is of {runs} that chose it, for there was no time for further seeds: expect a higher one."
     if count == 1:
         return "Its loss is of one further seed, so there is no interval."
     return f"Mean and interval are of {count} further seeds, which had no part in any choice."

@@ -35,6 +35,7 @@ from tuner.spec.study import StudySpec
 from tuner.spec.work import Curve, Trial, TrialState
 
 STAGE: Final = "final"  # the event that says which configurations are compared, and what that may take
+CUT: Final = "final_cut"  # the event that says that the minutes were over before the stage was
 RUNS: Final = "final_runs"  # the event that says how runs are trained, recorded before their first step
 
 
@@ -42,6 +43,11 @@ def recorded_stage(events: Iterable[Event]) -> StagePlan | None:
     """The newest final stage that was begun; None before that."""
     bodies = [event.body for event in events if event.kind == STAGE]
     return StagePlan.recorded(bodies[-1]) if bodies else None
+
+
+def is_cut(events: Iterable[Event]) -> bool:
+    """Whether the stage that was begun last was ended by the study's minutes."""
+    return [event.kind for event in events if event.kind in (STAGE, CUT)][-1:] == [CUT]
 
 
 def recorded_runs(events: Iterable[Event]) -> dict[int, RunPlan]:
@@ -101,6 +107,7 @@ class Stage:
         trials: the search's trials.
         finals: the stage's runs so far, those of earlier stages of the study included.
         plans: how they are trained.
+        is_cut: whether the study's minutes ended it.
     """
 
     def __init__(
@@ -110,8 +117,10 @@ class Stage:
         trials: Iterable[TrialRecord],
         finals: Iterable[TrialRecord],
         plans: Mapping[int, RunPlan],
+        *,
+        is_cut: bool = False,
     ) -> None:
-        self._spec, self.plan, self._plans = spec, plan, plans
+        self._spec, self.plan, self._plans, self.is_cut = spec, plan, plans, is_cut
         self._schedule_is_searched = "schedule" in spec.space.searched()
         known = {trial.number: trial for trial in trials}
         self.candidates = [known[one.trial] for one in plan.candidates]
@@ -123,6 +132,8 @@ class Stage:
         Each step waits for the one before it. What an earlier stage left unfinished comes last, so that no run is left
         in the middle of its training.
         """
+        if self.is_cut:
+            return []
         for step in (self._lengths, self._choices, self._schedule, self._answers):
             if left := [run for run in step() if not self._has_ended(run.number)]:
                 return left
@@ -184,6 +195,16 @@ class Stage:
 
     def answering(self) -> list[TrialRecord | None]:
         """The winner's runs that the answer is of, by seed; None for one that was not begun."""
+        if self.winner is not None and self.answers_by_choosing:
+            return self.choosing(self.winner)
+        return self._further()
+
+    @property
+    def answers_by_choosing(self) -> bool:
+        """Whether the stage was ended before a further seed was, so that the runs that chose are all that there is."""
+        return self.is_cut and self.seeds > 0 and not any(_value(run) is not None for run in self._further())
+
+    def _further(self) -> list[TrialRecord | None]:
         return [self._runs.get(run.number) for run in self._answers()]
 
     def _rank(self, trial: TrialRecord) -> tuple[int, float, int]:

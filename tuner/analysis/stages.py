@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tuner.analysis import final_stage
 from tuner.analysis.longer_answer import longer_answer
-from tuner.analysis.longer_stage import Stage, recorded_runs, recorded_stage
+from tuner.analysis.longer_stage import Stage, is_cut, recorded_runs, recorded_stage
 from tuner.answers.parts import FinalStage
 from tuner.ledger.records import Event, TrialRecord
 from tuner.spec.final import Allotment
@@ -49,7 +49,8 @@ class StageRecord:
         plan = recorded_stage(self.events)
         if plan is None or self.spec.final_stage is None:
             return None
-        return Stage(self.spec, plan, self.trials, self.finals, recorded_runs(self.events))
+        plans = recorded_runs(self.events)
+        return Stage(self.spec, plan, self.trials, self.finals, plans, is_cut=is_cut(self.events))
 
     @property
     def is_begun(self) -> bool:

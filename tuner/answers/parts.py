@@ -102,6 +102,8 @@ class FinalStage(Answer):
         test_loss: of the exported run; None until it is scored.
         mean_test_loss: over the winner's completed runs; None until they are scored.
         training: by rules 4, how the winner was trained; None where there is no winner.
+        of_choosing: whether the minutes were over before a further seed was trained, so that the winner's losses are
+            those that it was chosen by.
     """
 
     top: int
@@ -115,6 +117,7 @@ class FinalStage(Answer):
     test_loss: Loss | None = None
     mean_test_loss: Loss | None = None
     training: LongerTraining | None = None
+    of_choosing: bool = False
 
     @property
     def best(self) -> Configuration | None:

@@ -36,6 +36,7 @@ _BODIES: Final[dict[str, dict[str, type]]] = {
     "test": {"trial": int, "runs": list},
     "final": {"allotment": dict, "trials": int, "candidates": list},
     "final_runs": {"runs": list, "epochs": int},
+    "final_cut": {"trials": int},
 }
 
 
@@ -225,10 +226,15 @@ def _with_state(evidence: Evidence) -> set[int]:
 
 
 def _of_measures(evidence: Evidence) -> Iterator[str]:
-    """What a complete trial's code is worth is measured with its last epoch; older versions did not measure it."""
+    """What a complete trial's code is worth is measured with its last epoch; older versions did not measure it.
+
+    A run of the final stage that the study's minutes ended did not come to its last.
+    """
+    was_cut = bool(evidence.of_kind("final_cut"))
     first = min((event.at for event in evidence.newer_runs), default=float("inf"))
     for trial in evidence.all_trials:
-        is_to_be = trial.state is TrialState.COMPLETE and not is_choosing(trial.number)
+        is_exempt = is_choosing(trial.number) or (was_cut and is_final(trial.number))
+        is_to_be = trial.state is TrialState.COMPLETE and not is_exempt
         if is_to_be and not trial.measures and (trial.started_at or 0.0) > first:
             yield f"{words_of(trial.number)}: it is complete, but nothing is recorded of what its code is worth"
 
@@ -275,13 +281,15 @@ def _of_runs(evidence: Evidence) -> Iterator[str]:
 def _of_finals(evidence: Evidence) -> Iterator[str]:
     """Whose runs they must be follows from the search's trials; that they have its seeds is law 1."""
     study, known = evidence.study, {trial.number: trial for trial in evidence.trials}
+    was_cut = [event.kind for event in evidence.events if event.kind in ("final", "final_cut")][-1:] == ["final_cut"]
+    is_over = study.state == "finished" and study.spec.final_stage is not None and not was_cut
     for run in evidence.finals:
         of = known.get(trial_of(run.number))
         if of is None or of.state not in (_CHOSEN if study.rules >= ANSWERS else {TrialState.COMPLETE}):
             yield f"{words_of(run.number)}: it must train a complete trial's configuration, but there is none"
         elif Trial(run.number, run.point, run.seed) not in _runs_of(study, of, run.number):
             yield f"{words_of(run.number)}: its configuration or seed is not that of trial {of.number}"
-        elif run.state is TrialState.RUNNING and run.epochs and study.state == "finished" and study.spec.final_stage:
+        elif run.state is TrialState.RUNNING and run.epochs and is_over:
             yield f"{words_of(run.number)}: the study is finished, but it is running"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import final
 
-from tuner.analysis.longer_stage import RUNS, STAGE, Stage, planned_stage, recorded_runs
+from tuner.analysis.longer_stage import CUT, RUNS, STAGE, Stage, planned_stage, recorded_runs
 from tuner.analysis.stages import StageRecord
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
@@ -14,6 +14,7 @@ from tuner.search.final_budget import allotment
 from tuner.spec.final import PlannedRun, RunPlan
 from tuner.spec.length import recorded_length
 from tuner.spec.study import StudySpec
+from tuner.spec.work import TrialState
 
 
 def stage_record(ledger: Ledger, study: StudyRecord, spec: StudySpec, features: int) -> StageRecord:
@@ -53,9 +54,21 @@ class LongerConfirmation:
         while (stage := self._stage()) is not None and (due := stage.due()):
             self._record(due)
             outcome = driver.train_planned(due, *stage.count())
-            if outcome != "finished":
+            if outcome == "timeout" and driver.is_late:
+                self._cut(driver)
+            elif outcome != "finished":
                 return outcome
         return "finished"
+
+    def _cut(self, driver: Driver) -> None:
+        """The study's minutes are over: runs at a constant rate count as far as they came, and nothing is begun.
+
+        A run whose rate was to fall has not come to its end, and is no training that could be planned: it stays where
+        it is, for a stage with more time.
+        """
+        finals = self._ledger.finals(self._study.id)
+        driver.end_early([run for run in finals if run.state is TrialState.RUNNING and not run.point.scheduled])
+        self._ledger.record_event(self._study.id, CUT, {"trials": len(self._ledger.trials(self._study.id))})
 
     def _begin(self) -> None:
         """Record the stage that is due now, unless it is the one that was begun last."""

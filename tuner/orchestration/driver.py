@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from tuner.errors import WorkerError
 from tuner.execution.base import Workers
 from tuner.execution.faults import WorkerFaultError
 from tuner.ledger.record import RunRecord
-from tuner.ledger.records import StudyRecord, best_trial
+from tuner.ledger.records import StudyRecord, TrialRecord, best_trial
 from tuner.orchestration.checkpoints import KEPT, KeptCheckpoints
 from tuner.orchestration.replay import Replay
 from tuner.orchestration.results import Results
@@ -188,6 +188,19 @@ class Driver:
                 return early
         curves, lost, final = self._results.curves, self._results.given_up, self._length.of_final
         return self._ended([end_of(run.number, curves.get(run.number), lost.get(run.number), final) for run in runs])
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the whole time that the run is to keep is over."""
+        return self._latest is not None and time.monotonic() >= self._latest
+
+    def end_early(self, runs: Iterable[TrialRecord]) -> None:
+        """Record runs of the final stage as complete as far as they came; one that came to no loss stays as it is."""
+        from tuner.search.loop import end_of  # (Optuna)
+
+        known = [(run.number, self._results.curves.get(run.number)) for run in runs]
+        ends = [end_of(number, curve, None, self._length.of_final) for number, curve in known if curve is not None]
+        self._ended([end for end in ends if end.value is not None])
 
     def _train_to(self, ends: Mapping[int, int]) -> Outcome | None:
         """Train until every run has come to its interval; how this run of the study ends where it does before."""
