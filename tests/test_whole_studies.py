@@ -70,6 +70,15 @@ def test_a_study_that_somebody_holds_is_neither_deleted_nor_renamed(purpose: str
     ledger.close()
 
 
+def test_a_study_whose_run_was_killed_is_compared_as_stopped(two: Path) -> None:
+    """Its row says that it runs, as a killed run leaves it, and no process holds it."""
+    ledger = Ledger.open("sqlite:///tuner.db")
+    with ledger._database.writing() as connection:
+        connection.exec_driver_sql("UPDATE tuner_study SET state = 'running' WHERE name = 'tiny'")
+    ledger.close()
+    assert tuple(listing.compare(["tiny", "other"]).rows["state"]) == ("stopped", "finished")
+
+
 def test_rows_that_others_removed_are_still_missed(two: Path) -> None:
     """What a deletion counts is its own: a row that is removed by hand is found after it as before."""
     whole_studies.delete("tiny")
@@ -122,6 +131,8 @@ def test_names_that_cannot_be_given_are_refused(two: Path) -> None:
     """One that is taken, one that is none, and another name for draws that depend on it."""
     with pytest.raises(StudyError, match="study other: there is one of that name already"):
         whole_studies.rename("tiny", "other")
+    with pytest.raises(StudyError, match="study tiny: it has that name already; choose another one"):
+        whole_studies.rename("tiny", "tiny")
     with pytest.raises(SpecError, match="name"):
         whole_studies.rename("tiny", "../x")
     tuner.run(tiny(name="old", search={"pruner": "hyperband"}), workers=0)

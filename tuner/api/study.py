@@ -397,7 +397,7 @@ class Study:
         """All that figures are drawn from and studies are compared by."""
         from tuner.orchestration.answers import facts_of
 
-        return facts_of(self._whole, self.summary)
+        return replace(facts_of(self._whole, self.summary), state=self.state)
 
     def _with_examples(self) -> Facts:
         """The facts with what the winner makes of validation rows, or why there are none."""

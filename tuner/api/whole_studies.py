@@ -89,6 +89,8 @@ def rename(old: str, new: str, database: str | None = None, workspace: Workspace
     """
     with closing(look(workspace_for(workspace, database))) as ledger:
         record = known_study(ledger, old)
+        if new == old:
+            raise StudyError(f"study {old}: it has that name already; choose another one.")
         spec = record.spec
         if record.rules == FIRST and spec.search.pruner == "hyperband":
             raise StudyError(

@@ -28,7 +28,7 @@ class Facts:
 
     Attributes:
         study: its name.
-        state: as it is recorded.
+        state: running, stopped or finished.
         loss: the loss function.
         seed: of the search.
         split_seed: what draws the split.
