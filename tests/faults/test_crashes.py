@@ -1,4 +1,4 @@
-"""A crash at every point of a small study, in CI at every fourth; run again, nothing of it can be seen."""
+"""A crash at every point of a small study, in CI at every twelfth; run again, nothing of it can be seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from disturbed import LONG
 
 SCRIPT = Path(__file__).parent / "crash_points.py"
-FIRST, STEP = (1, 2), 2 if LONG else 8  # two programs, one for each core
+FIRST, STEP = (1, 2), 2 if LONG else 24  # two programs, one for each core
 
 
 @pytest.mark.parametrize("workers", [0, 2] if LONG else [0])

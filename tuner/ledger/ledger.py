@@ -216,9 +216,14 @@ class Ledger:
 
     def record_event(self, study_id: int, kind: str, body: Mapping[str, Any]) -> None:
         """Record something that replay must know and cannot compute."""
-        row = rows.event_row(study_id, kind, body, time.time())
+        self.record_events(study_id, [(kind, body)])
+
+    def record_events(self, study_id: int, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Record what belongs together, kind and body each: all of it, or where this process is killed none."""
+        now = time.time()
+        new = [rows.event_row(study_id, kind, body, now) for kind, body in events]
         with self._leases.changing(study_id, "run") as connection:
-            connection.execute(insert(event), [row])
+            connection.execute(insert(event), new)
 
     def events(self, study_id: int) -> list[Event]:
         """The study's events in the order in which they were recorded."""

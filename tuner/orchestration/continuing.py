@@ -94,14 +94,16 @@ def length_on(plan: LaunchPlan, prepared: Prepared) -> Length:
 
 def note_run(plan: LaunchPlan, ledger: Ledger, study: StudyRecord, prepared: Prepared, warm: WarmStart | None) -> None:
     """Record what a study begins with and the budget of its first run, and where each run trains."""
-    if not has_begun(ledger.events(study.id)):
-        if warm is not None:
-            ledger.record_event(study.id, EVENT, warm.body())
-        ledger.record_event(study.id, "budget", Budget.of(plan.spec.search).body(0))
+    events = ledger.events(study.id)
+    if not has_begun(events):
+        # A version before this one could be killed between the two events.
+        began = [] if warm is None or WarmStart.recorded(events) is not None else [(EVENT, warm.body())]
+        began.append(("budget", Budget.of(plan.spec.search).body(0)))
         if study.rules >= ANSWERS:
-            ledger.record_event(study.id, LENGTH, length_on(plan, prepared).body())
+            began.append((LENGTH, length_on(plan, prepared).body()))
         if prepared.notes:
-            ledger.record_event(study.id, "data", {"notes": list(prepared.notes)})
+            began.append(("data", {"notes": list(prepared.notes)}))
+        ledger.record_events(study.id, began)
     body = {
         "device": plan.device,
         "step": plan.step,
