@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import kept_helpers
 import pytest
 from filelock import FileLock
+from postgres_server import running_postgres
 from studies import fresh_folder
 
 from tuner.helper import Helper
@@ -81,39 +78,8 @@ def workspace(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+def postgres() -> Iterator[Callable[[], str]]:
     """The urls of fresh databases on a Postgres of our own, on a socket in a folder."""
-    psycopg = pytest.importorskip("psycopg")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/none").parent]
-    if not (found[-1] / "initdb").exists():
-        pytest.skip("no Postgres here")
-    with tempfile.TemporaryDirectory(prefix="pg") as name, _running_postgres(found[-1], Path(name)):
+    with running_postgres() as server:
         numbers = itertools.count()
-
-        def fresh() -> str:
-            database = f"t{next(numbers)}"
-            with psycopg.connect(f"host={name} user=tuner dbname=postgres", autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {database}")
-            return f"postgresql+psycopg://tuner@/{database}?host={name}"
-
-        yield fresh
-
-
-@contextmanager
-def _running_postgres(binaries: Path, folder: Path) -> Iterator[None]:
-    """Postgres refuses to be root: there it runs as `nobody`."""
-    as_user: list[str] = []
-    if os.getuid() == 0:
-        shutil.chown(folder, "nobody")
-        as_user = ["setpriv", "--reuid=nobody", "--clear-groups", "--"]
-    data = folder / "data"
-    made = [*as_user, str(binaries / "initdb"), "-D", str(data), "-U", "tuner", "-A", "trust", "--no-sync"]
-    subprocess.run(made, check=True, capture_output=True, cwd="/")
-    control = [*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    started = [*control, "-l", str(folder / "log"), "-o", options, "start"]
-    subprocess.run(started, check=True, capture_output=True, cwd="/")
-    try:
-        yield
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
+        yield lambda: server.new_database(f"t{next(numbers)}")

@@ -14,7 +14,7 @@ from studies import fresh_folder, tiny, working_in
 
 import tuner
 from tuner.api import listing
-from tuner.api.maintenance import doctor, prune_files
+from tuner.api.maintenance import disk, doctor, prune_files
 from tuner.api.publishing import sync
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
@@ -206,3 +206,15 @@ def test_baselines_of_another_trial_are_not_shown_beside_this_one(workspace: Pat
     card = tuner.load_model(again.export("best")).card
     assert card.losses.baselines.validation is not None
     assert card.losses.baselines.validation["pca"] == pytest.approx(study.summary.validation_baselines.pca)
+
+
+def test_the_disk_that_a_study_takes_is_that_of_its_files(copied: Path) -> None:
+    """In bytes; what is prepared for two studies of the same data counts for the older one alone."""
+    (only,) = disk()
+    work = [path for path in (copied / ".tuner").rglob("*") if path.is_file()]
+    kept = [path for path in work if {"checkpoints", "answers", "prepared"} & set(path.parts)]
+    assert (only.owner, only.size) == ("tiny", sum(path.stat().st_size for path in kept))
+    tuner.run(tiny(name="second"), workers=0)
+    first, second = disk()
+    assert first == only
+    assert second.files == only.files - sum("prepared" in path.parts for path in kept)

@@ -3,6 +3,7 @@ root that nothing is read from outside of."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from tuner.api.listing import studies
 from tuner.api.maintenance import doctor, prune_files
 from tuner.api.publishing import sync
 from tuner.errors import DataError, InputError
+from tuner.masks import without_secrets
+from tuner.places import settle_credentials
 
 ROWS = np.random.default_rng(3).normal(size=(60, 4))
 
@@ -184,3 +187,44 @@ def test_what_is_inside_the_data_root_is_read(tmp_path: Path, monkeypatch: pytes
     refused = run_tuner(root, "validate", "space.yaml")
     assert refused.returncode != 0
     assert refused.stderr.strip().startswith("out.npy: must be inside the data root")
+
+
+def test_the_ledgers_address_may_be_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As secrets are handed to containers; TUNER_DATABASE_URL comes before it, and no message has what is in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUNER_DATABASE_URL", raising=False)
+    secret = tmp_path / "url"
+    monkeypatch.setenv("TUNER_DATABASE_URL_FILE", str(secret))
+    for content, said in [(None, "No such file"), (b"\n", "which is empty"), (b"\xff", "no text in UTF-8")]:
+        if content is not None:
+            secret.write_bytes(content)
+        with pytest.raises(InputError, match=rf"^TUNER_DATABASE_URL_FILE: must name a file .*{said}"):
+            tuner.workspace()
+    secret.write_text("postgresql://tuner:hunter2-Zebra@127.0.0.1:9/none\n")
+    assert tuner.workspace().database == "postgresql://tuner:hunter2-Zebra@127.0.0.1:9/none"
+    ended = run_tuner(tmp_path, "list")
+    assert ended.returncode == 1
+    assert "hunter2" not in ended.stdout + ended.stderr
+    assert without_secrets("it was hunter2-Zebra") == "it was ***"
+    monkeypatch.setenv("TUNER_DATABASE_URL", "sqlite:///given.db")
+    assert tuner.workspace().database == "sqlite:///given.db"
+
+
+def test_mlflows_password_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command reads it, and what is in the environment comes before it."""
+    (tmp_path / "password").write_text("from the file\n")
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD_FILE", str(tmp_path / "password"))
+    settle_credentials()
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "from the file"
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "given")
+    settle_credentials()
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "given"
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD_FILE", str(tmp_path / "none"))
+    ended = run_tuner(tmp_path, "list")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert ended.stderr.startswith("MLFLOW_TRACKING_PASSWORD_FILE: must name a file that can be read")

@@ -4,11 +4,14 @@
     ├── InputError                2   something the user wrote or named is wrong
     │   ├── SpecError             2   the study's declaration; carries every mistake at once
     │   ├── DataError             2   the data that the declaration names
+    │   ├── UnknownDataError      2   no such registered data
     │   ├── DeviceError           2   the device that the declaration asks for
-    │   └── StudyError            2   no such study, or it cannot be continued like this
+    │   └── StudyError            2   it cannot be continued or changed like this
+    │       └── UnknownStudyError 2   no such study
     ├── LedgerError               1   the durable record cannot be opened, read or written
     ├── StorageError              1   the tuner's own folder cannot be written
     ├── TrackingError             1   MLflow cannot be reached or refuses
+    ├── ServerError               1   a tuner server cannot be reached, or cannot do it now
     ├── WorkerError               1   a worker died more often than it is retried
     ├── ExportError               1   a folder cannot be written or is no export
     │   └── PlaceError        2   what the user named for an output or as an export is wrong (an InputError as well)
@@ -88,12 +91,20 @@ def sentence(text: str) -> str:
     return text if len(text) <= LONGEST_SENTENCE else f"{text[:ends]} ... {text[-ends:]}"
 
 
+class UnknownDataError(InputError):
+    """There is no registered data of that name."""
+
+
 class DeviceError(InputError):
     """The device asked for is not there."""
 
 
 class StudyError(InputError):
     """No such study, or it cannot be continued in the way asked for."""
+
+
+class UnknownStudyError(StudyError):
+    """There is no study of that name."""
 
 
 class LedgerError(TunerError):
@@ -106,6 +117,10 @@ class StorageError(TunerError):
 
 class TrackingError(TunerError):
     """MLflow cannot be reached or refuses."""
+
+
+class ServerError(TunerError):
+    """A tuner server cannot be reached, or cannot do now what it was asked for."""
 
 
 class WorkerError(TunerError):

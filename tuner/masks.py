@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 MASK: Final = "***"
 _OF_MLFLOW: Final = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _SECRET_NAME: Final = re.compile(r"(PASSWORD|PASSWD|_PWD|TOKEN|SECRET\w*|ACCESS_KEY|CONNECTION_STRING)$", re.IGNORECASE)
+_SECRET_FILE: Final = re.compile(r"(PASSWORD|TOKEN|SECRET\w*|DATABASE_URL)_FILE$", re.IGNORECASE)
+_LARGEST_FILE: Final = 10_000  # bytes; a secret is a line
 _LEAST_GUESSED: Final = 6  # a shorter value of a variable that only sounds secret may be a plain word
 _LEAST_CORE: Final = 4  # characters of base64: fewer would be found in any text
 _PLAIN_OF_QUERY: Final = {"host", "port", "dbname", "user", "uri", "mode", "timeout", "connect_timeout", "sslmode"}
@@ -67,7 +69,7 @@ def _cores(secret: bytes) -> Iterator[str]:
 
 def _secrets(urls: tuple[str, ...]) -> set[str]:
     found = {os.environ.get(name, "") for name in _OF_MLFLOW}
-    for name, value in os.environ.items():
+    for name, value in [*os.environ.items(), *_of_files()]:
         if _SECRET_NAME.search(name) and len(value) >= _LEAST_GUESSED:
             found.add(value)
         elif "://" in value and "@" in value:
@@ -75,6 +77,17 @@ def _secrets(urls: tuple[str, ...]) -> set[str]:
     for url in urls:
         found |= _of_url(url) | _of_query(url)
     return (found | _of_credentials()) - {""}
+
+
+def _of_files() -> Iterator[tuple[str, str]]:
+    """What is in files that variables such as TUNER_DATABASE_URL_FILE name, by the name without its end."""
+    for name, path in os.environ.items():
+        if _SECRET_FILE.search(name):
+            try:
+                with Path(path).open(encoding="utf-8") as file:
+                    yield name[: -len("_FILE")], file.read(_LARGEST_FILE).strip()
+            except (OSError, ValueError):
+                continue
 
 
 def _of_url(url: str) -> set[str]:

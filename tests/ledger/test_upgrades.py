@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,11 @@ from tuner.ledger.records import CohortRecord, StudyRecord
 from tuner.ledger.schema import SCHEMA_VERSION
 from tuner.spec.rules import NEWEST
 
+WITHOUT_SERVICE = tuple(
+    f"DROP TABLE tuner_{name}" for name in ("submission", "supervisor", "token", "audit", "dataset", "note")
+)
 WITHOUT_CONTROL = (
+    *WITHOUT_SERVICE,
     "DROP TABLE tuner_wanted",
     "DROP TABLE tuner_progress",
     "DROP TABLE tuner_removed",
@@ -28,7 +33,9 @@ AGED = {
     2: ("ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES, *WITHOUT_CONTROL),
     3: (WITHOUT_RULES, *WITHOUT_CONTROL),
     4: WITHOUT_CONTROL,
+    5: WITHOUT_SERVICE,
 }
+KEPT = Path(__file__).parents[1] / "fixtures" / "version_3" / "tuner.db"
 
 
 @pytest.mark.parametrize("version", AGED)
@@ -47,6 +54,7 @@ def test_an_older_ledger_is_brought_up_step_by_step(
     again = Ledger.open(url)
     assert again.trials(study.id) == before
     assert again.control.wanted(study.id) is None
+    assert again.submissions.all() == []
     with again.lease(study.id, "run"):
         curve = make.curve(1, 0, [1.0], measures={"trustworthiness": 0.1 + 0.2, "dead_units": 3})
         again.record_segment(study.id, *make.segment(curve))
@@ -67,6 +75,23 @@ def test_a_study_keeps_the_rules_that_it_was_begun_with(url: str, study: StudyRe
     again.create_study("{}", "n.yaml", "f" * 64, "new", {})
     assert {one.name: one.rules for one in again.studies()} == {"s": 1, "new": NEWEST}
     again.close()
+
+
+def test_a_study_from_before_the_service_is_taken_over_by_it(tmp_path: Path) -> None:
+    """A ledger that the last version of schema 5 wrote: all is read as before, and the study can be handed in."""
+    shutil.copy(KEPT, tmp_path / "tuner.db")
+    with closing(sqlite3.connect(KEPT)) as kept, closing(sqlite3.connect(tmp_path / "tuner.db")) as copy:
+        before = kept.execute("SELECT * FROM tuner_study, tuner_trial").fetchall()
+        assert copy.execute("SELECT version FROM tuner_schema").fetchall() == [(5,)]
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'tuner.db'}")
+    ledger.submissions.submit("three", "text", "me", adopted=True)
+    standing = ledger.standings.open()[0]
+    assert (standing.state, standing.is_leased) == ("finished", False)
+    assert ledger.faults() == []
+    ledger.close()
+    with closing(sqlite3.connect(tmp_path / "tuner.db")) as copy:
+        assert copy.execute("SELECT version FROM tuner_schema").fetchall() == [(SCHEMA_VERSION,)]
+        assert copy.execute("SELECT * FROM tuner_study, tuner_trial").fetchall() == before
 
 
 def test_several_processes_may_open_an_older_ledger_at_once(postgres: Callable[[], str], make) -> None:

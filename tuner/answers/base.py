@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 from tuner.spec.distributions import Scalar
 
 Params: TypeAlias = Mapping[str, Scalar]
 """The hyperparameters that are in use at a point of the search space."""
 
-Loss: TypeAlias = Annotated[float, WithJsonSchema({"type": ["number", "null"]})]
-"""A loss that may be infinite or NaN; as JSON knows neither, both are written as null."""
+
+def _from_null(value: object) -> object:
+    return math.nan if value is None else value
+
+
+Loss: TypeAlias = Annotated[float, BeforeValidator(_from_null), WithJsonSchema({"type": ["number", "null"]})]
+"""A loss that may be infinite or NaN; as JSON knows neither, both are written as null, which is read as NaN."""
 
 
 class Answer(BaseModel):

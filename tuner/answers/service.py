@@ -60,6 +60,18 @@ class StudyItem(Answer):
     note: str
 
 
+class StudyPage(Answer):
+    """A page of the list of studies.
+
+    Attributes:
+        studies: in the order asked for.
+        total: studies that fit what was asked for, on all pages.
+    """
+
+    studies: tuple[StudyItem, ...]
+    total: int
+
+
 class StudyDetail(Answer):
     """One study, with its declaration and answer.
 
@@ -100,20 +112,44 @@ class TrialItem(Answer):
     seconds: float | None
 
 
+class TrialPage(Answer):
+    """A page of a study's trials.
+
+    Attributes:
+        trials: in the order asked for.
+        total: trials that fit what was asked for, on all pages.
+    """
+
+    trials: tuple[TrialItem, ...]
+    total: int
+
+
 class CurveItem(Answer):
     """A trial's losses after each epoch (or interval) measured; those that are not finite are null.
 
     Attributes:
         number: the trial.
         epochs: as measured, ascending.
+        before: validation loss before the first epoch, of a trial that starts at a solution; else None.
         train: training loss, one for each of `epochs`.
         validation: validation loss, one for each of `epochs`.
     """
 
     number: int
     epochs: tuple[int, ...]
+    before: Loss | None
     train: tuple[Loss, ...]
     validation: tuple[Loss, ...]
+
+
+class CurveList(Answer):
+    """Curves of a study's trials.
+
+    Attributes:
+        curves: by the trial's number.
+    """
+
+    curves: tuple[CurveItem, ...]
 
 
 class EventItem(Answer):
@@ -153,7 +189,7 @@ class Checked(Answer):
         name: the study's.
         trials: in all; None where the time decides.
         epochs: of a trial at the most, in words, such as `50 epochs` or `until flat`.
-        rows: training rows.
+        rows: training rows; like what follows, None where the data was not read.
         features: numbers a row.
         largest_parameters: of the largest model of the space.
         seconds: a rough estimate of one core's time; None where none can be made.
@@ -163,9 +199,9 @@ class Checked(Answer):
     name: str
     trials: int | None
     epochs: str
-    rows: int
-    features: int
-    largest_parameters: int
+    rows: int | None
+    features: int | None
+    largest_parameters: int | None
     seconds: float | None
     notes: tuple[str, ...]
 
@@ -184,6 +220,90 @@ class DatasetItem(Answer):
     size: int
     at: float
     by: str
+
+
+class DatasetList(Answer):
+    """All registered data.
+
+    Attributes:
+        datasets: by name.
+        may_upload: whether there is a data root to store more below.
+    """
+
+    datasets: tuple[DatasetItem, ...]
+    may_upload: bool
+
+
+class Scored(Answer):
+    """Rows that a study's model scored.
+
+    Attributes:
+        scores: each row's reconstruction error; null for rows that have none, for a value of theirs is missing.
+        anomalies: whether each is above the threshold; None where the model has none.
+        threshold: that.
+        codes: each row's code.
+        notes: what the user should know of the rows, a sentence each.
+    """
+
+    scores: tuple[Loss, ...]
+    anomalies: tuple[bool, ...] | None
+    threshold: float | None
+    codes: tuple[tuple[Loss, ...], ...]
+    notes: tuple[str, ...]
+
+
+class Refusal(Answer):
+    """A study that a bulk action did not change.
+
+    Attributes:
+        name: the study.
+        message: why.
+    """
+
+    name: str
+    message: str
+
+
+class BulkAnswer(Answer):
+    """What came of an action on many studies.
+
+    Attributes:
+        done: the studies that it changed.
+        refused: those that it did not.
+    """
+
+    done: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+
+
+class AuditItem(Answer):
+    """Who asked the service for what.
+
+    Attributes:
+        seq: grows with every line.
+        at: Unix time in seconds.
+        actor: the name of the token, or the process, that asked.
+        action: submit, run, stop, archived, delete, rename, note, token, revoke, dataset.
+        subject: the study, token or data set.
+        body: what was asked, without secrets.
+    """
+
+    seq: int
+    at: float
+    actor: str
+    action: str
+    subject: str
+    body: Mapping[str, object]
+
+
+class AuditList(Answer):
+    """The newest lines, the newest first.
+
+    Attributes:
+        lines: each a request that changed something.
+    """
+
+    lines: tuple[AuditItem, ...]
 
 
 class TokenItem(Answer):
@@ -205,3 +325,25 @@ class TokenItem(Answer):
     expires_at: float
     used_at: float | None
     revoked_at: float | None
+
+
+class TokenList(Answer):
+    """Tokens and sessions, oldest first.
+
+    Attributes:
+        tokens: without their secrets.
+    """
+
+    tokens: tuple[TokenItem, ...]
+
+
+class NewToken(Answer):
+    """A token that was just made.
+
+    Attributes:
+        secret: shown this once.
+        token: what is kept of it.
+    """
+
+    secret: str
+    token: TokenItem

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tuner.api.workspace import workspace_for
-from tuner.errors import StudyError
+from tuner.errors import StudyError, UnknownStudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, StudyState, unknown_study
 from tuner.orchestration.progress import Progress
@@ -203,5 +203,5 @@ def known_study(ledger: Ledger, name: str) -> StudyRecord:
     """
     study = ledger.study(name)
     if study is None:
-        raise StudyError(unknown_study(name, [known.name for known in ledger.studies()]))
+        raise UnknownStudyError(unknown_study(name, [known.name for known in ledger.studies()]))
     return study

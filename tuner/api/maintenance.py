@@ -13,6 +13,8 @@ from tuner.errors import LedgerError, StudyError, TrackingError
 from tuner.ledger.checks import Evidence
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, best_trial
+from tuner.ledger.upgrades import Migration
+from tuner.ledger.upgrades import migrate as migrate_tables
 from tuner.settings import Workspace
 from tuner.tracking.audit import differences
 from tuner.tracking.losses import loss_differences
@@ -94,9 +96,23 @@ def _diagnosed(ledger: Ledger, record: StudyRecord, workspace: Workspace, mlflow
     return Diagnosis(record.name, tuple(problems), waiting, aside, (*unchecked, *NEVER_CHECKED))
 
 
+def migrate(database: str | None = None, workspace: Workspace | None = None) -> Migration:
+    """Make the ledger's tables, or bring them up to this version: once, before what uses them starts.
+
+    Args:
+        database: the ledger's URL.
+        workspace: where it is, in place of the current folder.
+
+    Raises:
+        LedgerError: it cannot be opened or written, or a newer version wrote it.
+    """
+    workspace = workspace_for(workspace, database)
+    return migrate_tables(workspace.database, workspace.folder)
+
+
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """Files that are not needed any more: `owner` is a study's name, or what they are where no study has them."""
+    """Files of one owner: `owner` is a study's name, or what they are where no study has them."""
 
     owner: str
     files: int
@@ -129,6 +145,28 @@ def prune_files(
         unneeded = _unneeded(ledger, workspace.work, everything)
         freed = [_freed(owner, files, None if dry_run else workspace.work) for owner, files in unneeded]
         return [each for each in freed if each.files]
+    finally:
+        ledger.close()
+
+
+def disk(database: str | None = None, workspace: Workspace | None = None) -> list[Freed]:
+    """What each study takes on the disk, oldest first: checkpoints, files for MLflow, and data prepared for it.
+
+    Data that several studies share counts for the oldest of them.
+
+    Raises:
+        LedgerError: the ledger cannot be opened or read.
+    """
+    workspace = workspace_for(workspace, database)
+    ledger = Ledger.look(workspace.database, workspace.folder)
+    try:
+        work, counted, found = workspace.work, set[Path](), list[Freed]()
+        for record in ledger.studies():
+            folders = (work / "checkpoints" / record.key, work / "answers" / record.key)
+            files = {*_with_notes(_prepared(work, record)), *(file for each in folders for file in _below(each))}
+            found.append(_freed(record.name, sorted(files - counted), None))
+            counted |= files
+        return found
     finally:
         ledger.close()
 

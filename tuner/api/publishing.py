@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tuner.api.workspace import workspace_for
-from tuner.errors import StorageError, StudyError, TrackingError
+from tuner.errors import StorageError, StudyError, TrackingError, UnknownStudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, unknown_study
 from tuner.settings import Workspace
@@ -47,7 +47,7 @@ def sync(name: str | None = None, database: str | None = None, workspace: Worksp
     try:
         known = ledger.studies()
         if name is not None and name not in [record.name for record in known]:
-            raise StudyError(unknown_study(name, [record.name for record in known]))
+            raise UnknownStudyError(unknown_study(name, [record.name for record in known]))
         return [_sync(ledger, record, workspace) for record in known if name in (None, record.name)]
     finally:
         ledger.close()

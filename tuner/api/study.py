@@ -20,7 +20,7 @@ from tuner.analysis.pareto import chosen_trial, front_points
 from tuner.answers.parts import FrontPoint
 from tuner.answers.study import StudyAnswer
 from tuner.api.workspace import workspace_for
-from tuner.errors import StudyError, TunerError
+from tuner.errors import StudyError, TunerError, UnknownStudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, TrialRecord, WholeRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
@@ -160,7 +160,7 @@ class Study:
         try:
             record = ledger.study(name)
             if record is None:
-                raise StudyError(unknown_study(name, [study.name for study in ledger.studies()]))
+                raise UnknownStudyError(unknown_study(name, [study.name for study in ledger.studies()]))
             return cls(ledger, record, workspace, outcome)
         finally:
             ledger.close()
@@ -376,6 +376,23 @@ class Study:
             ),
             force=force,
         )
+
+    def configuration(self) -> str:
+        """The winner's configuration as a space file, the `config.yaml` of an export, without the model.
+
+        Raises:
+            StudyError: no trial is complete yet.
+            DeviceError: the study's device is not there.
+        """
+        from tuner.analysis.winner import plan_of
+        from tuner.export.write import Origin, configuration
+        from tuner.learning.device import resolve
+
+        chosen = self.winner
+        best, origin = chosen.record, Origin(device=resolve(self.spec.device), rules=self._record.rules)
+        trial = Trial(chosen.trial, best.point, best.seed)
+        end = TrialEnd(best.number, best.state, best.value, best.best_epoch, best.epochs, best.reason)
+        return configuration(self.spec, self._base, trial, plan_of(self._plan, best), end, origin)
 
     def report(self, path: str | Path) -> Path:
         """Write the study's report: one HTML file that opens without network; an existing file is replaced.

@@ -55,10 +55,12 @@ def remains(name: str, database: str | None = None, workspace: Workspace | None 
         return _remains(ledger, record, workspace)
 
 
-def delete(name: str, database: str | None = None, workspace: Workspace | None = None) -> Remains:
+def delete(
+    name: str, database: str | None = None, workspace: Workspace | None = None, actor: str | None = None
+) -> Remains:
     """Remove a study from the ledger, with its checkpoints, files for MLflow, and prepared data that it alone needs.
 
-    MLflow's runs and what was exported stay.
+    MLflow's runs and what was exported stay. `actor` is who asked the service for it.
 
     Raises:
         StudyError: there is no study of that name, or a process runs or publishes it.
@@ -70,16 +72,18 @@ def delete(name: str, database: str | None = None, workspace: Workspace | None =
         with _alone(ledger, record):
             found, files = _remains(ledger, record, workspace), files_of(ledger, record, workspace.work)
             # The record first: what a crash leaves behind is files of no study, which `tuner prune-files --all` frees.
-            ledger.delete_study(record.id)
+            ledger.delete_study(record.id, actor)
             remove_files(files, workspace.work)
         return found
 
 
-def rename(old: str, new: str, database: str | None = None, workspace: Workspace | None = None) -> None:
+def rename(
+    old: str, new: str, database: str | None = None, workspace: Workspace | None = None, actor: str | None = None
+) -> None:
     """Give a study another name; it is continued by a file with that name.
 
     Its trials, draws and files do not depend on the name. MLflow's experiment and run keep the old one; their tag
-    `tuner.study` follows when the study is published next.
+    `tuner.study` follows when the study is published next. `actor` is who asked the service for it.
 
     Raises:
         StudyError: there is no study of the old name, one of the new name is there, a process runs or publishes it, or
@@ -98,7 +102,7 @@ def rename(old: str, new: str, database: str | None = None, workspace: Workspace
             )
         renamed = spec_from_mapping({**spec.model_dump(mode="json"), "name": new})
         with _alone(ledger, record):
-            ledger.rename_study(record.id, new, renamed.model_dump_json())
+            ledger.rename_study(record.id, new, renamed.model_dump_json(), actor)
 
 
 def _remains(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Remains:

@@ -26,7 +26,8 @@ def workspace(
     Args:
         folder: what relative paths in it are relative to, and where prepared data and checkpoints are kept; by default
             the current folder.
-        database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the folder.
+        database: the ledger's URL; by default TUNER_DATABASE_URL, or the content of the file that
+            TUNER_DATABASE_URL_FILE names, or `tuner.db` in the folder.
         mlflow: MLflow's address; by default MLFLOW_TRACKING_URI, or `mlflow.db` in the folder.
         data_root: no data outside it is read, links followed; by default TUNER_DATA_ROOT, or no limit.
 

@@ -132,9 +132,7 @@ def write_export(  # noqa: PLR0913 - all by name; a class for them would be made
     """
     report = on_step or (lambda _: None)
     check_free(folder, force)
-    config = HEADER.format(study=spec.name, number=trial.number) + to_yaml(
-        exported_spec(spec, base, trial, _length(plan, trial, end), origin)
-    )
+    config = configuration(spec, base, trial, plan, end, origin)
     facts = {
         **_identity(spec, trial, end, origin),
         **_architecture(network),
@@ -204,6 +202,12 @@ HEADER = """\
 # trains this model again: to the same bits on the same CPU with the same versions (see metrics.json).
 # data.source is where the data stood when this was exported; change it if the data has moved.
 """
+
+
+def configuration(spec: StudySpec, base: Path, trial: Trial, plan: TrainingPlan, end: TrialEnd, origin: Origin) -> str:
+    """The text of config.yaml, which trains a trial again; arguments as for `write_export`."""
+    exported = exported_spec(spec, base, trial, _length(plan, trial, end), origin)
+    return HEADER.format(study=spec.name, number=trial.number) + to_yaml(exported)
 
 
 def _length(plan: TrainingPlan, trial: Trial, end: TrialEnd) -> dict[str, int]:

@@ -17,11 +17,13 @@ from tuner.errors import LedgerError
 from tuner.ledger.database import Database
 from tuner.ledger.leases import Leases, database_time
 from tuner.ledger.owners import Owner
+from tuner.ledger.patience import harmless_twice, patient
 from tuner.ledger.records import Reported, Wanted
 from tuner.ledger.schema import lease, progress, study, wanted
 
 
 @final
+@patient
 class Control:
     """The part of the ledger by which a study is controlled and watched from any process."""
 
@@ -35,15 +37,18 @@ class Control:
             row = connection.execute(query).first()
         return None if row is None else Wanted(row.state, row.trials, row.timeout, row.at, row.by)
 
+    @harmless_twice
     def ask_to_stop(self, study_id: int) -> None:
         """Want the study to stop; its run ends within a second or so, as after Ctrl-C."""
         self._ask(study_id, {"state": "stop"})
 
+    @harmless_twice
     def ask_for_budget(self, study_id: int, trials: int | None, timeout: float | None) -> None:
         """Want a running study to go on to more trials in all, or for more seconds; None leaves that as it is."""
         given = {"trials": trials, "timeout": timeout}
         self._ask(study_id, {name: value for name, value in given.items() if value is not None})
 
+    @harmless_twice
     def report(self, study_id: int, body: Mapping[str, Any]) -> None:
         """Write down how far the run has come that this ledger object holds the lease of; what was there is replaced.
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -15,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tuner.errors import LedgerError
+from tuner.ledger.patience import LOST_SECONDS, ConnectionLostError, may_come_back
 from tuner.ledger.readonly import has_unreadable_log, is_writable, read_only_uri
 from tuner.ledger.schema import NEVER_REMOVED, removed
 from tuner.masks import without_secrets
@@ -38,6 +40,13 @@ _SQLITE_FAULTS: Final = {
 }
 
 
+@dataclass(slots=True)
+class Reached:
+    """How far a transaction came: whether its commit was sent, after which nobody knows that it was not taken."""
+
+    commit: bool = False
+
+
 @final
 class Database:
     """Connections to one ledger; safe to share between threads, not across a fork.
@@ -47,20 +56,31 @@ class Database:
         busy_seconds: how long to wait for another process's lock.
         folder: what a relative path in it is below; the current folder by default.
         read_only: of an SQLite file that cannot be written; it is only read.
+        lost_seconds: how long a database that was reached once may be away, as while it is restarted.
     """
 
-    def __init__(self, url: str, busy_seconds: float, folder: Path | None = None, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        busy_seconds: float,
+        folder: Path | None = None,
+        read_only: bool = False,
+        lost_seconds: float = LOST_SECONDS,
+    ) -> None:
         given = _parse(url)
         self.where = _shown(given)
         self._url = _resolved(given, folder or Path.cwd())
         self.folder = folder
         self.is_read_only = read_only
-        self._busy_seconds = busy_seconds
+        self._busy_seconds, self.lost_seconds = busy_seconds, lost_seconds
+        self._was_reached = False
         self._snapshots = threading.local()
         self._idle = threading.Condition()
         self._users, self._is_closed = 0, False
         try:
-            self._use(create_engine(_to_read(self._url) if read_only else self._url))
+            # A connection that a restarted Postgres has closed is found when it is taken, and replaced.
+            pings = self._url.get_backend_name() != "sqlite"
+            self._use(create_engine(_to_read(self._url) if read_only else self._url, pool_pre_ping=pings))
         except (SQLAlchemyError, ImportError) as error:
             raise LedgerError(_no_driver(self._url, self.where, error)) from None
 
@@ -109,6 +129,11 @@ class Database:
             finally:
                 del self._snapshots.connection
 
+    @property
+    def is_in_snapshot(self) -> bool:
+        """Whether this thread reads within `snapshot`."""
+        return getattr(self._snapshots, "connection", None) is not None
+
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
         held: Connection | None = getattr(self._snapshots, "connection", None)
@@ -121,8 +146,10 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction that is recorded whole, on the disk when the block ends, or not at all."""
-        with self._used(), self._sentences("written"), self._writer.begin() as connection:
+        reached = Reached()
+        with self._used(), self._sentences("written", reached), self._writer.begin() as connection:
             yield connection
+            reached.commit = True
 
     def faults(self) -> list[str]:
         """What SQLite's own checks find: damaged pages, rows that point at nothing, and rows that were removed.
@@ -170,11 +197,15 @@ class Database:
         connection.execute("PRAGMA foreign_keys = ON")
 
     @contextmanager
-    def _sentences(self, verb: str) -> Iterator[None]:
+    def _sentences(self, verb: str, reached: Reached | None = None) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
-            raise LedgerError(self._sentence(error, verb)) from None
+            text = self._sentence(error, verb)
+            if self._was_reached and may_come_back(error):
+                raise ConnectionLostError(text, is_recorded_perhaps=reached is not None and reached.commit) from None
+            raise LedgerError(text) from None
+        self._was_reached = True
 
     def _sentence(self, error: SQLAlchemyError, verb: str) -> str:
         cause = error.orig if isinstance(error, DBAPIError) else error

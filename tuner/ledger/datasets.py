@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select
 from tuner.errors import InputError
 from tuner.ledger.audit import note_down
 from tuner.ledger.database import Database
-from tuner.ledger.leases import database_time
+from tuner.ledger.leases import database_time, take_turns
 from tuner.ledger.schema import dataset
 
 PREFIX: Final = "dataset:"
@@ -56,6 +56,7 @@ class Datasets:
                 " -, at most 64."
             )
         with self._database.writing() as connection:
+            take_turns(connection)
             known = connection.execute(select(dataset).where(dataset.c.name == name)).first()
             if known is not None and known.path != path:
                 raise InputError(f"data set {name}: there is one of that name already; choose another name.")

@@ -19,7 +19,8 @@ from sqlalchemy import Connection, Row, insert, select, text, update
 from tuner.errors import LedgerError, StudyError
 from tuner.ledger.database import Database
 from tuner.ledger.owners import Owner
-from tuner.ledger.schema import lease, study
+from tuner.ledger.patience import patient, retried
+from tuner.ledger.schema import lease, schema, study
 
 Purpose = Literal["run", "publish"]
 LEASE_SECONDS: Final = 60.0
@@ -28,6 +29,7 @@ _DOES: Final = {"run": "runs", "publish": "publishes"}
 
 
 @final
+@patient
 class Leases:
     """The leases that one ledger object holds."""
 
@@ -116,6 +118,7 @@ class Leases:
         with self._database.writing() as connection:
             yield connection
 
+    @retried
     def _take(self, study_id: int, purpose: Purpose, owner: Owner, also: Callable[[Connection, int], object]) -> int:
         with self._database.writing() as connection:
             # The study's row is locked first: on Postgres two may come to take a lease that was never held.
@@ -185,3 +188,8 @@ def database_time(connection: Connection) -> float:
     if connection.dialect.name != "postgresql":
         return time.time()
     return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+
+
+def take_turns(connection: Connection) -> None:
+    """Wait for others that take turns; on Postgres two may come at once to insert what is to be there once."""
+    connection.execute(select(schema.c.version).with_for_update())

@@ -23,6 +23,7 @@ from tuner.ledger.datasets import Datasets
 from tuner.ledger.leases import Leases, Purpose
 from tuner.ledger.notes import Notes
 from tuner.ledger.outbox import Outbox
+from tuner.ledger.patience import LOST_SECONDS, harmless_twice, patient
 from tuner.ledger.records import (
     CohortRecord,
     Event,
@@ -34,6 +35,7 @@ from tuner.ledger.records import (
     search_space,
 )
 from tuner.ledger.schema import FINAL_COHORT, cohort, event, segment, study, trial
+from tuner.ledger.standings import Standings
 from tuner.ledger.submissions import Submissions
 from tuner.ledger.supervision import Supervision
 from tuner.ledger.tokens import Tokens
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 
 @final
+@patient
 class Ledger:
     """The durable record. Safe to share between threads and to open from several processes, not across a fork.
 
@@ -57,7 +60,7 @@ class Ledger:
         where: the database, as messages name it.
         outbox: what MLflow does not show yet, and where it shows the rest.
         control: what is wanted of a study, and how far its run has come.
-        submissions, supervision, tokens, datasets, audit, notes: the service's own records.
+        submissions, standings, supervision, tokens, datasets, audit, notes: the service's own records.
     """
 
     def __init__(self, database: Database) -> None:
@@ -66,6 +69,7 @@ class Ledger:
         self.outbox = Outbox(database, self._leases)
         self.control = Control(database, self._leases)
         self.submissions = Submissions(database)
+        self.standings = Standings(database)
         self.supervision = Supervision(database)
         self.tokens = Tokens(database)
         self.datasets = Datasets(database)
@@ -73,7 +77,13 @@ class Ledger:
         self.notes = Notes(database)
 
     @classmethod
-    def open(cls, url: str, busy_seconds: float = BUSY_SECONDS, folder: Path | None = None) -> Self:
+    def open(
+        cls,
+        url: str,
+        busy_seconds: float = BUSY_SECONDS,
+        folder: Path | None = None,
+        lost_seconds: float = LOST_SECONDS,
+    ) -> Self:
         """Open the ledger at an SQLAlchemy url, and make its tables where there are none.
 
         Args:
@@ -82,8 +92,9 @@ class Ledger:
             folder: absolute; what a relative file of `url` and the paths of checkpoints are relative to. Checkpoints
                 below it are recorded relative to it and read with their whole paths, so a study that goes on in a copy
                 of its folder leaves the original alone. None: the current folder, and paths as they are given.
+            lost_seconds: how long a call waits for a database that answered before, as while it is restarted.
         """
-        return cls._opened(Database(url, busy_seconds, folder))
+        return cls._opened(Database(url, busy_seconds, folder, lost_seconds=lost_seconds))
 
     @classmethod
     def look(cls, url: str, folder: Path | None = None) -> Self:
@@ -196,20 +207,22 @@ class Ledger:
         with self._database.reading() as connection:
             return next(overview.tallies(connection, study_id), None)
 
+    @harmless_twice
     def update_spec(self, study_id: int, spec_json: str, source: str) -> None:
         """Record the declaration that the study goes on with."""
         self._change_study(study_id, {"spec_json": spec_json, "source": source})
 
-    def rename_study(self, study_id: int, name: str, spec_json: str) -> None:
+    def rename_study(self, study_id: int, name: str, spec_json: str, actor: str | None = None) -> None:
         """Give a study another name, and record the declaration with it; a name that is taken is a StudyError."""
         with self._leases.changing(study_id, "run") as connection:
-            whole_studies.rename(connection, study_id, name, spec_json)
+            whole_studies.rename(connection, study_id, name, spec_json, actor)
 
-    def delete_study(self, study_id: int) -> None:
+    def delete_study(self, study_id: int, actor: str | None = None) -> None:
         """Remove all that is recorded of a study; its files and what MLflow shows of it stay."""
         with self._leases.changing(study_id, "run") as connection:
-            whole_studies.remove(connection, study_id)
+            whole_studies.remove(connection, study_id, actor)
 
+    @harmless_twice
     def set_state(self, study_id: int, state: StudyState) -> None:
         """Record the state of the study."""
         self._change_study(study_id, {"state": state}, changed_at=time.time())
@@ -218,7 +231,7 @@ class Ledger:
         """Record something that replay must know and cannot compute."""
         self.record_events(study_id, [(kind, body)])
 
-    def record_events(self, study_id: int, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    def record_events(self, study_id: int, events: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Record what belongs together, kind and body each: all of it, or where this process is killed none."""
         now = time.time()
         new = [rows.event_row(study_id, kind, body, now) for kind, body in events]
@@ -230,6 +243,18 @@ class Ledger:
         query = select(event).where(event.c.study_id == study_id).order_by(event.c.seq)
         with self._database.reading() as connection:
             return [Event(row.seq, row.at, row.kind, json.loads(row.body)) for row in connection.execute(query)]
+
+    def events_after(self, seq: int, most: int = 1000) -> list[tuple[str, Event]]:
+        """The oldest events of any study after that one, at most so many, each with its study's name."""
+        query = select(study.c.name, event).join(study, study.c.id == event.c.study_id)
+        with self._database.reading() as connection:
+            found = connection.execute(query.where(event.c.seq > seq).order_by(event.c.seq).limit(most))
+            return [(row.name, Event(row.seq, row.at, row.kind, json.loads(row.body))) for row in found]
+
+    def last_event(self) -> int:
+        """The number of the newest event of any study; 0 where there is none."""
+        with self._database.reading() as connection:
+            return int(connection.execute(select(func.max(event.c.seq))).scalar() or 0)
 
     def record_cohort(self, study_id: int, record: CohortRecord, trials: Sequence[Trial]) -> None:
         """Record a cohort and its trials, running."""
@@ -286,6 +311,7 @@ class Ledger:
             space = None if declared is None else search_space(declared)
             return [rows.trial_record(row, bests, space) for row in connection.execute(query)]
 
+    @harmless_twice
     def record_segment(self, study_id: int, work: Segment, result: SegmentResult) -> None:
         """Record what a segment measured.
 
@@ -337,6 +363,7 @@ class Ledger:
         """What the database finds wrong with itself; empty where it is whole, or where it does not look."""
         return self._database.faults()
 
+    @harmless_twice
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""
         now = time.time()
@@ -346,6 +373,7 @@ class Ledger:
                 connection.execute(_of(study_id, end.number).values(**_end_values(end), ended_at=now))
             outbox.add(connection, study_id, [outbox.row("end", end.number) for end in fresh])
 
+    @harmless_twice
     def record_summary(self, study_id: int, summary: Summary) -> None:
         """Record what came of the study; a later summary takes its place."""
         values = {"summary": summary.stored(), "summary_at": time.time()}

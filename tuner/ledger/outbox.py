@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, literal, null, select, 
 
 from tuner.ledger.database import Database
 from tuner.ledger.leases import Leases
+from tuner.ledger.patience import harmless_twice, patient
 from tuner.ledger.records import OutboxKind, OutboxRow
 from tuner.ledger.schema import THE_STUDY, THE_VIEW, measurement, outbox, run, study, trial
 from tuner.spec.work import TrialState
@@ -32,6 +33,7 @@ def add(connection: Connection, study_id: int, rows: Iterable[Mapping[str, Any]]
 
 
 @final
+@patient
 class Outbox:
     """The publisher's part of the ledger; what it changes of a study needs the lease of the purpose `publish`.
 
@@ -60,12 +62,14 @@ class Outbox:
         with self._database.reading() as connection:
             return connection.execute(query).scalar_one()
 
+    @harmless_twice
     def mark_published(self, ids: Sequence[int]) -> None:
         """Forget rows that MLflow shows."""
         with self._leases.changing_without_lease() as connection:
             for start in range(0, len(ids), _MOST_IDS):
                 connection.execute(delete(outbox).where(outbox.c.id.in_(ids[start : start + _MOST_IDS])))
 
+    @harmless_twice
     def set_aside(self, row_id: int, reason: str) -> None:
         """Keep a row that MLflow will never take out of the others' way, with the reason."""
         with self._leases.changing_without_lease() as connection:
@@ -88,10 +92,12 @@ class Outbox:
         with self._database.reading() as connection:
             return {None if number == THE_STUDY else number: run_id for number, run_id in connection.execute(query)}
 
+    @harmless_twice
     def set_run_id(self, study_id: int, number: int | None, run_id: str) -> None:
         """Remember MLflow's run of a trial, or of the study where `number` is None."""
         self.set_run_ids(study_id, {number: run_id})
 
+    @harmless_twice
     def set_run_ids(self, study_id: int, runs: Mapping[int | None, str]) -> None:
         """Remember MLflow's runs."""
         numbers = {THE_STUDY if number is None else number: run_id for number, run_id in runs.items()}
@@ -105,6 +111,7 @@ class Outbox:
         """What MLflow's saved view of the study is opened by; None where there is none."""
         return self.run_id(study_id, THE_VIEW)
 
+    @harmless_twice
     def set_view_key(self, study_id: int, key: str) -> None:
         """Remember that MLflow has a saved view of the study."""
         self.set_run_id(study_id, THE_VIEW, key)
@@ -114,6 +121,7 @@ class Outbox:
         with self._database.reading() as connection:
             return connection.execute(select(study.c.experiment_id).where(study.c.id == study_id)).scalar_one_or_none()
 
+    @harmless_twice
     def set_experiment_id(self, study_id: int, experiment_id: str) -> None:
         """Remember MLflow's experiment."""
         with self._leases.changing(study_id, "publish") as connection:
@@ -124,11 +132,13 @@ class Outbox:
         with self._database.reading() as connection:
             return connection.execute(select(study.c.tracking_store).where(study.c.id == study_id)).scalar_one_or_none()
 
+    @harmless_twice
     def set_tracking_store(self, study_id: int, store: str) -> None:
         """Remember which MLflow the study is published to."""
         with self._leases.changing(study_id, "publish") as connection:
             connection.execute(update(study).where(study.c.id == study_id).values(tracking_store=store))
 
+    @harmless_twice
     def publish_anew(self, study_id: int, store: str) -> None:
         """Forget what MLflow shows and let all that is recorded wait again, for the MLflow named `store`."""
         with self._leases.changing(study_id, "publish") as connection:

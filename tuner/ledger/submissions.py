@@ -1,30 +1,28 @@
 """Space files that were handed in to the service, and what is wanted of them.
 
 Those who ask write what is wanted; the supervisor compares it with what is, which the study's lease shows, and writes
-how its drivers ended. A study that was launched by hand has no row here until the service is asked to do something
-with it.
+how its drivers ended (`tuner.ledger.standings`). A study that was launched by hand has no row here until the service
+is asked to do something with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, final
+from typing import Any, Literal, final
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from tuner.errors import StudyError
 from tuner.ledger.audit import note_down
 from tuner.ledger.control import want
 from tuner.ledger.database import Database
-from tuner.ledger.leases import database_time
+from tuner.ledger.leases import database_time, take_turns
 from tuner.ledger.owners import Owner
 from tuner.ledger.schema import study, submission
-from tuner.ledger.supervision import check_fence
 
 WantedState = Literal["run", "stop", "archived"]
 Outcome = Literal["finished", "stopped", "failed"]
-MESSAGE_LENGTH: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +102,7 @@ class Submissions:
         """
         given = {"name": name, "spec_text": spec_text, "warm_start": warm_start}
         with self._database.writing() as connection:
+            take_turns(connection)
             known = _find(connection, submission.c.name == name)
             if known is None and idempotency_key is not None:
                 known = _find(connection, submission.c.idempotency_key == idempotency_key)
@@ -168,50 +167,53 @@ class Submissions:
         """Every one, in the order of the queue."""
         query = select(submission).order_by(submission.c.wanted_at, submission.c.id)
         with self._database.reading() as connection:
-            return [_record(row) for row in connection.execute(query)]
+            return [submission_record(row._mapping) for row in connection.execute(query)]
+
+    def rename(self, name: str, new: str, spec_text: str, actor: str) -> None:
+        """Give a submission whose study is not recorded yet another name, in its file too.
+
+        Raises:
+            StudyError: there is none of that name, one of the new name is there, or its driver was started.
+        """
+        with self._database.writing() as connection:
+            known = _find(connection, submission.c.name == name)
+            taken = [
+                connection.execute(select(each.c.id).where(each.c.name == new)).first() for each in (study, submission)
+            ]
+            if known is None or known.driver is not None:
+                raise StudyError(f"study {name}: must wait to be renamed, or have begun and not run.")
+            if any(taken):
+                raise StudyError(f"study {new}: there is one of that name already; choose another name.")
+            free = update(submission).where(submission.c.id == known.id, submission.c.driver.is_(None))
+            if not connection.execute(free.values(name=new, spec_text=spec_text)).rowcount:
+                raise StudyError(f"study {name}: it was started just now.")
+            note_down(connection, actor, "rename", new, {"from": name})
 
     def withdraw(self, name: str, actor: str) -> bool:
         """Remove a submission whose study was never recorded. Whether there was one.
 
         Raises:
-            StudyError: its study is recorded, and is deleted with it by `Ledger.delete_study`.
+            StudyError: its study is recorded, and is deleted with it by `Ledger.delete_study`; or it is being started.
         """
         with self._database.writing() as connection:
             if connection.execute(select(study.c.id).where(study.c.name == name)).first():
                 raise StudyError(f"study {name}: it is recorded; delete the study.")
+            check_no_driver(connection, name)
             gone = connection.execute(delete(submission).where(submission.c.name == name)).rowcount
             if gone:
                 note_down(connection, actor, "delete", name, {})
         return bool(gone)
 
-    def record(self, number: int, fence: int, **values: Any) -> None:
-        """Write down what the supervisor did or found: driver, started_at, outcome, message, attempts, not_before.
 
-        Raises:
-            LedgerError: another supervisor took this one's place; nothing is recorded.
-        """
-        if isinstance(values.get("driver"), Owner):
-            values["driver"] = values["driver"].text
-        if "message" in values:
-            values["message"] = values["message"][-MESSAGE_LENGTH:]
-        with self._database.writing() as connection:
-            check_fence(connection, fence)
-            connection.execute(update(submission).where(submission.c.id == number).values(**values))
+def check_no_driver(connection: Connection, name: str) -> None:
+    """Refuse what must not be done to a study whose driver was started: it would record it under its old name.
 
-    def ended(self, each: Submission, fence: int, outcome: Outcome) -> bool:
-        """Write down that a submission came to rest; not where something else was asked for since `each` was read.
-
-        Returns:
-            Whether it was written.
-
-        Raises:
-            LedgerError: as for `record`.
-        """
-        with self._database.writing() as connection:
-            check_fence(connection, fence)
-            same = update(submission).where(submission.c.id == each.id, submission.c.wanted_at == each.wanted_at)
-            values = {"outcome": outcome, "driver": None, "attempts": 0, "message": ""}
-            return bool(connection.execute(same.values(**values)).rowcount)
+    Raises:
+        StudyError: there is such a driver.
+    """
+    row = connection.execute(select(submission).where(submission.c.name == name).with_for_update()).first()
+    if row is not None and row.driver is not None and Owner.parse(row.driver).is_alive() is not False:
+        raise StudyError(f"study {name}: {Owner.parse(row.driver)} was started to run it; stop it first.")
 
 
 def _check_same(known: Submission, given: Mapping[str, Any]) -> None:
@@ -226,10 +228,11 @@ def _check_same(known: Submission, given: Mapping[str, Any]) -> None:
 
 def _find(connection: Connection, where: Any) -> Submission | None:
     row = connection.execute(select(submission).where(where)).first()
-    return None if row is None else _record(row)
+    return None if row is None else submission_record(row._mapping)
 
 
-def _record(row: Row[Any]) -> Submission:
-    values = dict(row._mapping)
+def submission_record(row: Mapping[Any, Any]) -> Submission:
+    """The row as a value."""
+    values = dict(row)
     driver = values.pop("driver")
     return Submission(**values, driver=None if driver is None else Owner.parse(driver))

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger.database import Database
-from tuner.ledger.leases import LEASE_SECONDS, database_time
+from tuner.ledger.leases import LEASE_SECONDS, database_time, take_turns
 from tuner.ledger.owners import Owner
 from tuner.ledger.schema import supervisor
 
@@ -29,6 +29,7 @@ class Supervision:
             owner: this process; it holds its token as long as it supervises.
         """
         with self._database.writing() as connection:
+            take_turns(connection)
             row = _row(connection)
             if row is not None and _is_held(connection, row):
                 return None
@@ -66,12 +67,12 @@ def check_fence(connection: Connection, fence: int) -> None:
         LedgerError: there is a newer one.
     """
     row = connection.execute(select(supervisor).with_for_update()).first()
-    if row is None or row.fence != fence:
+    if row is None or row.owner is None or row.fence != fence:
         raise LedgerError("another supervisor took this one's place; what it had recorded stays.")
 
 
 def _row(connection: Connection) -> Row[Any] | None:
-    return connection.execute(select(supervisor).with_for_update()).first()
+    return connection.execute(select(supervisor)).first()
 
 
 def _is_held(connection: Connection, row: Row[Any]) -> bool:

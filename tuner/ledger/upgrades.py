@@ -4,31 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Table, func, insert, inspect, select, text, update
 
 from tuner.errors import LedgerError
-from tuner.ledger.database import Database
+from tuner.ledger.database import BUSY_SECONDS, Database
 from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, study, trial, trial_counts
 from tuner.spec.rules import FIRST
 
 
-def ensure_schema(database: Database) -> None:
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What was made of a ledger's tables.
+
+    Attributes:
+        where: the ledger, as messages name it.
+        before: the version of its tables; None where there were none.
+        after: their version now.
+    """
+
+    where: str
+    before: int | None
+    after: int
+
+
+def migrate(url: str, folder: Path | None = None) -> Migration:
+    """Make or upgrade the tables of a ledger, and close it.
+
+    Args:
+        url: SQLAlchemy's.
+        folder: what a relative file in it is below; the current folder by default.
+
+    Raises:
+        LedgerError: it cannot be opened or written, or is of a version that this one does not know.
+    """
+    database = Database(url, BUSY_SECONDS, folder)
+    try:
+        return Migration(database.where, ensure_schema(database), SCHEMA_VERSION)
+    finally:
+        database.close()
+
+
+def ensure_schema(database: Database) -> int | None:
     """Make the tables, or upgrade them in place, step by step and in one transaction; of what is read-only a copy.
+
+    Returns:
+        The version that was there; None where this made them.
 
     Raises:
         LedgerError: the tables are of a version that this one does not know.
     """
+    made = _make(database)
     with database.reading() as connection:
-        present = inspect(connection).has_table(schema.name)
-    if not present:
-        with database.writing() as connection:
-            if not inspect(connection).has_table(schema.name):
-                metadata.create_all(connection)
-                connection.execute(insert(schema), [{"version": SCHEMA_VERSION}])
-    with database.reading() as connection:
-        version = connection.execute(select(func.max(schema.c.version))).scalar()
+        found: int | None = connection.execute(select(func.max(schema.c.version))).scalar()
+    version = found
     if version in _STEPS:
         with database.changed_copy() if database.is_read_only else nullcontext(), database.writing() as connection:
             version = _upgraded(connection)
@@ -37,6 +69,27 @@ def ensure_schema(database: Database) -> None:
             f"{database.where}: the ledger must have schema {SCHEMA_VERSION}, but it has {version};"
             " use the version of the tuner that wrote it, or a newer one"
         )
+    return None if made else found
+
+
+def _make(database: Database) -> bool:
+    """Make the tables where there are none; whether it did."""
+    with database.reading() as connection:
+        if inspect(connection).has_table(schema.name):
+            return False
+    with database.writing() as connection:
+        _wait_for_others(connection)
+        if inspect(connection).has_table(schema.name):
+            return False
+        metadata.create_all(connection)
+        connection.execute(insert(schema), [{"version": SCHEMA_VERSION}])
+    return True
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Until this transaction ends nobody else makes the tables; SQLite has one writer at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MAKING})"))
 
 
 def _upgraded(connection: Connection) -> int:
@@ -74,6 +127,8 @@ def _add_column(connection: Connection, table: Table, name: str, kind: str) -> N
     if name not in {column["name"] for column in inspect(connection).get_columns(table.name)}:
         connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}"))
 
+
+_MAKING: Final = 0x7E57AB1E  # names the lock among all of the database's
 
 # From each version to the next one.
 _STEPS: Final[dict[int, Callable[[Connection], None]]] = {

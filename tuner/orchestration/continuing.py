@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.data.sources import Sources
 from tuner.errors import StudyError
 from tuner.execution.executors import usable_cores
 from tuner.learning import cgroups
@@ -19,6 +21,7 @@ from tuner.orchestration.warm_start import EVENT, WarmStart, has_begun
 from tuner.report.pictures import is_image
 from tuner.search.lengths import resolved
 from tuner.search.patience import Budget
+from tuner.spec.canonical import Change
 from tuner.spec.continuing import fixed_changes
 from tuner.spec.length import EVENT as LENGTH
 from tuner.spec.length import Length
@@ -44,7 +47,7 @@ def check_continuation(plan: LaunchPlan, ledger: Ledger, known: StudyRecord, pre
             f"study {known.name}: was begun by rules {known.rules}, but the declaration asks for {plan.spec.rules};"
             " leave rules out, or give the study another name."
         )
-    changes = fixed_changes(known.spec, plan.spec)
+    changes = [change for change in fixed_changes(known.spec, plan.spec) if not _is_same_file(change, plan, known)]
     if changes:
         listed = "; ".join(f"{c.key} was {c.old} and is now {c.new}" for c in changes)
         raise StudyError(
@@ -62,6 +65,13 @@ def check_continuation(plan: LaunchPlan, ledger: Ledger, known: StudyRecord, pre
             f"study {known.name}: search.trials must be at least {asked}, the trials it already has,"
             f" got {plan.spec.search.trials}."
         )
+
+
+def _is_same_file(change: Change, plan: LaunchPlan, known: StudyRecord) -> bool:
+    """Whether the data's file is only named otherwise, for the declaration lies in another folder now."""
+    if change.key != "data.source":
+        return False
+    return Sources(Path(known.source).parent).path(change.old) == Sources(plan.origin.parent).path(change.new)
 
 
 def warn_of_step(plan: LaunchPlan, ledger: Ledger, study: StudyRecord) -> None:

@@ -57,7 +57,7 @@ def join(parts: Iterable[str]) -> Html:
     return Html("".join(text(part) for part in parts))
 
 
-def element(name: str, *content: object, **attributes: object) -> Html:
+def element(name: str, /, *content: object, **attributes: object) -> Html:
     """One element. An attribute's last underscore is dropped, others become hyphens; None leaves the attribute out."""
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{_attribute(value)}"'

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
 
-from tuner.spec.strict_yaml import scalar
+from tuner.spec.reader import read_spec_text
+from tuner.spec.strict_yaml import parse, scalar
 from tuner.spec.study import StudySpec
 
 BY_RULES: Final = ("skip",)  # hyperparameters that are not declared have another default by newer rules
@@ -33,6 +35,30 @@ def to_yaml(spec: StudySpec) -> str:
     kept = {*spec.space.columns, *(set(BY_RULES) & spec.space.model_fields_set)}  # what is left open stays open
     declared["space"] = {name: value for name, value in declared["space"].items() if name in kept}
     return yaml.dump(declared, Dumper=_Dumper, sort_keys=False, width=110)
+
+
+def renamed_text(text: str, name: str) -> str:
+    """A space file with another name; the rest stays as it is written, comments as well, where that can be.
+
+    Raises:
+        SpecError: it has mistakes, or the name cannot be one.
+    """
+    source, word = "space.yaml", yaml.dump(name, Dumper=_Dumper, default_style="'").strip()
+    line = parse(text, source).lines.get(("name",), 0)
+    lines = text.splitlines(keepends=True)
+    before = lines[line - 1] if 0 < line <= len(lines) else ""
+    if re.fullmatch(r"name\s*:[^#\n\r\"'|>]*(#.*)?[\n\r]*", before):
+        comment = before[before.index("#") :] if "#" in before else ""
+        lines[line - 1] = f"name: {word}  {comment}" if comment else f"name: {word}\n"
+        return _named("".join(lines), name)
+    spec = read_spec_text(text, source)
+    return _named(to_yaml(spec.model_copy(update={"name": name})), name)
+
+
+def _named(text: str, name: str) -> str:
+    spec = read_spec_text(text, "space.yaml")
+    assert spec.name == name
+    return text
 
 
 def to_keys(spec: StudySpec) -> dict[str, Any]:

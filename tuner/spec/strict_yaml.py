@@ -74,6 +74,15 @@ def read_text(path: Path) -> str:
         raise refused(source, f"must be a file that can be read, got: {error.strerror or error}") from None
     except ValueError:
         raise refused(repr(source), "must be a file's name") from None
+    return decoded(content, source)
+
+
+def decoded(content: bytes, source: str) -> str:
+    """A file's bytes as text.
+
+    Raises:
+        SpecError: they are too many, or no UTF-8.
+    """
     if len(content) > MOST_BYTES:
         raise refused(source, f"must be smaller than {MOST_BYTES // 1_000_000} MB")
     try:
