@@ -1,0 +1,109 @@
+"""Studies that are handed in to the service and run by supervisors: real ones, in processes or threads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from disturbed import start_tuner
+from studies import IRIS
+
+from tuner.api.workspace import workspace as workspace_of
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.submissions import Submission
+from tuner.service.supervisor import Supervisor, SupervisorOptions
+
+T = TypeVar("T")
+PATIENCE = 180.0  # seconds: far more than anything here takes
+
+
+def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """The first answer that is true; looks twenty times a second."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"waited {seconds:g} seconds for: {what}"
+        time.sleep(0.05)
+    return found
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Ledger]:
+    """The ledger of a folder."""
+    ledger = Ledger.open(f"sqlite:///{folder / 'tuner.db'}", folder=folder)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def hand_in(ledger: Ledger, spec: dict[str, Any], data: str = "iris") -> Submission:
+    """Hand a study of registered data in, as the service does; iris is registered by that name."""
+    ledger.datasets.add("iris", str(IRIS), 3, "test")
+    text = json.dumps({**spec, "data": {"source": f"dataset:{data}"}})
+    return ledger.submissions.submit(spec["name"], text, "test")[0]
+
+
+def now(ledger: Ledger, name: str) -> Submission:
+    """A submission as it is now."""
+    found = ledger.submissions.get(name)
+    assert found is not None
+    return found
+
+
+def rest(ledger: Ledger, name: str) -> Submission:
+    """A submission that came to rest."""
+    return until(lambda: _resting(now(ledger, name)), f"{name} to come to rest")
+
+
+def _resting(each: Submission) -> Submission | None:
+    return each if each.outcome is not None and each.driver is None else None
+
+
+def training(ledger: Ledger, name: str) -> int:
+    """The process of a study's driver, once something was recorded of its training."""
+
+    def begun() -> int | None:
+        standing = ledger.standings.of(now(ledger, name).id)
+        assert standing is not None
+        driver = standing.submission.driver
+        return driver.pid if driver is not None and standing.is_leased and standing.segments else None
+
+    return until(begun, f"{name} to train") or 0
+
+
+def start_supervisor(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """`tuner supervise` in the background."""
+    return start_tuner(folder, "supervise", *options)
+
+
+@contextmanager
+def supervisor_process(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`tuner supervise`; it ends by itself when it is told to."""
+    process = start_supervisor(folder, *options)
+    try:
+        yield process
+        process.terminate()
+        assert process.wait(60) == 0, (folder / "out.txt").read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def supervisor_thread(folder: Path, **options: Any) -> Iterator[None]:
+    """A supervisor in this process, whose drivers end with it."""
+    stop = threading.Event()
+    chosen = SupervisorOptions(**{"workers": 0, "grace": 20.0, "stop_drivers": True, **options})
+    thread = threading.Thread(target=Supervisor(workspace_of(folder), chosen).run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

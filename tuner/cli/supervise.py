@@ -1,0 +1,65 @@
+"""The command that runs the studies of the service: supervise."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner.cli import exit_codes
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give an app this command."""
+    app.command()(supervise)
+
+
+def supervise(
+    slots: Annotated[int, typer.Option(min=1, max=1024, help="Studies that may run at a time.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, max=1024, help="Worker processes of each study. Default: one per core, as `tuner run`."),
+    ] = None,
+    grace: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="How long a study may take to stop before it is killed.")
+    ] = 30.0,
+    stop_drivers: Annotated[
+        bool, typer.Option("--stop-drivers", help="At the end stop the studies too; the next supervisor goes on.")
+    ] = False,
+    while_open: Annotated[
+        bool, typer.Option("--while-open", help="End as well when standard input is closed, with whoever holds it.")
+    ] = False,
+    webhook_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file with the address that is told of every study's end."),
+    ] = None,
+) -> None:
+    """Run the studies that were handed in to the service, until Ctrl-C or SIGTERM.
+
+    One supervisor works at a time; another one stands by and takes over. Studies that run go on when it ends, and the
+    next one takes them over, unless --stop-drivers says otherwise. A database that does not answer is asked again.
+    Exit codes: 0 ended by Ctrl-C or SIGTERM; 2 an option is wrong; 130, 143 ended at once, by a second signal.
+    Example: tuner supervise --slots 2 --workers 1
+    """
+    stop = threading.Event()
+    exit_codes.stop_on_signals(stop)
+    from tuner.api.workspace import workspace
+    from tuner.service import logs
+    from tuner.service.supervisor import Supervisor, SupervisorOptions
+
+    logs.set_up()
+    if while_open:
+        threading.Thread(target=_wait_for_end, args=(stop,), name="tuner-standard-input", daemon=True).start()
+    Supervisor(workspace(), SupervisorOptions(slots, workers, grace, stop_drivers, webhook_file)).run(stop)
+
+
+def _wait_for_end(stop: threading.Event) -> None:
+    """Stop where nobody holds the other end of standard input any more."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    stop.set()
