@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from tuner.api.train import train as train
     from tuner.api.workspace import workspace as workspace
     from tuner.export.model import load_model as load_model
+    from tuner.remote.server import connect as connect
 
 __version__: str
-__all__ = ["Study", "load_model", "run", "train", "workspace"]
+__all__ = ["Study", "connect", "load_model", "run", "train", "workspace"]
 
 _HOMES = {
     "Study": "tuner.api.study",
+    "connect": "tuner.remote.server",
     "load_model": "tuner.export.model",
     "run": "tuner.api.study",
     "train": "tuner.api.train",

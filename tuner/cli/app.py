@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from tuner.cli import control, data, exit_codes
+from tuner.cli import control, data, datasets, exit_codes, remote, service, supervise
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -46,12 +48,25 @@ class What(StrEnum):
 
 def main() -> NoReturn:
     """Run the command, and end with its exit code."""
-    exit_codes.run(app)
+    exit_codes.run(_command)
+
+
+def _command() -> None:
+    from tuner.places import settle_credentials
+
+    if remote.is_meant(sys.argv[1:]):
+        remote.remote()
+    os.environ.pop(remote.SERVER, None)  # what is done here is done here, also by the processes of it
+    settle_credentials()
+    app()
 
 
 @app.callback(invoke_without_command=True)
 def top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Tunes autoencoders: one YAML file in, the best autoencoder out."""
+    """Tunes autoencoders: one YAML file in, the best autoencoder out.
+
+    For the studies of a server: tuner --server URL --help
+    """
     if version:
         import tuner
 
@@ -380,6 +395,32 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def migrate() -> None:
+    """Make the ledger's tables, or bring them up to this version.
+
+    Other commands do so as well when they open it; this is the one step before a service of many processes starts.
+    Example: tuner migrate
+    """
+    from tuner.api import maintenance
+
+    done = maintenance.migrate()
+    steps = {None: f"made, version {done.after}", done.after: f"version {done.after}, nothing to do"}
+    typer.echo(f"{done.where}: {steps.get(done.before, f'version {done.before} -> {done.after}')}")
+
+
+@app.command()
+def disk() -> None:
+    """Say what each study takes on the disk, the largest first; the ledger and MLflow's files are not counted.
+
+    Data that several studies share counts for the oldest of them. Example: tuner disk
+    """
+    from tuner.api import maintenance
+    from tuner.cli import display
+
+    typer.echo(display.used(maintenance.disk()))
+
+
 @app.command("prune-files")
 def prune_files(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
@@ -439,6 +480,9 @@ def schema(
 
 control.add_to(app)
 data.add_to(app)
+service.add_to(app)
+datasets.add_to(app)
+supervise.add_to(app)
 
 
 def _open(name: str) -> Study:

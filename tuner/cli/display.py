@@ -225,6 +225,16 @@ def diagnosis(found: Diagnosis) -> str:
     return "\n".join(lines) + "\n"
 
 
+def used(found: Sequence[Freed]) -> str:
+    """What studies take on the disk, the largest first, and in all."""
+    if not found:
+        return NO_STUDIES
+    rows = sorted(found, key=lambda each: -each.size)
+    lines = [f"{each.size / 1e6:>10.1f} MB  {counted(each.files, 'file'):>12}  {each.owner}" for each in rows]
+    total = sum(each.size for each in found)
+    return "\n".join([*lines, f"{total / 1e6:>10.1f} MB  in all; `tuner prune-files` frees what is not needed"])
+
+
 def freed(found: Sequence[Freed], dry_run: bool) -> str:
     """What `tuner prune-files` freed."""
     if not found:

@@ -31,6 +31,13 @@ def live() -> Iterator[Callable[[Progress], None]]:
 
 
 @contextmanager
+def lines() -> Iterator[Callable[[str, str], None]]:
+    """Where a line that changes is shown, given with the phase it is of."""
+    with _changing_line() as write:
+        yield write
+
+
+@contextmanager
 def epochs() -> Iterator[Callable[[int], None]]:
     """Where `tuner train` shows its epochs."""
     with _changing_line() as write:
