@@ -1,4 +1,4 @@
-# One image for both services of docker-compose.yml: `tuner`, and MLflow's server of the same locked version.
+# One image for the services of docker-compose.yml: `tuner`, and MLflow's server of the same locked version.
 #
 #   docker build -t autoencoder-tuner .
 #   docker build -t autoencoder-tuner --build-arg TORCH_INDEX=... .
@@ -18,13 +18,13 @@ RUN python -m pip install pip setuptools \
     && if [ -n "$TORCH_INDEX" ]; then python -m pip install --no-deps --index-url "$TORCH_INDEX" torch; fi
 COPY pyproject.toml README.md ./
 # The dependencies are a layer of their own: they stay when only the code has changed.
-RUN mkdir tuner && touch tuner/__init__.py && python -m pip install --no-build-isolation . && python -m pip uninstall -y autoencoder-tuner
+RUN mkdir tuner && touch tuner/__init__.py && python -m pip install --no-build-isolation ".[server]" && python -m pip uninstall -y autoencoder-tuner
 COPY tuner ./tuner
 RUN python -m pip install --no-build-isolation --no-deps . && python -m pip check
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --user-group --create-home tuner \
-    && install -d -o tuner -g tuner /studies /mlflow
+    && install -d -o tuner -g tuner /studies /mlflow /data
 COPY --from=build /opt/tuner /opt/tuner
 ENV PATH=/opt/tuner/bin:$PATH \
     PYTHONUNBUFFERED=1 \
