@@ -63,7 +63,7 @@ def test_a_check_says_what_a_study_would_cost(service: Service) -> None:
     found = service.ask("POST", "check", content=space()).json()
     assert (found["name"], found["trials"], found["rows"], found["features"]) == ("tiny", 13, 105, 4)
     assert found["largest_parameters"] > 0
-    assert 0 < found["seconds"] < 60
+    assert 5 < found["seconds"] < 60
     assert "9 epochs" in found["epochs"]
     assert service.ask("POST", "check?data=false", content=space()).json()["rows"] is None
     assert service.ask("GET", "studies").json()["total"] == 0

@@ -21,6 +21,7 @@ from tuner.errors import InputError
 from tuner.learning.compiled.planner import seconds as cost
 from tuner.search.final_budget import final_amount
 from tuner.search.lengths import resolved
+from tuner.search.minutes import TRIAL_SECONDS
 from tuner.search.rungs import expected_amount
 from tuner.service.bounded import Bounded
 from tuner.service.declarations import SKLEARN, Declarations, data_named, with_data
@@ -35,6 +36,7 @@ from tuner.spec.work import Trial
 
 DRAWN: Final = 24  # configurations whose mean cost is taken
 KEPT: Final = 64  # data sets whose facts are remembered
+STARTING: Final = 5.0  # seconds of a run before its first trial and after its last
 
 
 @final
@@ -125,7 +127,7 @@ def _in_words(length: Length) -> str:
 
 
 def _seconds(spec: StudySpec, facts: DataFacts, length: Length) -> float:
-    """One core's time, by the model of cost of the compiled step."""
+    """One core's time: by the model of cost of the compiled step, beside what trials and a run take anyway."""
     search = spec.search
     if search.minutes is not None and not search.is_planned:
         return 60 * search.minutes
@@ -135,7 +137,7 @@ def _seconds(spec: StudySpec, facts: DataFacts, length: Length) -> float:
     trials = [Trial(number, _drawn(spec.space, draw), 0) for number in range(DRAWN)]
     epochs = [amount / _per_epoch(length, trial, facts.rows) for trial in trials]
     costs = [count * cost(trial, facts.features, rows, 1) for count, trial in zip(epochs, trials, strict=True)]
-    return fmean(costs)
+    return STARTING + TRIAL_SECONDS * search.trials + fmean(costs)
 
 
 def _per_epoch(length: Length, trial: Trial, rows: int) -> float:
