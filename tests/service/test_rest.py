@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,9 @@ from serving import Service, said, serving, space
 from studies import IRIS, tiny
 
 import tuner
+from tuner.ledger.owners import Owner
+from tuner.ledger.records import StudyTally
+from tuner.service.items import standing
 from tuner.service.options import Limits
 from tuner.spec.reader import read_spec_text
 
@@ -234,3 +238,17 @@ def test_mlflow_is_linked_where_browsers_reach_it(service_of: Callable[..., Serv
     service = service_of(copy_of=finished, mlflow_url="https://mlflow.example/sub")
     url = service.ask("GET", "studies/tiny").json()["answer"]["mlflow"]["url"]
     assert url.startswith("https://mlflow.example/sub/#/experiments/")
+
+
+def test_a_driver_that_is_ending_is_no_study_that_starts(service: Service) -> None:
+    """Its run has let the lease go and changed the study's state since it was started; before that it is starting."""
+    service.submit()
+    ledger = service.ledger
+    each = ledger.submissions.get("tiny")
+    assert each is not None
+    ours = Owner.this_process()
+    ours.hold()
+    tally = StudyTally("tiny", "finished", {}, None, 13, 0.0, None, False, changed_at=100.0)
+    for started_at, state in ((99.0, "running"), (101.0, "starting")):
+        assert standing(replace(each, driver=ours, started_at=started_at), tally) == state
+    ours.let_go()

@@ -25,7 +25,7 @@ _NOTHING = _Counted({}, None)
 
 def tallies(connection: Connection, study_id: int | None = None) -> Iterator[StudyTally]:
     """Every study's tally, oldest first, or one study's."""
-    columns = [study.c[name] for name in ("id", "name", "state", "created_at", "spec_json")]
+    columns = [study.c[name] for name in ("id", "name", "state", "created_at", "changed_at", "spec_json")]
     of_run = (lease.c.study_id == study.c.id) & (lease.c.purpose == "run")
     held = [lease.c[name] for name in ("owner", "seen_at", "taken_at", "purpose")]
     query = select(*columns, *held).outerjoin(lease, of_run).order_by(study.c.id)
@@ -48,6 +48,7 @@ def _tally(connection: Connection, row: Row[Any], counted: _Counted) -> StudyTal
         created_at=row.created_at,
         owner=owner,
         was_killed=killed,
+        changed_at=row.changed_at,
     )
 
 

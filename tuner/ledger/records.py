@@ -86,6 +86,7 @@ class StudyTally:
         created_at: Unix time in seconds.
         owner: who runs it, in words; None where no process does.
         was_killed: its run ended without writing down how.
+        changed_at: when its state last changed, Unix time in seconds.
     """
 
     name: str
@@ -96,6 +97,7 @@ class StudyTally:
     created_at: float
     owner: str | None
     was_killed: bool
+    changed_at: float = 0.0
 
     @property
     def ended(self) -> int:

@@ -31,7 +31,9 @@ def standing(each: Submission | None, tally: StudyTally | None) -> ServiceState:
     if each is None:
         return recorded
     if _has_driver(each):
-        return "starting" if each.wanted == "run" else "stopping"
+        begun = tally is not None and each.started_at is not None and tally.changed_at >= each.started_at
+        coming: ServiceState = "running" if begun else "starting"  # at its end it holds no lease any more
+        return coming if each.wanted == "run" else "stopping"
     if each.wanted == "archived":
         return "archived"
     return each.outcome or ("queued" if each.wanted == "run" else recorded)
