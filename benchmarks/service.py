@@ -4,8 +4,8 @@
 
 `tuner serve` with its supervisor in a folder of its own, on SQLite. Studies of the digits, two cohorts and a final
 stage each, are handed in at once; every looker reads the list and a study's page of answers every two seconds, and as
-many listen to everything. Said afterwards: the reads' times, the processor time of server and supervisor against that of
-the runs, the server's memory, and whether every study has its trials.
+many listen to everything. Said afterwards: the reads' times, the processor time of server and supervisor against that
+of the runs, the server's memory, and whether every study has its trials.
 """
 
 from __future__ import annotations

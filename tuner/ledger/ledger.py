@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, select
 
 from tuner.errors import LedgerError
-from tuner.ledger import measurements, outbox, overview, rows, whole_studies
+from tuner.ledger import changes, measurements, outbox, overview, rows, whole_studies
 from tuner.ledger.audit import AuditTrail
 from tuner.ledger.control import Control, want_run
 from tuner.ledger.database import BUSY_SECONDS, Database, cannot_be_written, is_missing
@@ -41,7 +40,7 @@ from tuner.ledger.supervision import Supervision
 from tuner.ledger.tokens import Tokens
 from tuner.ledger.upgrades import ensure_schema
 from tuner.spec.rules import NEWEST
-from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd, TrialState
+from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, TrialEnd
 
 if TYPE_CHECKING:
     from tuner.answers.summary import Summary
@@ -261,7 +260,7 @@ class Ledger:
         now = time.time()
         values = [rows.trial_row(study_id, record.number, each, now) for each in trials]
         with self._leases.changing(study_id, "run") as connection:
-            _check_new_cohort(connection, study_id, record, self.where)
+            changes.check_new_cohort(connection, study_id, record, self.where)
             of_cohort = {"study_id": study_id, "number": record.number, "position": record.position}
             connection.execute(insert(cohort), [of_cohort])
             if values:
@@ -331,7 +330,7 @@ class Ledger:
                 connection.execute(
                     insert(event), [rows.event_row(study_id, "unmeasured", body, now) for body in failed]
                 )
-            _set_started(connection, study_id, result, [number for number, first, _ in added if first == 0])
+            changes.set_started(connection, study_id, result, [number for number, first, _ in added if first == 0])
             outbox.add(connection, study_id, [outbox.row("curve", *span) for span in added])
 
     def segments(self, study_id: int) -> list[SegmentRecord]:
@@ -368,9 +367,11 @@ class Ledger:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""
         now = time.time()
         with self._leases.changing(study_id, "run") as connection:
-            fresh = [end for end in ends if _is_new(connection, study_id, end, self.where)]
+            fresh = [end for end in ends if changes.is_new_end(connection, study_id, end, self.where)]
             for end in fresh:
-                connection.execute(_of(study_id, end.number).values(**_end_values(end), ended_at=now))
+                connection.execute(
+                    changes.of_trial(study_id, end.number).values(**changes.end_values(end), ended_at=now)
+                )
             outbox.add(connection, study_id, [outbox.row("end", end.number) for end in fresh])
 
     @harmless_twice
@@ -378,7 +379,7 @@ class Ledger:
         """Record what came of the study; a later summary takes its place."""
         values = {"summary": summary.stored(), "summary_at": time.time()}
         with self._leases.changing(study_id, "run") as connection:
-            _update_study(connection, study_id, values)
+            changes.update_study(connection, study_id, values)
             outbox.add(connection, study_id, [outbox.row("summary"), outbox.row("answer")])
 
     def summary(self, study_id: int) -> Summary | None:
@@ -409,57 +410,5 @@ class Ledger:
         same = and_(study.c.id == study_id, *(study.c[name] == value for name, value in values.items()))
         with self._leases.changing(study_id, "run") as connection:
             if connection.execute(select(study.c.id).where(same)).first() is None:
-                _update_study(connection, study_id, {**values, **stamps})
+                changes.update_study(connection, study_id, {**values, **stamps})
                 outbox.add(connection, study_id, [outbox.row("study")])
-
-
-def _update_study(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
-    connection.execute(update(study).where(study.c.id == study_id).values(**values))
-
-
-def _check_new_cohort(connection: Connection, study_id: int, record: CohortRecord, where: str) -> None:
-    query = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == record.number)
-    if connection.execute(query).first():
-        raise LedgerError(f"{where}: a cohort is recorded once, but cohort {record.number} came again")
-
-
-def _set_started(connection: Connection, study_id: int, result: SegmentResult, numbers: Iterable[int]) -> None:
-    """A segment begins `seconds` before its last measurement."""
-    fresh = set(numbers)
-    times = [at for curve in result.curves if curve.number in fresh for at in curve.at]
-    if times:
-        started = min(*times, max(times) - result.seconds)
-        connection.execute(
-            update(trial)
-            .where(trial.c.study_id == study_id, trial.c.number.in_(fresh), trial.c.started_at.is_(None))
-            .values(started_at=started)
-        )
-
-
-def _is_new(connection: Connection, study_id: int, end: TrialEnd, where: str) -> bool:
-    if end.state is TrialState.RUNNING or not (end.value is None or math.isfinite(end.value)):
-        raise LedgerError(f"{where}: trial {end.number} must end in a state and with a finite value, got {end}")
-    query = select(trial).where(trial.c.study_id == study_id, trial.c.number == end.number)
-    row = connection.execute(query).first()
-    if row is None:
-        raise LedgerError(f"{where}: trial {end.number} must be recorded before its end, but it is unknown")
-    if row.state == TrialState.RUNNING:
-        return True
-    recorded = TrialEnd(end.number, TrialState(row.state), row.value, row.best_epoch, row.epochs, row.reason)
-    if recorded != end:
-        raise LedgerError(f"{where}: trial {end.number} is recorded as {recorded}, but {end} came")
-    return False
-
-
-def _of(study_id: int, number: int) -> Any:
-    return update(trial).where(trial.c.study_id == study_id, trial.c.number == number)
-
-
-def _end_values(end: TrialEnd) -> dict[str, Any]:
-    return {
-        "state": end.state.value,
-        "value": end.value,
-        "best_epoch": end.best_epoch,
-        "epochs": end.epochs,
-        "reason": end.reason,
-    }
