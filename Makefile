@@ -43,15 +43,15 @@ demo: $(STAMP)
 	@echo
 	@echo "Browse the study in MLflow:  $(BIN)/tuner dashboard"
 
-# The faults come alone: some of them watch the clock, and they start processes of their own for both cores.
+# The faults come after the tests: some of them start processes of their own for both cores.
 # tests/PLACES.md says which command runs which test. Where `faults` is made as well, their sample is left out.
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not long"
 	$(if $(filter faults,$(MAKECMDGOALS)),,TUNER_FAULTS=sample $(BIN)/python -m pytest -m sample tests/faults)
 
 faults: $(STAMP)
-	TUNER_FAULTS=ci $(BIN)/python -m pytest tests/faults
-	$(BIN)/python -m pytest --ignore tests/faults -m long
+	TUNER_FAULTS=ci $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m long
 
 faults-long: $(STAMP)
 	TUNER_FAULTS=long $(BIN)/python -m pytest tests/faults

@@ -16,7 +16,8 @@ import tuner
 
 # In CI always the same faults, so that a change is judged by itself; by hand others every time.
 SEED = os.environ.get("TUNER_FAULTS_SEED") or (str(random.SystemRandom().randrange(2**32)) if LONG else "0")
-TOLD = pytest.StashKey[list[str]]()
+os.environ["TUNER_FAULTS_SEED"] = SEED  # pytest's own worker processes draw from the same
+TOLD = "told"
 
 
 @pytest.fixture(scope="session")
@@ -35,15 +36,23 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """`tell("500 mutations: ...")`: a line of what was counted, shown when all tests are done."""
-    lines = request.config.stash.setdefault(TOLD, [])
-    return lambda line: lines.append(f"{request.node.name}: {line}")
+    # With the report, which comes to the process that prints, whichever process ran the test.
+    return lambda line: request.node.user_properties.append((TOLD, f"{request.node.name}: {line}"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was counted."""
-    for line in terminalreporter.config.stash.get(TOLD, []):
+    ended = [each for reports in terminalreporter.stats.values() for each in reports]
+    lines = [
+        line
+        for each in ended
+        if isinstance(each, pytest.TestReport) and each.when == "call"
+        for name, line in each.user_properties
+        if name == TOLD
+    ]
+    for line in lines:
         terminalreporter.write_line(line)
-    if TOLD in terminalreporter.config.stash:
+    if lines:
         terminalreporter.write_line(f"faults from TUNER_FAULTS_SEED={SEED}")
 
 
