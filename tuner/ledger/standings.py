@@ -16,7 +16,7 @@ from tuner.ledger.database import Database
 from tuner.ledger.leases import database_time, is_held
 from tuner.ledger.owners import Owner
 from tuner.ledger.records import StudyState
-from tuner.ledger.schema import lease, segment, study, submission, wanted
+from tuner.ledger.schema import lease, outbox, segment, study, submission, wanted
 from tuner.ledger.submissions import Outcome, Submission, submission_record
 from tuner.ledger.supervision import check_fence
 
@@ -34,6 +34,7 @@ class Standing:
         is_leased: a process runs it.
         asked: what that process was asked for; None where it never was.
         segments: how many are recorded; 0 where they were not counted.
+        waiting: records that MLflow does not show yet; 0 where they were not counted.
     """
 
     submission: Submission
@@ -42,6 +43,7 @@ class Standing:
     is_leased: bool
     asked: Literal["run", "stop"] | None
     segments: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,14 @@ class Standings:
             return [_standing(connection, row) for row in connection.execute(query)]
 
     def of(self, number: int) -> Standing | None:
-        """One submission's, with its segments counted; None where it was deleted."""
+        """One submission's, with its segments and waiting records counted; None where it was deleted."""
         with self._database.reading() as connection:
             row = connection.execute(_query(submission.c.id == number)).first()
             if row is None:
                 return None
-            count = select(func.count()).where(segment.c.study_id == row.study_id)
-            return _standing(connection, row, connection.execute(count).scalar_one())
+            trained = select(func.count()).where(segment.c.study_id == row.study_id)
+            waits = select(func.count()).where(outbox.c.study_id == row.study_id, outbox.c.reason.is_(None))
+            return _standing(connection, row, *(connection.execute(count).scalar_one() for count in (trained, waits)))
 
     def started(self, each: Submission, fence: int, driver: Owner) -> bool:
         """Write down the driver of a submission, unless something else was asked for since `each` was read.
@@ -152,7 +155,7 @@ def _query(chosen: ColumnElement[bool]) -> Select[Any]:
     return select(submission, *of_study, lease.c.owner, lease.c.seen_at).select_from(joined).where(chosen)
 
 
-def _standing(connection: Connection, row: Row[Any], segments: int = 0) -> Standing:
+def _standing(connection: Connection, row: Row[Any], segments: int = 0, waiting: int = 0) -> Standing:
     own = {column.name: row._mapping[column] for column in submission.c}
     is_leased = row.owner is not None and is_held(connection, row)
-    return Standing(submission_record(own), row.study_id, row.state, is_leased, row.asked, segments)
+    return Standing(submission_record(own), row.study_id, row.state, is_leased, row.asked, segments, waiting)

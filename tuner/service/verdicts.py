@@ -34,7 +34,7 @@ def ending_of(code: int | None, now: Standing, record: StudyRecord | None) -> En
     asks_for_more = record is not None and _is_larger(record, each.trials, each.timeout)
     # A budget that the study could not take, such as trials that its minutes had no room for, is not given again.
     if now.state == "finished" and (not asks_for_more or (code == DONE and not newer)):
-        return Ending("finished")
+        return None if _must_publish(code, now) else Ending("finished")
     if each.wanted != "run":
         return Ending("stopped")
     if code == DONE:
@@ -57,6 +57,12 @@ def after_failure(code: int | None, attempts: int, went_on: bool, message: str) 
     if code == INPUT_WRONG or count >= MOST_ATTEMPTS:
         return Ending("failed", message, count)
     return Ending(None, message, count, min(2.0 ** (count - 1), LONGEST_PAUSE))
+
+
+def _must_publish(code: int | None, now: Standing) -> bool:
+    """Whether a driver was killed while it published what it had finished; another one publishes the rest."""
+    each = now.submission
+    return code != DONE and now.waiting > 0 and each.wanted == "run" and each.attempts + 1 < MOST_ATTEMPTS
 
 
 def _is_larger(record: StudyRecord, trials: int | None, timeout: float | None) -> bool:
