@@ -158,7 +158,7 @@ def test_a_name_means_the_same_data_for_ever(shared: str, ledger: Ledger) -> Non
     assert "there is one of that name already" in made[1 - int(kept.path[-1])]
     for name in ("", "-a", "a/b", "a b", "a" * 65, "ä"):
         with pytest.raises(InputError, match="must begin with a letter or digit"):
-            ledger.datasets.add(name, "/root/x", 3, "me")
+            ledger.datasets.add(name, "/data/x", 3, "me")
     assert ledger.datasets.remove("d", "me")
     assert not ledger.datasets.remove("d", "me")
     assert [line.action for line in ledger.audit.newest()] == ["dataset", "dataset"]
