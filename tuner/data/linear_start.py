@@ -9,7 +9,9 @@ columns' shares of the loss stay as they are.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -25,6 +27,18 @@ _DECODER = "decoder_"  # an array's name in a file is this and its length of cod
 IDENTITY = 1e-6  # rows whose mean and unit are as near to 0 and 1 are left alone
 
 Floats = NDArray[np.float32]
+_OPENMP = "KMP_DUPLICATE_LIB_OK"  # threadpoolctl sets it when it is imported, in the caller's own process
+
+
+def _threads(most: int) -> AbstractContextManager[object]:
+    """At most so many threads of the libraries that multiply matrices; the environment stays as it was."""
+    was_set = _OPENMP in os.environ
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    if not was_set:
+        os.environ.pop(_OPENMP, None)
+    limits: AbstractContextManager[object] = threadpool_limits(most)
+    return limits
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,9 +74,7 @@ class LinearStart:
             codes: the lengths of code that start at PCA; none where nothing does.
             tick: called with what is being done; it may raise.
         """
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
-        with threadpool_limits(1):
+        with _threads(1):
             return cls._of(train, loss, terms, codes, tick)
 
     @classmethod
