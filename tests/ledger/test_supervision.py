@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
+from studies import tiny
 
 from tuner.errors import LedgerError, StudyError
 from tuner.ledger.ledger import Ledger
@@ -19,6 +20,7 @@ from tuner.ledger.owners import Owner
 from tuner.ledger.schema import supervisor
 from tuner.ledger.standings import Ending
 from tuner.ledger.submissions import Submission
+from tuner.spec.reader import spec_from_mapping
 
 HOLD = """
 import sys
@@ -53,7 +55,7 @@ def handed_in(ledger: Ledger) -> Submission:
 
 def test_of_many_that_come_at_once_one_supervises(shared: str) -> None:
     """Eight open a ledger that is not there yet, and take a lease that was never held: one gets the fence, seven get
-    none, and nobody an error."""
+    none, and none of them gets an error."""
     barrier = threading.Barrier(8, timeout=60)
     owners = [Owner.this_process() for _ in range(8)]
 
@@ -108,6 +110,22 @@ def test_one_elsewhere_must_have_been_seen(ledger: Ledger, fence: int) -> None:
     assert not ledger.supervision.seen(fence)
     assert ledger.supervision.seen(fence + 1)
     owner.let_go()
+
+
+def test_what_mlflow_does_not_show_is_counted(ledger: Ledger) -> None:
+    """Of the submission's own study; what MLflow will never take does not wait."""
+    each = handed_in(ledger)
+    counted = ledger.standings.of(each.id)
+    assert counted is not None and counted.waiting == 0
+    spec = spec_from_mapping(tiny()).model_dump_json()
+    study = ledger.create_study(spec, "s.yaml", "f", each.name, {})
+    ledger.create_study(spec, "s.yaml", "f", "other", {})
+    for reason, waiting in ((None, 1), ("refused", 0)):
+        if reason is not None:
+            (row,) = ledger.outbox.waiting(study.id, 10)
+            ledger.outbox.set_aside(row.id, reason)
+        counted = ledger.standings.of(each.id)
+        assert counted is not None and counted.waiting == waiting
 
 
 @pytest.mark.parametrize("how", ["followed", "let go"])

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 from studies import tiny
+from supervised import hand_in, opened, rest, supervisor_thread, until
 
 import tuner
 from tuner.errors import InputError
@@ -193,6 +194,22 @@ def test_the_webhook_is_told_with_bounded_tries_and_follows_nothing(
     )
 
 
+def test_a_supervisor_reports_the_end_of_a_study(workspace: Path) -> None:
+    """One that failed without a process, for its data is registered no longer: once, with the reason."""
+    receiver = Receiver()
+    (workspace / "hook").write_text(f"{receiver.url}/hook\n")
+    with opened(workspace) as ledger:
+        hand_in(ledger, tiny())
+        ledger.datasets.remove("iris", "test")
+        with supervisor_thread(workspace, webhook_file=workspace / "hook"):
+            assert rest(ledger, "tiny").outcome == "failed"
+            until(lambda: receiver.came, "the webhook to be called")
+    receiver.shutdown()
+    ((path, body, token),) = receiver.came
+    assert (path, body["study"], body["outcome"], token) == ("/hook", "tiny", "failed", None)
+    assert "must name registered data" in str(body["message"])
+
+
 def test_a_webhook_that_is_away_is_said_without_its_path(tmp_path: Path, lines: io.StringIO) -> None:
     """Many services keep a secret in the path: the log has the host alone."""
     (tmp_path / "hook").write_text("http://127.0.0.1:9/services/T0K\n")
@@ -200,7 +217,7 @@ def test_a_webhook_that_is_away_is_said_without_its_path(tmp_path: Path, lines: 
     hook.tell(ENDED)
     assert hook.flush(10)
     line = json.loads(lines.getvalue().splitlines()[-1])
-    assert line["message"] == "the webhook at 127.0.0.1 was not told: Connection refused"
+    assert line["message"] == "the webhook at 127.0.0.1 did not take it: Connection refused"
     assert line["study"] == "digits"
 
 
