@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,16 +129,14 @@ def timed(client: httpx.Client, path: str, seconds: list[float]) -> Any:
 
 def listen(service: Service, over: threading.Event, lines: list[int]) -> None:
     """A stream of everything, until it ends with the server."""
-    with service.client() as client, client.stream("GET", "/events", timeout=None) as stream:
-        count = 0
-        try:
-            for line in stream.iter_lines():
-                count += line.startswith("data:")
-                if over.is_set():
-                    break
-        except httpx.HTTPError:
-            pass
-        lines.append(count)
+    count = 0
+    # The server's end is the stream's, whatever it was sending.
+    with suppress(httpx.HTTPError), service.client() as client, client.stream("GET", "/events", timeout=None) as stream:
+        for line in stream.iter_lines():
+            count += line.startswith("data:")
+            if over.is_set():
+                break
+    lines.append(count)
 
 
 def submit(service: Service, studies: int, trials: int) -> float:

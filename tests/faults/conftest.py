@@ -17,7 +17,7 @@ import tuner
 # In CI always the same faults, so that a change is judged by itself; by hand others every time.
 SEED = os.environ.get("TUNER_FAULTS_SEED") or (str(random.SystemRandom().randrange(2**32)) if LONG else "0")
 os.environ["TUNER_FAULTS_SEED"] = SEED  # pytest's own worker processes draw from the same
-TOLD = "told"
+COUNTED = "counted"
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """`tell("500 mutations: ...")`: a line of what was counted, shown when all tests are done."""
     # With the report, which comes to the process that prints, whichever process ran the test.
-    return lambda line: request.node.user_properties.append((TOLD, f"{request.node.name}: {line}"))
+    return lambda line: request.node.user_properties.append((COUNTED, f"{request.node.name}: {line}"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -48,7 +48,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for each in ended
         if isinstance(each, pytest.TestReport) and each.when == "call"
         for name, line in each.user_properties
-        if name == TOLD
+        if name == COUNTED
     ]
     for line in lines:
         terminalreporter.write_line(line)

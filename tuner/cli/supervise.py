@@ -35,7 +35,7 @@ def supervise(
     ] = False,
     webhook_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A file with the address that is told of every study's end."),
+        typer.Option(metavar="FILE", help="A file with the address to call at every study's end."),
     ] = None,
 ) -> None:
     """Run the studies that were handed in to the service, until Ctrl-C or SIGTERM.

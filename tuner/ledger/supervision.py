@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger.database import Database
-from tuner.ledger.leases import LEASE_SECONDS, database_time, take_turns
+from tuner.ledger.leases import database_time, is_held, take_turns
 from tuner.ledger.owners import Owner
 from tuner.ledger.schema import supervisor
 
@@ -31,7 +31,7 @@ class Supervision:
         with self._database.writing() as connection:
             take_turns(connection)
             row = _row(connection)
-            if row is not None and _is_held(connection, row):
+            if row is not None and is_held(connection, row):
                 return None
             now = database_time(connection)
             fence = 1 if row is None else int(row.fence) + 1
@@ -57,7 +57,7 @@ class Supervision:
         """Who supervises, in words; None where no process does."""
         with self._database.reading() as connection:
             row = _row(connection)
-            return str(Owner.parse(row.owner)) if row is not None and _is_held(connection, row) else None
+            return str(Owner.parse(row.owner)) if row is not None and is_held(connection, row) else None
 
 
 def check_fence(connection: Connection, fence: int) -> None:
@@ -73,10 +73,3 @@ def check_fence(connection: Connection, fence: int) -> None:
 
 def _row(connection: Connection) -> Row[Any] | None:
     return connection.execute(select(supervisor)).first()
-
-
-def _is_held(connection: Connection, row: Row[Any]) -> bool:
-    if row.owner is None:
-        return False
-    alive = Owner.parse(row.owner).is_alive()
-    return abs(database_time(connection) - row.seen_at) < LEASE_SECONDS if alive is None else alive

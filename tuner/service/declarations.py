@@ -71,7 +71,7 @@ class Declarations:
         return to_yaml(read_spec_text(other, SOURCE, changes)) if changes else other
 
     def overrides(self, spec: StudySpec) -> list[str]:
-        """What a driver is told in the place of a registered name: where the data is.
+        """A driver's overrides in the place of registered names: where the data is.
 
         Raises:
             SpecError: the name is registered no longer.

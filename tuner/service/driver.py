@@ -1,7 +1,7 @@
 """Drivers: `tuner run` in a process group of its own, which outlives the supervisor that started it.
 
 A driver begins only once it is recorded who it is: until then it waits at a gate, and ends where the gate is closed. So
-there is no moment at which a supervisor can be killed and leave a driver that nobody knows of.
+there is no moment at which a supervisor can be killed and leave a driver that is not recorded.
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ class Drivers:
             OSError: the system refuses a file or a process.
         """
         spec = read_spec_text(each.spec_text, SOURCE)
-        told = _overrides(spec, each, record, self._declarations)
+        overrides = _overrides(spec, each, record, self._declarations)
         folder = self._folder(each)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SOURCE).write_text(each.spec_text, encoding="utf-8")
-        words = [word for override in told for word in ("--set", override)]
+        words = [word for override in overrides for word in ("--set", override)]
         words += [f"--from={each.warm_start}"] if each.warm_start is not None else []
         words += ["--workers", str(self._workers)] if self._workers is not None else []
         command = [*_GATE, sys.executable, "-P", "-m", "tuner", "run", str(folder / SOURCE), *words]
@@ -172,16 +172,16 @@ class Drivers:
 
 
 def _overrides(spec: StudySpec, each: Submission, record: StudyRecord | None, declarations: Declarations) -> list[str]:
-    """What a driver is told beside the file: where the data is, the name by now, and the budget that is asked for."""
-    told = [] if each.name == spec.name else [f"name={quoted(each.name)}"]
-    told += _source(spec, record, declarations)
+    """A driver's overrides of the file: where the data is, the name by now, and the budget that is asked for."""
+    overrides = [] if each.name == spec.name else [f"name={quoted(each.name)}"]
+    overrides += _source(spec, record, declarations)
     recorded = record.spec.search.trials if record is not None and spec.search.minutes is None else 0
     trials = max(each.trials or 0, recorded)
     if trials > 0 and trials != spec.search.trials:
-        told.append(f"search.trials={trials}")
+        overrides.append(f"search.trials={trials}")
     if each.timeout is not None:
-        told.append(f"search.timeout={each.timeout!r}")
-    return told
+        overrides.append(f"search.timeout={each.timeout!r}")
+    return overrides
 
 
 def _source(spec: StudySpec, record: StudyRecord | None, declarations: Declarations) -> list[str]:
@@ -192,10 +192,10 @@ def _source(spec: StudySpec, record: StudyRecord | None, declarations: Declarati
     if record is not None:
         beside = Sources(Path(record.source).parent)
         return [f"{key}={quoted(str(beside.path(name)))}" for key, name in named.items()]
-    told = declarations.overrides(spec)
-    if len(told) < len(named):
+    overrides = declarations.overrides(spec)
+    if len(overrides) < len(named):
         raise InputError(f"study {spec.name}: {' and '.join(named)} must be dataset:NAME, the name of registered data.")
-    return told
+    return overrides
 
 
 def _environment(workspace: Workspace) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What changes, as a stream: one poller of the ledger for all who listen, and none where nobody does."""
+"""What changes, as a stream: one poller of the ledger for all listeners, and none without a listener."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Literal, final
 
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +23,7 @@ MOST_WAITING: Final = 1000  # changes of a listener that does not read; then it 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """Something that is different than before.
 
@@ -40,6 +41,12 @@ class Change:
     seq: int | None = None
     event: EventItem | None = None
     item: StudyItem | None = None
+
+    @cached_property
+    def json(self) -> str:
+        """As it is sent, written once for all who listen."""
+        said = self.event or self.item
+        return f'{{"name": "{self.name}"}}' if said is None else said.model_dump_json()
 
 
 @dataclass(slots=True, eq=False)
@@ -106,22 +113,22 @@ class Feed:
         try:
             newest = await run_in_threadpool(self._studies.ledger.last_event)
             self._begin(newest)
-            async for change in self._told(listener, newest if after_seq is None else after_seq):
+            async for change in self._missed_and_new(listener, newest if after_seq is None else after_seq):
                 yield change
         finally:
             self._listeners.discard(listener)
 
-    async def _told(self, listener: _Listener, last: int) -> AsyncIterator[Change]:
+    async def _missed_and_new(self, listener: _Listener, last: int) -> AsyncIterator[Change]:
         """Everything after `last`, each event once: what was missed, then what the poller finds."""
         missed = await run_in_threadpool(self._missed, listener.name, last)
         for change in missed:
             yield change
-        told = {change.name: change.seq or 0 for change in missed}  # those of one study come in order
+        sent = {change.name: change.seq or 0 for change in missed}  # those of one study come in order
         for item in (await run_in_threadpool(self._look, listener.name)).values():
             yield Change("study", item.name, item=item)
         while (news := await listener.queue.get()) is not None:
-            if news.seq is None or news.seq > told.get(news.name, last):
-                told[news.name] = news.seq or told.get(news.name, last)
+            if news.seq is None or news.seq > sent.get(news.name, last):
+                sent[news.name] = news.seq or sent.get(news.name, last)
                 yield news
 
     def close(self) -> None:

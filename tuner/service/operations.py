@@ -61,7 +61,7 @@ class Requests:
             self.seconds[route] += seconds
 
     def metrics(self) -> Iterator[_Metric]:
-        """As Prometheus is told."""
+        """In the text format of Prometheus."""
         with self._lock:
             counts, seconds = dict(self.counts), dict(self.seconds)
         named = [

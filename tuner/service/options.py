@@ -57,7 +57,7 @@ class ServiceOptions:
         with_sklearn: whether a space file may name `sklearn:NAME`.
         slots: studies that run at the same time.
         mlflow_url: where browsers reach MLflow; None for no links.
-        webhook_file: a file that holds the address that is told of a study's end.
+        webhook_file: a file that holds the address that is called at a study's end.
         limits: what clients may ask for.
     """
 

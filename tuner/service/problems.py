@@ -85,7 +85,7 @@ def problem(
 
 
 def of_error(error: TunerError) -> Response:
-    """What a client is told of an error that a user can meet."""
+    """What a client gets for an error that a user can meet."""
     _, status, kind, title = next(each for each in _KINDS if isinstance(error, each[0]))
     more: dict[str, Any] = {}
     if isinstance(error, SpecError):

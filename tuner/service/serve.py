@@ -89,7 +89,7 @@ def _config(options: ServiceOptions, app: Any) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Ends its streams as soon as it is told to end."""
+    """Ends its streams as soon as it is asked to end."""
 
     def __init__(self, config: uvicorn.Config, app: Any) -> None:
         super().__init__(config)

@@ -23,7 +23,7 @@ from tuner.service.webhook import Webhook, ended
 from tuner.settings import Workspace
 
 LOOK_SECONDS: Final = 0.5  # between two looks at what is wanted
-TOLD_SECONDS: Final = 5.0  # at the end, for what the webhook is still to be told
+WEBHOOK_SECONDS: Final = 5.0  # at the end, for calls of the webhook that are left
 END_SECONDS: Final = 0.05  # between two looks at drivers that are ending
 _log = logging.getLogger("tuner.service.supervisor")
 
@@ -37,7 +37,7 @@ class SupervisorOptions:
         workers: worker processes of each; None for what `tuner run` takes.
         grace: seconds that a driver has to end by itself before it is killed.
         stop_drivers: whether they end with the supervisor; else they go on, and the next one takes them over.
-        webhook_file: a file with the address that is told of every study's end; None for none.
+        webhook_file: a file with the address that is called at every study's end; None for none.
     """
 
     slots: int = 1
@@ -125,7 +125,7 @@ class Supervisor:
         if self._ledger is not None:
             self._ledger.close()
         if self._webhook is not None:
-            self._webhook.flush(TOLD_SECONDS)
+            self._webhook.flush(WEBHOOK_SECONDS)
 
 
 @final
@@ -138,11 +138,11 @@ class _Place:
         self._ledger, self._drivers, self._fence, self._options = ledger, drivers, fence, options
         self._webhook = webhook
         self._seen_at = time.monotonic()
-        self._ending: dict[int, float] = {}  # since when those are told to end whose driver is there
+        self._ending: dict[int, float] = {}  # since when drivers that are there were asked to end
         self._segments: dict[int, int] = {}  # that were recorded when a driver was first seen
 
     def is_held(self) -> bool:
-        """Whether this is the supervisor still; told to the ledger now and then."""
+        """Whether this is the supervisor still; the ledger hears of it now and then."""
         now = time.monotonic()
         if now - self._seen_at >= BEAT_SECONDS:
             if not self._ledger.supervision.seen(self._fence):

@@ -37,8 +37,7 @@ class Uploads:
 
     def all(self) -> DatasetList:
         """Every registered name."""
-        found = tuple(_item(each) for each in self.studies.ledger.datasets.all())
-        return DatasetList(datasets=found, may_upload=self._root is not None)
+        return DatasetList(datasets=tuple(dataset_items(self.studies)), may_upload=self._root is not None)
 
     @contextmanager
     def receiving(self, name: str, ending: str | None) -> Iterator[Path]:
@@ -154,6 +153,11 @@ def _source(text: str) -> str | None:
         return read_spec_text(text, "space.yaml").data.source
     except SpecError:
         return None
+
+
+def dataset_items(studies: ServiceStudies) -> list[DatasetItem]:
+    """Registered data, as the service answers it."""
+    return [_item(each) for each in studies.ledger.datasets.all()]
 
 
 def _item(each: Dataset) -> DatasetItem:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What is told of a study's end.
+    """What the webhook gets at a study's end.
 
     Attributes:
         study: its name.
@@ -53,7 +53,7 @@ class Ended:
 
 
 def ended(ledger: Ledger, study: str, outcome: str, message: str) -> Ended:
-    """What is told of a study that came to rest just now, by what the ledger has of it."""
+    """What the webhook gets of a study that came to rest just now, from the ledger."""
     record = ledger.study(study)
     tally = None if record is None else ledger.tally(record.id)
     trials = 0 if tally is None else tally.ended
@@ -93,7 +93,7 @@ class Webhook:
         try:
             self._waiting.put_nowait(ended)
         except queue.Full:
-            log.warning("the webhook is too far behind; its end is not told", extra={"study": ended.study})
+            log.warning("the webhook is too far behind; its end is not reported", extra={"study": ended.study})
 
     def flush(self, seconds: float) -> bool:
         """Wait until all is sent or given up, so many seconds at most. Whether it is."""
@@ -119,11 +119,11 @@ class Webhook:
         for pause in (*self._pauses, None):
             refused = _post(self._address, asdict(ended))
             if refused is None:
-                log.info("told the webhook", extra=about)
+                log.info("called the webhook", extra=about)
                 return
             if pause is not None:
                 time.sleep(pause)
-        log.warning("the webhook at %s was not told: %s", self._address.shown, refused, extra=about)
+        log.warning("the webhook at %s did not take it: %s", self._address.shown, refused, extra=about)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from tuner.answers.service import DatasetItem, TokenItem
+from tuner.answers.service import TokenItem
 from tuner.errors import InputError
 from tuner.service.login import Fields
 from tuner.service.options import ServiceOptions
@@ -16,6 +16,7 @@ from tuner.service.pages.tokens import tokens_page
 from tuner.service.rest.answering import Caller, Options, Studies, Uploading
 from tuner.service.rest.tokens import token_item
 from tuner.service.studies import ServiceStudies
+from tuner.service.uploads import dataset_items
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 DAY = 86400.0
@@ -62,12 +63,6 @@ def remove(name: str, uploads: Uploading, caller: Caller) -> Response:
 def _most(options: ServiceOptions) -> int | None:
     """Bytes of an upload; None where there is no place for one."""
     return None if options.workspace.data_root is None else options.limits.upload_bytes
-
-
-def dataset_items(studies: ServiceStudies) -> list[DatasetItem]:
-    """Registered data, as the service answers it."""
-    found = studies.ledger.datasets.all()
-    return [DatasetItem(name=each.name, size=each.size, at=each.at, by=each.by) for each in found]
 
 
 def _tokens(studies: ServiceStudies) -> list[TokenItem]:

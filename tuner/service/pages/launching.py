@@ -16,11 +16,10 @@ from tuner.service.declarations import SKLEARN, mistakes
 from tuner.service.login import Fields
 from tuner.service.pages.asking import PageRoute, viewer_of
 from tuner.service.pages.frame import Notice
-from tuner.service.pages.keeping import dataset_items
 from tuner.service.pages.launch import Choices, Draft, Verdict, launch_page, verdict_part
 from tuner.service.rest.answering import Caller, Checking, Options, Studies, Uploading
 from tuner.service.studies import ServiceStudies
-from tuner.service.uploads import Uploads
+from tuner.service.uploads import Uploads, dataset_items
 from tuner.spec.canonical import renamed_text
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -85,7 +85,7 @@ class Views:
         )
 
     def _mlflow(self, links: MlflowLinks) -> str | None:
-        """Where a browser sees these runs; an address of this machine is told to nobody else."""
+        """Where a browser sees these runs; an address of this machine is shown on this machine alone."""
         if links.experiment_id is None or links.run_id is None:
             return None
         if self.options.mlflow_url is not None:

@@ -179,6 +179,4 @@ async def sent(feed: Feed, name: str | None, last_event_id: str | None) -> Async
 
 
 def _sse(change: Change) -> ServerSentEvent:
-    said = change.event or change.item
-    body = f'{{"name": "{change.name}"}}' if said is None else said.model_dump_json()
-    return ServerSentEvent(raw_data=body, event=change.kind, id=None if change.seq is None else str(change.seq))
+    return ServerSentEvent(raw_data=change.json, event=change.kind, id=None if change.seq is None else str(change.seq))
