@@ -51,12 +51,19 @@ def events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
 
 
 def test_it_answers_soon_after_it_is_started_and_imports_nothing_heavy(running: tuple[Served, Path]) -> None:
-    """Its start takes less than 3 s of a processor, and it holds none of the libraries that train."""
+    """Its start takes less than four times the processor time of importing what it is built of, which torch alone would
+    make five; and it holds none of the libraries that train."""
     server, _ = running
-    assert server.seconds < 3
+    assert server.seconds < 4 * _importing("fastapi, uvicorn, sqlalchemy, typer, pydantic")
     code = f"import sys, tuner.cli.service, tuner.service.serve; print(*[m for m in {HEAVY} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
+
+
+def _importing(libraries: str) -> float:
+    """Processor seconds of a process that does nothing else, on this machine now."""
+    code = f"import {libraries}, time; print(time.process_time())"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 def test_a_stream_brings_what_was_missed_and_what_happens(running: tuple[Served, Path]) -> None:
