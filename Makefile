@@ -46,7 +46,7 @@ demo: $(STAMP)
 # The faults come after the tests: some of them start processes of their own for both cores.
 # tests/PLACES.md says which command runs which test. Where `faults` is made as well, their sample is left out.
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not long"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile repeated --ignore tests/faults -m "not long"
 	$(if $(filter faults,$(MAKECMDGOALS)),,TUNER_FAULTS=sample $(BIN)/python -m pytest -m sample tests/faults)
 
 faults: $(STAMP)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import kept_helpers
 import pytest
 from filelock import FileLock
@@ -16,6 +17,9 @@ from postgres_server import running_postgres
 from studies import fresh_folder
 
 from tuner.helper import Helper
+
+# `make test` judges a commit by the same examples every time; `pytest` by hand draws others.
+hypothesis.settings.register_profile("repeated", derandomize=True)
 
 # Where helper processes are kept from one test to the next.
 _KEEPING = ("tuner.data.readers", "tuner.export.write", "tuner.search.importance", "tuner.tracking.apart")

@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from disturbed import TUNER, left_behind, run_tuner, table
+from freezing import freeze
 from studies import tiny
 
 import tuner
@@ -217,12 +219,12 @@ def test_a_study_is_watched_and_stopped_from_python(launched: Launched) -> None:
 
 
 def test_a_runner_that_is_killed_while_it_is_asked_to_stop_is_over(
-    launched: Launched, monkeypatch: pytest.MonkeyPatch
+    launched: Launched, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that does not answer is waited for no longer than the user says, exit code 1; once it is killed, a stop that
     waits returns, and the next run is not stopped by the old request."""
     run = launched()
-    run.send_signal(signal.SIGSTOP)
+    freeze([psutil.Process(run.pid)], os.environ.get("TUNER_DATABASE_URL", f"sqlite:///{workspace / 'tuner.db'}"))
     late = run_tuner(Path(), "stop", "tiny", "--timeout", "0.5")
     assert late.returncode == 1
     assert "It still runs; ask again" in late.stdout

@@ -15,6 +15,7 @@ from studies import tiny_of_file, working_in
 import tuner
 from tuner.api.maintenance import doctor
 from tuner.errors import LedgerError
+from tuner.ledger.database import Database
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.patience import ConnectionLostError
 from tuner.ledger.records import CohortRecord
@@ -144,3 +145,34 @@ def test_a_restart_in_mid_study_is_not_seen_in_it(
         assert study.csv() == expected
         found = doctor("tiny", workspace=place)
     assert [problem for each in found for problem in each.problems] == []
+
+
+@pytest.mark.parametrize("way", ["reading", "writing"])
+def test_an_interrupt_amid_a_query_stays_one(
+    server: PostgresServer, way: Literal["reading", "writing"], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while a query is under way is no lost connection, which would be waited for and asked again; nothing is
+    printed, and the next call is answered."""
+    database = Database(server.new_database(f"ctrl_c_{way}"), 5.0)
+    with database.reading() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    with pytest.raises(KeyboardInterrupt), getattr(database, way)() as connection:
+        connection.connection.dbapi_connection.pgconn.send_query(b"SELECT pg_sleep(60)")
+        raise KeyboardInterrupt
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+    database.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_an_error_that_an_interrupt_caused_is_the_interrupt(server: PostgresServer) -> None:
+    """Also where it came between two steps of the library, and an error of the database is all that is seen of it."""
+    database = Database(server.new_database("caused"), 5.0)
+    with pytest.raises(KeyboardInterrupt), database.reading() as connection:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            connection.exec_driver_sql("SELECT wrong")
+    with pytest.raises(LedgerError), database.reading() as connection:
+        connection.exec_driver_sql("SELECT wrong")
+    database.close()

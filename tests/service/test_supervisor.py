@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from disturbed import left_behind, run_tuner, start_tuner, table
+from freezing import freeze
 from studies import IRIS, fresh_folder, tiny, tiny_of_file, working_in
 from supervised import (
     hand_in,
@@ -107,27 +105,12 @@ def test_a_driver_that_does_not_stop_is_killed_with_its_group(workspace: Path, l
     with supervisor_thread(workspace, grace=0.5, workers=1, stop_drivers=False):
         driver = psutil.Process(training(ledger, "tiny"))
         group = [driver, *driver.children(recursive=True)]
-        until(lambda: _frozen(group, workspace), "a moment at which the driver holds no lock of the ledger")
+        freeze(group, f"sqlite:///{workspace / 'tuner.db'}")
         ledger.submissions.want("tiny", "stop", "test")
         assert rest(ledger, "tiny").outcome == "stopped"
         assert len(group) > 1
         _, alive = psutil.wait_procs(group, timeout=20)
         assert alive == []
-
-
-def _frozen(group: Sequence[psutil.Process], folder: Path) -> bool:
-    """Stop the processes where they are, unless one is amid a write, which no other process could then do."""
-    for process in group:
-        process.send_signal(signal.SIGSTOP)
-    with closing(sqlite3.connect(folder / "tuner.db", timeout=0.2, isolation_level=None)) as connection:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            for process in group:
-                process.send_signal(signal.SIGCONT)
-            return False
-        connection.execute("ROLLBACK")
-    return True
 
 
 def test_a_supervisor_that_takes_its_drivers_with_it_leaves_work_for_the_next(workspace: Path, ledger: Ledger) -> None:

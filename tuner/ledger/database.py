@@ -140,7 +140,7 @@ class Database:
         if held is not None:
             yield held
             return
-        with self._reader.begin() as connection:
+        with self._reader.begin() as connection, _dropped_if_interrupted(connection):
             yield connection
 
     @contextmanager
@@ -148,7 +148,8 @@ class Database:
         """One transaction that is recorded whole, on the disk when the block ends, or not at all."""
         reached = Reached()
         with self._used(), self._sentences("written", reached), self._writer.begin() as connection:
-            yield connection
+            with _dropped_if_interrupted(connection):
+                yield connection
             reached.commit = True
 
     def faults(self) -> list[str]:
@@ -201,6 +202,8 @@ class Database:
         try:
             yield
         except SQLAlchemyError as error:
+            if (interrupt := _interrupt_before(error)) is not None:
+                raise interrupt from None
             text = self._sentence(error, verb)
             if self._was_reached and may_come_back(error):
                 raise ConnectionLostError(text, is_recorded_perhaps=reached is not None and reached.commit) from None
@@ -225,6 +228,26 @@ class Database:
 
     def _without_password(self, text: str) -> str:
         return without_secrets(text, self._url.render_as_string(hide_password=False))
+
+
+@contextmanager
+def _dropped_if_interrupted(connection: Connection) -> Iterator[None]:
+    """Give up a connection amid whose query Ctrl-C came: it can take no other command, not even the one that undoes."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        connection.invalidate()
+        raise
+
+
+def _interrupt_before(error: BaseException) -> BaseException | None:
+    """The Ctrl-C, or other end of the process, that came amid a query and of which an error is but a consequence."""
+    cause: BaseException | None = error
+    while cause is not None and isinstance(cause, Exception):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _removed_rows(connection: Connection) -> Iterator[str]:
