@@ -74,6 +74,7 @@ class Database:
         self.is_read_only = read_only
         self._busy_seconds, self.lost_seconds = busy_seconds, lost_seconds
         self._was_reached = False
+        self.written = 0  # transactions of this process
         self._snapshots = threading.local()
         self._idle = threading.Condition()
         self._users, self._is_closed = 0, False
@@ -151,6 +152,7 @@ class Database:
             with _dropped_if_interrupted(connection):
                 yield connection
             reached.commit = True
+        self.written += 1
 
     def faults(self) -> list[str]:
         """What SQLite's own checks find: damaged pages, rows that point at nothing, and rows that were removed.

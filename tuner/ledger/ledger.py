@@ -250,6 +250,11 @@ class Ledger:
             found = connection.execute(query.where(event.c.seq > seq).order_by(event.c.seq).limit(most))
             return [(row.name, Event(row.seq, row.at, row.kind, json.loads(row.body))) for row in found]
 
+    @property
+    def written(self) -> int:
+        """Transactions recorded by this object: until there are more, it reads the same, but for what others record."""
+        return self._database.written
+
     def last_event(self) -> int:
         """The number of the newest event of any study; 0 where there is none."""
         with self._database.reading() as connection:

@@ -21,6 +21,7 @@ from tuner.service.pages import routes as pages
 from tuner.service.pages.reading import Views
 from tuner.service.rest import changes, datasets, files, studies, tokens, trials
 from tuner.service.security import Gate
+from tuner.service.shared import Shared
 from tuner.service.studies import ServiceStudies
 from tuner.service.uploads import Uploads
 
@@ -49,6 +50,7 @@ def make_app(options: ServiceOptions) -> FastAPI:
     problems.add_to(app)
     for module in (login, operations, studies, trials, changes, files, datasets, tokens, pages):
         app.include_router(module.router)
+    app.add_middleware(Shared, ledger=ledger)
     app.add_middleware(Gate, options=options, tokens=ledger.tokens)
     app.add_middleware(operations.Observed, requests=app.state.requests)  # the last one added is the first one asked
     return app
