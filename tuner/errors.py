@@ -5,6 +5,7 @@
     │   ├── SpecError             2   the study's declaration; carries every mistake at once
     │   ├── DataError             2   the data that the declaration names
     │   ├── UnknownDataError      2   no such registered data
+    │   ├── QuotaError            2   the operator lets studies and uploads take no more of the disk
     │   ├── DeviceError           2   the device that the declaration asks for
     │   └── StudyError            2   it cannot be continued or changed like this
     │       └── UnknownStudyError 2   no such study
@@ -93,6 +94,10 @@ def sentence(text: str) -> str:
 
 class UnknownDataError(InputError):
     """There is no registered data of that name."""
+
+
+class QuotaError(InputError):
+    """The operator lets studies and uploaded data take no more of the disk."""
 
 
 class DeviceError(InputError):

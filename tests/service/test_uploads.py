@@ -103,3 +103,30 @@ def test_a_link_out_of_the_data_root_is_not_followed(service: Service, tmp_path:
     (root / "rows.npy").symlink_to(tmp_path / "outside.npy")
     refused = service.ask("POST", "check", content=space(data={"source": "dataset:rows"}))
     assert "inside the data root" in said(refused)
+
+
+def test_beyond_the_disk_quota_nothing_new_is_taken(tmp_path: Path) -> None:
+    """Neither a study nor data, nor a study again that has ended; what is deleted makes room at once."""
+    with serving(tmp_path, limits=Limits(disk_bytes=len(TABLE))) as service:
+        assert service.ask("PUT", "datasets/a?type=csv", content=TABLE).status_code == 201
+        service.app.state.studies.quota.forget()  # files are counted twice a minute
+        for refused in (service.submit(), service.ask("PUT", "datasets/b?type=csv", content=TABLE)):
+            assert refused.status_code == 409
+            assert refused.json()["type"] == "urn:tuner:quota"
+            assert "delete studies or data" in said(refused)
+        assert len(list((tmp_path / "data" / "uploads").iterdir())) == 1
+        assert service.ask("DELETE", "datasets/a").status_code == 204
+        assert service.submit().status_code == 201
+
+
+def test_data_that_a_split_names_is_in_use(service: Service, tmp_path: Path) -> None:
+    """A table that only tests is no more removed than the one that trains."""
+    for name in ("training", "validating", "testing"):
+        assert service.ask("PUT", f"datasets/{name}?type=csv", content=TABLE).status_code == 201
+    split = {"validation": "dataset:validating", "test": "dataset:testing"}
+    made = service.submit(space(name="by-files", data={"source": "dataset:training", "split": split}))
+    assert made.status_code == 201, made.text
+    for name in ("training", "validating", "testing"):
+        refused = service.ask("DELETE", f"datasets/{name}")
+        assert refused.status_code == 409
+        assert "is used by by-files" in said(refused)

@@ -53,6 +53,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options
     max_trials: Annotated[int | None, typer.Option(min=1, help="Trials of one study.")] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.1, help="Minutes that one study may take.")] = None,
     max_upload: Annotated[int, typer.Option(min=1, metavar="MB", help="Of one uploaded data set.")] = 1000,
+    max_disk: Annotated[
+        float | None, typer.Option(min=0, metavar="GB", help="Of all studies' files and uploads, for new ones.")
+    ] = None,
     supervise: Annotated[bool, typer.Option(help="Also start studies; without it `tuner supervise` does.")] = True,
 ) -> None:
     """Serve the studies of this folder to browsers and over REST, and run those that are submitted.
@@ -77,7 +80,13 @@ def serve(  # noqa: PLR0913, PLR0917 - the options
         with_sklearn=host in LOOPBACK,
         slots=slots,
         mlflow_url=mlflow_url,
-        limits=Limits(studies=max_studies, trials=max_trials, minutes=max_minutes, upload_bytes=max_upload * 1_000_000),
+        limits=Limits(
+            studies=max_studies,
+            trials=max_trials,
+            minutes=max_minutes,
+            upload_bytes=max_upload * 1_000_000,
+            disk_bytes=None if max_disk is None else int(max_disk * 1e9),
+        ),
     )
     arguments = ["--slots", str(slots), *([] if workers is None else ["--workers", str(workers)])]
     server.serve(options, server.Beside(arguments, options.workspace.folder) if supervise else None, typer.echo)

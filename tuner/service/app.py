@@ -19,11 +19,12 @@ from tuner.service.feed import Feed
 from tuner.service.options import ServiceOptions
 from tuner.service.pages import routes as pages
 from tuner.service.pages.reading import Views
+from tuner.service.quota import DiskQuota
 from tuner.service.rest import changes, datasets, files, studies, tokens, trials
 from tuner.service.security import Gate
 from tuner.service.shared import Shared
 from tuner.service.studies import ServiceStudies
-from tuner.service.uploads import Uploads
+from tuner.service.uploads import Uploads, uploads_below
 
 LOST_SECONDS: Final = 3.0  # a client would rather hear at once that the ledger is away
 
@@ -63,7 +64,8 @@ def _equip(app: FastAPI, options: ServiceOptions, ledger: Ledger) -> None:
     bounded = Bounded(limits.helper_seconds, limits.helper_bytes)
     writing = Bounded(limits.export_seconds, limits.helper_bytes)
     state.options, state.requests = options, operations.Requests()
-    state.studies = ServiceStudies(options.workspace, ledger, declarations, options.mlflow_url, limits.studies)
+    quota = DiskQuota([options.workspace.work, *uploads_below(options.workspace)], limits.disk_bytes)
+    state.studies = ServiceStudies(options.workspace, ledger, declarations, options.mlflow_url, limits.studies, quota)
     state.feed = Feed(state.studies)
     state.views = Views(state.studies, options)
     state.checker = Checker(declarations, bounded, options.workspace.data_root)

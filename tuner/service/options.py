@@ -19,6 +19,7 @@ class Limits:
     Attributes:
         body_bytes: of a request's body, but for uploads of data.
         upload_bytes: of one uploaded data set.
+        disk_bytes: that all studies' files and uploads take, beyond which nothing new is taken; None for any number.
         requests_per_second: of one token, or of one address without a token, in the long run.
         burst: requests that may come at once.
         studies: studies of one token that wait or run at the same time; None for any number.
@@ -32,6 +33,7 @@ class Limits:
 
     body_bytes: int = 1_000_000
     upload_bytes: int = 1_000_000_000
+    disk_bytes: int | None = None
     requests_per_second: float = 50.0
     burst: int = 200
     studies: int | None = None

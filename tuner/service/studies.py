@@ -18,6 +18,7 @@ from tuner.ledger.records import StudyRecord, unknown_study
 from tuner.ledger.submissions import Submission, WantedState
 from tuner.service.declarations import Declarations
 from tuner.service.items import item_of, waits
+from tuner.service.quota import DiskQuota
 from tuner.settings import Workspace
 from tuner.spec.canonical import changed_keys
 from tuner.spec.continuing import with_budget
@@ -38,6 +39,7 @@ class ServiceStudies:
         declarations: reads space files that are handed in.
         mlflow_url: where browsers reach MLflow; None where its own address is.
         most_at_once: studies of one actor that wait or run at the same time; None for any number.
+        quota: what all of them may take on the disk.
     """
 
     workspace: Workspace
@@ -45,6 +47,7 @@ class ServiceStudies:
     declarations: Declarations
     mlflow_url: str | None = None
     most_at_once: int | None = None
+    quota: DiskQuota = field(default_factory=lambda: DiskQuota(()))
     _answers: dict[str, tuple[object, StudyAnswer]] = field(default_factory=dict)
 
     def all(self) -> list[StudyItem]:
@@ -270,6 +273,7 @@ class ServiceStudies:
             self.ledger.submissions.withdraw(name, actor)
         else:
             whole_studies.delete(name, workspace=self.workspace, actor=actor)
+            self.quota.forget()
 
     def _linked(self, answer: StudyAnswer) -> StudyAnswer:
         """The answer with MLflow's page where browsers reach it."""
@@ -286,7 +290,8 @@ class ServiceStudies:
         return submission, record
 
     def _check_room(self, actor: str) -> None:
-        """Refuse one more study of an actor who has as many that wait or run as may be."""
+        """Refuse one more study where the disk quota is used up, or its actor has as many as may be."""
+        self.quota.check()
         if self.most_at_once is None:
             return
         alive = [each.name for each in self.ledger.submissions.all() if each.by == actor and _is_open(each)]

@@ -14,8 +14,10 @@ from tuner.answers.service import DatasetItem, DatasetList
 from tuner.errors import InputError, SpecError, StudyError, UnknownDataError
 from tuner.ledger.datasets import PREFIX, Dataset
 from tuner.service.bounded import Bounded
+from tuner.service.declarations import data_named
 from tuner.service.inside import hiding, inspected, proposal
 from tuner.service.studies import ServiceStudies
+from tuner.settings import Workspace
 from tuner.spec.reader import read_spec_text
 
 FOLDER: Final = "uploads"
@@ -45,11 +47,13 @@ class Uploads:
 
         Raises:
             InputError: there is no data root, or the kind of file is none that is read.
+            QuotaError: there is no room for more.
         """
         root = self._root
         if root is None:
             raise InputError("data cannot be uploaded here: the operator has set no data root (TUNER_DATA_ROOT).")
         kind = ending_of(name, ending)
+        self.studies.quota.check()
         folder = root / FOLDER
         folder.mkdir(exist_ok=True)
         path = folder / f"{secrets.token_hex(16)}{kind}"
@@ -110,6 +114,7 @@ class Uploads:
         if root is not None and Path(found.path).parent == root / FOLDER:
             with suppress(OSError):
                 Path(found.path).unlink()
+            self.studies.quota.forget()
 
     @property
     def _root(self) -> Path | None:
@@ -125,9 +130,9 @@ class Uploads:
     def _users(self, data: Dataset) -> set[str]:
         """The studies that name these data."""
         ledger = self.studies.ledger
-        recorded = {record.name for record in ledger.studies() if _source(record.spec_json) == data.path}
+        recorded = {record.name for record in ledger.studies() if data.path in _named(record.spec_json)}
         waiting = ledger.submissions.all()
-        return recorded | {each.name for each in waiting if _source(each.spec_text) == f"{PREFIX}{data.name}"}
+        return recorded | {each.name for each in waiting if f"{PREFIX}{data.name}" in _named(each.spec_text)}
 
 
 def ending_of(name: str, ending: str | None) -> str:
@@ -147,12 +152,17 @@ def ending_of(name: str, ending: str | None) -> str:
     return found
 
 
-def _source(text: str) -> str | None:
-    """What a declaration, as YAML or as JSON, names as its data."""
+def _named(text: str) -> set[str]:
+    """All that a declaration, as YAML or as JSON, names as its data."""
     try:
-        return read_spec_text(text, "space.yaml").data.source
+        return set(data_named(read_spec_text(text, "space.yaml")).values())
     except SpecError:
-        return None
+        return set()
+
+
+def uploads_below(workspace: Workspace) -> list[Path]:
+    """The folder of uploaded files, where there is a data root."""
+    return [] if workspace.data_root is None else [workspace.data_root / FOLDER]
 
 
 def dataset_items(studies: ServiceStudies) -> list[DatasetItem]:
