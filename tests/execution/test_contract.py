@@ -24,7 +24,7 @@ from tuner.data.rows import RowsFile
 from tuner.errors import InputError, StoppedError
 from tuner.execution import heartbeat, planning
 from tuner.execution.base import Executor, Workers
-from tuner.execution.choice import ExecutorChoice, Inline, Processes, chosen
+from tuner.execution.choice import ExecutorChoice, Inline, Processes, Ray, chosen
 from tuner.execution.context import Workplace
 from tuner.execution.executors import sized, start_executor, usable_cores
 from tuner.execution.faults import WorkerFaultError
@@ -45,7 +45,11 @@ class Case:
     isolates: bool
 
 
-EXECUTORS = {"inline": Case(Inline(), isolates=False), "processes": Case(Processes(2), isolates=True)}
+EXECUTORS = {
+    "inline": Case(Inline(), isolates=False),
+    "processes": Case(Processes(2), isolates=True),
+    "ray": Case(Ray(), isolates=True),
+}
 ISOLATING = [name for name, case in EXECUTORS.items() if case.isolates]
 
 

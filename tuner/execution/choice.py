@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from tuner.errors import InputError
 
@@ -34,8 +35,85 @@ class Processes:
             )
 
 
-ExecutorChoice = Inline | Processes
-EXECUTORS: Final[dict[str, type[ExecutorChoice]]] = {kind.name: kind for kind in (Inline, Processes)}
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one slot takes of a node.
+
+    Attributes:
+        cpu: cores.
+        gpu: GPUs, or a share of one.
+    """
+
+    cpu: float = 1.0
+    gpu: float = 0.0
+
+    def __post_init__(self) -> None:
+        amounts = (self.cpu, self.gpu)
+        if not all(0 <= amount < math.inf for amount in amounts) or not any(amounts):
+            raise InputError(f"executor ray: a slot needs cores or GPUs, got {self}.")
+        if self.gpu > 1 and self.gpu != int(self.gpu):
+            raise InputError(f"executor ray: a slot takes a share of one GPU or whole ones, got {self}.")
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={amount:g}" for name, amount in (("cpu", self.cpu), ("gpu", self.gpu)) if amount)
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """From `cpu=1`, `gpu=0.25` or `cpu=2,gpu=1`; with a GPU a core goes along unless the text says otherwise.
+
+        Raises:
+            InputError: it says something else.
+        """
+        amounts = {}
+        for part in text.split(","):
+            name, _, amount = part.strip().partition("=")
+            try:
+                amounts[name] = float(amount)
+            except ValueError:
+                amounts[""] = 0.0
+        if not amounts or not set(amounts) <= {"cpu", "gpu"}:
+            raise InputError(f"executor ray: slots must be like cpu=1, gpu=0.25 or cpu=2,gpu=1, got {text!r}.")
+        return cls(**amounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Ray:
+    """Train in the slots of a Ray cluster.
+
+    Attributes:
+        address: of the cluster that this machine belongs to, as Ray has it: `auto` or `host:port`; None starts one on
+            this machine, and ends it.
+        slot: what a slot takes of a node; None for a core, or for a core and a GPU where the study trains on GPUs.
+        most: slots at most; None for all that the cluster has room for.
+    """
+
+    name: ClassVar[str] = "ray"
+    address: str | None = None
+    slot: Share | None = None
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.most is not None and self.most < 1:
+            raise InputError(f"executor ray: most must be at least 1, got {self.most}.")
+        if self.address is not None and self.address.startswith("ray://"):
+            raise InputError(
+                f"executor ray: address must be auto or host:port of the cluster that this machine belongs to, got"
+                f" {self.address}: a client from outside is not supported."
+            )
+
+    @property
+    def share(self) -> Share:
+        """What a slot takes."""
+        return self.slot or Share()
+
+    @property
+    def workers(self) -> int | None:
+        """Slots, where that is known beforehand."""
+        return self.most
+
+
+ExecutorChoice = Inline | Processes | Ray
+EXECUTORS: Final[dict[str, type[ExecutorChoice]]] = {kind.name: kind for kind in (Inline, Processes, Ray)}
 
 
 def chosen(executor: ExecutorChoice | str | None = None, workers: int | None = None) -> ExecutorChoice:
@@ -51,7 +129,7 @@ def chosen(executor: ExecutorChoice | str | None = None, workers: int | None = N
     if executor is None:
         return Inline() if workers == 0 else Processes(workers)
     if isinstance(executor, str) and executor not in EXECUTORS:
-        raise InputError(f"executor: must be {' or '.join(EXECUTORS)}, got {executor!r}.")
+        raise InputError(f"executor: must be {', '.join(EXECUTORS)}, got {executor!r}.")
     value = EXECUTORS[executor]() if isinstance(executor, str) else executor
     if workers is None or workers == value.workers:
         return value

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tuner.execution.base import Executor
-from tuner.execution.choice import ExecutorChoice, Inline, Processes
+from tuner.execution.choice import ExecutorChoice, Inline, Processes, Ray, Share
+from tuner.execution.cluster import RayExecutor
 from tuner.execution.local import InlineExecutor, ProcessExecutor
 from tuner.learning import cgroups
 from tuner.waiting import never
@@ -32,6 +34,8 @@ def sized(choice: ExecutorChoice, device: str, gpus: Sequence[str]) -> ExecutorC
         device: a resolved device.
         gpus: those that the study may use, where there are several.
     """
+    if isinstance(choice, Ray):
+        return replace(choice, slot=choice.slot or Share(gpu=float(device.startswith("cuda"))))
     if choice != Processes():
         return choice
     return Processes(usable_cores() if device == "cpu" else max(1, len(gpus)))
@@ -47,4 +51,6 @@ def start_executor(choice: ExecutorChoice, gpus: Sequence[str] = (), check: Call
     """
     if isinstance(choice, Inline):
         return InlineExecutor(check)
+    if isinstance(choice, Ray):
+        return RayExecutor(choice, usable_cores())
     return ProcessExecutor(choice.workers or 1, gpus)

@@ -30,6 +30,10 @@ class WorkerFaultError(Exception):
         super().__init__(cause)
         self.cause, self.own = cause, own
 
+    def __reduce__(self) -> tuple[type[WorkerFaultError], tuple[str, bool]]:
+        """As it travels between processes."""
+        return type(self), (self.cause, self.own)
+
 
 def death(exitcode: int | None, oom_kills: int) -> WorkerFaultError:
     """How a process ended that was not asked to.

@@ -29,6 +29,10 @@ class SegmentPlanner:
         self._place, self._workers = place, workers
         self._slowness: float | None = None  # the most that a segment took of its estimate
 
+    def resize(self, workers: int) -> None:
+        """From now on so many train at once."""
+        self._workers = workers
+
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
         """Cut trials into packs, longest first."""
         features, (train, validation, _) = self._place.rows.features, self._place.rows.counts

@@ -65,7 +65,7 @@ class WorkerProcesses(Executor):
     def __init__(self, workers: int, warm_up: Callable[[], object], gpus: Sequence[str] = ()) -> None:
         self._calls = Calls()
         dealt = [gpus[number % len(gpus)] if gpus else "" for number in range(workers)]
-        self._workers = [_Worker(warm_up, gpu, self._calls, self._is_hopeless) for gpu in dealt]
+        self._workers = [_Worker(warm_up, gpu, self._calls, self.is_hopeless) for gpu in dealt]
         try:
             for worker in self._workers:
                 worker.start()
@@ -98,7 +98,8 @@ class WorkerProcesses(Executor):
             if worker.ident is not None:  # it was started
                 worker.join()
 
-    def _is_hopeless(self) -> bool:
+    def is_hopeless(self) -> bool:
+        """Whether none of them can be started, in several attempts."""
         return all(worker.failures >= ATTEMPTS for worker in self._workers)
 
 
@@ -207,7 +208,7 @@ class _Worker(threading.Thread):
             self._process.bury()
 
 
-def _import_path() -> list[str]:
+def import_path() -> list[str]:
     """Where modules are found, with whole paths: a worker may be started again after the current folder changed.
 
     What names no file (an import hook's placeholder) stays as it is.
@@ -225,7 +226,7 @@ def work(connection_file: int, life: int) -> None:
     connection = Connection(connection_file)
     with suppress(EOFError, OSError):
         warm_up, gpu = connection.recv()
-        _start_worker(gpu, life)
+        settle(gpu, life)
         _serve(connection, warm_up)
 
 
@@ -252,8 +253,13 @@ def _done(act: Callable[[], Any]) -> tuple[bool, Any]:
         return False, error
 
 
-def _start_worker(gpu: str, life: int) -> None:
-    """Leave Ctrl-C to the driver, never outlive it, and see one GPU alone where there are several."""
+def settle(gpu: str, life: int) -> None:
+    """Leave Ctrl-C to the driver, never outlive it, and see one GPU alone where there are several.
+
+    Args:
+        gpu: as CUDA_VISIBLE_DEVICES names it; empty where all are seen.
+        life: a pipe whose other end the driver alone holds.
+    """
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)

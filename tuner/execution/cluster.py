@@ -1,0 +1,379 @@
+"""The driver's side of a Ray cluster: segments go to a bridge process, which alone speaks with Ray.
+
+Ray ends a process that has lost its cluster, takes over signals, and starts threads that outlive a shutdown: none of
+that may happen to the driver. A bridge that is gone costs what was being trained, and another one joins again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, final
+
+from tuner.errors import InputError, TunerError, WorkerError
+from tuner.execution.base import Workers
+from tuner.execution.carried import Carrier, Unit
+from tuner.execution.choice import Ray
+from tuner.execution.context import Workplace
+from tuner.execution.faults import WorkerFaultError
+from tuner.execution.joining import Joining
+from tuner.execution.planning import SegmentPlanner
+from tuner.execution.processes import ATTEMPTS, FIRST_PAUSE, MOST_PAUSE, import_path, settle
+from tuner.execution.scratch import Scratch
+from tuner.execution.spawned import START_SECONDS, Process, words_of
+from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
+
+BRIDGE_SECONDS: Final = 120.0  # without a sign of life, after which the bridge hangs
+END_SECONDS: Final = 30.0  # that it has to end all workers and leave the cluster
+_MAIN: Final = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from tuner.execution.cluster import serve
+serve(int(sys.argv[2]), int(sys.argv[3]))
+"""
+# No request leaves the machine, nothing is printed, a library's own threads take no core from others.
+_QUIET: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_enable_open_telemetry": "0",
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Open:
+    """A segment that was handed in and has not come back.
+
+    Attributes:
+        future: what the driver waits for.
+        unit: as it is sent.
+        carrier: unpacks its result.
+    """
+
+    future: Future[SegmentResult]
+    unit: Unit
+    carrier: Carrier
+
+
+@final
+class RayExecutor:
+    """Slots of a Ray cluster, which are asked for at once; returns before they are there.
+
+    Args:
+        choice: which cluster, and what a slot is.
+        cores: of a cluster that is started on this machine.
+
+    Raises:
+        InputError: Ray is not installed.
+    """
+
+    def __init__(self, choice: Ray, cores: int) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise InputError("executor ray: needs Ray, which is not installed; pip install 'autoencoder-tuner[ray]'.")
+        self._link = Link(choice, cores)
+        self._link.start()
+
+    def workers(self, place: Workplace) -> Workers:
+        """The cluster's slots, for one study.
+
+        Raises:
+            InputError: there is no such cluster, or it refuses.
+            WorkerError: it cannot be joined.
+        """
+        self._link.await_cluster()
+        return _RayWorkers(place, self._link)
+
+    def end(self) -> None:
+        """End all workers and leave the cluster; what they were doing, and what waits, is cancelled."""
+        self._link.end()
+
+
+@final
+class _RayWorkers:
+    def __init__(self, place: Workplace, link: Link) -> None:
+        self._link, self._carrier = link, Carrier(place)
+        self._planner = SegmentPlanner(place, link.room)
+        self.checkpoints = place.checkpoints
+        link.carry(self._carrier.paths)
+
+    @property
+    def slots(self) -> int:
+        """One at work and one waiting for each slot that the cluster has room for now, so that none waits long."""
+        return 2 * self._link.room
+
+    def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
+        self._planner.resize(self._link.room)
+        return self._planner.plan(trials, epochs)
+
+    def submit(self, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
+        patience = self._planner.patience(segment)
+        future: Future[SegmentResult] = Future()
+        unit = self._carrier.packed(self._link.number(), patience, segment, states)
+        self._link.submit(Open(future, unit, self._carrier))
+        future.add_done_callback(lambda done: self._planner.measure(segment, done))
+        return future
+
+
+@final
+class Link(threading.Thread):
+    """Keeps a bridge process, hands it segments, and completes their futures with what comes back.
+
+    Nothing that goes wrong may leave a future open: the driver would wait for ever.
+
+    Attributes:
+        room: slots that the cluster has room for, at least one.
+    """
+
+    def __init__(self, choice: Ray, cores: int) -> None:
+        super().__init__(name="tuner-ray", daemon=True)
+        self._choice, self._cores = choice, cores
+        self.room = 1
+        self._lock = threading.Lock()  # of what follows, and of the way to the process
+        self._process: Process | None = None
+        self._joined = False
+        self._open: dict[int, Open] = {}
+        self._paths: dict[str, str] = {}
+        self._numbers = itertools.count()
+        self._ending = threading.Event()
+        self._settled = threading.Event()  # it was joined, or refused
+        self._refusal: TunerError | None = None
+
+    def await_cluster(self) -> None:
+        """Wait until the cluster was joined for the first time.
+
+        Raises:
+            InputError: there is no such cluster, or it refuses.
+            WorkerError: it cannot be joined.
+        """
+        self._settled.wait()
+        if self._refusal is not None:
+            raise self._refusal
+
+    def number(self) -> int:
+        """A segment's own number."""
+        return next(self._numbers)
+
+    def carry(self, paths: dict[str, str]) -> None:
+        """Let the cluster have files that segments need.
+
+        Args:
+            paths: by digest.
+        """
+        with self._lock:
+            self._paths.update(paths)
+            self._send("files", paths)
+
+    def submit(self, call: Open) -> None:
+        """Hand in a segment; its future is done in the end."""
+        with self._lock:
+            if not self._ending.is_set():
+                self._open[call.unit.number] = call
+                self._send("unit", call.unit)
+                return
+        _cancel(call.future)
+
+    def end(self) -> None:
+        """End the bridge, which ends everything; a second time does nothing."""
+        self._ending.set()
+        with self._lock:
+            self._send("end", None)
+            process = self._process
+        self._cancel_all()
+        self.join(END_SECONDS)
+        if self.is_alive() and process is not None:
+            process.kill()
+            self.join()
+
+    def run(self) -> None:
+        """Join, pass on, and join again where the bridge is gone."""
+        failures = 0
+        while not self._ending.is_set() and failures < ATTEMPTS and self._refusal is None:
+            fault = self._bridge()
+            failures = 0 if self._joined else failures + 1
+            self._joined = False
+            self._fail_all(fault)
+            if not self._ending.is_set():
+                self._ending.wait(min(FIRST_PAUSE * 2**failures, MOST_PAUSE))
+        if not self._ending.is_set():
+            self._give_up(f"the cluster could not be joined in {ATTEMPTS} attempts")
+        self._settled.set()
+
+    def _bridge(self) -> WorkerFaultError:
+        """One bridge process from its start to its end, and why it ended."""
+        with Scratch(f"cluster-{secrets.token_hex(4)}", _short_folder()) as scratch:
+            try:
+                process = Process(_MAIN)
+            except (OSError, MemoryError) as error:
+                return WorkerFaultError(f"could not start: {words_of(error)}", own=False)
+            try:
+                self._join(process, scratch.path)
+                while True:
+                    self._hear(*process.answer(BRIDGE_SECONDS))
+            except Exception as error:
+                return process.explained(error, 0)
+            finally:
+                with self._lock:
+                    self._process = None
+                process.bury()
+
+    def _join(self, process: Process, folder: Path) -> None:
+        """Have it join the cluster; then it is given what waits.
+
+        Raises:
+            WorkerFaultError: it could not.
+        """
+        with self._lock:
+            self._process = process
+        with suppress(OSError):  # it is dead, as its answer shows
+            process.send(joining(self._choice, self._cores, str(folder)))
+        done, value = process.answer(START_SECONDS)
+        if not done:
+            if not self._settled.is_set():
+                self._refuse(value)
+            raise WorkerFaultError(words_of(value), own=False)
+        with self._lock:
+            self.room, self._joined = max(1, value), True
+            self._send("files", self._paths)
+            for call in self._open.values():
+                self._send("unit", call.unit)
+        self._settled.set()
+
+    def _refuse(self, error: Exception) -> None:
+        self._refusal = error if isinstance(error, TunerError) else WorkerError(f"executor ray: {words_of(error)}")
+        self._settled.set()
+
+    def _send(self, name: str, value: object) -> None:
+        """Under the lock; before the cluster was joined it waits, and `_join` sends it."""
+        if self._process is not None and (self._joined or name == "end"):
+            with suppress(OSError):  # it is dead, as its thread will see
+                self._process.send((name, value))
+
+    def _hear(self, _: bool, message: tuple[Any, ...]) -> None:
+        name, *values = message
+        if name == "room":
+            self.room = max(1, values[0])
+        elif name == "hopeless":
+            self._give_up(f"the last slot of the cluster {values[0]}")
+        elif (call := self._taken(values[0])) is not None:
+            _complete(call, values[1]) if name == "done" else _fail(call, WorkerFaultError(*values[1:]))
+
+    def _taken(self, number: int) -> Open | None:
+        with self._lock:
+            return self._open.pop(number, None)
+
+    def _all(self) -> list[Open]:
+        with self._lock:
+            calls = list(self._open.values())
+            self._open.clear()
+        return calls
+
+    def _fail_all(self, fault: WorkerFaultError) -> None:
+        cause = f"was lost with the connection to the cluster, whose process {fault.cause}"
+        for call in self._all():
+            _fail(call, WorkerFaultError(cause, own=False))
+
+    def _give_up(self, why: str) -> None:
+        error = WorkerError(f"executor ray: {why}. What is recorded stays; run the study again to go on.")
+        self._refusal = self._refusal or error
+        for call in self._all():
+            _fail(call, error)
+
+    def _cancel_all(self) -> None:
+        for call in self._all():
+            _cancel(call.future)
+
+
+def _complete(call: Open, content: bytes) -> None:
+    try:
+        result = call.carrier.unpacked(content)
+    except Exception as error:
+        _fail(call, error)
+    else:
+        if call.future.set_running_or_notify_cancel():
+            call.future.set_result(result)
+
+
+def _fail(call: Open, error: Exception) -> None:
+    if call.future.set_running_or_notify_cancel():
+        call.future.set_exception(error)
+
+
+def _cancel(future: Future[SegmentResult]) -> None:
+    """Also for those who wait for several futures at once."""
+    if future.cancel():
+        future.set_running_or_notify_cancel()
+
+
+def _short_folder() -> Path:
+    """Ray's sockets have paths of limited length, too short for some systems' folder of temporary files."""
+    return Path("/tmp")
+
+
+def joining(choice: Ray, cores: int, folder: str) -> Joining:
+    """What a bridge is told.
+
+    A cluster that is started here listens on loopback alone, takes a word that nobody knows, and ends no process for
+    want of memory: that is the system's business, as with local workers.
+    """
+    own = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # for all systems: the address of a cluster of one machine
+        "PYTHONPATH": os.pathsep.join(import_path()),
+    }
+    environment = _QUIET | (own if choice.address is None else {})
+    return Joining(choice.address, choice.share, choice.most, cores, folder, tuple(environment.items()))
+
+
+def serve(connection_file: int, life: int) -> None:
+    """What a bridge process does, until the driver ends it or is gone.
+
+    Args:
+        connection_file: its end of the connection.
+        life: a pipe whose other end the driver alone holds.
+    """
+    connection = Connection(connection_file)
+    settle("", life)
+    with suppress(EOFError, OSError):
+        how: Joining = connection.recv()
+        os.environ.update(how.environment)
+        if not os.environ.get("TUNER_DEBUG"):
+            _silence()
+        _serve(connection, how)
+
+
+def _silence() -> None:
+    """What Ray's libraries print must not mix with what the driver says; it is in Ray's logs."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _serve(connection: Connection, how: Joining) -> None:
+    from tuner.execution import ray as cluster  # noqa: PLC0415 - it reads the environment when it is imported
+
+    try:
+        cluster.join(how)
+        room = min(cluster.capacity(how.share), how.most or sys.maxsize)
+    except Exception as error:
+        connection.send((False, error))
+        return
+    bridge = cluster.Bridge(connection, how)
+    connection.send((True, room))
+    threading.Thread(target=bridge.listen, daemon=True).start()
+    try:
+        bridge.serve()
+    finally:
+        bridge.end()

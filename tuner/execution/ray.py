@@ -1,0 +1,362 @@
+"""A study's segments on a Ray cluster: the process beside the driver that speaks with Ray, and the actors.
+
+Ray only places processes and carries bytes. Each slot is an actor that looks after one worker process of our own, so a
+crash, a hang and want of memory are told as on one machine; what Ray itself says means only that a node or an actor is
+gone. Ray retries nothing. Imported in the bridge process and in actors alone: Ray's threads and its ways to end a
+process stay out of the driver.
+"""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from platform import python_version
+from typing import Any, Final, final
+
+import numpy as np
+import ray
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+
+from tuner.errors import InputError, WorkerError
+from tuner.execution.carried import Unit, train_carried
+from tuner.execution.choice import Share
+from tuner.execution.faults import WorkerFaultError
+from tuner.execution.joining import Joining
+from tuner.execution.processes import ATTEMPTS, FIRST_PAUSE, MOST_PAUSE, WorkerProcesses
+from tuner.execution.scratch import Scratch
+from tuner.execution.spawned import words_of
+from tuner.execution.worker import warm_up
+
+CHUNK: Final = 64 * 2**20  # bytes of a file that are carried at once
+LOOK_SECONDS: Final = 1.0  # between two looks at the cluster's nodes
+PULSE_SECONDS: Final = 5.0  # between two questions whether an actor still answers
+SILENT_SECONDS: Final = 60.0  # after which an actor that does not answer is lost
+LEAVE_SECONDS: Final = 5.0  # that actors have to end their workers
+_BUSY_TICK: Final = 0.25
+_IDLE_TICK: Final = 0.005  # while a slot is free: what is handed in must not wait for what is running
+
+
+def versions() -> dict[str, str]:
+    """What must be the same on every node, for the table to be the same."""
+    return {"python": python_version()} | {name: version(name) for name in ("autoencoder-tuner", "torch", "numpy")}
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where an actor came to be.
+
+    Attributes:
+        node: the first digits of its node's number.
+        versions: what is installed there.
+    """
+
+    node: str
+    versions: dict[str, str]
+
+
+@final
+class Actor:
+    """One slot on its node: a worker process, and the threads that start, pulse and end it.
+
+    Args:
+        run: a word that the actors of one run share.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._node = ray.get_runtime_context().get_node_id()[:12]
+        self._scratch = Scratch(f"{run}-{self._node}")
+        self._workers = WorkerProcesses(1, warm_up)
+
+    def begin(self) -> Seat:
+        """Where it is; its worker is starting."""
+        return Seat(self._node, versions())
+
+    def run(self, files: Mapping[str, Sequence[Any]], patience: float, content: bytes) -> bytes:
+        """Train a segment.
+
+        Args:
+            files: what this node has not been given yet, in parts, by digest.
+            patience: seconds that the worker may be silent.
+            content: the segment.
+
+        Returns:
+            Whether it was trained, what came of it or the error, and the states that it leaves.
+
+        Raises:
+            OSError, DataError: the node cannot keep the files.
+            RuntimeError: no worker can be started on this node.
+        """
+        for digest, parts in files.items():
+            self._scratch.take(digest, (memoryview(ray.get(part)) for part in parts))
+        node, folder = self._node, str(self._scratch.path)
+        trained = self._workers.submit_patiently(patience, train_carried, content, folder, node)
+        return pickle.dumps(self._outcome(trained))
+
+    def _outcome(self, trained: Future[Any]) -> tuple[bool, Any, Any]:
+        try:
+            return True, *trained.result()
+        except WorkerError as error:
+            if self._workers.is_hopeless():
+                raise RuntimeError(str(error)) from None  # of this node alone: others may start workers
+            return False, error, {}
+        except Exception as error:
+            return False, error, {}
+
+    def pulse(self) -> None:
+        """Answer, whatever is being trained."""
+
+    def end(self) -> None:
+        """End the worker, and remove the node's files where no other actor uses them."""
+        self._workers.kill()
+        self._scratch.leave()
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """An actor as the bridge sees it.
+
+    Attributes:
+        actor: Ray's handle.
+        node: where it is; None until it has begun.
+        unit: what it trains.
+        given: digests of the files that its node has.
+        silent: seconds since it last answered, of those that this process was awake.
+        asked: whether a pulse is awaited.
+    """
+
+    actor: Any
+    node: str | None = None
+    unit: Unit | None = None
+    given: set[str] = field(default_factory=set)
+    silent: float = 0.0
+    asked: bool = False
+
+
+def join(how: Joining) -> None:
+    """Become a part of the cluster, or start one on this machine.
+
+    Raises:
+        InputError: there is none at the address, or it refuses.
+    """
+    options: dict[str, Any] = {"address": how.address or "local", "log_to_driver": False, "configure_logging": False}
+    if how.address is None:
+        store = {"object_store_memory": how.store}
+        options |= store | {"num_cpus": how.cores, "include_dashboard": False, "_temp_dir": how.folder}
+    try:
+        ray.init(**options)
+    except (RayError, ConnectionError, ValueError, RuntimeError, OSError, AssertionError) as error:
+        why = (words_of(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"executor ray: a cluster must be reachable at {how.address or 'this machine'} and take this process as a"
+            f" member, got {type(error).__name__}: {why.rstrip('.')}. Start Ray on this machine (ray start), and give"
+            " every member the same RAY_AUTH_TOKEN where RAY_AUTH_MODE is token."
+        ) from None
+
+
+def capacity(share: Share) -> int:
+    """Slots that the nodes have room for, if nobody else used them."""
+    needs = [(name, each) for name, each in (("CPU", share.cpu), ("GPU", share.gpu)) if each]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(min(int(node.get(name, 0.0) / each + 1e-6) for name, each in needs) for node in nodes)
+
+
+@final
+class Bridge:
+    """Hands segments to actors, and what comes of them to the driver, until it is told to end.
+
+    One segment at a time is with an actor, and the others wait here in one line: none waits behind a long one while
+    another slot is free. It costs the way there and back, some milliseconds a segment.
+
+    Args:
+        connection: to the driver.
+        how: the cluster, and what a slot takes of it.
+    """
+
+    def __init__(self, connection: Connection, how: Joining) -> None:
+        self._connection, self._how, self._run = connection, how, secrets.token_hex(4)
+        kind: Any = ray.remote(Actor)
+        self._kind = kind.options(
+            num_cpus=how.share.cpu, num_gpus=how.share.gpu, max_restarts=0, max_task_retries=0, max_concurrency=4
+        )
+        self._line: deque[Unit] = deque()
+        self._slots: list[Slot] = []
+        self._awaited: dict[Any, tuple[Slot, Callable[[Slot, Any], None]]] = {}
+        self._files: dict[str, list[Any]] = {}  # what was put into Ray's store, by digest
+        self._messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._failures, self._pause_until = 0, 0.0
+        self._looked = self._pulsed = self._spoken = 0.0
+        self._told: tuple[int, int] | None = None
+
+    def listen(self) -> None:
+        """Take the driver's messages; in a thread of its own."""
+        with suppress(EOFError, OSError):
+            while True:
+                self._messages.put(self._connection.recv())
+        self._messages.put(("end", None))
+
+    def serve(self) -> None:
+        """Work until the end is asked for."""
+        before = time.monotonic()
+        while True:
+            for name, value in self._received():
+                if name == "end":
+                    return
+                self._put(value) if name == "files" else self._line.append(value)
+            now = time.monotonic()
+            self._look(now)
+            self._feel(now, min(now - before, LOOK_SECONDS))
+            before = now
+            self._hand_out()
+            self._collect()
+
+    def end(self) -> None:
+        """End all workers, and leave the cluster; one that was started here is gone."""
+        ends = [slot.actor.end.remote() for slot in self._slots if slot.node is not None]
+        if ends:
+            ray.wait(ends, num_returns=len(ends), timeout=LEAVE_SECONDS)
+        for slot in self._slots:
+            ray.kill(slot.actor)
+        ray.shutdown()
+
+    def _received(self) -> Iterator[tuple[str, Any]]:
+        """What the driver has sent; waits a moment where there is nothing else to wait for."""
+        with suppress(queue.Empty):
+            yield self._messages.get(timeout=0 if self._awaited else _BUSY_TICK)
+            while True:
+                yield self._messages.get_nowait()
+
+    def _tell(self, name: str, *values: Any) -> None:
+        self._connection.send((True, (name, *values)))
+
+    def _put(self, paths: Mapping[str, str]) -> None:
+        """Put files into Ray's store, once for the study."""
+        for digest, path in paths.items():
+            if digest not in self._files:
+                self._files[digest] = [ray.put(part) for part in self._parts(Path(path))]
+
+    def _parts(self, path: Path) -> Iterator[Any]:
+        with path.open("rb") as file:
+            while part := file.read(CHUNK):
+                self._connection.send(None)
+                yield np.frombuffer(part, np.uint8)
+
+    def _look(self, now: float) -> None:
+        """See what the cluster has room for, have as many actors, and say so to the driver, with a sign of life."""
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        room = capacity(self._how.share)
+        self._ask_for_slots(room, now)
+        self._connection.send(None)
+        told = room, sum(slot.node is not None for slot in self._slots)
+        if told != self._told:
+            self._told = told
+            self._tell("room", *told)
+
+    def _ask_for_slots(self, room: int, now: float) -> None:
+        """Actors for all that there is room for; while segments wait one more, a demand that an autoscaler sees."""
+        beyond = 1 if self._line and self._how.address is not None else 0
+        wanted = min(room + beyond, self._how.most or room + beyond)
+        if now < self._pause_until:
+            return
+        for _ in range(wanted - len(self._slots)):
+            slot = Slot(self._kind.remote(self._run))
+            self._slots.append(slot)
+            self._await(slot, slot.actor.begin.remote(), self._welcome)
+
+    def _await(self, slot: Slot, answer: Any, act: Callable[[Slot, Any], None]) -> None:
+        self._awaited[answer] = slot, act
+
+    def _welcome(self, slot: Slot, seat: Seat) -> None:
+        here = versions()
+        others = [f"{name} {seat.versions.get(name)}" for name in here if seat.versions.get(name) != here[name]]
+        if others:
+            raise RuntimeError(f"node {seat.node} has {', '.join(others)}, and the driver other versions: {here}")
+        slot.node, self._failures = seat.node, 0
+
+    def _hand_out(self) -> None:
+        """The first of the line to each free slot."""
+        for slot in self._slots:
+            if not self._line:
+                return
+            if slot.node is not None and slot.unit is None:
+                slot.unit = unit = self._line.popleft()
+                files = {digest: self._files[digest] for digest in unit.digests if digest not in slot.given}
+                slot.given.update(files)
+                slot.silent = 0.0
+                self._await(slot, slot.actor.run.remote(files, unit.patience, unit.content), self._finish)
+
+    def _finish(self, slot: Slot, content: bytes) -> None:
+        unit, slot.unit = slot.unit, None
+        if unit is not None:
+            self._tell("done", unit.number, content)
+
+    def _feel(self, now: float, passed: float) -> None:
+        """Ask busy actors whether they are there, and let go of those that have been silent for too long.
+
+        After the loss of a node Ray's calls may stay open for ever (ray-project/ray#24969, #41477).
+        """
+        ask = now - self._pulsed >= PULSE_SECONDS
+        self._pulsed = now if ask else self._pulsed
+        for slot in [slot for slot in self._slots if slot.unit is not None]:
+            slot.silent += passed
+            if slot.silent > SILENT_SECONDS:
+                self._lose(slot, WorkerFaultError(f"and its node were silent for {slot.silent:.0f} s", own=False))
+            elif ask and not slot.asked:
+                slot.asked = True
+                self._await(slot, slot.actor.pulse.remote(), self._hear)
+
+    def _hear(self, slot: Slot, _: None) -> None:
+        slot.silent, slot.asked = 0.0, False
+
+    def _collect(self) -> None:
+        """Take what has come back, and wait a moment where nothing has."""
+        if not self._awaited:
+            return
+        free = any(slot.node is not None and slot.unit is None for slot in self._slots)
+        ready, rest = ray.wait(list(self._awaited), timeout=_IDLE_TICK if free else _BUSY_TICK)
+        if ready and rest:
+            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        for answer in ready:
+            if answer in self._awaited:  # its slot was not lost meanwhile
+                slot, act = self._awaited.pop(answer)
+                try:
+                    act(slot, ray.get(answer))
+                except (RayError, RuntimeError) as error:
+                    self._lose(slot, fault_of(error, slot.node))
+
+    def _lose(self, slot: Slot, fault: WorkerFaultError) -> None:
+        """Let go of a slot; its segment has its fault, and another slot is asked for, after a while where it failed."""
+        self._slots.remove(slot)
+        self._awaited = {answer: known for answer, known in self._awaited.items() if known[0] is not slot}
+        with suppress(RayError):
+            ray.kill(slot.actor)
+        if slot.unit is not None:
+            self._tell("lost", slot.unit.number, fault.cause, fault.own)
+        elif slot.node is None:
+            self._failures += 1
+            self._pause_until = time.monotonic() + min(FIRST_PAUSE * 2**self._failures, MOST_PAUSE)
+            if self._failures >= ATTEMPTS and not any(slot.node for slot in self._slots):
+                self._line.clear()
+                self._tell("hopeless", fault.cause)
+
+
+def fault_of(error: Exception, node: str | None) -> WorkerFaultError:
+    """What an error of Ray's means for the segment that its actor had."""
+    if isinstance(error, OutOfMemoryError):
+        return WorkerFaultError("was ended by the cluster for want of memory", own=True)
+    if isinstance(error, RayTaskError):
+        return WorkerFaultError(f"could not begin on node {node}: {words_of(error.cause)}", own=False)
+    if isinstance(error, RayError):
+        return WorkerFaultError(f"was lost with its actor or its node {node} ({type(error).__name__})", own=False)
+    return WorkerFaultError(f"could not be used: {words_of(error)}", own=False)

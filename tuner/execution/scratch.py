@@ -1,0 +1,117 @@
+"""Folders for files that other processes of the machine may read, and that nobody's death leaves behind for long."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Self, final
+
+from tuner.errors import DataError
+
+_PREFIX: Final = "tuner-ray-"
+_LOCK: Final = "in-use"
+
+
+@final
+class Scratch:
+    """A folder that several processes may use, each from here to its `leave`; the last one removes it.
+
+    A lock that the system takes from a process that dies tells who uses it. Folders of processes that were killed are
+    removed by the next one that begins, on the same machine.
+
+    Args:
+        name: the folder's own; equal names are the same folder.
+        above: where it is made.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, name: str, above: Path | None = None) -> None:
+        above = Path(tempfile.gettempdir()) if above is None else above
+        for folder in above.glob(f"{_PREFIX}*"):
+            _remove_unused(folder)
+        self.path = above / f"{_PREFIX}{name}"
+        self._lock: int | None = _use(self.path)
+
+    def take(self, digest: str, chunks: Iterable[bytes | memoryview]) -> None:
+        """Have a file under its digest; where another process has brought it, or brings it now, the chunks are not read.
+
+        Raises:
+            DataError: the content is not what the digest says.
+            OSError: it cannot be written.
+        """
+        path = self.path / digest
+        with _alone(self.path / f"{digest}.lock"):
+            if not path.exists():
+                _write(path, digest, chunks)
+
+    def leave(self) -> None:
+        """Use it no longer; a second time does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+            _remove_unused(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+
+def _write(path: Path, digest: str, chunks: Iterable[bytes | memoryview]) -> None:
+    fresh, found = path.with_suffix(".part"), hashlib.sha256()
+    with fresh.open("wb") as file:
+        for chunk in chunks:
+            found.update(chunk)
+            file.write(chunk)
+    if found.hexdigest() != digest:
+        raise DataError(f"{path.name[:12]}: a file of prepared data came to this node damaged; run the study again.")
+    fresh.replace(path)
+
+
+def _use(folder: Path) -> int:
+    """The open file whose lock says that this process uses the folder."""
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileNotFoundError):
+            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if _is_at(lock, folder / _LOCK):
+                return lock
+            os.close(lock)  # another process removed the folder meanwhile
+
+
+def _is_at(file: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file), path.stat())
+    return False
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a folder that no living process uses; one of another user is left alone."""
+    with suppress(OSError):
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time."""
+    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
