@@ -83,8 +83,16 @@ def run(  # noqa: PLR0913, PLR0917 - the options
     ] = None,
     executor: Annotated[
         str | None,
-        typer.Option(metavar="inline|processes", help="Where trials train: in this process, or in worker processes."),
+        typer.Option(metavar="inline|processes|ray", help="Where trials train: here, in worker processes, on Ray."),
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="auto|HOST:PORT", help="With ray: the cluster; by default one of this machine."),
+    ] = None,
+    slots: Annotated[
+        str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="With ray: what a slot takes of a node.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, metavar="N", help="With ray: slots at most.")] = None,
     warm_from: Annotated[
         str | None,
         typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
@@ -105,6 +113,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options
     from tuner.api import study
     from tuner.cli import display, progress
     from tuner.errors import StoppedError
+    from tuner.execution import choice
 
     try:
         with progress.live() as show:
@@ -112,7 +121,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options
                 file,
                 overrides=overrides,
                 workers=workers,
-                executor=executor,
+                executor=choice.asked_for(executor, address, slots, most),
                 warm_start=warm_from,
                 progress=show,
                 stop=stop,

@@ -39,8 +39,8 @@ class CarriedRows:
     @classmethod
     def of(cls, file: RowsFile) -> Self:
         """The rows of a file of this machine, which is read once for its digest."""
-        beside = [None if known is None else known.sha256 for known in (file.labels, file.terms, file.start)]
-        return cls(sha256_of(Path(file.path)), file.counts, file.features, *beside)
+        labels, terms, start = (known and known.sha256 for known in (file.labels, file.terms, file.start))
+        return cls(sha256_of(Path(file.path)), file.counts, file.features, labels, terms, start)
 
     @property
     def name(self) -> str:
@@ -68,9 +68,9 @@ class CarriedRows:
             place(self.sha256),
             self.counts,
             self.features,
-            self.labels and LabelFile(place(self.labels), self.labels),
-            self.terms and TermsFile(place(self.terms), self.terms),
-            self.start and StartFile(place(self.start), self.start),
+            None if self.labels is None else LabelFile(place(self.labels), self.labels),
+            None if self.terms is None else TermsFile(place(self.terms), self.terms),
+            None if self.start is None else StartFile(place(self.start), self.start),
         )
 
 
@@ -144,7 +144,7 @@ class Carrier:
         self._place = replace(place, device="cuda:0") if place.device.startswith("cuda") else place
 
     def packed(self, number: int, patience: float, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Unit:
-        """A segment with the states that its trials go on from: of each the newest good one, which this process knows."""
+        """A segment, and of each of its trials the newest good state to go on from."""
         hand = StatesInHand()
         going = [self._newest(segment, known, hand) for known in states]
         content = pickle.dumps((replace(self._place, checkpoints=hand), segment, going))
@@ -168,7 +168,8 @@ class Carrier:
         done, value, states = pickle.loads(content)  # noqa: S301 - our own slot wrote it
         if not done:
             raise value
-        return replace(value, curves=tuple(self._kept(curve, states) for curve in value.curves))
+        result: SegmentResult = value
+        return replace(result, curves=tuple(self._kept(curve, states) for curve in result.curves))
 
     def _kept(self, curve: Curve, states: Mapping[str, bytes]) -> Curve:
         state = curve.checkpoint

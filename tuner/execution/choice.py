@@ -116,6 +116,29 @@ ExecutorChoice = Inline | Processes | Ray
 EXECUTORS: Final[dict[str, type[ExecutorChoice]]] = {kind.name: kind for kind in (Inline, Processes, Ray)}
 
 
+def asked_for(
+    executor: str | None, address: str | None = None, slots: str | None = None, most: int | None = None
+) -> ExecutorChoice | str | None:
+    """What a door was asked for in words, for `chosen`; what is said of a cluster stands for a cluster.
+
+    Args:
+        executor: a name, or None.
+        address: of a cluster; see `Ray`.
+        slots: what a slot takes, in words.
+        most: slots at most.
+
+    Raises:
+        InputError: it is another executor's name, or a word means nothing.
+    """
+    if address is None and slots is None and most is None:
+        return executor
+    if executor not in (None, Ray.name):
+        raise InputError(
+            f"executor {executor}: address, slots and most are those of a cluster; say ray, or leave them out."
+        )
+    return Ray(address, None if slots is None else Share.of(slots), most)
+
+
 def chosen(executor: ExecutorChoice | str | None = None, workers: int | None = None) -> ExecutorChoice:
     """What a door was asked for, as one value.
 

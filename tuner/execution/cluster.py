@@ -205,7 +205,7 @@ class Link(threading.Thread):
             if not self._ending.is_set():
                 self._ending.wait(min(FIRST_PAUSE * 2**failures, MOST_PAUSE))
         if not self._ending.is_set():
-            self._give_up(f"the cluster could not be joined in {ATTEMPTS} attempts")
+            self._give_up(f"could not be joined again in {ATTEMPTS} attempts; the last one {fault.cause}")
         self._settled.set()
 
     def _bridge(self) -> WorkerFaultError:
@@ -236,10 +236,12 @@ class Link(threading.Thread):
             self._process = process
         with suppress(OSError):  # it is dead, as its answer shows
             process.send(joining(self._choice, self._cores, str(folder)))
-        done, value = process.answer(START_SECONDS)
+        try:
+            done, value = process.answer(START_SECONDS)
+        except Exception as error:
+            done, value = False, process.explained(error, 0)
         if not done:
-            if not self._settled.is_set():
-                self._refuse(value)
+            self._refuse(value)
             raise WorkerFaultError(words_of(value), own=False)
         with self._lock:
             self.room, self._joined = max(1, value), True
@@ -249,8 +251,10 @@ class Link(threading.Thread):
         self._settled.set()
 
     def _refuse(self, error: Exception) -> None:
-        self._refusal = error if isinstance(error, TunerError) else WorkerError(f"executor ray: {words_of(error)}")
-        self._settled.set()
+        """Where the first attempt fails there is something for the user to put right; later ones are repeated."""
+        if not self._settled.is_set():
+            self._refusal = error if isinstance(error, TunerError) else _gone(f"cannot be joined: {words_of(error)}")
+            self._settled.set()
 
     def _send(self, name: str, value: object) -> None:
         """Under the lock; before the cluster was joined it waits, and `_join` sends it."""
@@ -263,7 +267,7 @@ class Link(threading.Thread):
         if name == "room":
             self.room = max(1, values[0])
         elif name == "hopeless":
-            self._give_up(f"the last slot of the cluster {values[0]}")
+            self._give_up(f"has no slot that works; the worker of the last one {values[0]}")
         elif (call := self._taken(values[0])) is not None:
             _complete(call, values[1]) if name == "done" else _fail(call, WorkerFaultError(*values[1:]))
 
@@ -283,14 +287,17 @@ class Link(threading.Thread):
             _fail(call, WorkerFaultError(cause, own=False))
 
     def _give_up(self, why: str) -> None:
-        error = WorkerError(f"executor ray: {why}. What is recorded stays; run the study again to go on.")
-        self._refusal = self._refusal or error
+        self._refusal = error = _gone(why)
         for call in self._all():
             _fail(call, error)
 
     def _cancel_all(self) -> None:
         for call in self._all():
             _cancel(call.future)
+
+
+def _gone(why: str) -> WorkerError:
+    return WorkerError(f"executor ray: the cluster {why}. What is recorded stays; run the study again to go on.")
 
 
 def _complete(call: Open, content: bytes) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 import queue
 import secrets
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from tuner.execution.spawned import words_of
 from tuner.execution.worker import warm_up
 
 CHUNK: Final = 64 * 2**20  # bytes of a file that are carried at once
+REACH_SECONDS: Final = 10.0  # for an address to answer
 LOOK_SECONDS: Final = 1.0  # between two looks at the cluster's nodes
 PULSE_SECONDS: Final = 5.0  # between two questions whether an actor still answers
 SILENT_SECONDS: Final = 60.0  # after which an actor that does not answer is lost
@@ -148,19 +150,25 @@ def join(how: Joining) -> None:
     Raises:
         InputError: there is none at the address, or it refuses.
     """
-    options: dict[str, Any] = {"address": how.address or "local", "log_to_driver": False, "configure_logging": False}
-    if how.address is None:
-        store = {"object_store_memory": how.store}
-        options |= store | {"num_cpus": how.cores, "include_dashboard": False, "_temp_dir": how.folder}
     try:
-        ray.init(**options)
+        if how.address is not None and (port := how.address.rpartition(":")[2]).isdigit():
+            socket.create_connection((how.address.rpartition(":")[0].strip("[]"), int(port)), REACH_SECONDS).close()
+        ray.init(**_options(how))
     except (RayError, ConnectionError, ValueError, RuntimeError, OSError, AssertionError) as error:
-        why = (words_of(error).strip().splitlines() or [""])[0]
+        why = (words_of(error).strip().splitlines() or [""])[0].partition(". ")[0].rstrip(".")
         raise InputError(
             f"executor ray: a cluster must be reachable at {how.address or 'this machine'} and take this process as a"
-            f" member, got {type(error).__name__}: {why.rstrip('.')}. Start Ray on this machine (ray start), and give"
-            " every member the same RAY_AUTH_TOKEN where RAY_AUTH_MODE is token."
+            f" member, got {type(error).__name__}: {why}. Start Ray on this machine (ray start), and give every member"
+            " the same RAY_AUTH_TOKEN where RAY_AUTH_MODE is token."
         ) from None
+
+
+def _options(how: Joining) -> dict[str, Any]:
+    common = {"log_to_driver": False, "configure_logging": False}
+    if how.address is not None:
+        return common | {"address": how.address}
+    small = {"include_dashboard": False, "object_store_memory": how.store}
+    return common | small | {"address": "local", "num_cpus": how.cores, "_temp_dir": how.folder}
 
 
 def capacity(share: Share) -> int:

@@ -41,7 +41,7 @@ class Scratch:
         self._lock: int | None = _use(self.path)
 
     def take(self, digest: str, chunks: Iterable[bytes | memoryview]) -> None:
-        """Have a file under its digest; where another process has brought it, or brings it now, the chunks are not read.
+        """Have a file under its digest; where another process brings it, the chunks are not read.
 
         Raises:
             DataError: the content is not what the digest says.

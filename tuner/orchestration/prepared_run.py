@@ -190,9 +190,9 @@ class PreparedRun:
         searched = self._is_searched()
         if searched and self._stage().is_over:
             return "nothing-left"
-        self._ledger.set_state(self._study.id, "running")
         length = length_of(self._spec.search, self._ledger.events(self._study.id))
         workers = self._executor.workers(self._plan.workplace(self._study.key, self._prepared, length))
+        self._ledger.set_state(self._study.id, "running")
         try:
             stop = self._session.control.stop
             self._driver = driver = Driver(self._study, self._spec, self._ledger, workers, self._on_change, stop)
