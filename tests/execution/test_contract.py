@@ -19,12 +19,13 @@ import psutil
 import pytest
 from calls import RowsInHand, RowsThat, StatesByDigest
 from plain import digits, trial
+from ray_nodes import Nodes, nodes
 
 from tuner.data.rows import RowsFile
 from tuner.errors import InputError, StoppedError
 from tuner.execution import heartbeat, planning
 from tuner.execution.base import Executor, Workers
-from tuner.execution.choice import ExecutorChoice, Inline, Processes, Ray, chosen
+from tuner.execution.choice import ExecutorChoice, Inline, Processes, Ray, Share, asked_for, chosen
 from tuner.execution.context import Workplace
 from tuner.execution.executors import sized, start_executor, usable_cores
 from tuner.execution.faults import WorkerFaultError
@@ -45,17 +46,35 @@ class Case:
     isolates: bool
 
 
+CLUSTER = Ray("auto")  # the one that a test is given by `joined`
 EXECUTORS = {
     "inline": Case(Inline(), isolates=False),
     "processes": Case(Processes(2), isolates=True),
-    "ray": Case(Ray(), isolates=True),
+    "ray": Case(CLUSTER, isolates=True),
 }
 ISOLATING = [name for name, case in EXECUTORS.items() if case.isolates]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A cluster of one node with two cores, for all tests here."""
+    with nodes(tmp_path_factory.mktemp("cluster"), others=0, cores=2) as started:
+        yield started
+
+
+def join(choice: ExecutorChoice, request: pytest.FixtureRequest) -> None:
+    """Let the executor find the cluster, where it needs one."""
+    if choice == CLUSTER:
+        known: Nodes = request.getfixturevalue("cluster")
+        patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+        for name, value in {**known.environment, "RAY_ADDRESS": known.address}.items():
+            patch.setenv(name, value)
 
 
 @pytest.fixture(params=EXECUTORS)
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """Each of them, started; `@pytest.mark.parametrize("executor", ISOLATING, indirect=True)` gives those alone."""
+    join(EXECUTORS[request.param].choice, request)
     started = start_executor(EXECUTORS[request.param].choice)
     yield started
     started.end()
@@ -229,19 +248,28 @@ def test_in_this_process_a_check_ends_a_segment_between_two_epochs(place: Workpl
     executor.end()
 
 
+def is_rays(process: psutil.Process) -> bool:
+    """Whether a running cluster keeps it for whoever comes next."""
+    try:
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::")
+    except psutil.NoSuchProcess:
+        return True
+
+
 def left_over() -> set[str]:
     """Child processes, threads, and open files of this process that an executor may leave."""
-    children = {f"process {child.pid}" for child in psutil.Process().children(recursive=True)}
+    children = {f"process {child.pid}" for child in psutil.Process().children(recursive=True) if not is_rays(child)}
     threads = {f"thread {thread.ident}" for thread in threading.enumerate()}
     files = {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
     return children | threads | {name for name in files if "rows.npy" in name or "pipe:" in name or "socket:" in name}
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_nothing_is_left_over(name: str, place: Workplace) -> None:
+@pytest.mark.parametrize("choice", [*(case.choice for case in EXECUTORS.values()), Ray()])
+def test_nothing_is_left_over(choice: ExecutorChoice, place: Workplace, request: pytest.FixtureRequest) -> None:
     """After the end, which may come twice: no process, thread, or open file, and no file beside the states."""
+    join(choice, request)
     before = left_over()
-    executor = start_executor(EXECUTORS[name].choice)
+    executor = start_executor(choice)
     trained(executor.workers(place), place)
     executor.end()
     executor.end()
@@ -260,6 +288,8 @@ def test_nothing_is_left_over(name: str, place: Workplace) -> None:
         (("processes", 3), Processes(3)),
         ((Processes(3), None), Processes(3)),
         ((Inline(), None), Inline()),
+        (("ray", None), Ray()),
+        ((asked_for(None, "auto", "cpu=2", 8), None), Ray("auto", Share(2), 8)),
     ],
 )
 def test_what_a_door_is_asked_for_becomes_one_value(
@@ -276,15 +306,26 @@ def test_the_number_of_workers_is_filled_in_where_it_was_left_open() -> None:
     assert sized(Processes(), "cuda:0", ()) == Processes(1)
     assert sized(Processes(5), "cpu", ()) == Processes(5)
     assert sized(Inline(), "cpu", ()) == Inline()
+    assert sized(Ray(), "cpu", ()) == Ray(slot=Share(cpu=1))
+    assert sized(Ray(), "cuda:0", ()) == Ray(slot=Share(cpu=1, gpu=1))
+    assert sized(Ray(slot=Share.of("gpu=0.25")), "cuda:0", ()) == Ray(slot=Share(cpu=1, gpu=0.25))
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: chosen("threads"), "must be inline or processes, got 'threads'"),
+        (lambda: chosen("threads"), "must be inline, processes, ray, got 'threads'"),
         (lambda: chosen("inline", 2), "inline has 0 workers, but workers is 2"),
         (lambda: chosen("processes", 0), "workers must be at least 1, got 0"),
         (lambda: Processes(-1), "workers must be at least 1, got -1"),
+        (lambda: Ray(most=0), "most must be at least 1, got 0"),
+        (lambda: Ray("ray://head:10001"), "a client from outside is not supported"),
+        (lambda: Share(0, 0), "needs cores or GPUs"),
+        (lambda: Share(gpu=1.5), "a share of one GPU or whole ones"),
+        (lambda: Share.of("gpus=1"), "slots must be like cpu=1, gpu=0.25"),
+        (lambda: Share.of("cpu=many"), "slots must be like cpu=1, gpu=0.25"),
+        (lambda: chosen("ray", 2), "ray has None workers, but workers is 2"),
+        (lambda: asked_for("processes", "auto"), "address, slots and most are those of a cluster"),
     ],
 )
 def test_a_choice_that_means_nothing_is_refused(make: Callable[[], object], words: str) -> None:

@@ -12,6 +12,7 @@ from studies import tiny_of_file
 
 import tuner
 from tuner.errors import WorkerError
+from tuner.execution.choice import ExecutorChoice, Processes, Ray
 from tuner.learning.compiled.library import library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="the faults are put into the compiled step's pack")
@@ -52,9 +53,10 @@ def plant(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return plant
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize(("kind", "executor"), [*((kind, Processes(2)) for kind in FAULTS), ("segfault", Ray())])
 def test_the_guilty_trial_fails_alone(
     kind: str,
+    executor: ExecutorChoice,
     plant: Callable[..., None],
     workspace: Path,
     undisturbed: Callable[..., str],
@@ -68,7 +70,7 @@ def test_the_guilty_trial_fails_alone(
     plant(act)
     monkeypatch.setattr("tuner.execution.planning.LEAST_PATIENCE", 1.0)
     monkeypatch.setattr("tuner.execution.planning.LATE_UNMEASURED", 50.0)
-    study = tuner.run(SPEC, workers=2)
+    study = tuner.run(SPEC, executor=executor)
     failed = [record for record in study.records if record.state == "failed"]
     assert [record.number for record in failed] == [GUILTY]
     assert reason in failed[0].reason
@@ -116,8 +118,9 @@ if any("tuner.execution.processes" in word for word in sys.orig_argv):
 """
 
 
+@pytest.mark.parametrize("executor", [Processes(2), Ray()])
 def test_workers_with_little_memory_train_what_fits(
-    tmp_path_factory: pytest.TempPathFactory, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    executor: ExecutorChoice, tmp_path_factory: pytest.TempPathFactory, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With 0.7 GB a worker, the large trials end as infeasible with their reason, and the small ones keep every bit."""
     width = {"type": "categorical", "choices": [8, 65_536]}
@@ -125,7 +128,7 @@ def test_workers_with_little_memory_train_what_fits(
     folder = tmp_path_factory.mktemp("limited")
     (folder / "sitecustomize.py").write_text(LIMITED)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
-    study = tuner.run(spec, workers=2)
+    study = tuner.run(spec, executor=executor)
     states = {record.point.width: set[str]() for record in study.records}
     for record in study.records:
         states[record.point.width].add(str(record.state))

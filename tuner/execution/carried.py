@@ -39,8 +39,14 @@ class CarriedRows:
     @classmethod
     def of(cls, file: RowsFile) -> Self:
         """The rows of a file of this machine, which is read once for its digest."""
-        labels, terms, start = (known and known.sha256 for known in (file.labels, file.terms, file.start))
-        return cls(sha256_of(Path(file.path)), file.counts, file.features, labels, terms, start)
+        return cls(
+            sha256_of(Path(file.path)),
+            file.counts,
+            file.features,
+            None if file.labels is None else file.labels.sha256,
+            None if file.terms is None else file.terms.sha256,
+            None if file.start is None else file.start.sha256,
+        )
 
     @property
     def name(self) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import logging
 import os
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -28,12 +30,13 @@ from tuner.execution.context import Workplace
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.joining import Joining
 from tuner.execution.planning import SegmentPlanner
-from tuner.execution.processes import ATTEMPTS, FIRST_PAUSE, MOST_PAUSE, import_path, settle
+from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE, import_path, settle
 from tuner.execution.scratch import Scratch
 from tuner.execution.spawned import START_SECONDS, Process, words_of
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
 
 BRIDGE_SECONDS: Final = 120.0  # without a sign of life, after which the bridge hangs
+REJOIN_SECONDS: Final = 300.0  # for which a cluster that was lost is looked for: a head may be started again
 END_SECONDS: Final = 30.0  # that it has to end all workers and leave the cluster
 _MAIN: Final = """
 import json, sys
@@ -196,16 +199,18 @@ class Link(threading.Thread):
 
     def run(self) -> None:
         """Join, pass on, and join again where the bridge is gone."""
-        failures = 0
-        while not self._ending.is_set() and failures < ATTEMPTS and self._refusal is None:
+        lost, failures = time.monotonic(), 0
+        while not self._ending.is_set() and self._refusal is None:
             fault = self._bridge()
-            failures = 0 if self._joined else failures + 1
-            self._joined = False
-            self._fail_all(fault)
-            if not self._ending.is_set():
-                self._ending.wait(min(FIRST_PAUSE * 2**failures, MOST_PAUSE))
-        if not self._ending.is_set():
-            self._give_up(f"could not be joined again in {ATTEMPTS} attempts; the last one {fault.cause}")
+            if self._joined:
+                lost, failures, self._joined = time.monotonic(), 0, False
+                self._lament(fault)
+            if time.monotonic() - lost > REJOIN_SECONDS:
+                self._give_up(
+                    f"could not be joined again for {REJOIN_SECONDS:.0f} s; the process that tried {fault.cause}"
+                )
+            failures += 1
+            self._ending.wait(min(FIRST_PAUSE * 2**failures, MOST_PAUSE))
         self._settled.set()
 
     def _bridge(self) -> WorkerFaultError:
@@ -281,8 +286,13 @@ class Link(threading.Thread):
             self._open.clear()
         return calls
 
-    def _fail_all(self, fault: WorkerFaultError) -> None:
+    def _lament(self, fault: WorkerFaultError) -> None:
+        """What was handed to the cluster is lost; what is handed in from now on waits until it is joined again."""
+        if self._ending.is_set():
+            return
         cause = f"was lost with the connection to the cluster, whose process {fault.cause}"
+        says = "the connection to the Ray cluster was lost; it is joined again, for up to %.0f s"
+        logging.getLogger("tuner").warning(says, REJOIN_SECONDS)
         for call in self._all():
             _fail(call, WorkerFaultError(cause, own=False))
 
@@ -337,7 +347,7 @@ def joining(choice: Ray, cores: int, folder: str) -> Joining:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_memory_monitor_refresh_ms": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # for all systems: the address of a cluster of one machine
-        "PYTHONPATH": os.pathsep.join(import_path()),
+        "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), *import_path()]),
     }
     environment = _QUIET | (own if choice.address is None else {})
     return Joining(choice.address, choice.share, choice.most, cores, folder, tuple(environment.items()))

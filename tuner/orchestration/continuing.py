@@ -117,12 +117,13 @@ def note_run(plan: LaunchPlan, ledger: Ledger, study: StudyRecord, prepared: Pre
     body = {
         "device": plan.device,
         "step": plan.step,
-        "workers": plan.executor.workers,
         "cores": usable_cores(),
         "memory": f"{_memory() / 1e9:.1f} GB",
         "features": prepared.features,
         "images": is_image(prepared.shape),
     }
+    if plan.executor.workers is not None:  # of a cluster it is not known beforehand
+        body["workers"] = plan.executor.workers
     ledger.record_event(study.id, "run", body)
 
 

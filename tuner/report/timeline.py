@@ -68,13 +68,16 @@ class _Run:
 
 def _runs(facts: Facts) -> list[_Run]:
     """The study's runs that trained something, each with its segments."""
-    begun = [(event.at, int(event.body.get("workers", 1))) for event in facts.events if event.kind == "run"]
+    begun = [(event.at, event.body.get("workers")) for event in facts.events if event.kind == "run"]
     every = spans(facts)
     if not begun:
         return [_Run(every[0][0], 1, every)] if every else []
     firsts = [-math.inf, *(at for at, _ in begun[1:]), math.inf]
     found = [[span for span in every if first <= span[1] < end] for first, end in pairwise(firsts)]
-    return [_Run(at, workers, own) for (at, workers), own in zip(begun, found, strict=True) if own]
+    # How many a cluster has is not known when a run begins: as many as worked at once.
+    return [
+        _Run(at, workers or max(_lanes(own)) + 1, own) for (at, workers), own in zip(begun, found, strict=True) if own
+    ]
 
 
 def timeline(facts: Facts) -> Html | None:

@@ -1,0 +1,188 @@
+"""A study on two nodes of a Ray cluster, whose parts are killed: it ends as on one machine that nothing happens to."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from disturbed import disagreements, is_worker, left_behind, run_tuner, start_tuner, table
+from ray_nodes import Node, Nodes, nodes
+from studies import fresh_folder, tiny_of_file
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+LONGER = tiny_of_file(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with nodes(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
+
+
+def segments(folder: Path) -> Counter[str]:
+    """How many each node trained."""
+    with closing(sqlite3.connect(folder / "tuner.db")) as ledger:
+        return Counter(worker.split(",")[0] for (worker,) in ledger.execute("SELECT worker FROM tuner_segment"))
+
+
+def lost(folder: Path) -> list[str]:
+    """Why segments were lost that ran."""
+    with closing(sqlite3.connect(folder / "tuner.db")) as ledger:
+        bodies = ledger.execute("SELECT body FROM tuner_event WHERE kind = 'worker'").fetchall()
+    found = [json.loads(body) for (body,) in bodies]
+    assert not any(body["own"] for body in found)
+    return [body["cause"] for body in found]
+
+
+@pytest.mark.parametrize("name", ["digits", "kinds"])
+def test_two_nodes_give_the_table_of_one_worker(name: str, cluster: Nodes, tmp_path: Path, mlflow_store: Path) -> None:
+    """Byte for byte, and each node trained at least a quarter of the segments."""
+    few = ["--set", "search.trials=27", "--set", "final=none"]
+    local, far = fresh_folder(tmp_path / "local", mlflow_store), fresh_folder(tmp_path / "far", mlflow_store)
+    alone = run_tuner(local, "run", str(SPACES / f"{name}.yaml"), *few, "--workers", "1")
+    both = run_tuner(
+        far, "run", str(SPACES / f"{name}.yaml"), *few, "--address", cluster.address, **cluster.environment
+    )
+    assert (alone.returncode, both.returncode) == (0, 0), both.stderr
+    assert table(far, name) == table(local, name)
+    trained = segments(far)
+    assert len(trained) == 2
+    assert min(trained.values()) >= trained.total() / 4
+    assert run_tuner(far, "doctor", name).returncode == 0
+
+
+def test_any_kill_leaves_the_same_study(
+    cluster: Nodes,
+    tmp_path: Path,
+    mlflow_store: Path,
+    undisturbed: Callable[..., str],
+    chance: random.Random,
+    scale: Callable[[int, int], int],
+    tell: Callable[[str], None],
+) -> None:
+    """A node, an actor, a worker, the driver, and the head with all that hangs on it: run again where the driver is
+    gone, each study has the undisturbed table and the exact budget, and no process is left."""
+    expected, wanted, kills = undisturbed(LONGER), scale(5, 200), Counter[str]()
+    causes: list[str] = []
+    while kills.total() < wanted:
+        folder = fresh_folder(tmp_path / f"study-{kills.total()}", mlflow_store)
+        (folder / "study.yaml").write_text(json.dumps(LONGER))
+        while not disturbed_run(folder, cluster, chance, kills):
+            pass
+        assert table(folder) == expected
+        assert disagreements(folder) == []
+        assert "Traceback" not in (folder / "out.txt").read_text()
+        assert left_behind(folder) == []
+        causes += lost(folder)
+        shutil.rmtree(folder)
+    told = ", ".join(f"{count} x {what}" for what, count in sorted(kills.items()))
+    tell(f"killed: {told}; {len(causes)} segments lost, every table the undisturbed one")
+    assert any("was lost with its actor or its node" in cause for cause in causes)
+
+
+def disturbed_run(folder: Path, cluster: Nodes, chance: random.Random, kills: Counter[str]) -> bool:
+    """Run the study, and kill something now and then, everything equally often; true where it came to its end."""
+    run = start_tuner(folder, "run", "study.yaml", "--address", cluster.address, **cluster.environment)
+    while True:
+        try:
+            code = run.wait(chance.uniform(0.5, 3.0))
+        except subprocess.TimeoutExpired:
+            least = min(kills[what] for what in KILLS)
+            what = chance.choice([what for what in KILLS if kills[what] == least])
+            if KILLS[what](cluster, run, chance):
+                kills[what] += 1
+            if what == "driver" and run.returncode is not None:
+                return False
+        else:
+            assert code == 0, (folder / "out.txt").read_text()[-2000:]
+            return True
+
+
+def busy(node: Node) -> list[psutil.Process]:
+    """The node's workers that train at this moment."""
+    return [process for process in node.processes() if is_worker(process) and is_at_work(process)]
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    try:
+        return process.cpu_percent(0.1) > 30
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill_node(cluster: Nodes, _: subprocess.Popen[str], __: random.Random) -> bool:
+    """The node that is not the head, in the middle of a segment; another one takes its place."""
+    if not busy(cluster.others[0]):
+        return False
+    cluster.others[0].kill()
+    cluster.others[0].start()
+    return True
+
+
+def kill_head(cluster: Nodes, run: subprocess.Popen[str], _: random.Random) -> bool:
+    """All nodes, as the others end without their head; started again at the same place, the study goes on."""
+    if not busy(cluster.head):
+        return False
+    cluster.kill()
+    assert run.poll() is None
+    cluster.start()
+    return True
+
+
+def kill_actor(cluster: Nodes, _: subprocess.Popen[str], chance: random.Random) -> bool:
+    workers = [process for node in (cluster.head, *cluster.others) for process in busy(node)]
+    return bool(workers) and killed(chance.choice(workers).parent())
+
+
+def kill_worker(cluster: Nodes, _: subprocess.Popen[str], chance: random.Random) -> bool:
+    workers = [process for node in (cluster.head, *cluster.others) for process in busy(node)]
+    return bool(workers) and killed(chance.choice(workers))
+
+
+def killed(process: psutil.Process | None) -> bool:
+    """Kill it with what it has started: children end with their parents."""
+    if process is None:
+        return False
+    children = process.children(recursive=True)
+    process.kill()
+    assert not psutil.wait_procs([process, *children], timeout=20)[1]
+    return True
+
+
+def kill_driver(cluster: Nodes, run: subprocess.Popen[str], _: random.Random) -> bool:
+    """The driver; its bridge and all its workers, which are other processes' children, end as well."""
+    workers = [process for node in (cluster.head, *cluster.others) for process in busy(node)]
+    if not workers:
+        return False
+    children = psutil.Process(run.pid).children(recursive=True)
+    run.kill()
+    run.wait()
+    assert not psutil.wait_procs([*children, *workers], timeout=60)[1]
+    return True
+
+
+KILLS = {"node": kill_node, "actor": kill_actor, "worker": kill_worker, "driver": kill_driver, "head": kill_head}
+
+
+@pytest.mark.parametrize("token", ["0" * 64, ""])
+def test_a_wrong_token_is_refused_in_a_sentence(token: str, cluster: Nodes, tmp_path: Path, mlflow_store: Path) -> None:
+    """Exit code 2, and no traceback; nothing was trained."""
+    folder = fresh_folder(tmp_path / "study", mlflow_store)
+    (folder / "study.yaml").write_text(json.dumps(LONGER))
+    environment = {**cluster.environment, "RAY_AUTH_TOKEN": token}
+    ended = run_tuner(folder, "run", "study.yaml", "--address", cluster.address, **environment)
+    assert ended.returncode == 2
+    assert "executor ray: a cluster must be reachable at" in ended.stderr
+    assert "RAY_AUTH_TOKEN" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert segments(folder).total() == 0
