@@ -70,8 +70,8 @@ def run(  # noqa: PLR0913 - all by name
         source: a space file, or what it says.
         overrides: `search.trials=20` each.
         workers: worker processes; by default one per usable core, or one for a GPU; 0 trains in this process.
-        executor: where segments run: `inline` (this process), `processes`, or a value of `tuner.execution.choice`; by
-            default what `workers` says.
+        executor: where segments run: `inline` (this process), `processes`, `ray`, or a value of
+            `tuner.execution.choice`; by default what `workers` says, or the declaration's `execution`.
         database: the ledger's URL; by default TUNER_DATABASE_URL, or `tuner.db` in the current folder.
         warm_start: another study of the ledger or an exported folder: its best configurations that fit the space, at
             most five, are a new study's first trials.
@@ -92,16 +92,18 @@ def run(  # noqa: PLR0913 - all by name
         StorageError: the folder for prepared data cannot be written.
         WorkerError: workers died again and again.
     """
-    from tuner.execution.choice import chosen
+    from tuner.execution import choice
     from tuner.orchestration.launch import launch
     from tuner.orchestration.plan import LaunchPlan
 
-    choice = chosen(executor, workers)
+    asked = None if executor is None and workers is None else choice.chosen(executor, workers)
     workspace = workspace_for(workspace, database)
     spec, origin = declared(source, with_memory(overrides, data), workspace.folder)
+    # Where trials train is this run's business, and never the record's.
+    spec, where = spec.model_copy(update={"execution": None}), asked or choice.declared(spec.execution)
     ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
-        plan = LaunchPlan.of((spec, origin), workspace, choice, warm_start, data)
+        plan = LaunchPlan.of((spec, origin), workspace, where, warm_start, data)
         ended = launch(plan, ledger, progress, stop)
     finally:
         ledger.close()

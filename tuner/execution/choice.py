@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 from tuner.errors import InputError
+from tuner.spec.execution import ExecutionSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,18 @@ def asked_for(
             f"executor {executor}: address, slots and most are those of a cluster; say ray, or leave them out."
         )
     return Ray(address, None if slots is None else Share.of(slots), most)
+
+
+def declared(execution: ExecutionSpec | None) -> ExecutorChoice:
+    """What a space file says of it; worker processes where it says nothing.
+
+    Raises:
+        InputError: a word means nothing, or is another executor's.
+    """
+    if execution is None:
+        return Processes()
+    asked = asked_for(execution.executor, execution.address, execution.slots, execution.most)
+    return chosen(asked, execution.workers)
 
 
 def chosen(executor: ExecutorChoice | str | None = None, workers: int | None = None) -> ExecutorChoice:

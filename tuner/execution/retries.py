@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,6 +13,7 @@ from tuner.spec.work import Segment
 
 OWN_FAULTS: Final = 2  # of a segment, after which it is cut, or its one trial has failed
 FOREIGN_FAULTS: Final = 100  # in a row, without one segment trained between them: nothing can be trained here
+LOSSES: Final = 10  # of all segments in flight, in a row: as many as that, where it is more
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,14 @@ class Retry:
 
 
 class Retries:
-    """The faults of one run."""
+    """The faults of one run.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: segments that may be in flight: so many are lost together where a cluster is.
+    """
+
+    def __init__(self, at_once: Callable[[], int] = lambda: 0) -> None:
+        self._at_once = at_once
         self._own: Counter[Segment] = Counter()
         self._foreign = 0
 
@@ -44,7 +51,7 @@ class Retries:
         """
         if not fault.own:
             self._foreign += 1
-            if self._foreign >= FOREIGN_FAULTS:
+            if self._foreign >= max(FOREIGN_FAULTS, LOSSES * self._at_once()):
                 raise WorkerError(
                     f"{self._foreign} workers in a row did not finish what they began; the last one {fault.cause}."
                     " What is recorded stays; run the study again to go on."

@@ -38,7 +38,7 @@ class SegmentQueue:
         self._workers, self._states = workers, states
         self._waiting: deque[Segment] = deque()
         self._running: dict[Future[SegmentResult], Segment] = {}
-        self._retries = Retries()
+        self._retries = Retries(lambda: workers.slots)
 
     @property
     def is_empty(self) -> bool:

@@ -52,10 +52,12 @@ class Declarations:
 
         Raises:
             SpecError: every mistake, each with its line; data that is not registered is one, and so is more than a
-                study may ask for.
+                study may ask for, or where it trains.
         """
         spec = self.plain(text)
         refused = [*self._refused_data(spec), *self._refused_length(spec)]
+        if spec.execution is not None:  # an address would be one that the driver opens, with the operator's token
+            refused.append(("execution", "must be left out here: the operator says where trials train"))
         if refused:
             lines = parse(text, SOURCE).lines
             raise SpecError([Problem(key, why, lines.get(tuple(key.split("."))), SOURCE) for key, why in refused])

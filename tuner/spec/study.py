@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from tuner.spec.distributions import Frozen, mistake, named_values
+from tuner.spec.execution import ExecutionSpec
 from tuner.spec.final import MOST_SEEDS
 from tuner.spec.fitting import own_misfit
 from tuner.spec.names import Step
@@ -365,6 +366,9 @@ class StudySpec(Frozen):
     step: Step = Field(
         "auto",
         description="What trains on the CPU: the compiled step, or PyTorch's functions. auto: compiled where built.",
+    )
+    execution: ExecutionSpec | None = Field(
+        None, description="Where trials train, unless the run says otherwise; it is not recorded."
     )
 
     @property
