@@ -20,7 +20,7 @@ from studies import fresh_folder, tiny
 
 import tuner
 from tuner.api.maintenance import doctor
-from tuner.errors import StudyError
+from tuner.errors import InputError, StudyError
 from tuner.execution.choice import Processes
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.table import trials_csv
@@ -61,6 +61,22 @@ def test_the_table_does_not_depend_on_the_number_of_workers(
     """Law 2: 1, 2 or 3 worker processes, however asked for, give the table of no worker process, bit for bit."""
     tuner.run(tiny(), **asked)
     assert table(workspace) == undisturbed
+
+
+def test_where_trials_train_is_taken_from_the_file_and_never_recorded(workspace: Path, undisturbed: str) -> None:
+    """Said in the file it is done so, and an argument comes before it; the study goes on with another, or none."""
+    few = {"search": {"timeout": 0.001}}
+    inline, processes = {"executor": "inline"}, {"executor": "processes", "workers": 2}
+    tuner.run(tiny(execution=inline, **few))
+    tuner.run(tiny(execution=inline, **few), workers=3)
+    tuner.run(tiny(execution=processes, **few))
+    study = tuner.run(tiny())
+    events = [event.body["workers"] for event in study._events if event.kind == "run"]
+    assert events[:3] == [0, 3, 2]
+    assert study.spec.execution is None
+    assert table(workspace) == undisturbed
+    with pytest.raises(InputError, match="address, slots and most are those of a cluster"):
+        tuner.run(tiny(execution={"executor": "inline", "most": 2}))
 
 
 def test_a_study_on_postgres_has_the_same_table(

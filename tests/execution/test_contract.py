@@ -56,9 +56,9 @@ ISOLATING = [name for name, case in EXECUTORS.items() if case.isolates]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+def cluster() -> Iterator[Nodes]:
     """A cluster of one node with two cores, for all tests here."""
-    with nodes(tmp_path_factory.mktemp("cluster"), others=0, cores=2) as started:
+    with nodes(others=0, cores=2) as started:
         yield started
 
 

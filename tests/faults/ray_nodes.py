@@ -7,6 +7,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,8 +86,8 @@ class Nodes:
     def __init__(self, folder: Path, others: int = 1, cores: int = 1) -> None:
         port, token = free_port(), secrets.token_hex(32)
         self.address = f"127.0.0.1:{port}"
-        self.head = Node(folder / "head", port, token, is_head=True, cores=cores)
-        self.others = [Node(folder / f"node-{n}", port, token, is_head=False, cores=cores) for n in range(others)]
+        self.head = Node(folder / "h", port, token, is_head=True, cores=cores)
+        self.others = [Node(folder / f"n{n}", port, token, is_head=False, cores=cores) for n in range(others)]
         self.environment: dict[str, Any] = {
             key: self.head.environment[key] for key in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED")
         }
@@ -101,11 +102,12 @@ class Nodes:
 
 
 @contextmanager
-def nodes(folder: Path, others: int = 1, cores: int = 1) -> Iterator[Nodes]:
-    """A cluster that is gone afterwards."""
-    cluster = Nodes(folder, others, cores)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.kill()
+def nodes(others: int = 1, cores: int = 1) -> Iterator[Nodes]:
+    """A cluster that is gone afterwards, with its folders, whose names are short: Ray's sockets lie in them."""
+    with tempfile.TemporaryDirectory(prefix="n", ignore_cleanup_errors=True) as folder:
+        cluster = Nodes(Path(folder), others, cores)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.kill()

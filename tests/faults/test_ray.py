@@ -20,12 +20,11 @@ from studies import fresh_folder, tiny_of_file
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 LONGER = tiny_of_file(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
-SECONDS = 300
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    with nodes(tmp_path_factory.mktemp("cluster")) as started:
+def cluster() -> Iterator[Nodes]:
+    with nodes() as started:
         yield started
 
 

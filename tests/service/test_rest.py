@@ -83,6 +83,15 @@ def test_data_is_named_and_never_a_path_or_an_address(service: Service) -> None:
         assert mistake["line"] == 3
 
 
+def test_where_trials_train_is_not_a_clients_to_say(service: Service) -> None:
+    """An address would be opened by the driver, with what the operator's environment has."""
+    answer = service.submit(space(execution={"executor": "ray", "address": "10.0.0.1:6379"}))
+    assert answer.status_code == 422
+    (mistake,) = answer.json()["errors"]
+    assert mistake["key"] == "execution"
+    assert "the operator says" in mistake["message"]
+
+
 def test_limits_of_a_token_are_kept(tmp_path: Path) -> None:
     """Studies that wait or run, trials of one, and its time, also where a study is to go on."""
     with serving(tmp_path, limits=Limits(studies=1, trials=20, minutes=1)) as service:
