@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from disturbed import disagreements, left_behind, table
+from disturbed import FORM, disagreements, left_behind, table
 from studies import tiny_of_file
 
 import tuner
@@ -41,6 +41,7 @@ if "-c" in sys.orig_argv and any("tuner.execution.processes" in word for word in
 """
 
 pytestmark = pytest.mark.sample
+NO_SAMPLE = pytest.mark.skipif(FORM == "sample", reason="`make faults` runs it: a cluster takes its time to start")
 
 
 @pytest.fixture
@@ -53,7 +54,9 @@ def plant(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return plant
 
 
-@pytest.mark.parametrize(("kind", "executor"), [*((kind, Processes(2)) for kind in FAULTS), ("segfault", Ray())])
+@pytest.mark.parametrize(
+    ("kind", "executor"), [*((kind, Processes(2)) for kind in FAULTS), pytest.param("segfault", Ray(), marks=NO_SAMPLE)]
+)
 def test_the_guilty_trial_fails_alone(
     kind: str,
     executor: ExecutorChoice,
@@ -118,7 +121,7 @@ if any("tuner.execution.processes" in word for word in sys.orig_argv):
 """
 
 
-@pytest.mark.parametrize("executor", [Processes(2), Ray()])
+@pytest.mark.parametrize("executor", [Processes(2), pytest.param(Ray(), marks=NO_SAMPLE)])
 def test_workers_with_little_memory_train_what_fits(
     executor: ExecutorChoice, tmp_path_factory: pytest.TempPathFactory, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

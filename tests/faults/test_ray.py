@@ -69,9 +69,9 @@ def test_any_kill_leaves_the_same_study(
     scale: Callable[[int, int], int],
     tell: Callable[[str], None],
 ) -> None:
-    """A node, an actor, a worker, the driver, and the head with all that hangs on it: run again where the driver is
+    """A node, an actor, a worker, the driver, its bridge, and the head with all nodes: run again where the driver is
     gone, each study has the undisturbed table and the exact budget, and no process is left."""
-    expected, wanted, kills = undisturbed(LONGER), scale(5, 200), Counter[str]()
+    expected, wanted, kills = undisturbed(LONGER), scale(6, 200), Counter[str]()
     causes: list[str] = []
     while kills.total() < wanted:
         folder = fresh_folder(tmp_path / f"study-{kills.total()}", mlflow_store)
@@ -170,7 +170,22 @@ def kill_driver(cluster: Nodes, run: subprocess.Popen[str], _: random.Random) ->
     return True
 
 
-KILLS = {"node": kill_node, "actor": kill_actor, "worker": kill_worker, "driver": kill_driver, "head": kill_head}
+def kill_bridge(cluster: Nodes, run: subprocess.Popen[str], _: random.Random) -> bool:
+    """The driver's process that speaks with Ray, while something is trained."""
+    found = [
+        each for each in psutil.Process(run.pid).children() if "tuner.execution.cluster" in " ".join(each.cmdline())
+    ]
+    return bool(found and busy(cluster.head)) and killed(found[0])
+
+
+KILLS = {
+    "node": kill_node,
+    "actor": kill_actor,
+    "worker": kill_worker,
+    "driver": kill_driver,
+    "bridge": kill_bridge,
+    "head": kill_head,
+}
 
 
 @pytest.mark.parametrize("token", ["0" * 64, ""])

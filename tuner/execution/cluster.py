@@ -28,7 +28,7 @@ from tuner.execution.carried import Carrier, Unit
 from tuner.execution.choice import Ray
 from tuner.execution.context import Workplace
 from tuner.execution.faults import WorkerFaultError
-from tuner.execution.joining import Joining
+from tuner.execution.joining import ROOM_SECONDS, Joining
 from tuner.execution.planning import SegmentPlanner
 from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE, import_path, settle
 from tuner.execution.scratch import Scratch
@@ -187,15 +187,17 @@ class Link(threading.Thread):
 
     def end(self) -> None:
         """End the bridge, which ends everything; a second time does nothing."""
-        self._ending.set()
         with self._lock:
+            self._ending.set()
             self._send("end", None)
-            process = self._process
+            if self._process is not None and not self._joined:
+                self._process.kill()  # Ray's processes, if it has begun to start some, end with it
         self._cancel_all()
         self.join(END_SECONDS)
-        if self.is_alive() and process is not None:
-            process.kill()
-            self.join()
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+        self.join()
 
     def run(self) -> None:
         """Join, pass on, and join again where the bridge is gone."""
@@ -238,6 +240,8 @@ class Link(threading.Thread):
             WorkerFaultError: it could not.
         """
         with self._lock:
+            if self._ending.is_set():
+                raise WorkerFaultError("is not wanted any more", own=False)
             self._process = process
         with suppress(OSError):  # it is dead, as its answer shows
             process.send(joining(self._choice, self._cores, str(folder)))
@@ -263,18 +267,24 @@ class Link(threading.Thread):
 
     def _send(self, name: str, value: object) -> None:
         """Under the lock; before the cluster was joined it waits, and `_join` sends it."""
-        if self._process is not None and (self._joined or name == "end"):
+        if self._process is not None and self._joined:
             with suppress(OSError):  # it is dead, as its thread will see
                 self._process.send((name, value))
 
     def _hear(self, _: bool, message: tuple[Any, ...]) -> None:
         name, *values = message
         if name == "room":
-            self.room = max(1, values[0])
+            self._take_room(*values)
         elif name == "hopeless":
-            self._give_up(f"has no slot that works; the worker of the last one {values[0]}")
+            self._give_up(*values)
         elif (call := self._taken(values[0])) is not None:
             _complete(call, values[1]) if name == "done" else _fail(call, WorkerFaultError(*values[1:]))
+
+    def _take_room(self, room: int) -> None:
+        self.room = max(1, room)
+        if room == 0:
+            says = "no node of the Ray cluster has room for a slot of %s; one is waited for, up to %.0f s"
+            logging.getLogger("tuner").warning(says, self._choice.share, ROOM_SECONDS)
 
     def _taken(self, number: int) -> Open | None:
         with self._lock:
@@ -383,7 +393,7 @@ def _serve(connection: Connection, how: Joining) -> None:
 
     try:
         cluster.join(how)
-        room = min(cluster.capacity(how.share), how.most or sys.maxsize)
+        room = cluster.room(how)
     except Exception as error:
         connection.send((False, error))
         return

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from tuner.execution.choice import Share
+
+ROOM_SECONDS: Final = 600.0  # for which a cluster that has room for no slot may get a node: an autoscaler takes minutes
 
 
 @dataclass(frozen=True, slots=True)

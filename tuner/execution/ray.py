@@ -30,9 +30,8 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from tuner.errors import InputError, WorkerError
 from tuner.execution.carried import Unit, train_carried
-from tuner.execution.choice import Share
 from tuner.execution.faults import WorkerFaultError
-from tuner.execution.joining import Joining
+from tuner.execution.joining import ROOM_SECONDS, Joining
 from tuner.execution.processes import ATTEMPTS, FIRST_PAUSE, MOST_PAUSE, WorkerProcesses
 from tuner.execution.scratch import Scratch
 from tuner.execution.spawned import words_of
@@ -148,7 +147,7 @@ def join(how: Joining) -> None:
     """Become a part of the cluster, or start one on this machine.
 
     Raises:
-        InputError: there is none at the address, or it refuses.
+        InputError: there is none at the address, or it refuses; or this machine has no room for a slot.
     """
     try:
         if how.address is not None and (port := how.address.rpartition(":")[2]).isdigit():
@@ -161,6 +160,10 @@ def join(how: Joining) -> None:
             f" member, got {type(error).__name__}: {why}. Start Ray on this machine (ray start), and give every member"
             " the same RAY_AUTH_TOKEN where RAY_AUTH_MODE is token."
         ) from None
+    if how.address is None and not room(how):
+        raise InputError(
+            f"executor ray: this machine must have room for a slot of {how.share}; ask for less by --slots."
+        )
 
 
 def _options(how: Joining) -> dict[str, Any]:
@@ -171,11 +174,12 @@ def _options(how: Joining) -> dict[str, Any]:
     return common | small | {"address": "local", "num_cpus": how.cores, "_temp_dir": how.folder}
 
 
-def capacity(share: Share) -> int:
-    """Slots that the nodes have room for, if nobody else used them."""
-    needs = [(name, each) for name, each in (("CPU", share.cpu), ("GPU", share.gpu)) if each]
+def room(how: Joining) -> int:
+    """Slots that the nodes have room for, if nobody else used them, at most as many as are wanted."""
+    needs = [(name, each) for name, each in (("CPU", how.share.cpu), ("GPU", how.share.gpu)) if each]
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(min(int(node.get(name, 0.0) / each + 1e-6) for name, each in needs) for node in nodes)
+    there = sum(min(int(node.get(name, 0.0) / each + 1e-6) for name, each in needs) for node in nodes)
+    return there if how.most is None else min(there, how.most)
 
 
 @final
@@ -202,8 +206,9 @@ class Bridge:
         self._files: dict[str, list[Any]] = {}  # what was put into Ray's store, by digest
         self._messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._failures, self._pause_until = 0, 0.0
-        self._looked = self._pulsed = self._spoken = 0.0
-        self._told: tuple[int, int] | None = None
+        self._looked = self._pulsed = 0.0
+        self._had_room = time.monotonic()
+        self._told: int | None = None
 
     def listen(self) -> None:
         """Take the driver's messages; in a thread of its own."""
@@ -248,9 +253,12 @@ class Bridge:
 
     def _put(self, paths: Mapping[str, str]) -> None:
         """Put files into Ray's store, once for the study."""
-        for digest, path in paths.items():
-            if digest not in self._files:
-                self._files[digest] = [ray.put(part) for part in self._parts(Path(path))]
+        try:
+            for digest, path in paths.items():
+                if digest not in self._files:
+                    self._files[digest] = [ray.put(part) for part in self._parts(Path(path))]
+        except (RayError, OSError) as error:
+            self._tell("hopeless", f"cannot take the prepared rows: {words_of(error)}")
 
     def _parts(self, path: Path) -> Iterator[Any]:
         with path.open("rb") as file:
@@ -263,20 +271,26 @@ class Bridge:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        room = capacity(self._how.share)
-        self._ask_for_slots(room, now)
+        there = room(self._how)
+        self._ask_for_slots(there, now)
         self._connection.send(None)
-        told = room, sum(slot.node is not None for slot in self._slots)
-        if told != self._told:
-            self._told = told
-            self._tell("room", *told)
+        if there != self._told:
+            self._told = there
+            self._tell("room", there)
+        if there or self._slots_at_work():
+            self._had_room = now
+        elif now - self._had_room > ROOM_SECONDS:
+            self._tell("hopeless", f"had no room for a slot of {self._how.share} for {ROOM_SECONDS:.0f} s")
 
-    def _ask_for_slots(self, room: int, now: float) -> None:
+    def _slots_at_work(self) -> bool:
+        return any(slot.node is not None for slot in self._slots)
+
+    def _ask_for_slots(self, there: int, now: float) -> None:
         """Actors for all that there is room for; while segments wait one more, a demand that an autoscaler sees."""
-        beyond = 1 if self._line and self._how.address is not None else 0
-        wanted = min(room + beyond, self._how.most or room + beyond)
         if now < self._pause_until:
             return
+        wanted = there + (1 if self._line and self._how.address is not None else 0)
+        wanted = wanted if self._how.most is None else min(wanted, self._how.most)
         for _ in range(wanted - len(self._slots)):
             slot = Slot(self._kind.remote(self._run))
             self._slots.append(slot)
@@ -354,9 +368,8 @@ class Bridge:
         elif slot.node is None:
             self._failures += 1
             self._pause_until = time.monotonic() + min(FIRST_PAUSE * 2**self._failures, MOST_PAUSE)
-            if self._failures >= ATTEMPTS and not any(slot.node for slot in self._slots):
-                self._line.clear()
-                self._tell("hopeless", fault.cause)
+            if self._failures >= ATTEMPTS and not self._slots_at_work():
+                self._tell("hopeless", f"has no slot that works; the worker of the last one {fault.cause}")
 
 
 def fault_of(error: Exception, node: str | None) -> WorkerFaultError:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Final, Self, final
 
 from tuner.errors import DataError
 
+LEAVE_SECONDS: Final = 10.0  # that others have to end which write into a folder that is removed
 _PREFIX: Final = "tuner-ray-"
 _LOCK: Final = "in-use"
 
@@ -57,7 +59,10 @@ class Scratch:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-            _remove_unused(self.path)
+            end = time.monotonic() + LEAVE_SECONDS
+            # Processes that end with this one may still write there.
+            while _remove_unused(self.path) and self.path.exists() and time.monotonic() < end:
+                time.sleep(0.05)
 
     def __enter__(self) -> Self:
         return self
@@ -95,15 +100,17 @@ def _is_at(file: int, path: Path) -> bool:
     return False
 
 
-def _remove_unused(folder: Path) -> None:
-    """Remove a folder that no living process uses; one of another user is left alone."""
+def _remove_unused(folder: Path) -> bool:
+    """Remove a folder, as far as that can be, unless a living process uses it or it is another user's."""
     with suppress(OSError):
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(lock)
+        return True
+    return False
 
 
 @contextmanager
