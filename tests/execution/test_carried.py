@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,33 +121,28 @@ def test_what_came_damaged_is_refused(tmp_path: Path) -> None:
         assert not (scratch.path / ("0" * 64)).exists()
 
 
-def use_and_wait(above: Path, name: str) -> None:
-    Scratch(name, above)
-    signal.pause()
+USE = """
+import signal, sys
+from pathlib import Path
+from tuner.execution.scratch import Scratch
+used = Scratch(sys.argv[1], Path(sys.argv[2]))
+print("there", flush=True)
+signal.pause()
+"""
 
 
 def test_the_folder_of_a_killed_process_is_removed_by_the_next_one(tmp_path: Path) -> None:
     """One that is in use stays."""
-    spawn = multiprocessing.get_context("spawn")
-    users = [spawn.Process(target=use_and_wait, args=(tmp_path, name)) for name in ("killed", "there")]
-    for user in users:
-        user.start()
-    while len(list(tmp_path.glob("*/in-use"))) < 2 or not all(locked(path) for path in tmp_path.glob("*/in-use")):
-        pass
-    users[0].kill()
-    users[0].join()
+    users = {}
+    for name in ("killed", "there"):
+        words = [sys.executable, "-c", USE, name, str(tmp_path)]
+        users[name] = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        out = users[name].stdout
+        assert out is not None
+        assert out.readline() == "there\n"
+    users["killed"].kill()
+    users["killed"].communicate()
     with Scratch("next", tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == {"tuner-ray-there", "tuner-ray-next"}
-    users[1].kill()
-    users[1].join()
-
-
-def locked(path: Path) -> bool:
-    import fcntl
-
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    users["there"].kill()
+    users["there"].communicate()
