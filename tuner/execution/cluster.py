@@ -30,7 +30,7 @@ from tuner.execution.context import Workplace
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.joining import ROOM_SECONDS, Joining
 from tuner.execution.planning import SegmentPlanner
-from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE, import_path, settle
+from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE, settle
 from tuner.execution.scratch import Scratch
 from tuner.execution.spawned import START_SECONDS, Process, words_of
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
@@ -44,13 +44,6 @@ sys.path[:] = json.loads(sys.argv[1])
 from tuner.execution.cluster import serve
 serve(int(sys.argv[2]), int(sys.argv[3]))
 """
-# No request leaves the machine, nothing is printed, a library's own threads take no core from others.
-_QUIET: Final = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
-    "RAY_enable_open_telemetry": "0",
-}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -78,13 +71,17 @@ class RayExecutor:
 
     Raises:
         InputError: Ray is not installed.
+        WorkerError: the system gives no thread to look after the cluster.
     """
 
     def __init__(self, choice: Ray, cores: int) -> None:
         if importlib.util.find_spec("ray") is None:
             raise InputError("executor ray: needs Ray, which is not installed; pip install 'autoencoder-tuner[ray]'.")
         self._link = Link(choice, cores)
-        self._link.start()
+        try:
+            self._link.start()
+        except (RuntimeError, MemoryError) as error:
+            raise _gone(f"needs a thread in this process, which the system refused ({words_of(error)})") from error
 
     def workers(self, place: Workplace) -> Workers:
         """The cluster's slots, for one study.
@@ -179,11 +176,12 @@ class Link(threading.Thread):
     def submit(self, call: Open) -> None:
         """Hand in a segment; its future is done in the end."""
         with self._lock:
-            if not self._ending.is_set():
+            refusal, is_over = self._refusal, self._ending.is_set()
+            if refusal is None and not is_over:
                 self._open[call.unit.number] = call
                 self._send("unit", call.unit)
                 return
-        _cancel(call.future)
+        _cancel(call.future) if refusal is None or is_over else _fail(call, refusal)
 
     def end(self) -> None:
         """End the bridge, which ends everything; a second time does nothing."""
@@ -244,7 +242,7 @@ class Link(threading.Thread):
                 raise WorkerFaultError("is not wanted any more", own=False)
             self._process = process
         with suppress(OSError):  # it is dead, as its answer shows
-            process.send(joining(self._choice, self._cores, str(folder)))
+            process.send(Joining.of(self._choice, self._cores, str(folder)))
         try:
             done, value = process.answer(START_SECONDS)
         except Exception as error:
@@ -307,7 +305,9 @@ class Link(threading.Thread):
             _fail(call, WorkerFaultError(cause, own=False))
 
     def _give_up(self, why: str) -> None:
-        self._refusal = error = _gone(why)
+        error = _gone(why)
+        with self._lock:
+            self._refusal = error
         for call in self._all():
             _fail(call, error)
 
@@ -344,23 +344,6 @@ def _cancel(future: Future[SegmentResult]) -> None:
 def _short_folder() -> Path:
     """Ray's sockets have paths of limited length, too short for some systems' folder of temporary files."""
     return Path("/tmp")
-
-
-def joining(choice: Ray, cores: int, folder: str) -> Joining:
-    """What a bridge is told.
-
-    A cluster that is started here listens on loopback alone, takes a word that nobody knows, and ends no process for
-    want of memory: that is the system's business, as with local workers.
-    """
-    own = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_memory_monitor_refresh_ms": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # for all systems: the address of a cluster of one machine
-        "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), *import_path()]),
-    }
-    environment = _QUIET | (own if choice.address is None else {})
-    return Joining(choice.address, choice.share, choice.most, cores, folder, tuple(environment.items()))
 
 
 def serve(connection_file: int, life: int) -> None:
