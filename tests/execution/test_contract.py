@@ -249,9 +249,14 @@ def test_in_this_process_a_check_ends_a_segment_between_two_epochs(place: Workpl
 
 
 def is_rays(process: psutil.Process) -> bool:
-    """Whether a running cluster keeps it for whoever comes next."""
+    """Whether a running cluster keeps it for whoever comes next, or has it only to bury."""
     try:
-        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::")
+        words = " ".join(process.cmdline())
+        return (
+            words.startswith("ray::") or "default_worker.py" in words or (not words and process.ppid() != os.getpid())
+        )
+    except psutil.ZombieProcess:
+        return process.ppid() != os.getpid()
     except psutil.NoSuchProcess:
         return True
 
