@@ -58,12 +58,12 @@ def test_workers_start_before_anything_heavy_is_imported(tmp_path: Path, mlflow_
     folder = fresh_folder(tmp_path / "study", mlflow_store)
     (folder / "spec.json").write_text(json.dumps(tiny()))
     code = """
-import json, sys, tuner, tuner.orchestration.launch as launch
+import json, sys, tuner, tuner.orchestration.prepared_run as run
 
 def stop(*_):
     raise KeyboardInterrupt
 
-launch.start_executor = stop
+run.start_executor = stop
 try:
     tuner.run(json.load(open("spec.json")), workers=1)
 except KeyboardInterrupt:

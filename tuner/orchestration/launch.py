@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner.errors import LedgerError, StoppedError
-from tuner.execution.executors import start_executor
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
 from tuner.orchestration.continuing import check_continuation, length_on, note_run, versions, warn_of_data, warn_of_step
 from tuner.orchestration.plan import LaunchPlan
-from tuner.orchestration.prepared_run import Ended, PreparedRun, Session
+from tuner.orchestration.prepared_run import Ended, PreparedRun, Session, StartExecutor, start_planned
 from tuner.orchestration.progress import Progress
 from tuner.orchestration.warm_start import WarmStart, check_same, has_begun, own_start, portfolio_start, warm_start
 from tuner.search.lengths import length_of
@@ -30,6 +29,7 @@ def launch(
     ledger: Ledger,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    starts: StartExecutor = start_planned,
 ) -> Ended:
     """Train what is left, score the winner, and publish; no other process runs the study meanwhile.
 
@@ -38,12 +38,13 @@ def launch(
         ledger: the record.
         progress: called a few times a second.
         stop: set to end the run early.
+        starts: starts the executor, called with the plan.
 
     Raises:
         StudyError: another process runs it, or it cannot be continued or begun so; nothing was changed.
         StoppedError: it was stopped before it was recorded for the first time.
     """
-    session = Session.of(plan, ledger, progress, stop or threading.Event())
+    session = replace(Session.of(plan, ledger, progress, stop or threading.Event()), starts=starts)
     with ExitStack() as held:
         known = ledger.study(plan.spec.name)
         if known is not None:
@@ -53,7 +54,7 @@ def launch(
         session = replace(session, plan=plan)
         warm = _warm_start(plan, ledger, known)
         session.reporter.show("preparing data")
-        executor = start_executor(plan.executor, plan.gpus, session.check_stop)
+        executor = session.start_executor()
         held.callback(executor.end)
         try:
             prepared = session.plan.prepare(session.check_stop)

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 
 Outcome = Literal["finished", "nothing-left", "stopped", "timeout"]
 PUBLISH_SECONDS: Final = 60.0  # how long a run waits for MLflow once the training is done
+StartExecutor = Callable[[LaunchPlan, Callable[[], object]], Executor]
+
+
+def start_planned(plan: LaunchPlan, check: Callable[[], object]) -> Executor:
+    """Begin to start the executor that a plan names; `check` is called between epochs trained in this process."""
+    return start_executor(plan.executor, plan.gpus, check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Session:
         reporter: shows the caller the state of the study.
         control: what other processes ask of the run, and see of it.
         started: by the monotonic clock.
+        starts: starts an executor for a plan; a benchmark's is none that a plan can name.
     """
 
     plan: LaunchPlan
@@ -77,6 +84,7 @@ class Session:
     reporter: ProgressReporter
     control: RemoteControl
     started: float = field(default_factory=time.monotonic)
+    starts: StartExecutor = start_planned
 
     @classmethod
     def of(
@@ -107,6 +115,10 @@ class Session:
             raise StoppedError(
                 f"study {self.plan.spec.name}: stopped before anything of it was recorded; run it again to begin."
             )
+
+    def start_executor(self) -> Executor:
+        """Begin to start the executor; returns before its workers are ready."""
+        return self.starts(self.plan, self.check_stop)
 
     def tick(self, what: str) -> None:
         """A step of the scoring."""
@@ -139,7 +151,7 @@ class PreparedRun:
             outcome = self._to_an_end()
             while outcome in ("finished", "nothing-left") and self._extend():
                 self._started = time.monotonic()  # what was before is in the summary
-                self._executor = start_executor(self._plan.executor, self._plan.gpus, self._session.check_stop)
+                self._executor = self._session.start_executor()
                 outcome = self._to_an_end()
         finally:
             self._executor.end()
