@@ -25,6 +25,9 @@ RECORDS: dict[str, Callable[[Ledger, int, Make], object]] = {
     "record_segment": lambda ledger, study, make: ledger.record_segment(
         study, *make.segment(make.curve(0, 0, [0.5]), make.curve(1, 0, [0.5]))
     ),
+    "record_segments": lambda ledger, study, make: ledger.record_segments(
+        study, [make.segment(make.curve(number, 0, [0.5])) for number in (0, 1)]
+    ),
     "record_ends": lambda ledger, study, _: ledger.record_ends(
         study, [TrialEnd(number, TrialState.COMPLETE, 0.5, 1, 1, "") for number in (0, 1)]
     ),

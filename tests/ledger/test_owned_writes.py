@@ -38,6 +38,9 @@ OF_A_RUN: dict[str, Write] = {
     "record_segment": lambda ledger, study, make: ledger.record_segment(
         study, *make.segment(make.curve(0, 0, [0.5], measures={"kl": 1.0}))
     ),
+    "record_segments": lambda ledger, study, make: ledger.record_segments(
+        study, [make.segment(make.curve(number, 0, [0.5])) for number in (0, 1)]
+    ),
     "record_ends": lambda ledger, study, _: ledger.record_ends(
         study, [TrialEnd(0, TrialState.FAILED, None, None, 0, "no")]
     ),

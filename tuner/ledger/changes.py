@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from tuner.errors import LedgerError
+from tuner.ledger.measurements import MOST_NUMBERS
 from tuner.ledger.records import CohortRecord
 from tuner.ledger.schema import cohort, study, trial
 from tuner.spec.work import SegmentResult, TrialEnd, TrialState
+
+_OF_AN_END: Final = ("number", "state", "value", "best_epoch", "epochs", "reason")
+_OF_TRIAL: Final = (trial.c.study_id == bindparam("of_study"), trial.c.number == bindparam("of_trial"))
+_START: Final = update(trial).where(*_OF_TRIAL, trial.c.started_at.is_(None)).values(started_at=bindparam("at"))
+_END: Final = update(trial).where(*_OF_TRIAL)
 
 
 def update_study(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
@@ -30,29 +37,50 @@ def check_new_cohort(connection: Connection, study_id: int, record: CohortRecord
         raise LedgerError(f"{where}: a cohort is recorded once, but cohort {record.number} came again")
 
 
-def set_started(connection: Connection, study_id: int, result: SegmentResult, numbers: Iterable[int]) -> None:
-    """A segment begins `seconds` before its last measurement."""
-    fresh = set(numbers)
-    times = [at for curve in result.curves if curve.number in fresh for at in curve.at]
-    if times:
-        started = min(*times, max(times) - result.seconds)
-        connection.execute(
-            update(trial)
-            .where(trial.c.study_id == study_id, trial.c.number.in_(fresh), trial.c.started_at.is_(None))
-            .values(started_at=started)
-        )
+def set_started(
+    connection: Connection, study_id: int, results: Iterable[SegmentResult], fresh: Collection[int]
+) -> None:
+    """A segment begins `seconds` before its last measurement, and so do those of its trials that are in `fresh`."""
+    started = []
+    for result in results:
+        begun = [curve for curve in result.curves if curve.number in fresh]
+        times = [at for curve in begun for at in curve.at]
+        if times:
+            at = min(*times, max(times) - result.seconds)
+            started += [{"of_study": study_id, "of_trial": curve.number, "at": at} for curve in begun]
+    if started:
+        connection.execute(_START, started)
 
 
-def is_new_end(connection: Connection, study_id: int, end: TrialEnd, where: str) -> bool:
-    """Whether a trial's end is news; the same again is none.
+def add_ends(connection: Connection, study_id: int, ends: Sequence[TrialEnd], where: str) -> list[TrialEnd]:
+    """Record how trials ended.
+
+    Returns:
+        The ends that are news; the same again is none.
 
     Raises:
-        LedgerError: the trial is unknown, has ended otherwise, or the end is none.
+        LedgerError: a trial is unknown, has ended otherwise, or its end is none.
     """
+    known = _known(connection, study_id, [end.number for end in ends])
+    fresh = [end for end in ends if _is_new(end, known.get(end.number), where)]
+    now = time.time()
+    if fresh:
+        connection.execute(_END, [_end_row(study_id, end, now) for end in fresh])
+    return fresh
+
+
+def _known(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, Row[Any]]:
+    found: dict[int, Row[Any]] = {}
+    for start in range(0, len(numbers), MOST_NUMBERS):
+        some = trial.c.number.in_(numbers[start : start + MOST_NUMBERS])
+        query = select(*(trial.c[name] for name in _OF_AN_END)).where(trial.c.study_id == study_id, some)
+        found |= {row.number: row for row in connection.execute(query)}
+    return found
+
+
+def _is_new(end: TrialEnd, row: Row[Any] | None, where: str) -> bool:
     if end.state is TrialState.RUNNING or not (end.value is None or math.isfinite(end.value)):
         raise LedgerError(f"{where}: trial {end.number} must end in a state and with a finite value, got {end}")
-    query = select(trial).where(trial.c.study_id == study_id, trial.c.number == end.number)
-    row = connection.execute(query).first()
     if row is None:
         raise LedgerError(f"{where}: trial {end.number} must be recorded before its end, but it is unknown")
     if row.state == TrialState.RUNNING:
@@ -63,17 +91,15 @@ def is_new_end(connection: Connection, study_id: int, end: TrialEnd, where: str)
     return False
 
 
-def of_trial(study_id: int, number: int) -> Any:
-    """A change of one trial's row."""
-    return update(trial).where(trial.c.study_id == study_id, trial.c.number == number)
-
-
-def end_values(end: TrialEnd) -> dict[str, Any]:
-    """An end as a trial's row keeps it."""
+def _end_row(study_id: int, end: TrialEnd, now: float) -> dict[str, Any]:
+    """An end as the parameters of `_END`."""
     return {
+        "of_study": study_id,
+        "of_trial": end.number,
         "state": end.state.value,
         "value": end.value,
         "best_epoch": end.best_epoch,
         "epochs": end.epochs,
         "reason": end.reason,
+        "ended_at": now,
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 from sqlalchemy import ColumnElement, and_, func, insert, select
 
 from tuner.errors import LedgerError
-from tuner.ledger import changes, measurements, outbox, overview, rows, whole_studies
+from tuner.ledger import changes, measurements, outbox, overview, rows, segments, whole_studies
 from tuner.ledger.audit import AuditTrail
 from tuner.ledger.control import Control, want_run
 from tuner.ledger.database import BUSY_SECONDS, Database, cannot_be_written, is_missing
@@ -315,28 +315,20 @@ class Ledger:
             space = None if declared is None else search_space(declared)
             return [rows.trial_record(row, bests, space) for row in connection.execute(query)]
 
-    @harmless_twice
     def record_segment(self, study_id: int, work: Segment, result: SegmentResult) -> None:
-        """Record what a segment measured.
+        """Record what one segment measured, as `record_segments`."""
+        self.record_segments(study_id, [(work, result)])
+
+    @harmless_twice
+    def record_segments(self, study_id: int, trained: Sequence[tuple[Segment, SegmentResult]]) -> None:
+        """Record what segments measured: all of them, or where this process is killed none.
 
         Epochs that are recorded already must have equal losses; they keep their first time, and a segment that brings
         nothing new leaves only its checkpoints. A trial keeps the first measures that came; why one of them has no
-        number is an event, `unmeasured`.
+        number is an event, `unmeasured`. The rows are the same for any division of the segments among calls.
         """
-        now = time.time()
         with self._leases.changing(study_id, "run") as connection:
-            curves = [measurements.below(curve, self._database.folder) for curve in result.curves]
-            added = measurements.add_curves(connection, study_id, curves, self.where)
-            if added:
-                connection.execute(insert(segment), [rows.segment_row(study_id, work, result, now)])
-            measurements.add_measures(connection, study_id, result.curves)
-            failed = measurements.failed_measures(result.curves, {number for number, _, _ in added})
-            if failed:
-                connection.execute(
-                    insert(event), [rows.event_row(study_id, "unmeasured", body, now) for body in failed]
-                )
-            changes.set_started(connection, study_id, result, [number for number, first, _ in added if first == 0])
-            outbox.add(connection, study_id, [outbox.row("curve", *span) for span in added])
+            segments.add(connection, study_id, trained, self.where, self._database.folder)
 
     def segments(self, study_id: int) -> list[SegmentRecord]:
         """The study's segments in the order in which they were recorded."""
@@ -370,13 +362,8 @@ class Ledger:
     @harmless_twice
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""
-        now = time.time()
         with self._leases.changing(study_id, "run") as connection:
-            fresh = [end for end in ends if changes.is_new_end(connection, study_id, end, self.where)]
-            for end in fresh:
-                connection.execute(
-                    changes.of_trial(study_id, end.number).values(**changes.end_values(end), ended_at=now)
-                )
+            fresh = changes.add_ends(connection, study_id, ends, self.where)
             outbox.add(connection, study_id, [outbox.row("end", end.number) for end in fresh])
 
     @harmless_twice

@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger.schema import checkpoint, measurement, trial
 from tuner.spec.work import Checkpoint, Curve, TrialState, lowest
 
 # SQLite takes 32,766 variables in a statement, Postgres 65,535.
-_MOST_NUMBERS = 10_000
+MOST_NUMBERS = 10_000
 
 
 class Best(NamedTuple):
@@ -60,10 +60,15 @@ def add_curves(
 
 def add_measures(connection: Connection, study_id: int, curves: Sequence[Curve]) -> None:
     """Record what trials are worth beside their losses; what is recorded already stays as it is."""
-    for curve in curves:
-        if curve.measures:
-            of_trial = (trial.c.study_id == study_id) & (trial.c.number == curve.number) & trial.c.measures.is_(None)
-            connection.execute(update(trial).where(of_trial).values(measures=json.dumps(dict(curve.measures))))
+    rows = [
+        {"of_study": study_id, "of_trial": curve.number, "found": json.dumps(dict(curve.measures))}
+        for curve in curves
+        if curve.measures
+    ]
+    if rows:
+        of_trial = (trial.c.study_id == bindparam("of_study")) & (trial.c.number == bindparam("of_trial"))
+        unknown = update(trial).where(of_trial, trial.c.measures.is_(None))
+        connection.execute(unknown.values(measures=bindparam("found")), rows)
 
 
 def failed_measures(curves: Sequence[Curve], numbers: Collection[int]) -> list[dict[str, Any]]:
@@ -91,7 +96,7 @@ def read_curves(
 
     A checkpoint's path that was recorded relative is below `folder`.
     """
-    chunks = [None] if numbers is None else _chunks(sorted(numbers))
+    chunks: Sequence[Sequence[int] | None] = [None] if numbers is None else _chunks(sorted(numbers))
     read = (_read_chunk(connection, study_id, chunk, folder) for chunk in chunks)
     return {number: curve for curves in read for number, curve in curves.items()}
 
@@ -140,17 +145,19 @@ def best_of(losses: Sequence[float], before: float | None = None) -> Best:
 
 
 def _states(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, str]:
-    query = select(trial.c.number, trial.c.state).where(trial.c.study_id == study_id, trial.c.number.in_(numbers))
-    return {row.number: row.state for row in connection.execute(query)}
+    query = select(trial.c.number, trial.c.state).where(trial.c.study_id == study_id)
+    found = (connection.execute(query.where(trial.c.number.in_(some))) for some in _chunks(numbers))
+    return {row.number: row.state for result in found for row in result}
 
 
 def _last_epochs(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, int]:
     query = (
         select(measurement.c.trial, func.max(measurement.c.epoch).label("last"))
-        .where(measurement.c.study_id == study_id, measurement.c.trial.in_(numbers))
+        .where(measurement.c.study_id == study_id)
         .group_by(measurement.c.trial)
     )
-    return {row.trial: row.last for row in connection.execute(query)}
+    found = (connection.execute(query.where(measurement.c.trial.in_(some))) for some in _chunks(numbers))
+    return {row.trial: row.last for result in found for row in result}
 
 
 def _check_place(curve: Curve, state: str | None, last: int, where: str) -> None:
@@ -282,5 +289,5 @@ def _curve(number: int, rows: Sequence[Row[Any]], newest: Checkpoint | None) -> 
     )
 
 
-def _chunks(numbers: Sequence[int]) -> list[Sequence[int] | None]:
-    return [numbers[start : start + _MOST_NUMBERS] for start in range(0, len(numbers), _MOST_NUMBERS)]
+def _chunks(numbers: Sequence[int]) -> list[Sequence[int]]:
+    return [numbers[start : start + MOST_NUMBERS] for start in range(0, len(numbers), MOST_NUMBERS)]

@@ -52,7 +52,7 @@ class _Witness:
     def record_cohort(self, _: int, __: CohortRecord, ___: Sequence[Trial]) -> None:
         raise _RecordEnds
 
-    def record_segment(self, _: int, __: Segment, ___: SegmentResult) -> None:
+    def record_segments(self, _: int, __: Sequence[tuple[Segment, SegmentResult]]) -> None:
         raise _RecordEnds
 
     def record_event(self, _: int, __: str, ___: Mapping[str, Any]) -> None:
