@@ -22,6 +22,9 @@ RECORDS: dict[str, Callable[[Ledger, int, Make], object]] = {
     "update_spec": lambda ledger, study, _: ledger.update_spec(study, "{}", "new.yaml"),
     "set_state": lambda ledger, study, _: ledger.set_state(study, "stopped"),
     "record_cohort": lambda ledger, study, make: ledger.record_cohort(study, CohortRecord(1, 1), [make.trial(4)]),
+    "record_cohorts": lambda ledger, study, make: ledger.record_cohorts(
+        study, [(CohortRecord(1, 1), [make.trial(4)])], [TrialEnd(0, TrialState.FAILED, None, None, 0, "no")]
+    ),
     "record_segment": lambda ledger, study, make: ledger.record_segment(
         study, *make.segment(make.curve(0, 0, [0.5]), make.curve(1, 0, [0.5]))
     ),

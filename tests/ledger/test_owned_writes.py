@@ -34,6 +34,9 @@ OF_A_RUN: dict[str, Write] = {
     "record_event": lambda ledger, study, _: ledger.record_event(study, "run", {}),
     "record_events": lambda ledger, study, _: ledger.record_events(study, [("run", {}), ("speed", {})]),
     "record_cohort": lambda ledger, study, make: ledger.record_cohort(study, CohortRecord(1, 1), [make.trial(4)]),
+    "record_cohorts": lambda ledger, study, make: ledger.record_cohorts(
+        study, [(CohortRecord(1, 1), [make.trial(4)])], [TrialEnd(0, TrialState.FAILED, None, None, 0, "no")]
+    ),
     "record_finals": lambda ledger, study, make: ledger.record_finals(study, [make.trial(10**9)]),
     "record_segment": lambda ledger, study, make: ledger.record_segment(
         study, *make.segment(make.curve(0, 0, [0.5], measures={"kl": 1.0}))

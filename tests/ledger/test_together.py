@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, inspect, text
 from tuner.errors import LedgerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import CohortRecord, StudyRecord
-from tuner.spec.work import Segment, SegmentResult
+from tuner.spec.work import Segment, SegmentResult, TrialEnd, TrialState
 
 Make = Any
 Trained = tuple[Segment, SegmentResult]
@@ -57,15 +57,24 @@ def drawn(make: Make, seed: int) -> list[Trained]:
 
 
 def recorded(make: Make, calls: Sequence[Sequence[Trained]]) -> dict[str, list[str]]:
-    """What a new ledger holds after these calls."""
+    """What a new ledger holds after segments were recorded, some in each call."""
+
+    def act(ledger: Ledger, study_id: int) -> None:
+        for call in calls:
+            ledger.record_segments(study_id, call)
+
+    return after(make, act)
+
+
+def after(make: Make, act: Callable[[Ledger, int], None]) -> dict[str, list[str]]:
+    """What a new ledger with a cohort of running trials holds after the act."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'tuner.db'}"
         ledger = Ledger.open(url)
         study = ledger.create_study('{"name": "s"}', "s.yaml", "f" * 64, "s", {})
         with owning(ledger, study.id):
             ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(number) for number in range(TRIALS)])
-            for call in calls:
-                ledger.record_segments(study.id, call)
+            act(ledger, study.id)
         ledger.close()
         return content(url)
 
@@ -83,6 +92,26 @@ def test_segments_recorded_together_are_the_rows_of_each_recorded_alone(make: Ma
     divided = [trained[first:last] for first, last in zip([0, *cuts], [*cuts, len(trained)], strict=True)]
     assert recorded(make, [trained]) == alone
     assert recorded(make, divided) == alone
+
+
+def test_decisions_recorded_together_are_the_rows_of_each_recorded_alone(make: Make) -> None:
+    """Ends and the cohorts that were asked for after them, in one call or in a call each."""
+    ends = [
+        TrialEnd(0, TrialState.PRUNED, 0.5, 1, 1, "ranked 2 of 2"),
+        TrialEnd(1, TrialState.COMPLETE, 0.25, 1, 1, ""),
+    ]
+    cohorts = [(CohortRecord(n, n), [make.trial(10 * n + k) for k in range(3)]) for n in (1, 2)]
+
+    def alone(ledger: Ledger, study_id: int) -> None:
+        for end in ends:
+            ledger.record_ends(study_id, [end])
+        for cohort, trials in cohorts:
+            ledger.record_cohort(study_id, cohort, trials)
+
+    def together(ledger: Ledger, study_id: int) -> None:
+        ledger.record_cohorts(study_id, cohorts, ends)
+
+    assert after(make, together) == after(make, alone)
 
 
 def test_where_one_segment_is_refused_none_of_its_call_is_recorded(

@@ -7,12 +7,13 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from tuner.errors import LedgerError
+from tuner.ledger import outbox
 from tuner.ledger.measurements import MOST_NUMBERS
 from tuner.ledger.records import CohortRecord
-from tuner.ledger.schema import cohort, study, trial
+from tuner.ledger.schema import FINAL_COHORT, cohort, study, trial
 from tuner.spec.work import SegmentResult, TrialEnd, TrialState
 
 _OF_AN_END: Final = ("number", "state", "value", "best_epoch", "epochs", "reason")
@@ -26,15 +27,34 @@ def update_study(connection: Connection, study_id: int, values: Mapping[str, Any
     connection.execute(update(study).where(study.c.id == study_id).values(**values))
 
 
-def check_new_cohort(connection: Connection, study_id: int, record: CohortRecord, where: str) -> None:
-    """Refuse a cohort that is recorded already.
+def add_cohort(connection: Connection, study_id: int, record: CohortRecord, where: str) -> None:
+    """Record a cohort, still without trials.
 
     Raises:
-        LedgerError: it is.
+        LedgerError: it is recorded already.
     """
-    query = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == record.number)
-    if connection.execute(query).first():
+    if _has_cohort(connection, study_id, record.number):
         raise LedgerError(f"{where}: a cohort is recorded once, but cohort {record.number} came again")
+    of_cohort = {"study_id": study_id, "number": record.number, "position": record.position}
+    connection.execute(insert(cohort), [of_cohort])
+
+
+def ensure_final_cohort(connection: Connection, study_id: int) -> None:
+    """Record the cohort of the final stage's runs, where it is not."""
+    if not _has_cohort(connection, study_id, FINAL_COHORT):
+        connection.execute(insert(cohort), [{"study_id": study_id, "number": FINAL_COHORT, "position": 0}])
+
+
+def _has_cohort(connection: Connection, study_id: int, number: int) -> bool:
+    query = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == number)
+    return connection.execute(query).first() is not None
+
+
+def add_trials(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
+    """Record new trials of a study, by `rows.trial_row`, and let them wait for MLflow."""
+    if values:
+        connection.execute(insert(trial), values)
+        outbox.add(connection, values[0]["study_id"], [outbox.row("trial", each["number"]) for each in values])
 
 
 def set_started(
@@ -52,11 +72,8 @@ def set_started(
         connection.execute(_START, started)
 
 
-def add_ends(connection: Connection, study_id: int, ends: Sequence[TrialEnd], where: str) -> list[TrialEnd]:
-    """Record how trials ended.
-
-    Returns:
-        The ends that are news; the same again is none.
+def add_ends(connection: Connection, study_id: int, ends: Sequence[TrialEnd], where: str) -> None:
+    """Record how trials ended, and let it wait for MLflow; an end that is recorded already is passed over.
 
     Raises:
         LedgerError: a trial is unknown, has ended otherwise, or its end is none.
@@ -66,7 +83,7 @@ def add_ends(connection: Connection, study_id: int, ends: Sequence[TrialEnd], wh
     now = time.time()
     if fresh:
         connection.execute(_END, [_end_row(study_id, end, now) for end in fresh])
-    return fresh
+        outbox.add(connection, study_id, [outbox.row("end", end.number) for end in fresh])
 
 
 def _known(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, Row[Any]]:

@@ -262,15 +262,18 @@ class Ledger:
 
     def record_cohort(self, study_id: int, record: CohortRecord, trials: Sequence[Trial]) -> None:
         """Record a cohort and its trials, running."""
+        self.record_cohorts(study_id, [(record, trials)])
+
+    def record_cohorts(
+        self, study_id: int, cohorts: Sequence[tuple[CohortRecord, Sequence[Trial]]], ends: Sequence[TrialEnd] = ()
+    ) -> None:
+        """Record cohorts and their trials, running, and the ends that came before them: all of it or nothing."""
         now = time.time()
-        values = [rows.trial_row(study_id, record.number, each, now) for each in trials]
         with self._leases.changing(study_id, "run") as connection:
-            changes.check_new_cohort(connection, study_id, record, self.where)
-            of_cohort = {"study_id": study_id, "number": record.number, "position": record.position}
-            connection.execute(insert(cohort), [of_cohort])
-            if values:
-                connection.execute(insert(trial), values)
-            outbox.add(connection, study_id, [outbox.row("trial", each.number) for each in trials])
+            changes.add_ends(connection, study_id, ends, self.where)
+            for record, trials in cohorts:
+                changes.add_cohort(connection, study_id, record, self.where)
+                changes.add_trials(connection, [rows.trial_row(study_id, record.number, each, now) for each in trials])
 
     def cohorts(self, study_id: int) -> list[CohortRecord]:
         """The study's cohorts by number, with their sizes."""
@@ -288,12 +291,9 @@ class Ledger:
         """Record runs of the final stage, running; they must be new."""
         now = time.time()
         values = [rows.trial_row(study_id, FINAL_COHORT, each, now) for each in runs]
-        of_finals = select(cohort.c.number).where(cohort.c.study_id == study_id, cohort.c.number == FINAL_COHORT)
         with self._leases.changing(study_id, "run") as connection:
-            if connection.execute(of_finals).first() is None:
-                connection.execute(insert(cohort), [{"study_id": study_id, "number": FINAL_COHORT, "position": 0}])
-            connection.execute(insert(trial), values)
-            outbox.add(connection, study_id, [outbox.row("trial", each.number) for each in runs])
+            changes.ensure_final_cohort(connection, study_id)
+            changes.add_trials(connection, values)
 
     def trials(self, study_id: int, numbers: Collection[int] | None = None) -> list[TrialRecord]:
         """The search's trials, or what is in `numbers`, runs of the final stage included, by number.
@@ -363,8 +363,7 @@ class Ledger:
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None:
         """Record how trials ended; an end that is recorded already must be equal and is ignored."""
         with self._leases.changing(study_id, "run") as connection:
-            fresh = changes.add_ends(connection, study_id, ends, self.where)
-            outbox.add(connection, study_id, [outbox.row("end", end.number) for end in fresh])
+            changes.add_ends(connection, study_id, ends, self.where)
 
     @harmless_twice
     def record_summary(self, study_id: int, summary: Summary) -> None:

@@ -17,7 +17,9 @@ class RunRecord(Protocol):
     def curves(self, study_id: int) -> dict[int, Curve]: ...  # noqa: D102
     def checkpoints(self, study_id: int, most: int) -> dict[int, tuple[Checkpoint, ...]]: ...  # noqa: D102
     def events(self, study_id: int) -> list[Event]: ...  # noqa: D102
-    def record_cohort(self, study_id: int, record: CohortRecord, trials: Sequence[Trial]) -> None: ...  # noqa: D102
+    def record_cohorts(  # noqa: D102
+        self, study_id: int, cohorts: Sequence[tuple[CohortRecord, Sequence[Trial]]], ends: Sequence[TrialEnd]
+    ) -> None: ...
     def record_segments(self, study_id: int, trained: Sequence[tuple[Segment, SegmentResult]]) -> None: ...  # noqa: D102
     def record_ends(self, study_id: int, ends: Sequence[TrialEnd]) -> None: ...  # noqa: D102
     def record_event(self, study_id: int, kind: str, body: Mapping[str, Any]) -> None: ...  # noqa: D102

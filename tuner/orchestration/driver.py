@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from tuner.errors import WorkerError
 from tuner.execution.base import Workers
@@ -29,6 +29,7 @@ from tuner.spec.study import StudySpec
 from tuner.spec.work import Segment, SegmentResult, Trial, TrialEnd, TrialState
 
 Outcome = Literal["finished", "stopped", "timeout"]
+MOST_ENDS: Final = 64  # that wait to be recorded, as while a long record is replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Driver:
         self._checkpoints = KeptCheckpoints(workers, ledger.checkpoints(study.id, KEPT))
         self._queue = SegmentQueue(workers, self._checkpoints.of)
         self._replay = Replay(study, spec, ledger, self._results)
+        self._ends: list[TrialEnd] = []  # told, and not recorded yet
         self._accused: dict[int, str] = {}  # trials that failed before any was trained: is it they, or this machine?
         self._confirmed: Callable[[], tuple[int, int] | None] = lambda: None
         self._longest: int | None = None  # epochs of a run of the final stage
@@ -130,6 +132,11 @@ class Driver:
 
     def run(self) -> Outcome:
         """Move rounds until nothing is left to do."""
+        outcome = self._moved()
+        self._decided()
+        return outcome
+
+    def _moved(self) -> Outcome:
         replay = self._replay
         while not self._stop.is_set():  # also while a long record is replayed
             for begun in replay.ask():
@@ -239,11 +246,19 @@ class Driver:
 
     def _tell(self) -> None:
         decision = self._replay.tell()
-        for end in decision.ends:
-            self._checkpoints.end(end)
+        self._ends += decision.ends
         if decision.next is not None:
             self._enqueue(decision.next.trials, decision.next.first, decision.next.last)
+        if len(self._ends) > MOST_ENDS:
+            self._decided()
         self._report()
+
+    def _decided(self) -> None:
+        """Record what the search decided; only then the states of trials that ended are let go."""
+        self._replay.record()
+        for end in self._ends:
+            self._checkpoints.end(end)
+        self._ends.clear()
 
     # Training. Rounds are told in order; what they are made of is recorded as soon as it is there.
 
@@ -258,6 +273,7 @@ class Driver:
         Raises:
             TunerError, OSError: a file or a device is at fault, and no trial.
         """
+        self._decided()
         finished = self._queue.work()
         if finished.results:
             self._record(finished.results)

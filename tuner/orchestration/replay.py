@@ -7,7 +7,7 @@ is trained here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from tuner.search.patience import Budget, Plateau, stopped_early
 from tuner.search.rungs import at_once, cohort_size
 from tuner.spec.length import recorded_length
 from tuner.spec.study import StudySpec
-from tuner.spec.work import Trial, TrialState
+from tuner.spec.work import Trial, TrialEnd, TrialState
 
 if TYPE_CHECKING:
     from tuner.search.loop import Decision, Round, Search
@@ -30,7 +30,8 @@ class Replay:
     """Asks for cohorts and tells rounds, in the order in which the search wants them.
 
     A cohort's size and the position at which it was asked for are recorded, since both depend on the budget of that
-    moment.
+    moment. What was asked and told is recorded by `record`, before any of it is trained: until then it is lost with the
+    process, and the next one decides the same.
 
     Args:
         study: the study's record.
@@ -56,6 +57,8 @@ class Replay:
         self._plateau, self._noted_flat = Plateau(), stopped_early(events) is not None
         self._position = 0  # rounds that the search knows
         self._asked_cohorts = 0
+        self._new_cohorts: list[tuple[CohortRecord, Sequence[Trial]]] = []
+        self._new_ends: list[TrialEnd] = []
         self.rounds: deque[Round] = deque()
         self.states = {number: trial.state for number, trial in self._trials.items()}
 
@@ -88,7 +91,7 @@ class Replay:
                 self._check(asked.trials)
             else:
                 cohort = CohortRecord(self._asked_cohorts, self._position)
-                self._record.record_cohort(self._study.id, cohort, asked.trials)
+                self._new_cohorts.append((cohort, asked.trials))
                 self._cohorts.append(replace(cohort, size=size))
             self._asked_cohorts += 1
             for trial in asked.trials:
@@ -98,13 +101,11 @@ class Replay:
         return begun
 
     def tell(self) -> Decision:
-        """Tell the search of the first round, which is whole, and record how its trials end."""
+        """Tell the search of the first round, which is whole."""
         ended = self.rounds.popleft()
         numbers = [trial.number for trial in ended.trials]
         decision = self._search.tell(ended, self._results.curves_of(ended), self._results.lost(numbers, ended.last))
-        fresh = [end for end in decision.ends if end.number not in self._ended]
-        if fresh:
-            self._record.record_ends(self._study.id, fresh)
+        self._new_ends += [end for end in decision.ends if end.number not in self._ended]
         if decision.next is None:
             complete = [end for end in decision.ends if end.state is TrialState.COMPLETE]
             reached = [(self._search.size(end.number), end.value) for end in complete if end.value is not None]
@@ -115,22 +116,32 @@ class Replay:
         self.states.update({end.number: end.state for end in decision.ends})
         return decision
 
+    def record(self) -> None:
+        """Record what was decided since the last time: the cohorts that were asked for, and how trials ended."""
+        if self._new_cohorts:
+            self._record.record_cohorts(self._study.id, self._new_cohorts, self._new_ends)
+        elif self._new_ends:
+            self._record.record_ends(self._study.id, self._new_ends)
+        self._new_cohorts, self._new_ends = [], []
+
     def take_new_budget(self) -> bool:
         """Where the record ends, the budget asked for now begins to count: an event, so that replay repeats it."""
         wanted, newest = Budget.of(self._spec.search), max(self._budgets)
         if self._budgets[newest].same_as(wanted) or newest > self._position:
             return False
+        self.record()
         self._record.record_event(self._study.id, "budget", wanted.body(self._position))
         self._budgets[self._position] = wanted
         self._noted_flat = False
         return True
 
     def finish(self) -> None:
-        """Nothing is left to be asked or told.
+        """Nothing is left to be asked or told; it is recorded.
 
         Raises:
             LedgerError: more is recorded than the search came to.
         """
+        self.record()
         if self._asked_cohorts < len(self._cohorts):
             raise LedgerError(
                 f"study {self._study.name}: the ledger's cohort {self._asked_cohorts} was asked for after"

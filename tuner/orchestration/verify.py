@@ -49,7 +49,10 @@ class _Witness:
     def events(self, _: int) -> list[Event]:
         return self._evidence.events
 
-    def record_cohort(self, _: int, __: CohortRecord, ___: Sequence[Trial]) -> None:
+    def record_cohorts(
+        self, study_id: int, _: Sequence[tuple[CohortRecord, Sequence[Trial]]], ends: Sequence[TrialEnd]
+    ) -> None:
+        self.record_ends(study_id, ends)
         raise _RecordEnds
 
     def record_segments(self, _: int, __: Sequence[tuple[Segment, SegmentResult]]) -> None:
@@ -94,12 +97,14 @@ class _Verified(Replay):
         """
         while True:
             self.ask()
+            self.record()
             if not self.rounds:
                 self.finish()
                 return True
             if not self.results.is_whole(self.rounds[0]):
                 return False
             self.tell()
+            self.record()  # before the next question, which may find a difference that ends the replay
 
     @property
     def cohorts_left(self) -> list[CohortRecord]:

@@ -40,7 +40,7 @@ class Conditions:
         """Those of the values that are of active hyperparameters, in order."""
         found: dict[str, Scalar] = {}
         for name in self.order:
-            if name in values and self.holds(name, found):
+            if name in values and (name not in self.when or self.holds(name, found)):
                 found[name] = values[name]
         return found
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Self, get_args, get_type_hints
 
 from tuner.spec.names import MOST_DEPTH, Activation, Kind, Norm, Schedule, Skip
@@ -167,7 +167,7 @@ class Hyperparameters:
 
     def as_dict(self) -> dict[str, Any]:
         """Name to value, in the order of declaration."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in BY_NAME}
 
     def in_use(self, name: str) -> Any:
         """A number, or 0 where it means nothing to the point's kind."""
