@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -320,8 +319,8 @@ class Driver:
         self._results.give_up(number, kind, reason)
 
     def _report(self) -> None:
-        counts = Counter(self._replay.states.values())
-        tally = Tally(dict(counts), self._checkpoints.best, self._results.amount, self._confirmed(), self._longest)
+        counts = dict(+self._replay.counts)
+        tally = Tally(counts, self._checkpoints.best, self._results.amount, self._confirmed(), self._longest)
         self._on_change(tally)
 
 

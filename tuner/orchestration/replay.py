@@ -6,8 +6,8 @@ is trained here.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ class Replay:
 
     Attributes:
         rounds: begun and not told yet, in the order in which they are to be told.
-        states: each trial's.
+        counts: trials by state; kept up to date, for a long study is told of often.
     """
 
     def __init__(self, study: StudyRecord, spec: StudySpec, record: RunRecord, results: Results) -> None:
@@ -60,7 +60,8 @@ class Replay:
         self._new_cohorts: list[tuple[CohortRecord, Sequence[Trial]]] = []
         self._new_ends: list[TrialEnd] = []
         self.rounds: deque[Round] = deque()
-        self.states = {number: trial.state for number, trial in self._trials.items()}
+        self._states = {number: trial.state for number, trial in self._trials.items()}
+        self.counts = Counter(self._states.values())
 
     @cached_property
     def _search(self) -> Search:
@@ -94,8 +95,9 @@ class Replay:
                 self._new_cohorts.append((cohort, asked.trials))
                 self._cohorts.append(replace(cohort, size=size))
             self._asked_cohorts += 1
-            for trial in asked.trials:
-                self.states.setdefault(trial.number, TrialState.RUNNING)
+            self._count(
+                {trial.number: TrialState.RUNNING for trial in asked.trials if trial.number not in self._states}
+            )
             self.rounds.append(asked)
             begun.append(asked)
         return begun
@@ -113,7 +115,7 @@ class Replay:
         else:
             self.rounds.append(decision.next)
         self._position += 1
-        self.states.update({end.number: end.state for end in decision.ends})
+        self._count({end.number: end.state for end in decision.ends})
         return decision
 
     def record(self) -> None:
@@ -149,6 +151,12 @@ class Replay:
             )
         if self._is_flat() and not self._noted_flat:
             self._record.record_event(self._study.id, "flat", {"position": self._position})
+
+    def _count(self, states: Mapping[int, TrialState]) -> None:
+        """Trials that are new, or in another state."""
+        self.counts.subtract(self._states[number] for number in states if number in self._states)
+        self.counts.update(states.values())
+        self._states.update(states)
 
     def _due(self) -> int:
         """Trials of the cohort that is to be asked for now; 0 where none is."""
