@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -337,3 +338,20 @@ def test_what_mlflow_took_before_a_failure_is_counted(
     with pytest.raises(TrackingError, match="No space left"):
         publish_once(ledger, study.id, store, took=taken.append)
     assert 0 < sum(taken) == whole - ledger.outbox.waiting_count(study.id)
+
+
+def test_publishing_that_steps_back_for_the_training_goes_on_at_its_end(
+    store: str, ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher that may take next to nothing of a processor rests for days after its first records; once the
+    training is over it publishes the rest."""
+    from tuner.tracking import publisher
+
+    monkeypatch.setattr(publisher, "_ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr(publisher, "_SHARE", 10**8)
+    whole, resting = ledger.outbox.waiting_count(study.id), Publisher(ledger, study.id, store)
+    resting.start()
+    while ledger.outbox.waiting_count(study.id) == whole:
+        os.sched_yield()
+    assert resting.close(60) == 0
+    assert resting.error is None

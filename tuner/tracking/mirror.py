@@ -52,7 +52,7 @@ class Mirror:
         self._study = study
         self._uri = mlflow.uri
         self._answer = answer
-        self._place = content.place(ledger.where)
+        self._place, self._dataset = content.place(ledger.where), content.dataset(study)
         self._last_run = content.last_run(ledger.events(study.id))
         self._experiments = _experiments(mlflow, stop)
         self._experiment_id, self._parent = self._parent_run()
@@ -142,7 +142,7 @@ class Mirror:
         tags |= {"tuner.warm_start": "true"} if record.number < self._warm else {}
         started_at = content.milliseconds(record.started_at or record.asked_at)
         run_id = self._runs.ensure(content.run_name(self._study, record.number), tags, started_at)
-        self._runs.log_dataset(run_id, content.dataset(self._study))
+        self._runs.log_dataset(run_id, self._dataset)
         return run_id
 
     def _publish_study(self, rows: Sequence[OutboxRow]) -> None:
@@ -151,7 +151,7 @@ class Mirror:
             spec = self._study.spec
             self._runs.log(self._parent, tags=self._study_tags())
             self._supersede()
-            self._runs.log_dataset(self._parent, content.dataset(self._study))
+            self._runs.log_dataset(self._parent, self._dataset)
             self._runs.log_text(self._parent, to_yaml(spec), "config.yaml")
         if "summary" in kinds:
             self._publish_summary()

@@ -28,6 +28,7 @@ _TICK: Final = 0.1
 STOP_SECONDS: Final = 5.0  # how long a call to MLflow may take to its end once the user has stopped the run
 _FIRST_BACKOFF: Final = 0.5
 _LONGEST_BACKOFF: Final = 30.0
+_SHARE: Final = 3  # publishing takes at most one part in so many of a processor's time while there is training
 _LAST_SECONDS: Final = 0.5  # a thread whose helper process is gone ends at once, unless it writes files
 
 
@@ -151,6 +152,7 @@ class Publisher:
         self._abandoned = threading.Event()
         self._telling = threading.Lock()
         self._failures = 0
+        self._used = 0.0  # processor seconds of the thread when it last took a breath
         self._thread = threading.Thread(target=self._work, name="tuner-publisher", daemon=True)
         self.error: str | None = None
 
@@ -198,14 +200,30 @@ class Publisher:
             self._rest()
 
     def _attempt(self) -> None:
+        self._used = time.thread_time()
         try:
             publish_once(
-                self._ledger, self._study_id, self._uri, self._abandoned.is_set, self._answer, mlflow=self._mlflow
+                self._ledger,
+                self._study_id,
+                self._uri,
+                self._abandoned.is_set,
+                self._answer,
+                took=self._breathe,
+                mlflow=self._mlflow,
             )
         except Exception as error:
             self._tell(str(error) if isinstance(error, TunerError) else sentence(self._uri, error))
         else:
             self._tell(None)
+
+    def _breathe(self, _: int) -> None:
+        """Python runs one thread at a time: what this one takes is missing where a cluster waits for decisions.
+
+        Waiting for a server takes nothing, and once the training is over there is nobody to wait for.
+        """
+        used = time.thread_time() - self._used
+        self._closing.wait((_SHARE - 1) * used)
+        self._used = time.thread_time()
 
     def _tell(self, error: str | None) -> None:
         """How an attempt ended; nothing of an abandoned one, whose ledger may be closed."""
