@@ -3,8 +3,8 @@
     python crash_points.py FOLDER STORE WORKERS FIRST STEP
 
 A point is a statement of any SQLite database (the ledger's and MLflow's; BEGIN and COMMIT are statements), an fsync or
-a rename of Python's. From the FIRST on every STEPth is tried; where not every point is (STEP above 2), every other
-of each RARE kind as well. For each, one line of JSON: the point, what it was, and
+a rename of Python's. From the FIRST on every STEPth is tried; where not every point is (STEP above 2), some of
+each RARE kind as well. For each, one line of JSON: the point, what it was, and
 what was wrong afterwards. Everything heavy is imported once, before the first fork, and no thread is begun
 before it.
 """
@@ -38,7 +38,8 @@ import tuner.search.loop
 import tuner.tracking.direct
 import tuner.tracking.mirror
 
-RARE = ("replace", "DELETE")  # kinds with so few points that a stride may pass them all over
+# Kinds with so few points that a stride may pass them all over, and the stride for them alone.
+RARE = {"replace": 2, "DELETE": 2, "UPDATE": 8}
 
 
 class InThisProcess:
@@ -140,7 +141,8 @@ def main() -> None:
     tell(points=points)
     tries: list[tuple[int, str | None]] = [(point, None) for point in range(first, points + 1, step)]
     if step > 2:
-        tries += [(n, kind) for kind, count in zip(RARE, rare, strict=True) for n in range(first, count + 1, 2)]
+        of_kinds = zip(RARE.items(), rare, strict=True)
+        tries += [(n, kind) for (kind, stride), count in of_kinds for n in range(first, count + 1, stride)]
     for point, only in tries:
         folder = fresh_folder(root / f"{only or 'point'}-{point}", store)
         (root / "count.txt").unlink(missing_ok=True)

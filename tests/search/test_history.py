@@ -96,3 +96,32 @@ def test_all_is_shown_again_after_asking(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(study.get_trials()) == 100
     with storage.asking(study._study_id, False):
         assert len(study.get_trials()) == 100
+
+
+def test_while_asking_finished_trials_are_bounded_and_all_others_are_there() -> None:
+    """For every choice of states; the oracle is Optuna's own list, of which the bounded finished trials are kept.
+    A trial that is asked for meanwhile is in it, with the parameters that it has got so far."""
+    storage = BoundedHistory()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), storage=storage)
+    study.add_trials(finished(LIMIT + 50))
+    study.enqueue_trial({"x": 0.5})
+    study.enqueue_trial({"x": 0.25})
+    choices = [None, (TrialState.COMPLETE,), (TrialState.RUNNING, TrialState.PRUNED), (TrialState.WAITING,)]
+    with storage.asking(study._study_id, True):
+        asked = [study.ask(SPACE) for _ in range(3)]
+        shown = [
+            storage.get_all_trials(study._study_id, deepcopy, states)
+            for deepcopy in (False, True)
+            for states in choices
+        ]
+    every = study.get_trials(deepcopy=False)
+    kept = {trial.number for trial in bounded([trial for trial in every if trial.state.is_finished()])}
+    assert [trial.params["x"] for trial in every[-3:]] == [trial.params["x"] for trial in asked]
+    assert shown == 2 * [
+        [
+            trial
+            for trial in every
+            if (not trial.state.is_finished() or trial.number in kept) and (some is None or trial.state in some)
+        ]
+        for some in choices
+    ]

@@ -8,6 +8,7 @@ what was told alone, so replay proposes the same.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 
@@ -27,7 +28,7 @@ class BoundedHistory(InMemoryStorage):
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: set[int] | None = None
+        self._shown: list[int] | None = None  # ids, by number
 
     @contextmanager
     def asking(self, study_id: int, bound: bool) -> Iterator[None]:
@@ -35,21 +36,33 @@ class BoundedHistory(InMemoryStorage):
         if not bound:
             yield
             return
-        finished = super().get_all_trials(study_id, deepcopy=False, states=_FINISHED)
-        self._seen = {trial.number for trial in bounded(finished)}
+        trials = super().get_all_trials(study_id, deepcopy=False)
+        seen = {trial.number for trial in bounded([trial for trial in trials if trial.state in _FINISHED])}
+        self._shown = [trial._trial_id for trial in trials if trial.state not in _FINISHED or trial.number in seen]
         try:
             yield
         finally:
-            self._seen = None
+            self._shown = None
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """As Optuna's own; a trial that is new while asking is shown."""
+        trial_id = super().create_new_trial(study_id, template_trial)
+        if self._shown is not None:
+            self._shown.append(trial_id)
+        return trial_id
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """As Optuna's own, finished trials bounded while asking."""
-        trials = super().get_all_trials(study_id, deepcopy, states)
-        if self._seen is None:
-            return trials
-        return [trial for trial in trials if trial.state not in _FINISHED or trial.number in self._seen]
+        """As Optuna's own, finished trials bounded while asking: in time that does not grow with the study.
+
+        Each proposal asks several times, also for waiting trials, which Optuna finds without looking at all others.
+        """
+        if self._shown is None or states == (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        trials = [self.get_trial(trial_id) for trial_id in self._shown]
+        found = [trial for trial in trials if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
 
 
 def bounded(finished: list[FrozenTrial]) -> list[FrozenTrial]:
