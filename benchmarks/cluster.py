@@ -19,6 +19,7 @@ import hashlib
 import heapq
 import json
 import math
+import os
 import pickle
 import resource
 import sys
@@ -41,6 +42,7 @@ from tuner.api.workspace import workspace
 from tuner.execution.choice import Inline
 from tuner.execution.context import Workplace
 from tuner.ledger.ledger import Ledger
+from tuner.ledger.outbox import Outbox
 from tuner.orchestration.launch import launch
 from tuner.orchestration.plan import LaunchPlan
 from tuner.spec.reader import spec_from_mapping
@@ -60,6 +62,7 @@ SPACE: dict[str, Any] = {
     "input_noise": {"type": "float", "low": 0.0, "high": 0.3},
 }
 EPOCHS, COHORT, MOST_IN_FLIGHT = 27, 27, 64
+FEW = 10  # records: of the study itself there are no more
 WEIGHED = 50  # of so many segments one is pickled, to know what all of them weigh
 
 
@@ -75,6 +78,7 @@ class Case:
         state_bytes: of a trial's state.
         publishes: whether what is recorded is published meanwhile.
         database: the ledger's address.
+        in_flight: cohorts at once; None for as many as fill every slot, up to the most that can be declared.
     """
 
     sampler: str
@@ -84,11 +88,12 @@ class Case:
     state_bytes: int
     publishes: bool
     database: str
+    in_flight: int | None = None
 
     @property
     def declared(self) -> dict[str, Any]:
-        """The study: as many cohorts at once as fill every slot, up to the most that can be declared."""
-        in_flight = min(MOST_IN_FLIGHT, max(2, math.ceil(2 * self.slots / COHORT)))
+        """The study."""
+        in_flight = self.in_flight or min(MOST_IN_FLIGHT, max(2, math.ceil(2 * self.slots / COHORT)))
         search = {"trials": self.trials, "epochs": EPOCHS, "sampler": self.sampler, "in_flight": in_flight}
         return {"name": "cluster", "data": {"source": "memory"}, "space": SPACE, "search": search, "final": "none"}
 
@@ -250,76 +255,105 @@ class Cluster:
             self._slots.end()
 
 
-@contextmanager
-def counted_commits() -> Iterator[list[str]]:
-    """The name of the thread of every commit of a writer, while the context lasts."""
-    threads: list[str] = []
+@dataclass
+class Seen:
+    """What happened beside the driver's back.
 
-    def committed(connection: Connection) -> None:
-        if connection.get_execution_options().get("tuner_writes"):
-            threads.append(threading.current_thread().name)
+    Attributes:
+        commits: the thread of every commit of a writer.
+        published: when records were published, by the wall's clock, and how many.
+        left: records that wait still.
+    """
 
-    event.listen(Engine, "commit", committed)
-    try:
-        yield threads
-    finally:
+    commits: list[str] = field(default_factory=list)
+    published: list[tuple[float, int]] = field(default_factory=list)
+    left: int = 0
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look as long as the context lasts."""
+        mark = Outbox.mark_published
+
+        def committed(connection: Connection) -> None:
+            if connection.get_execution_options().get("tuner_writes"):
+                self.commits.append(threading.current_thread().name)
+
+        def marked(outbox: Outbox, ids: Sequence[int]) -> None:
+            mark(outbox, ids)
+            self.published.append((time.perf_counter(), len(ids)))
+
+        event.listen(Engine, "commit", committed)
+        with patch.object(Outbox, "mark_published", marked):
+            yield
         event.remove(Engine, "commit", committed)
+
+    @property
+    def through(self) -> float | None:
+        """When the last trial was published: what came after are the study's own few records and its figures."""
+        return max((at for at, count in self.published if count > FEW), default=None)
+
+    def behind(self, over: float) -> int:
+        """Records that waited at a moment."""
+        return self.left + sum(count for at, count in self.published if at > over)
+
+
+def launched(case: Case, ledger: Ledger, folder: Path, cluster: Cluster, stop: threading.Event | None = None) -> None:
+    """Run a study, or continue it, on a cluster."""
+    place = workspace(folder, database=case.database, mlflow=f"sqlite:///{folder / 'mlflow.db'}")
+    ensure_store(place.tracking)
+    rows = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    plan = LaunchPlan.of((spec_from_mapping(case.declared), folder / "spec.yaml"), place, Inline(), None, rows)
+    with ExitStack() as held:
+        if not case.publishes:  # a run always publishes: here it finds nothing to do
+            held.enter_context(patch.object(Publisher, "_attempt", lambda _: None))
+        launch(plan, ledger, stop=stop, starts=lambda _plan, _check: cluster)
 
 
 def measured(case: Case, folder: Path, profile: cProfile.Profile | None) -> dict[str, Any]:
     """One study's run."""
-    place = workspace(folder, database=case.database, mlflow=f"sqlite:///{folder / 'mlflow.db'}")
-    ensure_store(place.tracking)
-    rows = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
-    ledger = Ledger.open(place.database, folder=folder)
-    cluster = Cluster(case)
-    plan = LaunchPlan.of((spec_from_mapping(case.declared), folder / "spec.yaml"), place, Inline(), None, rows)
-    if profile is not None:
-        profile.enable()
-    with counted_commits() as commits, ExitStack() as held:
-        if not case.publishes:  # a run always publishes: here it finds nothing to do
-            held.enter_context(patch.object(Publisher, "_attempt", lambda _: None))
-        launch(plan, ledger, starts=lambda _plan, _check: cluster)
-    if profile is not None:
-        profile.disable()
-    drained = time.perf_counter()
+    ledger = Ledger.open(case.database, folder=folder)
+    cluster, seen = Cluster(case), Seen()
+    with ExitStack() as held:
+        held.enter_context(seen.looking())
+        if profile is not None:
+            held.enter_context(profile)
+        launched(case, ledger, folder, cluster)
     study = ledger.study("cluster")
     assert study is not None
-    found = told(case, cluster, drained, commits)
-    found["trials recorded"] = sum(ended.ended_at is not None for ended in ledger.trials(study.id))
-    found["not published"] = ledger.outbox.waiting_count(study.id)
+    assert sum(trial.ended_at is not None for trial in ledger.trials(study.id)) == case.trials
+    seen.left = ledger.outbox.waiting_count(study.id)
     ledger.close()
-    return found
+    return told(case, cluster, seen)
 
 
-def told(case: Case, cluster: Cluster, drained: float, commits: Sequence[str]) -> dict[str, Any]:
-    """What was measured of a run, once its last record was published."""
+def told(case: Case, cluster: Cluster, seen: Seen) -> dict[str, Any]:
+    """What was measured of a run."""
     began, over = cluster.began, cluster.over
     assert began is not None
     assert over is not None
-    seconds = over.wall - began.wall
-    segments = cluster.weighed.count
-    busy = segments * case.seconds / case.slots / seconds
+    seconds, segments = over.wall - began.wall, cluster.weighed.count
+    through = None if not case.publishes or seen.left else seen.through
     return {
         "sampler": case.sampler,
         "trials": case.trials,
         "slots": case.slots,
         "seconds a segment": case.seconds,
-        "ledger": case.database.partition(":")[0],
+        "ledger": case.database.partition(":")[0].partition("+")[0],
         "publishes": case.publishes,
         "seconds": seconds,
         "trials/s": case.trials / seconds,
         "segments/s": segments / seconds,
         "segments a trial": segments / case.trials,
-        "slots busy": busy if case.seconds else None,
+        "slots busy": segments * case.seconds / case.slots / seconds if case.seconds else None,
         "driver's thread, processor ms a trial": 1000 * (over.thread - began.thread) / case.trials,
         "process, processor ms a trial": 1000 * (over.process - began.process) / case.trials,
         "MB/s through the driver": cluster.weighed.of_all / 1e6 / seconds,
         "kB a trial": cluster.weighed.of_all / 1e3 / case.trials,
-        "commits a trial": sum(name == "MainThread" for name in commits) / case.trials,
-        "seconds until published": drained - over.wall if case.publishes else None,
-        "published, trials/s": case.trials / (drained - began.wall) if case.publishes else None,
+        "commits a trial": sum(name == "MainThread" for name in seen.commits) / case.trials,
+        "records behind at the end of the search": seen.behind(over.wall) if case.publishes else None,
+        "published, trials/s": None if through is None else case.trials / (through - began.wall),
         "memory, MB at most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "load": os.getloadavg()[0],
     }
 
 
@@ -338,8 +372,10 @@ SHOWN = {
     "commits a trial": "commits a trial",
     "kB a trial": "kB a trial",
     "MB/s": "MB/s through the driver",
-    "published/s": "published, trials/s",
+    "behind": "records behind at the end of the search",
+    "published, trials/s": "published, trials/s",
     "MB": "memory, MB at most",
+    "load": "load",
 }
 
 
@@ -368,7 +404,7 @@ def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samplers", nargs="+", default=["random", "tpe"])
-    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--slots", type=int, nargs="+", default=[2, 100, 1000])
     parser.add_argument("--seconds", type=float, default=0.0, help="that a slot waits for a segment")
     parser.add_argument("--state-bytes", type=int, default=100_000)
