@@ -17,6 +17,7 @@ import pytest
 from disturbed import disagreements, is_worker, left_behind, run_tuner, start_tuner, table
 from ray_nodes import Node, Nodes, nodes
 from studies import fresh_folder, tiny_of_file
+from supervised import hand_in, opened, rest, supervisor_process
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 LONGER = tiny_of_file(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
@@ -200,3 +201,20 @@ def test_a_wrong_token_is_refused_in_a_sentence(token: str, cluster: Nodes, tmp_
     assert "RAY_AUTH_TOKEN" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert segments(folder).total() == 0
+
+
+def test_the_service_trains_on_the_cluster(
+    cluster: Nodes, tmp_path: Path, mlflow_store: Path, undisturbed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tuner supervise --cluster`: what was handed in trains on the nodes, at most in so many slots, and its table is
+    that of this machine."""
+    folder = fresh_folder(tmp_path / "service", mlflow_store)
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    with opened(folder) as ledger:
+        hand_in(ledger, tiny_of_file())
+        with supervisor_process(folder, "--cluster", cluster.address, "--cluster-most", "1"):
+            assert rest(ledger, "tiny").outcome == "finished"
+    assert table(folder) == undisturbed(tiny_of_file())
+    assert len(segments(folder)) == 1
+    assert next(iter(segments(folder))).startswith("node ")

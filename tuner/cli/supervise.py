@@ -6,11 +6,14 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli import exit_codes
+
+if TYPE_CHECKING:
+    from tuner.execution.choice import Ray
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(supervise)
 
 
-def supervise(
+def supervise(  # noqa: PLR0913, PLR0917 - the options
     slots: Annotated[int, typer.Option(min=1, max=1024, help="Studies that may run at a time.")] = 1,
     workers: Annotated[
         int | None,
@@ -37,6 +40,13 @@ def supervise(
         Path | None,
         typer.Option(metavar="FILE", help="A file with the address to call at every study's end."),
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="Train on this Ray cluster, not on this machine.")
+    ] = None,
+    cluster_slots: Annotated[
+        str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="What a slot takes of one of its nodes.")
+    ] = None,
+    cluster_most: Annotated[int | None, typer.Option(min=1, help="Slots that one study has at most.")] = None,
 ) -> None:
     """Run the studies that were handed in to the service, until Ctrl-C or SIGTERM.
 
@@ -54,7 +64,24 @@ def supervise(
     logs.set_up()
     if while_open:
         threading.Thread(target=_wait_for_end, args=(stop,), name="tuner-standard-input", daemon=True).start()
-    Supervisor(workspace(), SupervisorOptions(slots, workers, grace, stop_drivers, webhook_file)).run(stop)
+    on = cluster_of(workers, cluster, cluster_slots, cluster_most)
+    Supervisor(workspace(), SupervisorOptions(slots, workers, on, grace, stop_drivers, webhook_file)).run(stop)
+
+
+def cluster_of(workers: int | None, address: str | None, slots: str | None, most: int | None) -> Ray | None:
+    """The cluster that an operator's options name; None where they name none.
+
+    Raises:
+        InputError: they mean nothing, contradict each other, or say how to use a cluster and not which.
+    """
+    from tuner.errors import InputError
+    from tuner.execution import choice
+
+    if address is None and (slots, most) != (None, None):
+        raise InputError("--cluster-slots and --cluster-most: say how a cluster is used; give --cluster as well.")
+    if address is not None and workers is not None:
+        raise InputError("--workers: are those of this machine; leave it out where --cluster says where to train.")
+    return None if address is None else choice.Ray(address, None if slots is None else choice.Share.of(slots), most)
 
 
 def _wait_for_end(stop: threading.Event) -> None:

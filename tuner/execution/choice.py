@@ -103,6 +103,12 @@ class Ray:
             )
 
     @property
+    def options(self) -> list[str]:
+        """What says the same to `tuner run`."""
+        said = {"--address": self.address, "--slots": self.slot, "--most": self.most}
+        return ["--executor", self.name, *(f"{key}={value}" for key, value in said.items() if value is not None)]
+
+    @property
     def share(self) -> Share:
         """What a slot takes."""
         return self.slot or Share()

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +74,11 @@ class Drivers:
     Args:
         workspace: where they run.
         declarations: knows the data's names.
-        workers: of each driver; None for `tuner run`'s own number.
+        where: the options of `tuner run` that say where each of them trains.
     """
 
-    def __init__(self, workspace: Workspace, declarations: Declarations, workers: int | None = None) -> None:
-        self._workspace, self._declarations, self._workers = workspace, declarations, workers
+    def __init__(self, workspace: Workspace, declarations: Declarations, where: Sequence[str] = ()) -> None:
+        self._workspace, self._declarations, self._where = workspace, declarations, where
         self._children: dict[int, Child] = {}
 
     def at_gate(self, each: Submission, record: StudyRecord | None) -> Child:
@@ -98,7 +99,7 @@ class Drivers:
         (folder / SOURCE).write_text(each.spec_text, encoding="utf-8")
         words = [word for override in overrides for word in ("--set", override)]
         words += [f"--from={each.warm_start}"] if each.warm_start is not None else []
-        words += ["--workers", str(self._workers)] if self._workers is not None else []
+        words += self._where
         command = [*_GATE, sys.executable, "-P", "-m", "tuner", "run", str(folder / SOURCE), *words]
         with (folder / LOG).open("wb") as log:
             process = subprocess.Popen(

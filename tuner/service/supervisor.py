@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, final
 
 from tuner.errors import InputError, LedgerError
+from tuner.execution.choice import Ray
 from tuner.ledger.leases import BEAT_SECONDS
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.owners import Owner
@@ -35,6 +36,7 @@ class SupervisorOptions:
     Attributes:
         slots: drivers that may run at a time.
         workers: worker processes of each; None for what `tuner run` takes.
+        cluster: where all of them train instead; None for this machine.
         grace: seconds that a driver has to end by itself before it is killed.
         stop_drivers: whether they end with the supervisor; else they go on, and the next one takes them over.
         webhook_file: a file with the address that is called at every study's end; None for none.
@@ -42,9 +44,17 @@ class SupervisorOptions:
 
     slots: int = 1
     workers: int | None = None
+    cluster: Ray | None = None
     grace: float = 30.0
     stop_drivers: bool = False
     webhook_file: Path | None = None
+
+    @property
+    def where(self) -> list[str]:
+        """The options of `tuner run` that say where a driver trains."""
+        if self.cluster is not None:
+            return self.cluster.options
+        return [] if self.workers is None else ["--workers", str(self.workers)]
 
 
 @final
@@ -88,7 +98,7 @@ class Supervisor:
                 # What fails is tried again at the next look, so that a signal need not wait for it.
                 self._ledger = Ledger.open(self._workspace.database, folder=self._workspace.folder, lost_seconds=0.0)
                 names = Declarations(self._ledger.datasets)
-                self._drivers = Drivers(self._workspace, names, self._options.workers)
+                self._drivers = Drivers(self._workspace, names, self._options.where)
             if self._place is None:
                 self._place = self._taken(self._ledger, self._drivers)
             elif not self._place.is_held():
