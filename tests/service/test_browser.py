@@ -120,7 +120,8 @@ def _continued_by_somebody_else(page: Page) -> None:
     expect(page.locator(".wide-tile .numbers")).to_have_text("27 of 27")
     expect(_state(page)).to_have_text("finished")
     assert page.evaluate("document.querySelector('#ended details').open")
-    assert page.evaluate(place) == pytest.approx(before, abs=3)  # though the answer came above it
+    # Though the answer came above it: browsers move what is shown back to its place before they draw the next frame.
+    page.wait_for_function(f"Math.abs({place} - {before}) < 3")
     expect(field).to_be_focused()
     expect(field).to_have_value("777")
 
