@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -162,3 +163,19 @@ def test_kills_from_outside_never_cut_a_segment_but_have_an_end() -> None:
     with pytest.raises(WorkerError, match="was ended by SIGKILL"):
         for _ in range(FOREIGN_FAULTS):
             retries.after(segment(0, 1), kill)
+
+
+def test_many_that_are_lost_at_once_are_one_misfortune() -> None:
+    """A cluster with 50 segments in flight may lose them all several times in a row; ten times end the run."""
+    retries, lost = Retries(lambda: 50), WorkerFaultError("was lost with its node", own=False)
+    for _ in range(10 * 50 - 1):
+        retries.after(segment(0), lost)
+    with pytest.raises(WorkerError, match="500 workers in a row"):
+        retries.after(segment(0), lost)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_fault_travels_between_processes_as_it_is(own: bool) -> None:
+    """Its words, and whose doing it was."""
+    fault = pickle.loads(pickle.dumps(WorkerFaultError("was ended by SIGSEGV", own)))
+    assert (type(fault), fault.cause, fault.own) == (WorkerFaultError, "was ended by SIGSEGV", own)

@@ -242,9 +242,9 @@ class Bridge:
         ray.shutdown()
 
     def _received(self) -> Iterator[tuple[str, Any]]:
-        """What the driver has sent; waits a moment where there is nothing else to wait for."""
+        """What the driver has sent; waits a moment for it where nothing is being trained."""
         with suppress(queue.Empty):
-            yield self._messages.get(timeout=0 if self._awaited else _BUSY_TICK)
+            yield self._messages.get(timeout=0 if self._is_training() else _BUSY_TICK)
             while True:
                 yield self._messages.get_nowait()
 
@@ -277,13 +277,22 @@ class Bridge:
         if there != self._told:
             self._told = there
             self._tell("room", there)
-        if there or self._slots_at_work():
+        if there or self._has_slots():
             self._had_room = now
         elif now - self._had_room > ROOM_SECONDS:
             self._tell("hopeless", f"had no room for a slot of {self._how.share} for {ROOM_SECONDS:.0f} s")
 
-    def _slots_at_work(self) -> bool:
+    def _has_slots(self) -> bool:
         return any(slot.node is not None for slot in self._slots)
+
+    def _is_training(self) -> bool:
+        return any(slot.unit is not None for slot in self._slots)
+
+    def _patience(self) -> float:
+        """Seconds for which answers may be waited for, while the driver's messages are not looked at."""
+        if not self._is_training():
+            return 0.0
+        return _IDLE_TICK if any(slot.node and slot.unit is None for slot in self._slots) else _BUSY_TICK
 
     def _ask_for_slots(self, there: int, now: float) -> None:
         """Actors for all that there is room for; while segments wait one more, a demand that an autoscaler sees."""
@@ -345,8 +354,7 @@ class Bridge:
         """Take what has come back, and wait a moment where nothing has."""
         if not self._awaited:
             return
-        free = any(slot.node is not None and slot.unit is None for slot in self._slots)
-        ready, rest = ray.wait(list(self._awaited), timeout=_IDLE_TICK if free else _BUSY_TICK)
+        ready, rest = ray.wait(list(self._awaited), timeout=self._patience())
         if ready and rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         for answer in ready:
@@ -368,7 +376,7 @@ class Bridge:
         elif slot.node is None:
             self._failures += 1
             self._pause_until = time.monotonic() + min(FIRST_PAUSE * 2**self._failures, MOST_PAUSE)
-            if self._failures >= ATTEMPTS and not self._slots_at_work():
+            if self._failures >= ATTEMPTS and not self._has_slots():
                 self._tell("hopeless", f"has no slot that works; the worker of the last one {fault.cause}")
 
 
