@@ -177,5 +177,5 @@ def test_many_that_are_lost_at_once_are_one_misfortune() -> None:
 @pytest.mark.parametrize("own", [True, False])
 def test_a_fault_travels_between_processes_as_it_is(own: bool) -> None:
     """Its words, and whose doing it was."""
-    fault = pickle.loads(pickle.dumps(WorkerFaultError("was ended by SIGSEGV", own)))
+    fault = pickle.loads(pickle.dumps(WorkerFaultError("was ended by SIGSEGV", own)))  # noqa: S301 - made here
     assert (type(fault), fault.cause, fault.own) == (WorkerFaultError, "was ended by SIGSEGV", own)

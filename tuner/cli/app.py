@@ -144,6 +144,7 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     from tuner.cli import display
     from tuner.data.examine import examine
     from tuner.data.sources import Sources
+    from tuner.execution import choice
     from tuner.learning.device import check_precision, describe, resolve
     from tuner.spec.reader import declared
     from tuner.tracking.direct import way_of_writing
@@ -152,6 +153,7 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     spec, origin = declared(file, overrides or ())
     resolved = resolve(spec.device)
     check_precision(spec.precision, resolved)
+    choice.declared(spec.execution)
     device = describe(resolved, spec.step)
     places = workspace()
     examined = examine(spec, Sources(origin.parent, places.data_root))
