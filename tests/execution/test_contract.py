@@ -283,6 +283,23 @@ def test_nothing_is_left_over(choice: ExecutorChoice, place: Workplace, request:
 
 
 @pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (Ray("127.0.0.1:1"), r"must be reachable at 127\.0\.0\.1:1 .* got ConnectionRefusedError"),
+        (Ray(slot=Share(cpu=4096)), r"this machine must have room for a slot of cpu=4096"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_refused(choice: Ray, words: str, place: Workplace) -> None:
+    """In a sentence, before anything is trained; nothing is left over."""
+    before = left_over()
+    executor = start_executor(choice)
+    with pytest.raises(InputError, match=words):
+        executor.workers(place)
+    executor.end()
+    assert left_over() - before == set()
+
+
+@pytest.mark.parametrize(
     ("asked", "value"),
     [
         ((None, None), Processes()),
