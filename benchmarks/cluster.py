@@ -1,6 +1,6 @@
 """How many trials a second one driver can feed to a cluster: a study's whole run over slots that only wait.
 
-    python benchmarks/cluster.py                                             2, 100 and 1,000 slots, under 3 minutes
+    python benchmarks/cluster.py                                             2, 100 and 1,000 slots, some minutes
     python benchmarks/cluster.py --slots 100 --trials 50000 --seconds 0      the ceiling in a long study
     python benchmarks/cluster.py --slots 1000 --seconds 5 --postgres         slots that are busy, ledger on Postgres
     python benchmarks/cluster.py --profile driver.prof --slots 100           and where the driver's time goes
