@@ -117,7 +117,7 @@ def main() -> None:
     spent: dict[str, float] = defaultdict(float)
     timed(Search, "ask", spent, "ask")
     timed(Search, "tell", spent, "tell")
-    for name in ("record_cohort", "record_segments", "record_ends", "record_event"):
+    for name in ("record_cohorts", "record_segments", "record_ends", "record_event"):
         timed(Ledger, name, spent, "record")
     print("| trials | ask | tell | record | rest of the loop | publish | together, ms a trial |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
