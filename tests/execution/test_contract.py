@@ -346,7 +346,7 @@ def test_the_number_of_workers_is_filled_in_where_it_was_left_open() -> None:
         (lambda: Share(gpu=1.5), "a share of one GPU or whole ones"),
         (lambda: Share.of("gpus=1"), "slots must be like cpu=1, gpu=0.25"),
         (lambda: Share.of("cpu=many"), "slots must be like cpu=1, gpu=0.25"),
-        (lambda: chosen("ray", 2), "ray has None workers, but workers is 2"),
+        (lambda: chosen("ray", 2), "has slots, no workers, but workers is 2; say most=2"),
         (lambda: asked_for("processes", "auto"), "address, slots and most are those of a cluster"),
     ],
 )

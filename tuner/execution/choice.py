@@ -177,6 +177,8 @@ def chosen(executor: ExecutorChoice | str | None = None, workers: int | None = N
         return value
     if value == Processes():
         return Processes(workers)
+    if isinstance(value, Ray):
+        raise InputError(f"executor ray: has slots, no workers, but workers is {workers}; say most={workers} instead.")
     raise InputError(
         f"executor: {value.name} has {value.workers} workers, but workers is {workers}; leave one of them out."
     )
