@@ -34,12 +34,12 @@ def of_many_sizes(count: int) -> list[Trial]:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("loss", ["mse", "bce"])
 def test_trials_of_many_sizes_train_as_the_plain_loop_does(loss: str, device: str) -> None:
-    """Padded to the largest and with the elementwise optimizer, each has the plain loop's losses for 20 epochs."""
+    """Padded to the largest and with the elementwise optimizer, each has the plain loop's losses for 8 epochs."""
     trials, rows = of_many_sizes(9), digits()
     with reproducible():
-        curves = train(Pack(trials, TrainingData.of(*rows, device), loss, merged=True), 20)
+        curves = train(Pack(trials, TrainingData.of(*rows, device), loss, merged=True), 8)
     for one, curve in zip(trials, curves, strict=True):
-        train_loss, val_loss = plain_losses(one, *rows, loss, 20)
+        train_loss, val_loss = plain_losses(one, *rows, loss, 8)
         np.testing.assert_allclose(curve.train_loss, train_loss, rtol=1e-5)
         np.testing.assert_allclose(curve.val_loss, val_loss, rtol=1e-5)
 
