@@ -13,6 +13,7 @@
     ├── StorageError              1   the tuner's own folder cannot be written
     ├── TrackingError             1   MLflow cannot be reached or refuses
     ├── ServerError               1   a tuner server cannot be reached, or cannot do it now
+    ├── ClusterError              4   the cluster that was named cannot be joined
     ├── WorkerError               1   a worker died more often than it is retried
     ├── ExportError               1   a folder cannot be written or is no export
     │   └── PlaceError        2   what the user named for an output or as an export is wrong (an InputError as well)
@@ -118,6 +119,12 @@ class LedgerError(TunerError):
 
 class StorageError(TunerError):
     """The folder for prepared data cannot be written; there may be room or rights another time."""
+
+
+class ClusterError(TunerError):
+    """The cluster that was named cannot be joined: there is none now, or it refuses."""
+
+    exit_code = 4
 
 
 class TrackingError(TunerError):

@@ -191,12 +191,12 @@ KILLS = {
 
 @pytest.mark.parametrize("token", ["0" * 64, ""])
 def test_a_wrong_token_is_refused_in_a_sentence(token: str, cluster: Nodes, tmp_path: Path, mlflow_store: Path) -> None:
-    """Exit code 2, and no traceback; nothing was trained."""
+    """Exit code 4, and no traceback; nothing was trained."""
     folder = fresh_folder(tmp_path / "study", mlflow_store)
     (folder / "study.yaml").write_text(json.dumps(LONGER))
     environment = {**cluster.environment, "RAY_AUTH_TOKEN": token}
     ended = run_tuner(folder, "run", "study.yaml", "--address", cluster.address, **environment)
-    assert ended.returncode == 2
+    assert ended.returncode == 4
     assert "executor ray: a cluster must be reachable at" in ended.stderr
     assert "RAY_AUTH_TOKEN" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from serving import Service, serving, space
+from starlette.types import Message, Receive, Scope, Send
 from studies import working_in
 from supervised import until
 
 from tuner.answers.service import StudyItem
 from tuner.ledger.ledger import Ledger
 from tuner.service import shared
+from tuner.service.shared import Shared
 from tuner.service.studies import ServiceStudies
 
 
@@ -104,6 +107,37 @@ def test_a_kept_answer_is_counted_by_its_route(service: Service, monkeypatch: py
     for _ in range(3):
         service.ask("GET", "studies/first")
     assert _count(service, label) == before + 3
+
+
+def test_a_caller_who_does_not_read_holds_up_nobody(service: Service) -> None:
+    """The first one's connection takes nothing; the second one is given the same answer."""
+    scope: Scope = {"type": "http", "method": "GET", "path": "/api/v1/studies", "query_string": b""}
+    taken: list[Message] = []
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"all"})
+
+    async def never(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def take(message: Message) -> None:
+        taken.append(message)
+
+    async def both() -> None:
+        middleware = Shared(app, service.ledger)
+        first = asyncio.create_task(middleware(dict(scope), _nothing, never))
+        await asyncio.sleep(0)  # the first one has asked
+        await asyncio.wait_for(middleware(dict(scope), _nothing, take), 30)
+        first.cancel()
+
+    asyncio.run(both())
+    assert [each.get("body") for each in taken] == [None, b"all"]
+
+
+async def _nothing() -> Message:
+    raise AssertionError("no body is read")
 
 
 def _count(service: Service, label: str) -> float:

@@ -82,3 +82,10 @@ def test_what_fails_is_tried_again_ever_later_and_given_up() -> None:
 def test_one_that_got_on_begins_a_new_row() -> None:
     """A driver that recorded something before it was killed is no fifth one."""
     assert after_failure(KILLED, MOST_ATTEMPTS - 1, True, "") == Ending(None, "", 1, 1.0)
+
+
+def test_a_cluster_is_waited_for() -> None:
+    """That it cannot be joined now is not the fault of what was handed in: it is tried for as long as it takes."""
+    ending = after_failure(4, MOST_ATTEMPTS - 1, False, "no cluster")
+    assert (ending.outcome, ending.message, ending.attempts) == (None, "no cluster", MOST_ATTEMPTS - 1)
+    assert ending.pause > 0

@@ -100,7 +100,7 @@ def run(  # noqa: PLR0913 - all by name
     workspace = workspace_for(workspace, database)
     spec, origin = declared(source, with_memory(overrides, data), workspace.folder)
     # Where trials train is this run's business, and never the record's.
-    spec, where = spec.model_copy(update={"execution": None}), asked or choice.declared(spec.execution)
+    spec, where = spec.model_copy(update={"execution": None}), choice.over(asked, choice.declared(spec.execution))
     ledger = Ledger.open(workspace.database, folder=workspace.folder)
     try:
         plan = LaunchPlan.of((spec, origin), workspace, where, warm_start, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import threading
 from pathlib import Path
@@ -79,6 +80,8 @@ def cluster_of(workers: int | None, address: str | None, slots: str | None, most
 
     if address is None and (slots, most) != (None, None):
         raise InputError("--cluster-slots and --cluster-most: say how a cluster is used; give --cluster as well.")
+    if address is not None and importlib.util.find_spec("ray") is None:
+        raise InputError("--cluster: needs Ray, which is not installed; pip install 'autoencoder-tuner[ray]'.")
     if address is not None and workers is not None:
         raise InputError("--workers: are those of this machine; leave it out where --cluster says where to train.")
     return None if address is None else choice.Ray(address, None if slots is None else choice.Share.of(slots), most)

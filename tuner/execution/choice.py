@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
@@ -36,6 +37,9 @@ class Processes:
             )
 
 
+_ADDRESS: Final = re.compile(r"auto|[^/\s]+:\d+")  # Ray's own `local` would listen on every interface
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """What one slot takes of a node.
@@ -56,7 +60,7 @@ class Share:
             raise InputError(f"executor ray: a slot takes a share of one GPU or whole ones, got {self}.")
 
     def __str__(self) -> str:
-        return ",".join(f"{name}={amount:g}" for name, amount in (("cpu", self.cpu), ("gpu", self.gpu)) if amount)
+        return f"cpu={self.cpu:g}" + (f",gpu={self.gpu:g}" if self.gpu else "")
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -96,10 +100,11 @@ class Ray:
     def __post_init__(self) -> None:
         if self.most is not None and self.most < 1:
             raise InputError(f"executor ray: most must be at least 1, got {self.most}.")
-        if self.address is not None and self.address.startswith("ray://"):
+        if self.address is not None and not _ADDRESS.fullmatch(self.address):
             raise InputError(
                 f"executor ray: address must be auto or host:port of the cluster that this machine belongs to, got"
-                f" {self.address}: a client from outside is not supported."
+                f" {self.address!r}; a client from outside (ray://) is not supported, and without an address a cluster"
+                " of this machine is started."
             )
 
     @property
@@ -144,6 +149,18 @@ def asked_for(
             f"executor {executor}: address, slots and most are those of a cluster; say ray, or leave them out."
         )
     return Ray(address, None if slots is None else Share.of(slots), most)
+
+
+def over(asked: ExecutorChoice | None, known: ExecutorChoice) -> ExecutorChoice:
+    """What a door was asked for, before what is declared; what it leaves open of a cluster is as declared.
+
+    Args:
+        asked: from `chosen`; None where nothing was asked for.
+        known: from `declared`.
+    """
+    if isinstance(asked, Ray) and isinstance(known, Ray):
+        return Ray(asked.address or known.address, asked.slot or known.slot, asked.most or known.most)
+    return known if asked is None else asked
 
 
 def declared(execution: ExecutionSpec | None) -> ExecutorChoice:

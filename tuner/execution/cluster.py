@@ -11,10 +11,11 @@ import itertools
 import logging
 import os
 import secrets
+import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from tuner.errors import InputError, TunerError, WorkerError
+from tuner.execution import faults
 from tuner.execution.base import Workers
 from tuner.execution.carried import Carrier, Unit
 from tuner.execution.choice import Ray
@@ -34,9 +36,11 @@ from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE, settle
 from tuner.execution.scratch import Scratch
 from tuner.execution.spawned import START_SECONDS, Process, words_of
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
+from tuner.waiting import never
 
 BRIDGE_SECONDS: Final = 120.0  # without a sign of life, after which the bridge hangs
 REJOIN_SECONDS: Final = 300.0  # for which a cluster that was lost is looked for: a head may be started again
+TICK_SECONDS: Final = 0.25  # between two looks at the user's stop while it is joined
 END_SECONDS: Final = 30.0  # that it has to end all workers and leave the cluster
 _MAIN: Final = """
 import json, sys
@@ -68,16 +72,17 @@ class RayExecutor:
     Args:
         choice: which cluster, and what a slot is.
         cores: of a cluster that is started on this machine.
+        check: called while the cluster is awaited; what it raises ends that.
 
     Raises:
         InputError: Ray is not installed.
         WorkerError: the system gives no thread to look after the cluster.
     """
 
-    def __init__(self, choice: Ray, cores: int) -> None:
+    def __init__(self, choice: Ray, cores: int, check: Callable[[], object] = never) -> None:
         if importlib.util.find_spec("ray") is None:
             raise InputError("executor ray: needs Ray, which is not installed; pip install 'autoencoder-tuner[ray]'.")
-        self._link = Link(choice, cores)
+        self._link, self._check = Link(choice, cores), check
         try:
             self._link.start()
         except (RuntimeError, MemoryError) as error:
@@ -87,10 +92,11 @@ class RayExecutor:
         """The cluster's slots, for one study.
 
         Raises:
-            InputError: there is no such cluster, or it refuses.
+            ClusterError: there is no such cluster, or it refuses.
+            InputError: this machine has no room for a slot.
             WorkerError: it cannot be joined.
         """
-        self._link.await_cluster()
+        self._link.await_cluster(self._check)
         return _RayWorkers(place, self._link)
 
     def end(self) -> None:
@@ -148,14 +154,20 @@ class Link(threading.Thread):
         self._settled = threading.Event()  # it was joined, or refused
         self._refusal: TunerError | None = None
 
-    def await_cluster(self) -> None:
+    def await_cluster(self, check: Callable[[], object] = never) -> None:
         """Wait until the cluster was joined for the first time.
 
+        Args:
+            check: called meanwhile, a few times a second.
+
         Raises:
-            InputError: there is no such cluster, or it refuses.
+            ClusterError: there is no such cluster, or it refuses.
+            InputError: this machine has no room for a slot.
             WorkerError: it cannot be joined.
         """
-        self._settled.wait()
+        while not self._settled.wait(TICK_SECONDS):
+            check()
+        check()  # a stop ends the joining too, and is what is told
         if self._refusal is not None:
             raise self._refusal
 
@@ -199,6 +211,16 @@ class Link(threading.Thread):
 
     def run(self) -> None:
         """Join, pass on, and join again where the bridge is gone."""
+        # The bridge inherits this thread's mask: Ctrl-C is the driver's to hear, which ends the bridge.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._keep_joined()
+        except Exception as error:  # whatever it is: the driver waits for this thread
+            self._give_up(f"cannot be looked after: {words_of(error)}")
+        finally:
+            self._settled.set()
+
+    def _keep_joined(self) -> None:
         lost, failures = time.monotonic(), 0
         while not self._ending.is_set() and self._refusal is None:
             fault = self._bridge()
@@ -210,12 +232,17 @@ class Link(threading.Thread):
                     f"could not be joined again for {REJOIN_SECONDS:.0f} s; the process that tried {fault.cause}"
                 )
             failures += 1
-            self._ending.wait(min(FIRST_PAUSE * 2**failures, MOST_PAUSE))
-        self._settled.set()
+            self._ending.wait(min(FIRST_PAUSE * 2 ** min(failures, 10), MOST_PAUSE))
 
     def _bridge(self) -> WorkerFaultError:
         """One bridge process from its start to its end, and why it ended."""
-        with Scratch(f"cluster-{secrets.token_hex(4)}", _short_folder()) as scratch:
+        try:
+            scratch = Scratch(f"cluster-{secrets.token_hex(4)}", _short_folder())
+        except OSError as error:
+            self._refuse(error)
+            return WorkerFaultError(f"has no folder for its files: {words_of(error)}", own=False)
+        with scratch:
+            before = faults.oom_kills()
             try:
                 process = Process(_MAIN)
             except (OSError, MemoryError) as error:
@@ -225,7 +252,7 @@ class Link(threading.Thread):
                 while True:
                     self._hear(*process.answer(BRIDGE_SECONDS))
             except Exception as error:
-                return process.explained(error, 0)
+                return process.explained(error, before)
             finally:
                 with self._lock:
                     self._process = None
@@ -241,12 +268,13 @@ class Link(threading.Thread):
             if self._ending.is_set():
                 raise WorkerFaultError("is not wanted any more", own=False)
             self._process = process
+        before = faults.oom_kills()
         with suppress(OSError):  # it is dead, as its answer shows
             process.send(Joining.of(self._choice, self._cores, str(folder)))
         try:
             done, value = process.answer(START_SECONDS)
         except Exception as error:
-            done, value = False, process.explained(error, 0)
+            done, value = False, process.explained(error, before)
         if not done:
             self._refuse(value)
             raise WorkerFaultError(words_of(value), own=False)

@@ -52,5 +52,5 @@ def start_executor(choice: ExecutorChoice, gpus: Sequence[str] = (), check: Call
     if isinstance(choice, Inline):
         return InlineExecutor(check)
     if isinstance(choice, Ray):
-        return RayExecutor(choice, usable_cores())
+        return RayExecutor(choice, usable_cores(), check)
     return ProcessExecutor(choice.workers or 1, gpus)

@@ -28,7 +28,7 @@ import numpy as np
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
-from tuner.errors import InputError, WorkerError
+from tuner.errors import ClusterError, InputError, WorkerError
 from tuner.execution.carried import Unit, train_carried
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.joining import ROOM_SECONDS, Joining
@@ -147,7 +147,8 @@ def join(how: Joining) -> None:
     """Become a part of the cluster, or start one on this machine.
 
     Raises:
-        InputError: there is none at the address, or it refuses; or this machine has no room for a slot.
+        ClusterError: there is none at the address, or it refuses.
+        InputError: this machine has no room for a slot.
     """
     try:
         if how.address is not None and (port := how.address.rpartition(":")[2]).isdigit():
@@ -155,7 +156,7 @@ def join(how: Joining) -> None:
         ray.init(**_options(how))
     except (RayError, ConnectionError, ValueError, RuntimeError, OSError, AssertionError) as error:
         why = (words_of(error).strip().splitlines() or [""])[0].partition(". ")[0].rstrip(".")
-        raise InputError(
+        raise ClusterError(
             f"executor ray: a cluster must be reachable at {how.address or 'this machine'} and take this process as a"
             f" member, got {type(error).__name__}: {why}. Start Ray on this machine (ray start), and give every member"
             " the same RAY_AUTH_TOKEN where RAY_AUTH_MODE is token."

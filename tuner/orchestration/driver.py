@@ -133,6 +133,7 @@ class Driver:
         """Move rounds until nothing is left to do."""
         outcome = self._moved()
         self._decided()
+        self._report()
         return outcome
 
     def _moved(self) -> Outcome:

@@ -84,21 +84,22 @@ class Shared:
                 return
         self._asked = {each: asked for each, asked in self._asked.items() if now - asked.began < FRESH}
         asked = self._asked[key] = _Asked(now, moment)
-        try:
-            asked.answer.set_result(await self._made(scope, receive, send))
-        finally:
-            if not asked.answer.done():
-                asked.answer.set_result(None)
-
-    async def _made(self, scope: Scope, receive: Receive, send: Send) -> _Answer | None:
-        """Answer the caller, and keep what was sent."""
         sent: list[Message] = []
 
         async def keep(message: Message) -> None:
             sent.append(dict(message))  # the gate adds its headers to the one that is sent
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                asked.answer.set_result(_whole(sent, scope))  # first: this caller may be slow to take it
             await send(message)
 
-        await self._app(scope, receive, keep)
-        if not sent or sent[0].get("status") != 200:
-            return None
-        return _Answer(tuple(sent), {name: scope[name] for name in _NAMED if name in scope})
+        try:
+            await self._app(scope, receive, keep)
+        finally:
+            if not asked.answer.done():
+                asked.answer.set_result(None)
+
+
+def _whole(sent: list[Message], scope: Scope) -> _Answer | None:
+    if sent[0].get("status") != 200:
+        return None
+    return _Answer(tuple(sent), {name: scope[name] for name in _NAMED if name in scope})

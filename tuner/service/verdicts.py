@@ -12,8 +12,10 @@ from tuner.spec.continuing import with_budget
 DONE: Final = 0
 INPUT_WRONG: Final = 2
 STOPPED_BY_REQUEST: Final = 3
+CLUSTER_AWAY: Final = 4  # the operator's, and nobody's fault who handed a study in
 MOST_ATTEMPTS: Final = 5  # in a row, without anything that was recorded meanwhile
 LONGEST_PAUSE: Final = 60.0  # seconds
+CLUSTER_PAUSE: Final = 15.0
 AGAIN: Final = Ending(None)
 
 
@@ -48,11 +50,13 @@ def after_failure(code: int | None, attempts: int, went_on: bool, message: str) 
     """How a submission is left whose driver failed.
 
     Args:
-        code: as for `ending_of`; what the user has to mend is not tried again.
+        code: as for `ending_of`; what the user has to mend is not tried again, and a cluster is waited for.
         attempts: drivers in a row that had failed before.
         went_on: something was recorded before it failed, so it counts as the first in a row.
         message: what it said last.
     """
+    if code == CLUSTER_AWAY:
+        return Ending(None, message, 0 if went_on else attempts, CLUSTER_PAUSE)
     count = 1 if went_on else attempts + 1
     if code == INPUT_WRONG or count >= MOST_ATTEMPTS:
         return Ending("failed", message, count)
