@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -29,10 +30,13 @@ class Scratch:
 
     Args:
         name: the folder's own; equal names are the same folder.
-        above: where it is made.
+        above: where it is made; others may write there too, so what is found there is not trusted.
 
     Attributes:
         path: the folder.
+
+    Raises:
+        OSError: it cannot be made, or another user's folder or something else has its name.
     """
 
     def __init__(self, name: str, above: Path | None = None) -> None:
@@ -87,11 +91,23 @@ def _use(folder: Path) -> int:
     while True:
         folder.mkdir(mode=0o700, exist_ok=True)
         with suppress(FileNotFoundError):
-            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            if not _is_own(folder):
+                raise PermissionError(f"{folder}: must be a folder of this user, got another's or a link; remove it.")
+            lock = _open(folder / _LOCK)
             fcntl.flock(lock, fcntl.LOCK_SH)
             if _is_at(lock, folder / _LOCK):
                 return lock
             os.close(lock)  # another process removed the folder meanwhile
+
+
+def _open(lock: Path) -> int:
+    """A lock's file; a link is refused: whoever put it there would have us make a file where it points to."""
+    return os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _is_own(folder: Path) -> bool:
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def _is_at(file: int, path: Path) -> bool:
@@ -103,7 +119,9 @@ def _is_at(file: int, path: Path) -> bool:
 def _remove_unused(folder: Path) -> bool:
     """Remove a folder, as far as that can be, unless a living process uses it or it is another user's."""
     with suppress(OSError):
-        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        if not _is_own(folder):
+            return False
+        lock = _open(folder / _LOCK)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
@@ -116,7 +134,7 @@ def _remove_unused(folder: Path) -> bool:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process at a time."""
-    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    lock = _open(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
