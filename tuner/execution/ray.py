@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from typing import Any, Final, final
 import numpy as np
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 from tuner.errors import ClusterError, InputError, WorkerError
 from tuner.execution.carried import Unit, train_carried
@@ -43,6 +44,7 @@ LOOK_SECONDS: Final = 1.0  # between two looks at the cluster's nodes
 PULSE_SECONDS: Final = 5.0  # between two questions whether an actor still answers
 SILENT_SECONDS: Final = 60.0  # after which an actor that does not answer is lost
 LEAVE_SECONDS: Final = 5.0  # that actors have to end their workers
+NODE_DIGITS: Final = 12  # of a node's number, that tell it from the others
 _BUSY_TICK: Final = 0.25
 _IDLE_TICK: Final = 0.005  # while a slot is free: what is handed in must not wait for what is running
 
@@ -50,19 +52,6 @@ _IDLE_TICK: Final = 0.005  # while a slot is free: what is handed in must not wa
 def versions() -> dict[str, str]:
     """What must be the same on every node, for the table to be the same."""
     return {"python": python_version()} | {name: version(name) for name in ("autoencoder-tuner", "torch", "numpy")}
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Where an actor came to be.
-
-    Attributes:
-        node: the first digits of its node's number.
-        versions: what is installed there.
-    """
-
-    node: str
-    versions: dict[str, str]
 
 
 @final
@@ -74,13 +63,13 @@ class Actor:
     """
 
     def __init__(self, run: str) -> None:
-        self._node = ray.get_runtime_context().get_node_id()[:12]
+        self._node = ray.get_runtime_context().get_node_id()[:NODE_DIGITS]
         self._scratch = Scratch(f"{run}-{self._node}")
         self._workers = WorkerProcesses(1, warm_up)
 
-    def begin(self) -> Seat:
-        """Where it is; its worker is starting."""
-        return Seat(self._node, versions())
+    def begin(self) -> tuple[str, dict[str, str]]:
+        """Its node's number, and what is installed there; its worker is starting."""
+        return ray.get_runtime_context().get_node_id(), versions()
 
     def run(self, files: Mapping[str, Sequence[Any]], patience: float, content: bytes) -> bytes:
         """Train a segment.
@@ -128,7 +117,7 @@ class Slot:
 
     Attributes:
         actor: Ray's handle.
-        node: where it is; None until it has begun.
+        node: the first digits of its node's number; None until it has begun.
         unit: what it trains.
         given: digests of the files that its node has.
         silent: seconds since it last answered, of those that this process was awake.
@@ -175,11 +164,16 @@ def _options(how: Joining) -> dict[str, Any]:
     return common | small | {"address": "local", "num_cpus": how.cores, "_temp_dir": how.folder}
 
 
-def room(how: Joining) -> int:
-    """Slots that the nodes have room for, if nobody else used them, at most as many as are wanted."""
+def room(how: Joining, refused: Container[str] = ()) -> int:
+    """Slots that the cluster has room for now; see `capacity`."""
+    return capacity(ray.nodes(), how, refused)
+
+
+def capacity(nodes: Iterable[Mapping[str, Any]], how: Joining, refused: Container[str]) -> int:
+    """Slots that nodes have room for, if nobody else used them, at most as many as are wanted; none on refused ones."""
     needs = [(name, each) for name, each in (("CPU", how.share.cpu), ("GPU", how.share.gpu)) if each]
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    there = sum(min(int(node.get(name, 0.0) / each + 1e-6) for name, each in needs) for node in nodes)
+    usable = [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in refused]
+    there = sum(min(int(node.get(name, 0.0) / each + 1e-6) for name, each in needs) for node in usable)
     return there if how.most is None else min(there, how.most)
 
 
@@ -197,16 +191,15 @@ class Bridge:
 
     def __init__(self, connection: Connection, how: Joining) -> None:
         self._connection, self._how, self._run = connection, how, secrets.token_hex(4)
-        kind: Any = ray.remote(Actor)
-        self._kind = kind.options(
-            num_cpus=how.share.cpu, num_gpus=how.share.gpu, max_restarts=0, max_task_retries=0, max_concurrency=4
-        )
+        share = {"num_cpus": how.share.cpu, "num_gpus": how.share.gpu}
+        self._kind: Any = ray.remote(**share, max_restarts=0, max_task_retries=0, max_concurrency=4)(Actor)
         self._line: deque[Unit] = deque()
         self._slots: list[Slot] = []
         self._awaited: dict[Any, tuple[Slot, Callable[[Slot, Any], None]]] = {}
         self._files: dict[str, list[Any]] = {}  # what was put into Ray's store, by digest
         self._messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._failures, self._pause_until = 0, 0.0
+        self._refused: dict[str, str] = {}  # nodes that cannot be used, by number, and why
+        self._failures, self._has_failed, self._pause_until = 0, False, 0.0
         self._looked = self._pulsed = 0.0
         self._had_room = time.monotonic()
         self._told: int | None = None
@@ -235,11 +228,13 @@ class Bridge:
 
     def end(self) -> None:
         """End all workers, and leave the cluster; one that was started here is gone."""
-        ends = [slot.actor.end.remote() for slot in self._slots if slot.node is not None]
-        if ends:
-            ray.wait(ends, num_returns=len(ends), timeout=LEAVE_SECONDS)
-        for slot in self._slots:
-            ray.kill(slot.actor)
+        begun = [slot.actor for slot in self._slots if slot.node is not None]
+        for waiting in [slot.actor for slot in self._slots if slot.node is None]:
+            ray.kill(waiting)  # first, or it would begin in the room that the others leave
+        if begun:
+            ray.wait([actor.end.remote() for actor in begun], num_returns=len(begun), timeout=LEAVE_SECONDS)
+        for actor in begun:
+            ray.kill(actor)
         ray.shutdown()
 
     def _received(self) -> Iterator[tuple[str, Any]]:
@@ -271,17 +266,24 @@ class Bridge:
         """See what the cluster has room for, have as many actors, and say so to the driver, with a sign of life."""
         if now - self._looked < LOOK_SECONDS:
             return
-        self._looked = now
-        there = room(self._how)
+        self._looked, self._has_failed = now, False
+        there = room(self._how, self._refused)
         self._ask_for_slots(there, now)
         self._connection.send(None)
         if there != self._told:
             self._told = there
             self._tell("room", there)
-        if there or self._has_slots():
+        self._despair(there, now)
+
+    def _despair(self, there: int, now: float) -> None:
+        """Give up where segments have waited for too long without a slot, whatever the nodes would have room for."""
+        if self._has_slots() or not self._line:
             self._had_room = now
         elif now - self._had_room > ROOM_SECONDS:
-            self._tell("hopeless", f"had no room for a slot of {self._how.share} for {ROOM_SECONDS:.0f} s")
+            share, long = self._how.share, f"for {ROOM_SECONDS:.0f} s"
+            held = f"began no slot of {share} {long}, though it is large enough: others may hold it"
+            why = held if there else f"had no room for a slot of {share} {long}"
+            self._tell("hopeless", "; ".join((why, *self._refused.values())))
 
     def _has_slots(self) -> bool:
         return any(slot.node is not None for slot in self._slots)
@@ -301,20 +303,23 @@ class Bridge:
             return
         wanted = there + (1 if self._line and self._how.address is not None else 0)
         wanted = wanted if self._how.most is None else min(wanted, self._how.most)
+        usable = NodeLabelSchedulingStrategy({"ray.io/node-id": NotIn(*self._refused)}) if self._refused else None
         for _ in range(wanted - len(self._slots)):
-            slot = Slot(self._kind.remote(self._run))
+            slot = Slot(self._kind.options(scheduling_strategy=usable).remote(self._run))
             self._slots.append(slot)
             self._await(slot, slot.actor.begin.remote(), self._welcome)
 
     def _await(self, slot: Slot, answer: Any, act: Callable[[Slot, Any], None]) -> None:
         self._awaited[answer] = slot, act
 
-    def _welcome(self, slot: Slot, seat: Seat) -> None:
-        here = versions()
-        others = [f"{name} {seat.versions.get(name)}" for name in here if seat.versions.get(name) != here[name]]
-        if others:
-            raise RuntimeError(f"node {seat.node} has {', '.join(others)}, and the driver other versions: {here}")
-        slot.node, self._failures = seat.node, 0
+    def _welcome(self, slot: Slot, seat: tuple[str, Mapping[str, str]]) -> None:
+        """A slot that has begun is used, unless its node has other versions: no actor is sent there again."""
+        (node, there), here = seat, versions()
+        slot.node = node[:NODE_DIGITS]
+        if others := [f"{name} {there.get(name)}" for name in here if there.get(name) != here[name]]:
+            why = f"node {slot.node} has {', '.join(others)}, and the driver other versions: {here}"
+            self._refused[node] = why
+            self._lose(slot, WorkerFaultError(f"could not be used: {why}", own=False))
 
     def _hand_out(self) -> None:
         """The first of the line to each free slot."""
@@ -329,7 +334,7 @@ class Bridge:
                 self._await(slot, slot.actor.run.remote(files, unit.patience, unit.content), self._finish)
 
     def _finish(self, slot: Slot, content: bytes) -> None:
-        unit, slot.unit = slot.unit, None
+        unit, slot.unit, self._failures = slot.unit, None, 0
         if unit is not None:
             self._tell("done", unit.number, content)
 
@@ -363,30 +368,33 @@ class Bridge:
                 slot, act = self._awaited.pop(answer)
                 try:
                     act(slot, ray.get(answer))
-                except (RayError, RuntimeError) as error:
-                    self._lose(slot, fault_of(error, slot.node))
+                except RayError as error:
+                    self._lose(slot, fault := fault_of(error, slot.node))
+                    if slot.node is None or isinstance(error, RayTaskError):  # the next one may fail as well
+                        self._pause(fault)
 
     def _lose(self, slot: Slot, fault: WorkerFaultError) -> None:
-        """Let go of a slot; its segment has its fault, and another slot is asked for, after a while where it failed."""
+        """Let go of a slot; its segment has its fault, and another slot is asked for."""
         self._slots.remove(slot)
         self._awaited = {answer: known for answer, known in self._awaited.items() if known[0] is not slot}
         with suppress(RayError):
             ray.kill(slot.actor)
         if slot.unit is not None:
             self._tell("lost", slot.unit.number, fault.cause, fault.own)
-        elif slot.node is None:
-            self._failures += 1
-            self._pause_until = time.monotonic() + min(FIRST_PAUSE * 2**self._failures, MOST_PAUSE)
-            if self._failures >= ATTEMPTS and not self._has_slots():
-                self._tell("hopeless", f"has no slot that works; the worker of the last one {fault.cause}")
+
+    def _pause(self, fault: WorkerFaultError) -> None:
+        """Ask for no slot for a while, longer after each round with failures, however many there were in it."""
+        if not self._has_failed:
+            self._has_failed, self._failures = True, self._failures + 1
+            self._pause_until = time.monotonic() + min(FIRST_PAUSE * 2 ** min(self._failures, 10), MOST_PAUSE)
+        if self._failures >= ATTEMPTS and not self._has_slots():
+            self._tell("hopeless", f"has no slot that works; the worker of the last one {fault.cause}")
 
 
-def fault_of(error: Exception, node: str | None) -> WorkerFaultError:
+def fault_of(error: RayError, node: str | None) -> WorkerFaultError:
     """What an error of Ray's means for the segment that its actor had."""
     if isinstance(error, OutOfMemoryError):
         return WorkerFaultError("was ended by the cluster for want of memory", own=True)
     if isinstance(error, RayTaskError):
         return WorkerFaultError(f"could not begin on node {node}: {words_of(error.cause)}", own=False)
-    if isinstance(error, RayError):
-        return WorkerFaultError(f"was lost with its actor or its node {node} ({type(error).__name__})", own=False)
-    return WorkerFaultError(f"could not be used: {words_of(error)}", own=False)
+    return WorkerFaultError(f"was lost with its actor or its node {node} ({type(error).__name__})", own=False)
