@@ -22,7 +22,7 @@ from tuner.spec.reader import declared
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 MORE = 30
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=180_000)  # a study runs beside whatever else the machine does
 DIGITS = {
     "name": "digits",
     "data": {"source": "sklearn:digits"},
