@@ -110,14 +110,14 @@ import json, os, sys
 from tuner.ledger.ledger import Ledger
 import tuner
 
-record = Ledger.record_segment
+record = Ledger.record_segments
 
-def die(self, study, work, result):
-    record(self, study, work, result)
-    if any(curve.measures for curve in result.curves):
+def die(self, study, trained):
+    record(self, study, trained)
+    if any(curve.measures for _, result in trained for curve in result.curves):
         os._exit(9)
 
-Ledger.record_segment = die
+Ledger.record_segments = die
 tuner.run(json.loads(sys.argv[1]), workers=2)
 """
     ran = subprocess.run([sys.executable, "-c", script, json.dumps(LABELLED)], cwd=workspace, check=False)

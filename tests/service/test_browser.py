@@ -15,6 +15,7 @@ import yaml
 from browsing import CHROMIUM, Running, chromium, serving, visit
 from playwright.sync_api import Browser, Page, expect
 from studies import fresh_folder, tiny, working_in
+from supervised import until
 
 import tuner
 from tuner.ledger.ledger import Ledger
@@ -121,7 +122,7 @@ def _continued_by_somebody_else(page: Page) -> None:
     expect(_state(page)).to_have_text("finished")
     assert page.evaluate("document.querySelector('#ended details').open")
     # Though the answer came above it: browsers move what is shown back to its place before they draw the next frame.
-    page.wait_for_function(f"Math.abs({place} - {before}) < 3")
+    until(lambda: abs(page.evaluate(place) - before) < 3, "the place where it was")
     expect(field).to_be_focused()
     expect(field).to_have_value("777")
 
