@@ -323,10 +323,10 @@ def measured(case: Case, folder: Path, profile: cProfile.Profile | None) -> dict
     assert sum(trial.ended_at is not None for trial in ledger.trials(study.id)) == case.trials
     seen.left = ledger.outbox.waiting_count(study.id)
     ledger.close()
-    return told(case, cluster, seen)
+    return figures(case, cluster, seen)
 
 
-def told(case: Case, cluster: Cluster, seen: Seen) -> dict[str, Any]:
+def figures(case: Case, cluster: Cluster, seen: Seen) -> dict[str, Any]:
     """What was measured of a run."""
     began, over = cluster.began, cluster.over
     assert began is not None

@@ -42,8 +42,8 @@ def record(ledger: Ledger, study_id: int, trials: int, epochs: int) -> None:
         numbers = range(first, min(first + COHORT, trials))
         asked = [Trial(number, point, number) for number in numbers]
         curves = tuple(Curve(number, 0, losses, losses, (now,) * epochs, False, None) for number in numbers)
-        ledger.record_cohort(study_id, CohortRecord(first // COHORT, first // COHORT), asked)
-        ledger.record_segment(study_id, Segment(tuple(asked), 0, epochs), SegmentResult(curves, 1.0, "nobody"))
+        ledger.record_cohorts(study_id, [(CohortRecord(first // COHORT, first // COHORT), asked)])
+        ledger.record_segments(study_id, [(Segment(tuple(asked), 0, epochs), SegmentResult(curves, 1.0, "nobody"))])
         state = TrialState.COMPLETE
         ledger.record_ends(study_id, [TrialEnd(n, state, losses[-1], epochs, epochs, "") for n in numbers])
     best = BestScore(number=0, value=losses[-1], test_loss=None)

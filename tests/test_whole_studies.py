@@ -96,7 +96,7 @@ def test_deleting_and_renaming_on_postgres(postgres, make_trial, monkeypatch: py
     for name in ("tiny", "other"):
         study = ledger.create_study(spec_from_mapping(tiny(name=name)).model_dump_json(), "s", "f" * 64, name, {})
         with ledger.lease_to_run(study.id):
-            ledger.record_cohort(study.id, CohortRecord(0, 0), [make_trial(number) for number in range(3)])
+            ledger.record_cohorts(study.id, [(CohortRecord(0, 0), [make_trial(number) for number in range(3)])])
             ledger.record_event(study.id, "run", {"features": 4})
     whole_studies.rename("tiny", "new")
     whole_studies.delete("new")

@@ -31,11 +31,11 @@ def ends() -> tuple[Bridge, Connection]:
 
 
 def said(driver: Connection) -> list[tuple[Any, ...]]:
-    """What the driver was told, in turn."""
-    told = []
+    """The messages to the driver, in order."""
+    messages: list[tuple[Any, ...]] = []
     while driver.poll():
-        told.append(driver.recv()[1])
-    return told
+        messages.append(driver.recv()[1])
+    return messages
 
 
 def next_round(bridge: Bridge) -> None:

@@ -57,12 +57,13 @@ def test_a_stop_ends_the_wait_for_a_cluster_that_does_not_answer(silent: str) ->
         if stop.is_set():
             raise StoppedError
 
+    before = set(psutil.Process().children(recursive=True))
     executor = RayExecutor(Ray(silent), 1, check)
     threading.Timer(1.0, stop.set).start()
     with pytest.raises(StoppedError):
         executor._link.await_cluster(check)
     executor.end()
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 def test_ctrl_c_is_the_drivers_to_hear_from_the_bridges_first_moment(silent: str) -> None:

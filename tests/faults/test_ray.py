@@ -174,7 +174,7 @@ def kill_driver(cluster: Nodes, run: subprocess.Popen[str], _: random.Random) ->
 def kill_bridge(cluster: Nodes, run: subprocess.Popen[str], _: random.Random) -> bool:
     """The driver's process that speaks with Ray, while something is trained."""
     found = [
-        each for each in psutil.Process(run.pid).children() if "tuner.execution.cluster" in " ".join(each.cmdline())
+        each for each in psutil.Process(run.pid).children() if "tuner.execution.bridge" in " ".join(each.cmdline())
     ]
     return bool(found and busy(cluster.head)) and killed(found[0])
 

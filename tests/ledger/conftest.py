@@ -77,7 +77,7 @@ def study(ledger: Ledger, make: Maker) -> Iterator[StudyRecord]:
     """A study with a cohort of four running trials; the ledger holds both of its leases."""
     study = ledger.create_study('{"name": "s"}', "s.yaml", "f" * 64, "s", {"torch": "2.13.0"})
     with ledger.lease(study.id, "run"), ledger.lease(study.id, "publish"):
-        ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(number) for number in range(4)])
+        ledger.record_cohorts(study.id, [(CohortRecord(0, 0), [make.trial(number) for number in range(4)])])
         yield study
 
 

@@ -47,7 +47,7 @@ def test_a_crash_at_any_statement_leaves_nothing_half_written(
     ledger: Ledger, study: StudyRecord, make: Make, dump: Callable[[], str], tmp_path: Path
 ) -> None:
     """A process that dies before any statement or commit of a call leaves all of the call's records, or none."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5]))])
     ledger.close()
     saved = tmp_path / "saved.db"
     shutil.copy(tmp_path / "tuner.db", saved)
@@ -68,7 +68,7 @@ def test_a_crash_at_any_statement_leaves_nothing_half_written(
 def _record(url: str, study_id: int, make: Make) -> None:
     ledger = Ledger.open(url)
     with ledger.lease(study_id, "run"):
-        ledger.record_segment(study_id, *make.segment(make.curve(0, 1, [0.4, 0.3])))
+        ledger.record_segments(study_id, [make.segment(make.curve(0, 1, [0.4, 0.3]))])
         os._exit(0)
 
 
@@ -101,7 +101,7 @@ def test_two_threads_write_through_one_ledger(ledger: Ledger, study: StudyRecord
     def drive() -> None:
         try:
             for epoch in range(60):
-                ledger.record_segment(study.id, *make.segment(make.curve(0, epoch, [1 / (epoch + 1)])))
+                ledger.record_segments(study.id, [make.segment(make.curve(0, epoch, [1 / (epoch + 1)]))])
         except Exception as error:
             errors.append(error)
 
@@ -174,7 +174,7 @@ def test_a_full_disk_loses_nothing_and_the_study_goes_on_after_room_is_made(
     ledger: Ledger, study: StudyRecord, make: Make, dump: Callable[[], str]
 ) -> None:
     """What does not fit is not recorded at all, the message says what to do, and the same call works later."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5]))])
     before, full = dump(), [True]
 
     def fill(connection: Any) -> None:
@@ -186,10 +186,10 @@ def test_a_full_disk_loses_nothing_and_the_study_goes_on_after_room_is_made(
     try:
         big = make.segment(make.curve(0, 1, [1 / epoch for epoch in range(1, 2000)]))
         with pytest.raises(LedgerError, match="the disk is full; what is recorded is safe, make room"):
-            ledger.record_segment(study.id, *big)
+            ledger.record_segments(study.id, [big])
         assert dump() == before
         full[0] = False
-        ledger.record_segment(study.id, *big)
+        ledger.record_segments(study.id, [big])
         assert ledger.curves(study.id)[0].last == 2000
     finally:
         event.remove(Engine, "begin", fill)
@@ -199,7 +199,7 @@ def test_a_damaged_file_is_named_as_such(
     url: str, ledger: Ledger, study: StudyRecord, make: Make, tmp_path: Path
 ) -> None:
     """Garbage in the middle of the file is a sentence, not a traceback."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [1 / epoch for epoch in range(1, 3000)])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [1 / epoch for epoch in range(1, 3000)]))])
     ledger.close()
     content = bytearray((tmp_path / "tuner.db").read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
@@ -311,7 +311,7 @@ def test_ends_of_a_thousand_trials_are_one_transaction(ledger: Ledger, study: St
 
     event.listen(Engine, "commit", count)
     try:
-        ledger.record_cohort(study.id, CohortRecord(1, 0), [make.trial(number) for number in range(4, 1004)])
+        ledger.record_cohorts(study.id, [(CohortRecord(1, 0), [make.trial(number) for number in range(4, 1004)])])
         ends = [TrialEnd(number, TrialState.FAILED, None, None, 0, "no") for number in range(1004)]
         ledger.record_ends(study.id, ends)
     finally:
@@ -335,7 +335,7 @@ def test_a_snapshot_is_of_one_moment(shared: str) -> None:
 
 def test_removed_rows_are_missed(url: str, ledger: Ledger, study: StudyRecord, make: Make, tmp_path: Path) -> None:
     """Also the last ones, of which no number is left that would tell."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5]))])
     ledger.record_event(study.id, "stopped", {})
     assert ledger.faults() == []
     with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:

@@ -32,8 +32,8 @@ def test_a_study_comes_back_as_it_was_recorded_after_the_ledger_is_reopened(url:
     first = Ledger.open(url)
     study = first.create_study('{"a": 1.5}', "dir/x.yaml", "ab" * 32, "x", {"torch": "2", "optuna": "5"})
     with first.lease(study.id, "run"):
-        first.record_cohort(study.id, CohortRecord(0, 7), [make.trial(number) for number in range(3)])
-        first.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.25]), make.curve(1, 0, [0.5, 0.75])))
+        first.record_cohorts(study.id, [(CohortRecord(0, 7), [make.trial(number) for number in range(3)])])
+        first.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.25]), make.curve(1, 0, [0.5, 0.75]))])
         first.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.5, 1, 2, "pruned at rung 0")])
         first.record_event(study.id, "timeout", {"after": 1.25})
         first.record_summary(study.id, summary(value=0.1 + 0.2))
@@ -66,7 +66,7 @@ def test_losses_come_back_with_the_same_bits(url: str, ledger: Ledger, study: St
     special = [math.nan, math.inf, -math.inf, -0.0, 0.0, 5e-324, 1.7976931348623157e308, 0.1 + 0.2, 3.0, 2.0**53 + 2]
     values = special + [struct.unpack("<d", random_bits.randbytes(8))[0] for _ in range(1000)]
     curve = replace(make.curve(0, 0, values), train_loss=tuple(reversed(values)))
-    ledger.record_segment(study.id, *make.segment(curve))
+    ledger.record_segments(study.id, [make.segment(curve)])
     reopened = Ledger.open(url)
     found = reopened.curves(study.id)[0]
     reopened.close()
@@ -77,8 +77,8 @@ def test_losses_come_back_with_the_same_bits(url: str, ledger: Ledger, study: St
 
 def test_segments_join_into_one_curve_per_trial(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """A trial's curve starts at epoch 1, holds every epoch once, and has the newest checkpoint."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.9, 0.8])))
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 2, [0.3])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.9, 0.8]))])
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 2, [0.3]))])
     curves = ledger.curves(study.id)
     assert set(curves) == {0, 1}
     assert curves[0].val_loss == (0.5, 0.4, 0.3)
@@ -94,7 +94,7 @@ def test_a_curve_that_ends_in_a_loss_that_is_not_finite_has_diverged(
 ) -> None:
     """That a trial diverged is read off its last epoch."""
     lost = replace(make.curve(0, 0, [0.5, math.nan]), diverged=True, checkpoint=None)
-    ledger.record_segment(study.id, *make.segment(lost, make.curve(1, 0, [0.5, 0.4])))
+    ledger.record_segments(study.id, [make.segment(lost, make.curve(1, 0, [0.5, 0.4]))])
     curves = ledger.curves(study.id)
     assert (curves[0].diverged, curves[0].checkpoint) == (True, None)
     assert not curves[1].diverged
@@ -102,7 +102,7 @@ def test_a_curve_that_ends_in_a_loss_that_is_not_finite_has_diverged(
 
 def test_a_running_trial_shows_its_best_epoch_so_far(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """Value, best epoch and epochs of a running trial come from its measurements, the first of equal losses counts."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [math.inf, 0.25, math.nan, 0.25])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [math.inf, 0.25, math.nan, 0.25]))])
     record = ledger.trials(study.id)[0]
     assert (record.state, record.value, record.best_epoch, record.epochs) == (TrialState.RUNNING, 0.25, 2, 4)
     untouched = ledger.trials(study.id)[1]
@@ -111,24 +111,24 @@ def test_a_running_trial_shows_its_best_epoch_so_far(ledger: Ledger, study: Stud
 
 def test_a_trial_starts_when_its_first_segment_began(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """The start is the last measurement's time less the segment's seconds, and later segments leave it alone."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4], at=1000.0), seconds=2.0))
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 2, [0.3], at=2000.0), seconds=1.0))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.4], at=1000.0), seconds=2.0)])
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 2, [0.3], at=2000.0), seconds=1.0)])
     assert ledger.trials(study.id)[0].started_at == 1000.125 - 2.0
 
 
 def test_equal_epochs_that_come_again_are_ignored(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """A retry that measured the same keeps the first record and its times, and brings nothing to the outbox."""
     losses = [0.5, math.nan, -0.0]
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, losses, at=1000.0)))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, losses, at=1000.0))])
     before = ledger.curves(study.id)[0].at, ledger.outbox.waiting_count(study.id), ledger.segments(study.id)
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, losses, at=5000.0)))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, losses, at=5000.0))])
     assert (ledger.curves(study.id)[0].at, ledger.outbox.waiting_count(study.id), ledger.segments(study.id)) == before
 
 
 def test_a_segment_may_repeat_old_epochs_and_add_new_ones(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """A trial that was trained again from the start extends its record, with the new checkpoint."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4])))
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4, 0.3], path="again")))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.4]))])
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.4, 0.3], path="again"))])
     curve = ledger.curves(study.id)[0]
     assert curve.val_loss == (0.5, 0.4, 0.3)
     assert curve.checkpoint == Checkpoint("again-0-3", "0" * 64, 3)
@@ -140,8 +140,8 @@ def test_a_checkpoint_that_was_made_again_takes_the_place_of_the_lost_one(
     ledger: Ledger, study: StudyRecord, make: Make
 ) -> None:
     """Of two checkpoints after the same epoch, the later record counts."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4])))
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4], path="again")))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.4]))])
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.4], path="again"))])
     assert ledger.curves(study.id)[0].checkpoint == Checkpoint("again-0-2", "0" * 64, 2)
 
 
@@ -157,10 +157,10 @@ def test_an_epoch_that_contradicts_the_record_is_refused(
     ledger: Ledger, study: StudyRecord, make: Make, first: int, losses: list[float], sentence: str
 ) -> None:
     """An epoch has one outcome, and none before it is missing."""
-    ledger.record_segment(study.id, *make.segment(make.curve(1, 0, [0.5, 0.4])))
+    ledger.record_segments(study.id, [make.segment(make.curve(1, 0, [0.5, 0.4]))])
     before = ledger.curves(study.id)
     with pytest.raises(LedgerError, match=sentence):
-        ledger.record_segment(study.id, *make.segment(make.curve(1, first, losses)))
+        ledger.record_segments(study.id, [make.segment(make.curve(1, first, losses))])
     assert ledger.curves(study.id) == before
 
 
@@ -168,28 +168,28 @@ def test_a_refused_epoch_takes_its_whole_segment_with_it(
     ledger: Ledger, study: StudyRecord, make: Make, dump: Any
 ) -> None:
     """A blameless neighbour in the same segment is not recorded either."""
-    ledger.record_segment(study.id, *make.segment(make.curve(1, 0, [0.5, 0.4])))
+    ledger.record_segments(study.id, [make.segment(make.curve(1, 0, [0.5, 0.4]))])
     before = dump()
     with pytest.raises(LedgerError):
-        ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5]), make.curve(1, 0, [0.6])))
+        ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5]), make.curve(1, 0, [0.6]))])
     assert dump() == before
 
 
 def test_minus_zero_contradicts_zero(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """Losses are compared by their bits."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [-0.0])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [-0.0]))])
     with pytest.raises(LedgerError, match="epoch 1 of trial 0"):
-        ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.0])))
+        ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.0]))])
 
 
 def test_epochs_of_an_unknown_or_ended_trial_are_refused(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """A trial is recorded before its epochs, and has none after its end."""
     with pytest.raises(LedgerError, match="trial 9 must be recorded before its epochs"):
-        ledger.record_segment(study.id, *make.segment(make.curve(9, 0, [0.5])))
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5])))
+        ledger.record_segments(study.id, [make.segment(make.curve(9, 0, [0.5]))])
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5]))])
     ledger.record_ends(study.id, [TrialEnd(0, TrialState.COMPLETE, 0.5, 1, 1, "")])
     with pytest.raises(LedgerError, match="trial 0 ended as complete after 1 epochs, but epoch 2 came"):
-        ledger.record_segment(study.id, *make.segment(make.curve(0, 1, [0.4])))
+        ledger.record_segments(study.id, [make.segment(make.curve(0, 1, [0.4]))])
 
 
 @pytest.mark.parametrize("state", [state for state in TrialState if state is not TrialState.RUNNING])
@@ -247,11 +247,11 @@ def test_an_end_that_is_none_is_refused(ledger: Ledger, study: StudyRecord, end:
 
 def test_cohorts_come_back_with_their_sizes(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """A cohort's size is the number of its trials; the same number does not come twice."""
-    ledger.record_cohort(study.id, CohortRecord(1, 12), [make.trial(4)])
+    ledger.record_cohorts(study.id, [(CohortRecord(1, 12), [make.trial(4)])])
     assert ledger.cohorts(study.id) == [CohortRecord(0, 0, 4), CohortRecord(1, 12, 1)]
     assert [record.cohort for record in ledger.trials(study.id)] == [0, 0, 0, 0, 1]
     with pytest.raises(LedgerError, match="cohort 1 came again"):
-        ledger.record_cohort(study.id, CohortRecord(1, 12), [make.trial(5)])
+        ledger.record_cohorts(study.id, [(CohortRecord(1, 12), [make.trial(5)])])
 
 
 def test_a_name_belongs_to_one_study(ledger: Ledger, study: StudyRecord) -> None:
@@ -270,8 +270,8 @@ def test_studies_do_not_see_each_other(ledger: Ledger, study: StudyRecord, make:
     """The same trial numbers in two studies are two trials."""
     other = ledger.create_study("{}", "o.yaml", "e" * 64, "other", {})
     with ledger.lease(other.id, "run"):
-        ledger.record_cohort(other.id, CohortRecord(0, 0), [make.trial(0)])
-        ledger.record_segment(other.id, *make.segment(make.curve(0, 0, [0.75])))
+        ledger.record_cohorts(other.id, [(CohortRecord(0, 0), [make.trial(0)])])
+        ledger.record_segments(other.id, [make.segment(make.curve(0, 0, [0.75]))])
     assert ledger.curves(study.id) == {}
     assert len(ledger.trials(other.id)) == 1
     assert other.key != study.key
@@ -316,11 +316,11 @@ def test_why_a_measure_has_no_number_is_an_event_of_its_segment(
     """Recorded with the losses or not at all, and once, however often the segment comes."""
     curve = replace(make.curve(0, 0, [0.5], measures={"b": 1.0}), unmeasured={"a": "it came out as nan"})
     for _ in range(2):
-        ledger.record_segment(study.id, *make.segment(curve))
+        ledger.record_segments(study.id, [make.segment(curve)])
     (found,) = [event for event in ledger.events(study.id) if event.kind == "unmeasured"]
     assert found.body == {"trial": 0, "measure": "a", "reason": "it came out as nan"}
     before = dump()
     other = replace(make.curve(1, 0, [0.7]), unmeasured={"a": "it came out as inf"})
     with pytest.raises(LedgerError):
-        ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.6]), other))
+        ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.6]), other)])
     assert dump() == before

@@ -92,7 +92,7 @@ def test_what_may_be_recorded_already_is_not_recorded_again(
         ledger.set_state(made.id, "finished")
         lose_answers(ledger, monkeypatch, 1)
         with pytest.raises(ConnectionLostError):
-            ledger.record_cohort(made.id, CohortRecord(0, 0), [])
+            ledger.record_cohorts(made.id, [(CohortRecord(0, 0), [])])
     assert ledger.study_by_id(made.id).state == "finished"
     ledger.close()
 

@@ -21,15 +21,11 @@ RECORDS: dict[str, Callable[[Ledger, int, Make], object]] = {
     "create_study": lambda ledger, _, __: ledger.create_study("{}", "", "", "another", {}),
     "update_spec": lambda ledger, study, _: ledger.update_spec(study, "{}", "new.yaml"),
     "set_state": lambda ledger, study, _: ledger.set_state(study, "stopped"),
-    "record_cohort": lambda ledger, study, make: ledger.record_cohort(study, CohortRecord(1, 1), [make.trial(4)]),
     "record_cohorts": lambda ledger, study, make: ledger.record_cohorts(
         study, [(CohortRecord(1, 1), [make.trial(4)])], [TrialEnd(0, TrialState.FAILED, None, None, 0, "no")]
     ),
-    "record_segment": lambda ledger, study, make: ledger.record_segment(
-        study, *make.segment(make.curve(0, 0, [0.5]), make.curve(1, 0, [0.5]))
-    ),
     "record_segments": lambda ledger, study, make: ledger.record_segments(
-        study, [make.segment(make.curve(number, 0, [0.5])) for number in (0, 1)]
+        study, [make.segment(make.curve(0, 0, [0.5]), make.curve(1, 0, [0.5])), make.segment(make.curve(2, 0, [0.5]))]
     ),
     "record_ends": lambda ledger, study, _: ledger.record_ends(
         study, [TrialEnd(number, TrialState.COMPLETE, 0.5, 1, 1, "") for number in (0, 1)]
@@ -69,7 +65,7 @@ def test_nothing_is_recorded_without_its_outbox_rows(
 
 def test_rows_wait_in_the_order_in_which_things_were_recorded(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """Each thing that is recorded leaves one row, a summary another for its files, and `limit` takes the oldest."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.5, 0.4])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.5, 0.4]))])
     ledger.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.4, 2, 2, "pruned")])
     ledger.record_summary(study.id, Summary(best=None, seconds=1.0))
     rows = ledger.outbox.waiting(study.id, 100)
@@ -124,8 +120,8 @@ def test_run_ids_are_remembered(ledger: Ledger, study: StudyRecord) -> None:
 
 def test_publishing_anew_lets_all_that_is_recorded_wait(ledger: Ledger, study: StudyRecord, make: Make) -> None:
     """For another MLflow the whole study waits again, whatever was published or set aside, and no run is known."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.5, 0.4])))
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 2, [0.3])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5, 0.4]), make.curve(1, 0, [0.5, 0.4]))])
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 2, [0.3]))])
     ledger.record_ends(study.id, [TrialEnd(1, TrialState.PRUNED, 0.4, 2, 2, "pruned")])
     ledger.record_summary(study.id, Summary(best=None, seconds=1.0))
     rows = ledger.outbox.waiting(study.id, 100)

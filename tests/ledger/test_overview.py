@@ -34,12 +34,12 @@ def fill(ledger: Ledger, make: Any, name: str, ended: int) -> int:
     """A study of five trials, so many of which are complete, and a final run that is better than all of them."""
     study = ledger.create_study(DECLARED, "s.yaml", "f" * 64, name, {})
     with ledger.lease(study.id, "run"):
-        ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(number) for number in range(5)])
+        ledger.record_cohorts(study.id, [(CohortRecord(0, 0), [make.trial(number) for number in range(5)])])
         ledger.record_finals(study.id, [make.trial(10**9)])
         numbers = [*range(ended), 10**9]
         losses = {number: 0.5 - number / 1e10 for number in numbers}
         for number in numbers:
-            ledger.record_segment(study.id, *make.segment(make.curve(number, 0, [losses[number]])))
+            ledger.record_segments(study.id, [make.segment(make.curve(number, 0, [losses[number]]))])
         ends = [TrialEnd(number, TrialState.COMPLETE, losses[number], 1, 1, "") for number in numbers]
         ledger.record_ends(study.id, ends)
     return study.id

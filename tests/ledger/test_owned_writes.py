@@ -33,16 +33,12 @@ OF_A_RUN: dict[str, Write] = {
     "set_state": lambda ledger, study, _: ledger.set_state(study, "stopped"),
     "record_event": lambda ledger, study, _: ledger.record_event(study, "run", {}),
     "record_events": lambda ledger, study, _: ledger.record_events(study, [("run", {}), ("speed", {})]),
-    "record_cohort": lambda ledger, study, make: ledger.record_cohort(study, CohortRecord(1, 1), [make.trial(4)]),
     "record_cohorts": lambda ledger, study, make: ledger.record_cohorts(
         study, [(CohortRecord(1, 1), [make.trial(4)])], [TrialEnd(0, TrialState.FAILED, None, None, 0, "no")]
     ),
     "record_finals": lambda ledger, study, make: ledger.record_finals(study, [make.trial(10**9)]),
-    "record_segment": lambda ledger, study, make: ledger.record_segment(
-        study, *make.segment(make.curve(0, 0, [0.5], measures={"kl": 1.0}))
-    ),
     "record_segments": lambda ledger, study, make: ledger.record_segments(
-        study, [make.segment(make.curve(number, 0, [0.5])) for number in (0, 1)]
+        study, [make.segment(make.curve(number, 0, [0.5], measures={"kl": 1.0})) for number in (0, 1)]
     ),
     "record_ends": lambda ledger, study, _: ledger.record_ends(
         study, [TrialEnd(0, TrialState.FAILED, None, None, 0, "no")]
@@ -90,7 +86,7 @@ def begun(shared: str, make: Make) -> StudyRecord:
     ledger = Ledger.open(shared)
     study = ledger.create_study('{"name": "s"}', "s.yaml", "f" * 64, "s", {})
     with ledger.lease(study.id, "run"):
-        ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(number) for number in range(4)])
+        ledger.record_cohorts(study.id, [(CohortRecord(0, 0), [make.trial(number) for number in range(4)])])
     ledger.close()
     return study
 
@@ -166,7 +162,7 @@ def test_what_reads_writes_nothing(url: str, make: Make, name: str) -> None:
     ledger, written = Ledger.open(url), []
     study = ledger.create_study('{"name": "s"}', "s.yaml", "f" * 64, "s", {})
     with owning(ledger, study.id):
-        ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(0)])
+        ledger.record_cohorts(study.id, [(CohortRecord(0, 0), [make.trial(0)])])
 
     def watch(_: Any, __: Any, statement: str, *___: Any) -> None:
         if statement.split(maxsplit=1)[0].upper() not in {"SELECT", "BEGIN", "PRAGMA"}:

@@ -73,7 +73,7 @@ def after(make: Make, act: Callable[[Ledger, int], None]) -> dict[str, list[str]
         ledger = Ledger.open(url)
         study = ledger.create_study('{"name": "s"}', "s.yaml", "f" * 64, "s", {})
         with owning(ledger, study.id):
-            ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(number) for number in range(TRIALS)])
+            ledger.record_cohorts(study.id, [(CohortRecord(0, 0), [make.trial(number) for number in range(TRIALS)])])
             act(ledger, study.id)
         ledger.close()
         return content(url)
@@ -106,7 +106,7 @@ def test_decisions_recorded_together_are_the_rows_of_each_recorded_alone(make: M
         for end in ends:
             ledger.record_ends(study_id, [end])
         for cohort, trials in cohorts:
-            ledger.record_cohort(study_id, cohort, trials)
+            ledger.record_cohorts(study_id, [(cohort, trials)])
 
     def together(ledger: Ledger, study_id: int) -> None:
         ledger.record_cohorts(study_id, cohorts, ends)
@@ -118,7 +118,7 @@ def test_where_one_segment_is_refused_none_of_its_call_is_recorded(
     ledger: Ledger, study: StudyRecord, make: Make, dump: Any
 ) -> None:
     """What was recorded before stays as it was, and the others can be recorded without it."""
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [0.5])))
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [0.5]))])
     before = dump()
     good, gap = make.segment(make.curve(1, 0, [0.5])), make.segment(make.curve(2, 3, [0.5]))
     with pytest.raises(LedgerError, match="trial 2 must go on from epoch 0"):

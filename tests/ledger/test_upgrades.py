@@ -45,8 +45,8 @@ def test_an_older_ledger_is_brought_up_step_by_step(
     """Its trials stay as they are, nothing is measured of them, and new ones can be recorded with measures."""
     study = ledger.create_study("{}", "s.yaml", "f" * 64, "s", {})
     with ledger.lease(study.id, "run"):
-        ledger.record_cohort(study.id, CohortRecord(0, 0), [make.trial(0), make.trial(1)])
-        ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [3.0, 2.0])))
+        ledger.record_cohorts(study.id, [(CohortRecord(0, 0), [make.trial(0), make.trial(1)])])
+        ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [3.0, 2.0]))])
     before = ledger.trials(study.id)
     ledger.close()
     with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
@@ -57,7 +57,7 @@ def test_an_older_ledger_is_brought_up_step_by_step(
     assert again.submissions.all() == []
     with again.lease(study.id, "run"):
         curve = make.curve(1, 0, [1.0], measures={"trustworthiness": 0.1 + 0.2, "dead_units": 3})
-        again.record_segment(study.id, *make.segment(curve))
+        again.record_segments(study.id, [make.segment(curve)])
     again.close()
     with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:
         assert connection.execute("SELECT version FROM tuner_schema").fetchall() == [(SCHEMA_VERSION,)]
@@ -100,7 +100,7 @@ def test_several_processes_may_open_an_older_ledger_at_once(postgres: Callable[[
     first = Ledger.open(url)
     study = first.create_study("{}", "s.yaml", "f" * 64, "s", {})
     with first.lease(study.id, "run"):
-        first.record_cohort(study.id, CohortRecord(0, 0), [make.trial(0)])
+        first.record_cohorts(study.id, [(CohortRecord(0, 0), [make.trial(0)])])
     first.close()
     with create_engine(url).begin() as connection:
         for statement in (*AGED[1], "UPDATE tuner_schema SET version = 1"):
@@ -114,6 +114,6 @@ def test_several_processes_may_open_an_older_ledger_at_once(postgres: Callable[[
 def test_a_trial_keeps_the_first_measures_that_came(ledger: Ledger, study: StudyRecord, make) -> None:
     """They are computed once; what comes again with the same epochs changes nothing, bits included."""
     first = make.curve(0, 0, [3.0], measures={"effective_dims": 1 / 3})
-    ledger.record_segment(study.id, *make.segment(first, make.curve(1, 0, [2.0])))
-    ledger.record_segment(study.id, *make.segment(make.curve(0, 0, [3.0], measures={"effective_dims": 9.0})))
+    ledger.record_segments(study.id, [make.segment(first, make.curve(1, 0, [2.0]))])
+    ledger.record_segments(study.id, [make.segment(make.curve(0, 0, [3.0], measures={"effective_dims": 9.0}))])
     assert [trial.measures for trial in ledger.trials(study.id)] == [{"effective_dims": 1 / 3}, {}, {}, {}]

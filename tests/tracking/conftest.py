@@ -74,8 +74,8 @@ class Story:
             self.curve(DIVERGED, 0, [9.0, math.inf]),
         )
         with owning(ledger, study.id):
-            ledger.record_cohort(study.id, CohortRecord(0, 0), [self.trial(number) for number in range(4)])
-            ledger.record_segment(study.id, *self.segment(*curves))
+            ledger.record_cohorts(study.id, [(CohortRecord(0, 0), [self.trial(number) for number in range(4)])])
+            ledger.record_segments(study.id, [self.segment(*curves)])
         return study
 
     def finish(self, ledger: Ledger, study_id: int) -> None:
@@ -86,7 +86,7 @@ class Story:
             TrialEnd(DIVERGED, TrialState.DIVERGED, 9.0, 1, 2, "the validation loss is infinite after epoch 2"),
         ]
         with owning(ledger, study_id):
-            ledger.record_segment(study_id, *self.segment(self.curve(COMPLETE, 2, [0.25, 0.3])))
+            ledger.record_segments(study_id, [self.segment(self.curve(COMPLETE, 2, [0.25, 0.3]))])
             ledger.record_ends(study_id, ends)
         self.conclude(ledger, study_id, COMPLETE, 0.25)
 

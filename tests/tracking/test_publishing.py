@@ -197,8 +197,8 @@ def test_a_stopped_study_is_killed_and_a_continued_one_runs_again(
     publish_once(ledger, study.id, store)
     assert View(store, study).parent.info.status == "KILLED"
     ledger.set_state(study.id, "running")
-    ledger.record_cohort(study.id, CohortRecord(1, 3), [story.trial(4)])
-    ledger.record_segment(study.id, *story.segment(story.curve(4, 0, [0.1])))
+    ledger.record_cohorts(study.id, [(CohortRecord(1, 3), [story.trial(4)])])
+    ledger.record_segments(study.id, [story.segment(story.curve(4, 0, [0.1]))])
     publish_once(ledger, study.id, store)
     assert View(store, study).parent.info.status == "RUNNING"
     ledger.record_ends(study.id, [TrialEnd(4, TrialState.COMPLETE, 0.1, 1, 1, "")])
@@ -232,7 +232,7 @@ def test_more_epochs_than_a_batch_may_hold_are_all_there(
 ) -> None:
     """A trial of 1,500 epochs has 3,000 values; a batch takes 1,000."""
     losses = [1 / epoch for epoch in range(1, 1501)]
-    ledger.record_segment(study.id, *story.segment(story.curve(3, 0, losses)))
+    ledger.record_segments(study.id, [story.segment(story.curve(3, 0, losses))])
     publish_once(ledger, study.id, store)
     view = View(store, study)
     history = view.history(view.trials["trial-0003"], "val_loss")

@@ -90,6 +90,7 @@ def run(  # noqa: PLR0913 - all by name
         StudyError: the study cannot be continued like this, or is being run.
         LedgerError: the ledger cannot be opened or written.
         StorageError: the folder for prepared data cannot be written.
+        ClusterError: the cluster that was named cannot be joined.
         WorkerError: workers died again and again.
     """
     from tuner.execution import choice

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.supervise import cluster_of
+from tuner.cli.supervise import Cluster, ClusterMost, ClusterSlots, cluster_of
 
 if TYPE_CHECKING:
     from tuner.ledger.tokens import TokenRecord, Tokens
@@ -40,13 +40,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8770,
     slots: Annotated[int, typer.Option(min=1, help="Studies that run at the same time.")] = 1,
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes of each study.")] = None,
-    cluster: Annotated[
-        str | None, typer.Option(metavar="auto|HOST:PORT", help="Train on this Ray cluster, not on this machine.")
-    ] = None,
-    cluster_slots: Annotated[
-        str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="What a slot takes of one of its nodes.")
-    ] = None,
-    cluster_most: Annotated[int | None, typer.Option(min=1, help="Slots that one study has at most.")] = None,
+    cluster: Cluster = None,
+    cluster_slots: ClusterSlots = None,
+    cluster_most: ClusterMost = None,
     public_url: Annotated[
         str | None, typer.Option(metavar="URL", help="How browsers reach it, where that differs.")
     ] = None,
@@ -97,13 +93,13 @@ def serve(  # noqa: PLR0913, PLR0917 - the options
             disk_bytes=None if max_disk is None else int(max_disk * 1e9),
         ),
     )
-    on = cluster_of(workers, cluster, cluster_slots, cluster_most)
+    cluster_of(workers, cluster, cluster_slots, cluster_most)  # what is wrong with it is said here, and once
     said = {
         "--slots": slots,
         "--workers": workers,
-        "--cluster": on and on.address,
-        "--cluster-slots": on and on.slot,
-        "--cluster-most": on and on.most,
+        "--cluster": cluster,
+        "--cluster-slots": cluster_slots,
+        "--cluster-most": cluster_most,
     }
     arguments = [f"{name}={value}" for name, value in said.items() if value is not None]
     server.serve(options, server.Beside(arguments, options.workspace.folder) if supervise else None, typer.echo)

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from tuner.execution.choice import Ray
 
 
+Cluster = Annotated[
+    str | None, typer.Option(metavar="auto|HOST:PORT", help="Train on this Ray cluster, not on this machine.")
+]
+ClusterSlots = Annotated[
+    str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="What a slot takes of one of its nodes.")
+]
+ClusterMost = Annotated[int | None, typer.Option(min=1, help="Slots that one study has at most.")]
+
+
 def add_to(app: typer.Typer) -> None:
     """Give an app this command."""
     app.command()(supervise)
@@ -41,13 +50,9 @@ def supervise(  # noqa: PLR0913, PLR0917 - the options
         Path | None,
         typer.Option(metavar="FILE", help="A file with the address to call at every study's end."),
     ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(metavar="auto|HOST:PORT", help="Train on this Ray cluster, not on this machine.")
-    ] = None,
-    cluster_slots: Annotated[
-        str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="What a slot takes of one of its nodes.")
-    ] = None,
-    cluster_most: Annotated[int | None, typer.Option(min=1, help="Slots that one study has at most.")] = None,
+    cluster: Cluster = None,
+    cluster_slots: ClusterSlots = None,
+    cluster_most: ClusterMost = None,
 ) -> None:
     """Run the studies that were handed in to the service, until Ctrl-C or SIGTERM.
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
-import os
 import secrets
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -32,7 +29,7 @@ from tuner.execution.context import Workplace
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.joining import ROOM_SECONDS, Joining
 from tuner.execution.planning import SegmentPlanner
-from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE, settle
+from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE
 from tuner.execution.scratch import Scratch
 from tuner.execution.spawned import START_SECONDS, Process, words_of
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
@@ -45,7 +42,7 @@ END_SECONDS: Final = 30.0  # that it has to end all workers and leave the cluste
 _MAIN: Final = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from tuner.execution.cluster import serve
+from tuner.execution.bridge import serve
 serve(int(sys.argv[2]), int(sys.argv[3]))
 """
 
@@ -372,46 +369,3 @@ def _cancel(future: Future[SegmentResult]) -> None:
 def _short_folder() -> Path:
     """Ray's sockets have paths of limited length, too short for some systems' folder of temporary files."""
     return Path("/tmp")
-
-
-def serve(connection_file: int, life: int) -> None:
-    """What a bridge process does, until the driver ends it or is gone.
-
-    Args:
-        connection_file: its end of the connection.
-        life: a pipe whose other end the driver alone holds.
-    """
-    connection = Connection(connection_file)
-    settle("", life)
-    with suppress(EOFError, OSError):
-        how: Joining = connection.recv()
-        os.environ.update(how.environment)
-        if not os.environ.get("TUNER_DEBUG"):
-            _silence()
-        _serve(connection, how)
-
-
-def _silence() -> None:
-    """What Ray's libraries print must not mix with what the driver says; it is in Ray's logs."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-
-
-def _serve(connection: Connection, how: Joining) -> None:
-    from tuner.execution import ray as cluster  # noqa: PLC0415 - it reads the environment when it is imported
-
-    try:
-        cluster.join(how)
-        room = cluster.room(how)
-    except Exception as error:
-        connection.send((False, error))
-        return
-    bridge = cluster.Bridge(connection, how)
-    connection.send((True, room))
-    threading.Thread(target=bridge.listen, daemon=True).start()
-    try:
-        bridge.serve()
-    finally:
-        bridge.end()

@@ -260,10 +260,6 @@ class Ledger:
         with self._database.reading() as connection:
             return int(connection.execute(select(func.max(event.c.seq))).scalar() or 0)
 
-    def record_cohort(self, study_id: int, record: CohortRecord, trials: Sequence[Trial]) -> None:
-        """Record a cohort and its trials, running."""
-        self.record_cohorts(study_id, [(record, trials)])
-
     def record_cohorts(
         self, study_id: int, cohorts: Sequence[tuple[CohortRecord, Sequence[Trial]]], ends: Sequence[TrialEnd] = ()
     ) -> None:
@@ -314,10 +310,6 @@ class Ledger:
             declared = connection.execute(select(study.c.spec_json).where(study.c.id == study_id)).scalar()
             space = None if declared is None else search_space(declared)
             return [rows.trial_record(row, bests, space) for row in connection.execute(query)]
-
-    def record_segment(self, study_id: int, work: Segment, result: SegmentResult) -> None:
-        """Record what one segment measured, as `record_segments`."""
-        self.record_segments(study_id, [(work, result)])
 
     @harmless_twice
     def record_segments(self, study_id: int, trained: Sequence[tuple[Segment, SegmentResult]]) -> None:
