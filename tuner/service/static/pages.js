@@ -99,6 +99,22 @@
     each(".plot", (place) => draw(place, anew));
   }
 
+  // What is read stays in its place when parts above it grow. Not every browser sees to that by itself, and none does
+  // where the element that it held on to was replaced, as a chart's are.
+  const topOf = (element) => element.getBoundingClientRect().top;
+  let held = null;
+
+  function hold() {
+    const named = [...document.querySelectorAll("main [id]")].filter((element) => element.getClientRects().length);
+    const element = named.find((each) => topOf(each) >= -1);
+    held = element && scrollY > 0 ? { element, top: topOf(element) } : null;
+  }
+
+  function keep() {
+    if (held && held.element.isConnected) scrollBy({ top: topOf(held.element) - held.top, behavior: "instant" });
+    held = null;
+  }
+
   // An upload goes as it is, without a form around it; the page shows how far it is.
   function upload(form) {
     form.addEventListener("submit", (event) => {
@@ -130,9 +146,11 @@
     each("#upload-form", upload);
     each("#secret", (field) => field.select());
     drawAll();
+    document.addEventListener("htmx:before:swap", hold);
     document.addEventListener("htmx:after:swap", () => {
       each("#space", number);
       drawAll();
+      keep();
     });
     // A stream that broke is said to be broken; a session that ended leads to logging in, but from a declaration.
     const lost = (is) => each("#live-lost", (said) => { said.hidden = !is; });
