@@ -16,7 +16,7 @@ from studies import IRIS
 
 from tuner.api.workspace import workspace as workspace_of
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.submissions import Submission
+from tuner.ledger.submissions import ExecutorName, Submission
 from tuner.service.supervisor import Supervisor, SupervisorOptions
 
 T = TypeVar("T")
@@ -42,11 +42,13 @@ def opened(folder: Path) -> Iterator[Ledger]:
         ledger.close()
 
 
-def hand_in(ledger: Ledger, spec: dict[str, Any], data: str = "iris") -> Submission:
+def hand_in(
+    ledger: Ledger, spec: dict[str, Any], data: str = "iris", executor: ExecutorName | None = None
+) -> Submission:
     """Hand a study of registered data in, as the service does; iris is registered by that name."""
     ledger.datasets.add("iris", str(IRIS), 3, "test")
     text = json.dumps({**spec, "data": {"source": f"dataset:{data}"}})
-    return ledger.submissions.submit(spec["name"], text, "test")[0]
+    return ledger.submissions.submit(spec["name"], text, "test", executor=executor)[0]
 
 
 def now(ledger: Ledger, name: str) -> Submission:

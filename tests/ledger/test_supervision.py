@@ -112,6 +112,31 @@ def test_one_elsewhere_must_have_been_seen(ledger: Ledger, fence: int) -> None:
     owner.let_go()
 
 
+def test_what_a_supervisor_offers_is_known_to_all(ledger: Ledger) -> None:
+    """Its default first; nothing before the first one, still the same after its end, and its follower's own then."""
+    assert ledger.supervision.executors() == ()
+    owner = Owner.this_process()
+    owner.hold()
+    fence = ledger.supervision.take(owner, ("ray", "processes"))
+    assert ledger.supervision.executors() == ("ray", "processes")
+    ledger.supervision.let_go(fence or 0)
+    assert ledger.supervision.executors() == ("ray", "processes")
+    ledger.supervision.take(owner, ("processes",))
+    owner.let_go()
+    assert ledger.supervision.executors() == ("processes",)
+
+
+def test_where_a_driver_trains_is_recorded_beside_what_was_chosen(ledger: Ledger, fence: int) -> None:
+    """A choice holds for the next driver; the one that is there is where it is. Who chose what is in the audit once."""
+    each, _ = ledger.submissions.submit("s", "text", "me", executor="processes")
+    ledger.standings.started(each, fence, Owner.of_process(os.getppid()), "processes")
+    for _ in range(2):
+        ledger.submissions.choose("s", "ray", "you")
+    now = ledger.submissions.all()[0]
+    assert (now.executor, now.ran_on) == ("ray", "processes")
+    assert [(line.actor, line.action) for line in ledger.audit.newest()] == [("you", "executor"), ("me", "submit")]
+
+
 def test_what_mlflow_does_not_show_is_counted(ledger: Ledger) -> None:
     """Of the submission's own study; what MLflow will never take does not wait."""
     each = handed_in(ledger)

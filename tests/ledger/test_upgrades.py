@@ -34,6 +34,11 @@ AGED = {
     3: (WITHOUT_RULES, *WITHOUT_CONTROL),
     4: WITHOUT_CONTROL,
     5: WITHOUT_SERVICE,
+    6: (
+        "ALTER TABLE tuner_submission DROP COLUMN executor",
+        "ALTER TABLE tuner_submission DROP COLUMN ran_on",
+        "ALTER TABLE tuner_supervisor DROP COLUMN executors",
+    ),
 }
 KEPT = Path(__file__).parents[1] / "fixtures" / "version_3" / "tuner.db"
 
@@ -55,6 +60,8 @@ def test_an_older_ledger_is_brought_up_step_by_step(
     assert again.trials(study.id) == before
     assert again.control.wanted(study.id) is None
     assert again.submissions.all() == []
+    assert again.submissions.submit("t", "text", "me", executor="ray")[0].executor == "ray"
+    assert again.supervision.executors() == ()
     with again.lease(study.id, "run"):
         curve = make.curve(1, 0, [1.0], measures={"trustworthiness": 0.1 + 0.2, "dead_units": 3})
         again.record_segments(study.id, [make.segment(curve)])

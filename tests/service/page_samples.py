@@ -34,6 +34,7 @@ def study_item(name: str = "digits", **changes: Any) -> StudyItem:
         "by": "anna",
         "tags": (),
         "note": "",
+        "executor": "processes",
     }
     return StudyItem(**{**given, **changes})
 

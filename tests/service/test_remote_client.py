@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disturbed import run_tuner
 
 import tuner
 from tuner.answers.service import StudyItem
@@ -193,6 +194,22 @@ def test_overrides_are_in_what_is_sent(server: StandIn, tmp_path: Path) -> None:
         connected.submit(file, overrides=["search.trials=9", "data.source=dataset:e"])
     sent = read_spec_text(server.sent[0].decode(), "sent")
     assert (sent.search.trials, sent.data.source, sent.name) == (9, "dataset:e", "x")
+
+
+def test_where_it_is_to_train_goes_along(server: StandIn, tmp_path: Path) -> None:
+    """Where that is said, from Python and from the shell; what the server refuses is exit code 2 and its sentence."""
+    file = tmp_path / "x.yaml"
+    file.write_text("name: x\ndata: {source: dataset:d}\n")
+    server.act = lambda handler: handler.problem(422, "input", "executor: must be processes.")
+    for executor, path in ((None, "/api/v1/studies"), ("ray", "/api/v1/studies?executor=ray")):
+        with pytest.raises(InputError, match="executor: must be processes"):
+            tuner.connect(server.url, token=TOKEN).submit(file, executor=executor)
+        assert server.asked.pop() == path
+    (tmp_path / "token").write_text(TOKEN)
+    words = ("--server", server.url, "--token-file", "token", "run", str(file), "--executor", "ray")
+    typed = run_tuner(tmp_path, *words)
+    assert (typed.returncode, typed.stderr) == (2, f"{server.url}: executor: must be processes.\n")
+    assert server.asked == ["/api/v1/studies?executor=ray"]
 
 
 def test_what_is_no_tuner_is_said(server: StandIn) -> None:

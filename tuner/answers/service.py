@@ -36,6 +36,8 @@ class StudyItem(Answer):
         by: who handed it in; empty where it was launched by hand.
         tags: in the order in which they were given.
         note: in plain words.
+        executor: where it trains, or trained last: worker processes of the service's machine, or its Ray cluster; while
+            it waits, where its launcher chose. None where nobody chose yet, or it was launched by hand.
     """
 
     name: str
@@ -58,6 +60,7 @@ class StudyItem(Answer):
     by: str
     tags: tuple[str, ...]
     note: str
+    executor: Literal["processes", "ray"] | None
 
 
 class StudyPage(Answer):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import exit_codes
+from tuner.cli.supervise import Executor
 
 if TYPE_CHECKING:
     from tuner.answers.service import StudyItem
@@ -75,10 +76,13 @@ def top(
 
 
 @remote.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - the options
     context: typer.Context,
     file: SpaceFile,
     overrides: Overrides = None,
+    executor: Annotated[
+        Executor | None, typer.Option(help="Train on the server's machine or on its Ray cluster, where it offers both.")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Follow it to its end, instead of returning at once.")] = True,
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="A name for this request: twice with it is once.")
@@ -90,7 +94,7 @@ def run(
     Ctrl-C ends the following alone, with exit code 130. Exit codes: 0 finished, or handed in with --no-wait; 1 it
     failed; 2 the file is wrong; 3 it was stopped by somebody. Example: tuner --server URL run digits.yaml
     """
-    study = _server(context).submit(file, overrides=overrides or (), key=key)
+    study = _server(context).submit(file, overrides=overrides or (), key=key, executor=executor)
     item = study.item()
     if item.state in ("stopped", "failed"):
         item = study.extend()

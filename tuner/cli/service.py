@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.supervise import Cluster, ClusterMost, ClusterSlots, cluster_of
+from tuner.cli.supervise import Cluster, ClusterMost, ClusterSlots, DefaultExecutor, cluster_of
 
 if TYPE_CHECKING:
     from tuner.ledger.tokens import TokenRecord, Tokens
@@ -43,6 +43,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options
     cluster: Cluster = None,
     cluster_slots: ClusterSlots = None,
     cluster_most: ClusterMost = None,
+    default_executor: DefaultExecutor = None,
     public_url: Annotated[
         str | None, typer.Option(metavar="URL", help="How browsers reach it, where that differs.")
     ] = None,
@@ -93,13 +94,15 @@ def serve(  # noqa: PLR0913, PLR0917 - the options
             disk_bytes=None if max_disk is None else int(max_disk * 1e9),
         ),
     )
-    cluster_of(workers, cluster, cluster_slots, cluster_most)  # what is wrong with it is said here, and once
+    # What is wrong with it is said here, and once.
+    cluster_of(workers, cluster, cluster_slots, cluster_most, default_executor)
     said = {
         "--slots": slots,
         "--workers": workers,
         "--cluster": cluster,
         "--cluster-slots": cluster_slots,
         "--cluster-most": cluster_most,
+        "--default-executor": default_executor,
     }
     arguments = [f"{name}={value}" for name, value in said.items() if value is not None]
     server.serve(options, server.Beside(arguments, options.workspace.folder) if supervise else None, typer.echo)

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import threading
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,14 @@ from tuner.cli import exit_codes
 
 if TYPE_CHECKING:
     from tuner.execution.choice import Ray
+    from tuner.ledger.submissions import ExecutorName
+
+
+class Executor(StrEnum):
+    """Where studies of a service may train."""
+
+    PROCESSES = "processes"
+    RAY = "ray"
 
 
 Cluster = Annotated[
@@ -24,6 +33,14 @@ ClusterSlots = Annotated[
     str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="What a slot takes of one of its nodes.")
 ]
 ClusterMost = Annotated[int | None, typer.Option(min=1, help="Slots that one study has at most.")]
+
+DefaultExecutor = Annotated[
+    Executor | None,
+    typer.Option(
+        help="With --cluster: let launchers choose this machine (processes) or the cluster (ray); those who choose"
+        " nothing get this one."
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,6 +70,7 @@ def supervise(  # noqa: PLR0913, PLR0917 - the options
     cluster: Cluster = None,
     cluster_slots: ClusterSlots = None,
     cluster_most: ClusterMost = None,
+    default_executor: DefaultExecutor = None,
 ) -> None:
     """Run the studies that were handed in to the service, until Ctrl-C or SIGTERM.
 
@@ -70,11 +88,15 @@ def supervise(  # noqa: PLR0913, PLR0917 - the options
     logs.set_up()
     if while_open:
         threading.Thread(target=_wait_for_end, args=(stop,), name="tuner-standard-input", daemon=True).start()
-    on = cluster_of(workers, cluster, cluster_slots, cluster_most)
-    Supervisor(workspace(), SupervisorOptions(slots, workers, on, grace, stop_drivers, webhook_file)).run(stop)
+    on = cluster_of(workers, cluster, cluster_slots, cluster_most, default_executor)
+    default: ExecutorName | None = None if default_executor is None else default_executor.value
+    options = SupervisorOptions(slots, workers, on, default, grace, stop_drivers, webhook_file)
+    Supervisor(workspace(), options).run(stop)
 
 
-def cluster_of(workers: int | None, address: str | None, slots: str | None, most: int | None) -> Ray | None:
+def cluster_of(
+    workers: int | None, address: str | None, slots: str | None, most: int | None, default: Executor | None
+) -> Ray | None:
     """The cluster that an operator's options name; None where they name none.
 
     Raises:
@@ -85,10 +107,15 @@ def cluster_of(workers: int | None, address: str | None, slots: str | None, most
 
     if address is None and (slots, most) != (None, None):
         raise InputError("--cluster-slots and --cluster-most: say how a cluster is used; give --cluster as well.")
+    if address is None and default is not None:
+        raise InputError("--default-executor: chooses between this machine and a cluster; give --cluster as well.")
     if address is not None and importlib.util.find_spec("ray") is None:
         raise InputError("--cluster: needs Ray, which is not installed; pip install 'autoencoder-tuner[ray]'.")
-    if address is not None and workers is not None:
-        raise InputError("--workers: are those of this machine; leave it out where --cluster says where to train.")
+    if address is not None and workers is not None and default is None:
+        raise InputError(
+            "--workers: are those of this machine; leave it out where --cluster says where to train, or offer both by"
+            " --default-executor."
+        )
     return None if address is None else choice.Ray(address, None if slots is None else choice.Share.of(slots), most)
 
 

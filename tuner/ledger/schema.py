@@ -18,7 +18,7 @@
 The service's own (`tuner.service`):
 
     tuner_submission        a space file that was handed in, and what is wanted of it; its study has the same name
-    tuner_supervisor 1 row  who starts the runs of submissions
+    tuner_supervisor 1 row  who starts the runs of submissions, and on which executors
     tuner_token             who may use the service: SHA-256 of secrets, never a secret
     tuner_audit             who asked for what, in the transaction that changed it
     tuner_dataset           data by name
@@ -46,7 +46,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 THE_STUDY = -1
 FINAL_COHORT = -1
 THE_VIEW = -2
@@ -269,6 +269,8 @@ submission = Table(
     Column("message", Text, nullable=False, server_default=""),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("not_before", Double, nullable=False, server_default="0"),
+    Column("executor", String(16)),
+    Column("ran_on", String(16)),
     sqlite_autoincrement=True,
 )
 
@@ -280,6 +282,7 @@ supervisor = Table(
     Column("owner", Text),
     Column("taken_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
+    Column("executors", Text),
     sqlite_with_rowid=False,
 )
 

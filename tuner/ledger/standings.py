@@ -17,7 +17,7 @@ from tuner.ledger.leases import database_time, is_held
 from tuner.ledger.owners import Owner
 from tuner.ledger.records import StudyState
 from tuner.ledger.schema import lease, outbox, segment, study, submission, wanted
-from tuner.ledger.submissions import Outcome, Submission, submission_record
+from tuner.ledger.submissions import ExecutorName, Outcome, Submission, submission_record
 from tuner.ledger.supervision import check_fence
 
 MESSAGE_LENGTH: Final = 4000
@@ -87,8 +87,14 @@ class Standings:
             waits = select(func.count()).where(outbox.c.study_id == row.study_id, outbox.c.reason.is_(None))
             return _standing(connection, row, *(connection.execute(count).scalar_one() for count in (trained, waits)))
 
-    def started(self, each: Submission, fence: int, driver: Owner) -> bool:
+    def started(self, each: Submission, fence: int, driver: Owner, executor: ExecutorName = "processes") -> bool:
         """Write down the driver of a submission, unless something else was asked for since `each` was read.
+
+        Args:
+            each: as it was read.
+            fence: the supervisor's.
+            driver: the process.
+            executor: where it trains.
 
         Returns:
             Whether it was written: only then may the driver run.
@@ -99,7 +105,7 @@ class Standings:
         free = (submission.c.driver.is_(None), submission.c.outcome.is_(None), submission.c.wanted == "run")
         with self._database.writing() as connection:
             check_fence(connection, fence)
-            values = {"driver": driver.text, "started_at": database_time(connection)}
+            values = {"driver": driver.text, "started_at": database_time(connection), "ran_on": executor}
             return bool(connection.execute(_same(each).where(*free).values(**values)).rowcount)
 
     def ended(self, each: Submission, fence: int, ending: Ending) -> bool:

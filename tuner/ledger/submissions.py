@@ -23,6 +23,7 @@ from tuner.ledger.schema import study, submission
 
 WantedState = Literal["run", "stop", "archived"]
 Outcome = Literal["finished", "stopped", "failed"]
+ExecutorName = Literal["processes", "ray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Submission:
         message: the last lines of a driver that failed, else empty.
         attempts: drivers in a row that failed.
         not_before: the next driver is not started before, Unix time in seconds.
+        executor: where its launcher chose to train; None for wherever the operator lets those train who chose nothing.
+        ran_on: where its newest driver trains or trained; None before there was one.
     """
 
     id: int
@@ -66,6 +69,8 @@ class Submission:
     message: str
     attempts: int
     not_before: float
+    executor: ExecutorName | None = None
+    ran_on: ExecutorName | None = None
 
 
 @final
@@ -75,7 +80,7 @@ class Submissions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def submit(
+    def submit(  # noqa: PLR0913 - all of a row
         self,
         name: str,
         spec_text: str,
@@ -83,11 +88,12 @@ class Submissions:
         *,
         idempotency_key: str | None = None,
         warm_start: str | None = None,
+        executor: ExecutorName | None = None,
         adopted: bool = False,
     ) -> tuple[Submission, bool]:
         """Hand a space file in; it is wanted to run. Returns it, and whether it is new.
 
-        The same name and text again is the same submission.
+        The same name and text again is the same submission, whatever executor it is to train on.
 
         Args:
             name: the study's.
@@ -95,6 +101,7 @@ class Submissions:
             actor: whose token hands it in.
             idempotency_key: the sender's name for this request.
             warm_start: a study to begin with.
+            executor: where it is to train; None for the operator's default.
             adopted: the study is recorded already, launched by hand, and the service takes it over.
 
         Raises:
@@ -122,6 +129,7 @@ class Submissions:
                 "wanted_at": now,
                 "by": actor,
                 "at": now,
+                "executor": executor,
             }
             connection.execute(insert(submission), [row])
             note_down(connection, actor, "submit", name, {"warm_start": warm_start})
@@ -157,6 +165,14 @@ class Submissions:
             made = _find(connection, submission.c.id == known)
         assert made is not None
         return made
+
+    def choose(self, name: str, executor: ExecutorName, actor: str) -> None:
+        """Let the next driver of a submission train there; one that runs goes on where it is."""
+        with self._database.writing() as connection:
+            other = submission.c.executor.is_distinct_from(executor)
+            changed = update(submission).where(submission.c.name == name, other).values(executor=executor)
+            if connection.execute(changed).rowcount:
+                note_down(connection, actor, "executor", name, {"executor": executor})
 
     def get(self, name: str) -> Submission | None:
         """The submission of that name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any, Final, final
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -11,6 +13,7 @@ from tuner.ledger.database import Database
 from tuner.ledger.leases import database_time, is_held, take_turns
 from tuner.ledger.owners import Owner
 from tuner.ledger.schema import supervisor
+from tuner.ledger.submissions import ExecutorName
 
 _ONE: Final = 1
 
@@ -22,11 +25,12 @@ class Supervision:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, owner: Owner) -> int | None:
+    def take(self, owner: Owner, executors: Sequence[ExecutorName] = ("processes",)) -> int | None:
         """The fence of a new supervisor; None where another one is there still.
 
         Args:
             owner: this process; it holds its token as long as it supervises.
+            executors: where it lets studies train, first where those do whose launcher chooses nothing.
         """
         with self._database.writing() as connection:
             take_turns(connection)
@@ -35,7 +39,8 @@ class Supervision:
                 return None
             now = database_time(connection)
             fence = 1 if row is None else int(row.fence) + 1
-            values = {"fence": fence, "owner": owner.text, "taken_at": now, "seen_at": now}
+            offered = json.dumps(list(executors))
+            values = {"fence": fence, "owner": owner.text, "taken_at": now, "seen_at": now, "executors": offered}
             if row is None:
                 connection.execute(insert(supervisor), [{"id": _ONE, **values}])
             else:
@@ -58,6 +63,12 @@ class Supervision:
         with self._database.reading() as connection:
             row = _row(connection)
             return str(Owner.parse(row.owner)) if row is not None and is_held(connection, row) else None
+
+    def executors(self) -> tuple[ExecutorName, ...]:
+        """Where the newest supervisor lets studies train, its default first; empty where none has said it yet."""
+        with self._database.reading() as connection:
+            row = _row(connection)
+            return () if row is None or row.executors is None else tuple(json.loads(row.executors))
 
 
 def check_fence(connection: Connection, fence: int) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, func, insert, inspect, select, text, u
 
 from tuner.errors import LedgerError
 from tuner.ledger.database import BUSY_SECONDS, Database
-from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, study, trial, trial_counts
+from tuner.ledger.schema import SCHEMA_VERSION, metadata, schema, study, submission, supervisor, trial, trial_counts
 from tuner.spec.rules import FIRST
 
 
@@ -122,6 +122,13 @@ def _add_control(connection: Connection) -> None:
     trial_counts.create(connection, checkfirst=True)
 
 
+def _add_executors(connection: Connection) -> None:
+    """What launchers chose of what the operator offers; who handed a study in before chose nothing."""
+    _add_column(connection, submission, "executor", "VARCHAR(16)")
+    _add_column(connection, submission, "ran_on", "VARCHAR(16)")
+    _add_column(connection, supervisor, "executors", "TEXT")
+
+
 def _add_column(connection: Connection, table: Table, name: str, kind: str) -> None:
     """Add a column that may be NULL or has a default; a step before that made the whole table has made it already."""
     if name not in {column["name"] for column in inspect(connection).get_columns(table.name)}:
@@ -137,4 +144,5 @@ _STEPS: Final[dict[int, Callable[[Connection], None]]] = {
     3: _add_rules,
     4: _add_control,
     5: _add_tables,  # the service's: tuner_submission and those beside it
+    6: _add_executors,
 }

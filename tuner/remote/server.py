@@ -82,7 +82,12 @@ class Server:
             return self._connection.send("POST", "/check", Checked, text, content_type=YAML)
 
     def submit(
-        self, spec: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), key: str | None = None
+        self,
+        spec: str | Path | Mapping[str, Any],
+        *,
+        overrides: Sequence[str] = (),
+        key: str | None = None,
+        executor: str | None = None,
     ) -> RemoteStudy:
         """Hand a space file in; it waits for a slot. The same again is the same study.
 
@@ -90,15 +95,19 @@ class Server:
             spec: a space file's path, or a mapping of its keys.
             overrides: `search.trials=20` each; they replace what it says.
             key: a name for this request: sent twice with it, only one study is made.
+            executor: where it trains, `processes` (the server's machine) or `ray` (its cluster), of those that the
+                server offers; None leaves it to its operator.
 
         Raises:
             SpecError: every mistake in it, each with its line.
             StudyError: the name is another study's.
+            InputError: the server does not offer that executor.
         """
         source, text = _text(spec, overrides)
         more = {} if key is None else {"idempotency_key": key}
         with _named_as(source):
-            item = self._connection.send("POST", "/studies", StudyItem, text, content_type=YAML, **more)
+            path = "/studies" if executor is None else f"/studies?executor={quoted(executor)}"
+            item = self._connection.send("POST", path, StudyItem, text, content_type=YAML, **more)
         return RemoteStudy(self._connection, item.name)
 
     def add_dataset(self, name: str, file: str | Path) -> DatasetItem:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from tuner.ledger.leases import LEASE_SECONDS
 from tuner.ledger.owners import Owner
 from tuner.ledger.records import StudyRecord
 from tuner.ledger.standings import Standing
-from tuner.ledger.submissions import Submission
+from tuner.ledger.submissions import ExecutorName, Submission
 from tuner.masks import without_secrets
 from tuner.places import database_url
 from tuner.service.declarations import SKLEARN, SOURCE, THE_SOURCE, Declarations, data_named, quoted
@@ -48,10 +48,12 @@ class Child:
     Attributes:
         process: it, or the shell that is going to be it.
         owner: the same for the record.
+        executor: where it trains.
     """
 
     process: subprocess.Popen[bytes]
     owner: Owner
+    executor: ExecutorName
 
     def begin(self) -> None:
         """Open the gate."""
@@ -74,10 +76,12 @@ class Drivers:
     Args:
         workspace: where they run.
         declarations: knows the data's names.
-        where: the options of `tuner run` that say where each of them trains.
+        where: the options of `tuner run` for each executor that is offered, the default first.
     """
 
-    def __init__(self, workspace: Workspace, declarations: Declarations, where: Sequence[str] = ()) -> None:
+    def __init__(
+        self, workspace: Workspace, declarations: Declarations, where: Mapping[ExecutorName, Sequence[str]]
+    ) -> None:
         self._workspace, self._declarations, self._where = workspace, declarations, where
         self._children: dict[int, Child] = {}
 
@@ -99,7 +103,8 @@ class Drivers:
         (folder / SOURCE).write_text(each.spec_text, encoding="utf-8")
         words = [word for override in overrides for word in ("--set", override)]
         words += [f"--from={each.warm_start}"] if each.warm_start is not None else []
-        words += self._where
+        executor = self._executor(each)
+        words += self._where[executor]
         command = [*_GATE, sys.executable, "-P", "-m", "tuner", "run", str(folder / SOURCE), *words]
         with (folder / LOG).open("wb") as log:
             process = subprocess.Popen(
@@ -111,7 +116,7 @@ class Drivers:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return Child(process, Owner.of_process(process.pid))
+        return Child(process, Owner.of_process(process.pid), executor)
 
     def let_in(self, each: Submission, child: Child) -> None:
         """Begin a driver that is recorded."""
@@ -163,6 +168,11 @@ class Drivers:
             return ""
         said = "\n".join([line for line in lines if line.strip()][-LOG_LINES:])
         return without_secrets(said, self._workspace.database, self._workspace.tracking)
+
+    def _executor(self, each: Submission) -> ExecutorName:
+        """As its launcher chose; the default where that was nothing, or is offered no more."""
+        chosen = each.executor
+        return chosen if chosen is not None and chosen in self._where else next(iter(self._where))
 
     def _child(self, each: Submission) -> Child | None:
         child = self._children.get(each.id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuner.answers.service import ServiceState, StudyItem
 from tuner.ledger.notes import Note
 from tuner.ledger.records import StudyTally
-from tuner.ledger.submissions import Submission
+from tuner.ledger.submissions import ExecutorName, Submission
 
 if TYPE_CHECKING:
     from tuner.orchestration.progress import Progress
@@ -82,7 +82,12 @@ def item_of(
         by="" if each is None else each.by,
         tags=note.tags,
         note=note.text,
+        executor=None if each is None else _executor(each),
     )
+
+
+def _executor(each: Submission) -> ExecutorName | None:
+    return each.executor if waits(each) or each.ran_on is None else each.ran_on
 
 
 def _with_pause(each: Submission) -> str:

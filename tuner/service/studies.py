@@ -11,11 +11,11 @@ from tuner.answers.study import StudyAnswer
 from tuner.api import whole_studies
 from tuner.api.control import progress_of
 from tuner.api.study import Study
-from tuner.errors import LedgerError, SpecError, StudyError, UnknownStudyError
+from tuner.errors import InputError, LedgerError, SpecError, StudyError, UnknownStudyError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.notes import Note
 from tuner.ledger.records import StudyRecord, unknown_study
-from tuner.ledger.submissions import Submission, WantedState
+from tuner.ledger.submissions import ExecutorName, Submission, WantedState
 from tuner.service.declarations import Declarations
 from tuner.service.items import item_of, waits
 from tuner.service.quota import DiskQuota
@@ -155,17 +155,25 @@ class ServiceStudies:
         return [EventItem(seq=each.seq, at=each.at, kind=each.kind, body=each.body) for each in found]
 
     def submit(
-        self, text: str, actor: str, idempotency_key: str | None = None, warm_start: str | None = None
+        self,
+        text: str,
+        actor: str,
+        idempotency_key: str | None = None,
+        warm_start: str | None = None,
+        executor: str | None = None,
     ) -> tuple[StudyItem, bool]:
         """Hand a space file in; it waits for a slot. Returns the study, and whether it is new.
 
-        The same declaration again is the same study, however it is written.
+        The same declaration again is the same study, however it is written; where an executor comes with it, its next
+        run trains there.
 
         Raises:
             SpecError: every mistake in it, each with its line.
             StudyError: the name, or the idempotency key, is that of another declaration.
+            InputError: the operator does not offer that executor.
         """
         spec = self.declarations.read(text)
+        chosen = None if executor is None else self._offered(executor)
         if warm_start is not None and self.ledger.study(warm_start) is None:
             raise self._unknown(warm_start)
         known = self.ledger.submissions.get(spec.name)
@@ -173,7 +181,12 @@ class ServiceStudies:
             self._check_room(actor)
             try:
                 _, is_new = self.ledger.submissions.submit(
-                    spec.name, text, actor, idempotency_key=idempotency_key, warm_start=warm_start
+                    spec.name,
+                    text,
+                    actor,
+                    idempotency_key=idempotency_key,
+                    warm_start=warm_start,
+                    executor=chosen,
                 )
                 return self.item(spec.name), is_new
             except LedgerError:  # on Postgres two may hand the same in at once
@@ -181,6 +194,8 @@ class ServiceStudies:
                 if known is None:
                     raise
         _check_same(known, spec, warm_start)
+        if chosen is not None:
+            self.ledger.submissions.choose(spec.name, chosen, actor)
         return self.item(spec.name), False
 
     def want(
@@ -227,12 +242,14 @@ class ServiceStudies:
     def clone(self, name: str, new: str, changes: Sequence[str], actor: str) -> StudyItem:
         """Hand a study's declaration in under another name, with changes as `--set` takes them.
 
+        It trains where the first one's launcher chose, as long as that is offered.
+
         Raises:
             SpecError: the new declaration has mistakes.
             StudyError: there is none of that name, or one of the new name.
         """
         text = self.declarations.changed(self.text(name), new, changes)
-        item, is_new = self.submit(text, actor)
+        item, is_new = self.submit(text, actor, executor=self.chosen_executor(name))
         if not is_new:
             raise StudyError(f"study {new}: there is one of that name already; choose another name.")
         return item
@@ -300,6 +317,26 @@ class ServiceStudies:
                 f"at most {self.most_at_once} studies of one token may wait or run at the same time, and"
                 f" {', '.join(alive[:SHOWN_CHANGES])} do; stop one, or wait."
             )
+
+    def chosen_executor(self, name: str) -> ExecutorName | None:
+        """Where a study's launcher chose to train, of what is offered; None where that is nothing."""
+        submission = self.ledger.submissions.get(name)
+        chosen = None if submission is None else submission.executor
+        return chosen if chosen in self.ledger.supervision.executors() else None
+
+    def _offered(self, executor: str) -> ExecutorName:
+        """An executor that a launcher may choose."""
+        offered = self.ledger.supervision.executors()
+        if not offered:
+            raise InputError(
+                f"executor: nothing can be chosen before a supervisor has run, got {executor}; leave it out, or try"
+                " again once `tuner supervise` runs."
+            )
+        if executor not in offered:
+            raise InputError(
+                f"executor: must be {' or '.join(offered)}, where this service trains, got {executor[:40]}."
+            )
+        return offered[offered.index(executor)]
 
     def _check_budget(
         self, submission: Submission | None, record: StudyRecord | None, trials: int | None, timeout: float | None

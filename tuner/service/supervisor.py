@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from tuner.ledger.leases import BEAT_SECONDS
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.owners import Owner
 from tuner.ledger.standings import Ending, Standing
-from tuner.ledger.submissions import Submission
+from tuner.ledger.submissions import ExecutorName, Submission
 from tuner.service.declarations import Declarations
 from tuner.service.driver import Drivers
 from tuner.service.verdicts import INPUT_WRONG, after_failure, ending_of
@@ -35,8 +36,10 @@ class SupervisorOptions:
 
     Attributes:
         slots: drivers that may run at a time.
-        workers: worker processes of each; None for what `tuner run` takes.
-        cluster: where all of them train instead; None for this machine.
+        workers: worker processes of each on this machine; None for what `tuner run` takes.
+        cluster: where they train instead; None for this machine.
+        default: where those train whose launcher chooses nothing, of this machine and the cluster, which are both
+            offered then; None for the cluster alone where there is one.
         grace: seconds that a driver has to end by itself before it is killed.
         stop_drivers: whether they end with the supervisor; else they go on, and the next one takes them over.
         webhook_file: a file with the address that is called at every study's end; None for none.
@@ -45,16 +48,23 @@ class SupervisorOptions:
     slots: int = 1
     workers: int | None = None
     cluster: Ray | None = None
+    default: ExecutorName | None = None
     grace: float = 30.0
     stop_drivers: bool = False
     webhook_file: Path | None = None
 
     @property
-    def where(self) -> list[str]:
-        """The options of `tuner run` that say where a driver trains."""
-        if self.cluster is not None:
-            return self.cluster.options
-        return [] if self.workers is None else ["--workers", str(self.workers)]
+    def where(self) -> Mapping[ExecutorName, Sequence[str]]:
+        """The options of `tuner run` for each executor that is offered, the default first."""
+        here: dict[ExecutorName, Sequence[str]] = {
+            "processes": [] if self.workers is None else ["--workers", str(self.workers)]
+        }
+        if self.cluster is None:
+            return here
+        there: dict[ExecutorName, Sequence[str]] = {"ray": self.cluster.options}
+        if self.default is None:
+            return there
+        return {**there, **here} if self.default == "ray" else {**here, **there}
 
 
 @final
@@ -114,7 +124,9 @@ class Supervisor:
 
     def _taken(self, ledger: Ledger, drivers: Drivers) -> _Place | None:
         """The supervisor's place; None where another one has it, which needs no lock to be seen."""
-        fence = None if ledger.supervision.holder() is not None else ledger.supervision.take(self._owner)
+        if ledger.supervision.holder() is not None:
+            return None
+        fence = ledger.supervision.take(self._owner, tuple(self._options.where))
         if fence is None:
             return None
         _log.info("supervising, %d at a time.", self._options.slots)
@@ -231,7 +243,7 @@ class _Place:
             self._write(each, after_failure(code, each.attempts, False, f"it could not be started: {error}"))
             return False
         try:
-            is_recorded = self._ledger.standings.started(each, self._fence, child.owner)
+            is_recorded = self._ledger.standings.started(each, self._fence, child.owner, child.executor)
         except LedgerError:
             child.turn_away()
             raise
@@ -240,7 +252,7 @@ class _Place:
             return False
         self._segments[each.id] = segments
         self._drivers.let_in(each, child)
-        _log.info("%s: started, %s.", each.name, child.owner, extra={"study": each.name})
+        _log.info("%s: started, %s, on %s.", each.name, child.owner, child.executor, extra={"study": each.name})
         return True
 
     def _conclude(self, each: Submission) -> None:

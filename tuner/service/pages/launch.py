@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tuner.answers.service import Checked, DatasetItem, Mistake
 from tuner.report.markup import Html, element, join, whole
 from tuner.service.pages.frame import Notice, Viewer, button, heading, page, post
-from tuner.service.pages.words import duration, size
+from tuner.service.pages.words import EXECUTORS, duration, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,13 @@ class Draft:
         text: the declaration.
         source: the data that the chooser shows.
         warm_start: the study whose best configurations it begins with; empty for none.
+        executor: where it is to train; empty for the operator's default.
     """
 
     text: str = ""
     source: str = ""
     warm_start: str = ""
+    executor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,13 @@ class Choices:
         datasets: registered data.
         examples: data that scikit-learn brings, where the operator lets it be named.
         studies: those that another may begin with.
+        executors: where studies may train, the default first.
     """
 
     datasets: Sequence[DatasetItem] = ()
     examples: Sequence[str] = ()
     studies: Sequence[str] = ()
+    executors: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def _editor(draft: Draft, choices: Choices, viewer: Viewer, verdict: Verdict) ->
     below = [
         element("div", verdict_part(verdict), id="verdict", aria_live="polite"),
         _warm_start(draft, choices),
+        _executor(draft, choices),
         element(
             "div",
             button("Launch", "main"),
@@ -133,13 +138,25 @@ def _field(draft: Draft, viewer: Viewer, verdict: Verdict) -> Html:
 def _warm_start(draft: Draft, choices: Choices) -> Html:
     if not choices.studies:
         return Html("")
-    options = [element("option", "nothing: from its space alone", value="")]
-    options += [
-        element("option", name, value=name, selected="selected" if name == draft.warm_start else None)
-        for name in choices.studies
+    named = {"": "nothing: from its space alone", **{name: name for name in choices.studies}}
+    return _chosen("warm_start", "Begin with the best of", named, draft.warm_start)
+
+
+def _executor(draft: Draft, choices: Choices) -> Html:
+    """Where it trains, where the operator leaves that to whoever launches it."""
+    if len(choices.executors) < 2:
+        return Html("")
+    named = {name: EXECUTORS[name] for name in choices.executors}
+    return _chosen("executor", "Train on", named, draft.executor)
+
+
+def _chosen(name: str, words: str, named: Mapping[str, str], value: str) -> Html:
+    options = [
+        element("option", shown, value=each, selected="selected" if each == value else None)
+        for each, shown in named.items()
     ]
-    select = element("select", *options, id="warm_start", name="warm_start")
-    return element("div", element("label", "Begin with the best of", for_="warm_start"), select, class_="inline")
+    select = element("select", *options, id=name, name=name)
+    return element("div", element("label", words, for_=name), select, class_="inline")
 
 
 def verdict_part(verdict: Verdict) -> Html:

@@ -52,7 +52,8 @@ def launch(
     draft, notice = Draft(source=source), None
     try:
         if copy:
-            draft = Draft(renamed_text(studies.text(copy), f"{copy}-copy"))
+            text = renamed_text(studies.text(copy), f"{copy}-copy")
+            draft = Draft(text, executor=studies.chosen_executor(copy) or "")
         elif source:
             draft = Draft(_proposed(uploads, source, options.with_sklearn), source)
     except (DataError, InputError) as error:
@@ -76,7 +77,9 @@ def submit(request: Request, studies: Studies, options: Options, caller: Caller,
     """Hand the declaration in."""
     draft, verdict, notice = _draft(given), Verdict(), None
     try:
-        item, _ = studies.submit(draft.text, caller.name, warm_start=draft.warm_start or None)
+        item, _ = studies.submit(
+            draft.text, caller.name, warm_start=draft.warm_start or None, executor=draft.executor or None
+        )
         return RedirectResponse(f"/studies/{quote(item.name, safe='')}", 303)
     except SpecError as error:
         verdict = Verdict(mistakes=mistakes(error.problems))
@@ -88,7 +91,7 @@ def submit(request: Request, studies: Studies, options: Options, caller: Caller,
 
 def _draft(given: dict[str, str]) -> Draft:
     text = given.get("space", "").replace("\r\n", "\n")  # as forms send line breaks
-    return Draft(text, warm_start=given.get("warm_start", ""))
+    return Draft(text, warm_start=given.get("warm_start", ""), executor=given.get("executor", ""))
 
 
 def _verdict(checker: Checker, text: str) -> Verdict:
@@ -105,7 +108,8 @@ def _verdict(checker: Checker, text: str) -> Verdict:
 
 def _choices(studies: ServiceStudies, with_sklearn: bool) -> Choices:
     recorded = [item.name for item in studies.all() if item.counts.get("complete")]
-    return Choices(dataset_items(studies), tuple(EXAMPLES) if with_sklearn else (), recorded)
+    examples = tuple(EXAMPLES) if with_sklearn else ()
+    return Choices(dataset_items(studies), examples, recorded, studies.ledger.supervision.executors())
 
 
 def _proposed(uploads: Uploads, source: str, with_sklearn: bool) -> str:

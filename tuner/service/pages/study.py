@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from tuner.answers.service import CurveItem, StudyDetail, TrialItem
+from tuner.answers.service import CurveItem, StudyDetail, StudyItem, TrialItem
 from tuner.report.facts import verdict
 from tuner.report.markup import Html, element, join, text, whole
 from tuner.service.pages.actions import actions, downloads
 from tuner.service.pages.frame import Notice, Viewer, live, page
 from tuner.service.pages.outcome import failure, final, recommended
 from tuner.service.pages.trials import ended_early, history, leaderboard, learning_curves
-from tuner.service.pages.words import badge, budget, doing, moment
+from tuner.service.pages.words import EXECUTORS, badge, budget, doing, moment
 from tuner.spec.length import Length
+
+_AT_WORK = ("starting", "running", "stopping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,17 @@ def _top(view: StudyView) -> Html:
     words = _before(item.state) if answer is None else verdict(answer)
     title = element("header", element("h1", item.name), badge(item.state), class_="title")
     by = f", handed in by {item.by}" if item.by else ", launched by hand"
-    about = element("p", "Since ", moment(item.created_at), by, *_tags(item.tags), class_="note")
+    about = element("p", "Since ", moment(item.created_at), by, _where(item), *_tags(item.tags), class_="note")
     parts = [title, about, element("p", words, class_="verdict"), _tiles(view)]
     return join([*parts, *([element("p", item.note)] if item.note else [])])
+
+
+def _where(item: StudyItem) -> str:
+    """Where it trains, in its state's tense; nothing where nobody chose yet, or a shell runs it."""
+    if item.executor is None:
+        return ""
+    verb = "trains" if item.state in _AT_WORK else "trained" if item.ended and item.state != "queued" else "to train"
+    return f"; {verb} on {EXECUTORS[item.executor]}"
 
 
 def _before(state: str) -> str:

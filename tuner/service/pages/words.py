@@ -18,6 +18,7 @@ STATES: Final = {
     "failed": "was given up",
     "archived": "out of the way",
 }
+EXECUTORS: Final = {"processes": "the service's machine", "ray": "the Ray cluster"}
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 

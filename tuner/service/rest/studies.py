@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from tuner.answers.service import Checked, ServiceState, StudyDetail, StudyItem, StudyPage
+from tuner.ledger.submissions import ExecutorName
 from tuner.service.rest.answering import (
     PREFIX,
     PROBLEMS,
@@ -55,16 +56,20 @@ def _fits(item: StudyItem, states: list[ServiceState] | None, text: str) -> bool
 
 @router.post("/studies", response_model=StudyItem, status_code=201, openapi_extra=SPACE_BODY,
              responses={200: {"model": StudyItem, "description": "The same was handed in before."}})  # fmt: skip
-def submit(
+def submit(  # noqa: PLR0913, PLR0917 - what FastAPI reads of a request
     request: Request,
     body: Body,
     studies: Studies,
     caller: Caller,
     idempotency_key: Annotated[str | None, Header(max_length=200, description="The sender's name for this.")] = None,
     warm_start: Annotated[str | None, Query(max_length=200, description="Begin with the best of this study.")] = None,
+    executor: Annotated[
+        ExecutorName | None,
+        Query(description="Train on the service's machine or on its Ray cluster, where the operator offers both."),
+    ] = None,
 ) -> Response:
     """Hand a space file in; it waits for a slot. The same declaration again is the same study."""
-    item, is_new = studies.submit(space_text(request, body), caller.name, idempotency_key, warm_start)
+    item, is_new = studies.submit(space_text(request, body), caller.name, idempotency_key, warm_start, executor)
     return answered(item, 201 if is_new else 200, Location=f"{PREFIX}/studies/{item.name}")
 
 
