@@ -18,14 +18,14 @@ from tuner.service.pages import assets, charts
 from tuner.service.pages.datasets import datasets_page
 from tuner.service.pages.frame import Notice, Viewer
 from tuner.service.pages.launch import Choices, Draft, Verdict, launch_page
-from tuner.service.pages.listing import listing_page
+from tuner.service.pages.listing import deletion_page, listing_page
 from tuner.service.pages.login import login_page
 from tuner.service.pages.study import study_page
 from tuner.service.pages.tokens import tokens_page
 
 STATIC = Path(tuner.service.__file__).parent / "static"
 ADMIN, READER = Viewer("anna", "admin"), Viewer("ben", "read")
-CHOICES = Choices([samples.dataset_item()], ["sklearn:digits"], ["other"])
+CHOICES = Choices([samples.dataset_item()], ["sklearn:digits"], ["other"], ["processes", "ray"])
 CHECKED = Checked(
     name="a", trials=12, epochs="3 epochs", rows=1257, features=64, largest_parameters=26504, seconds=9.0, notes=("n",)
 )
@@ -37,6 +37,8 @@ PAGES = {
     "listing": listing_page([samples.study_item(), samples.study_item("other", state="failed", message="x")], ADMIN),
     "empty listing": listing_page([], ADMIN),
     "archive": listing_page([samples.study_item(state="archived")], ADMIN, archived=True),
+    "deletion": deletion_page(["digits", "other"], ADMIN),
+    "form that was refused": study_page(samples.view(), ADMIN, written={"name": "other"}),
     "study": study_page(samples.view(), ADMIN),
     "running study": study_page(samples.view("running"), ADMIN),
     "launch": launch_page(Draft("name: a\n", "dataset:pumps", "other"), CHOICES, ADMIN, Verdict(CHECKED)),
@@ -51,9 +53,11 @@ HOSTILE = {
     "listing": listing_page(
         [samples.study_item(EVIL, tags=(EVIL,), message=EVIL, state="failed")], Viewer(EVIL, "read")
     ),
+    "deletion": deletion_page([EVIL], ADMIN),
+    "form that was refused": study_page(samples.view(), ADMIN, written=dict.fromkeys(("name", "note", "tags"), EVIL)),
     "launch": launch_page(
-        Draft(EVIL, EVIL, EVIL),
-        Choices([samples.dataset_item(EVIL)], [EVIL], [EVIL]),
+        Draft(EVIL, EVIL, EVIL, EVIL),
+        Choices([samples.dataset_item(EVIL)], [EVIL], [EVIL], ["processes", "ray"]),
         ADMIN,
         Verdict(mistakes=[Mistake(line=1, key=EVIL, message=EVIL)]),
     ),
@@ -141,7 +145,7 @@ def test_empty_pages_say_what_to_do() -> None:
 )
 def test_a_study_offers_what_its_state_allows(state: str, buttons: set[str]) -> None:
     """And to those who may only read, nothing that changes anything."""
-    for viewer, wanted in ((ADMIN, buttons), (READER, set())):
+    for viewer, wanted in ((ADMIN, {*buttons, "about"}), (READER, set())):
         forms = [each["action"] or "" for each in Page(study_page(samples.view(state), viewer)).of("form")]
         assert {url.rpartition("/")[2] for url in forms if url.startswith("/studies/")} == wanted
 

@@ -20,21 +20,26 @@ MOST_FIELDS: Final = 1000
 
 async def fields(request: Request) -> dict[str, str]:
     """The fields of a form, or of a JSON object; of those that are given twice the last."""
-    text = (await request.body()).decode("utf-8", "replace")
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
-            found = json.loads(text)
+            found = json.loads((await request.body()).decode("utf-8", "replace"))
         except ValueError:
             return {}
         return {key: each for key, each in found.items() if isinstance(each, str)} if isinstance(found, dict) else {}
+    return {key: values[-1] for key, values in (await values_of(request)).items()}
+
+
+async def values_of(request: Request) -> dict[str, list[str]]:
+    """All values of each field of a form, in its order."""
+    text = (await request.body()).decode("utf-8", "replace")
     try:
-        given = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        return parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         raise HTTPException(422, f"A form must have at most {MOST_FIELDS:,} fields.") from None
-    return {key: values[-1] for key, values in given.items()}
 
 
 Fields = Annotated[dict[str, str], Depends(fields)]
+FieldValues = Annotated[dict[str, list[str]], Depends(values_of)]
 
 
 @router.post("/login")

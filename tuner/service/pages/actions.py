@@ -23,7 +23,9 @@ def actions(detail: StudyDetail, viewer: Viewer) -> list[Html]:
 
 def _buttons(item: StudyItem, base: str) -> list[Html]:
     if item.state == "archived":
-        return [post(f"{base}/restore", button("Take out of the archive"))]
+        named = element("input", type="hidden", name="name", value=item.name)
+        delete = post("/bulk", named, button("Delete", "stop", name="action", value="delete"))
+        return [post(f"{base}/restore", button("Take out of the archive")), delete]
     if item.state == "stopping":
         return []
     if item.state in _ACTIVE:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from tuner.answers.service import CurveItem, StudyDetail, StudyItem, TrialItem
 from tuner.report.facts import verdict
 from tuner.report.markup import Html, element, join, text, whole
+from tuner.service.pages.about import about_form
 from tuner.service.pages.actions import actions, downloads
 from tuner.service.pages.frame import Notice, Viewer, live, page
 from tuner.service.pages.outcome import failure, final, recommended
@@ -50,12 +51,22 @@ PARTS: tuple[Callable[[StudyView], Html | None], ...] = (
 )
 
 
-def study_page(view: StudyView, viewer: Viewer, notice: Notice | None = None) -> str:
-    """The whole page."""
-    name = view.detail.item.name
-    url = f"/studies/{quote(name, safe='')}/live"
-    body = [live(viewer, url, study_parts(view, viewer)), _declaration(view)]
-    return page(name, join(body), viewer, notice=notice)
+def study_page(
+    view: StudyView, viewer: Viewer, notice: Notice | None = None, written: Mapping[str, str] | None = None
+) -> str:
+    """The whole page.
+
+    Args:
+        view: the study.
+        viewer: who looks.
+        notice: what came of the last request.
+        written: what was written into the form of name, note and tags, where that was refused.
+    """
+    item = view.detail.item
+    url = f"/studies/{quote(item.name, safe='')}/live"
+    # Below what changes: forms keep what is written, and the declaration stays as it was scrolled.
+    below = [*([about_form(item, written)] if viewer.may("launch") else []), _declaration(view)]
+    return page(item.name, join([live(viewer, url, study_parts(view, viewer)), *below]), viewer, notice=notice)
 
 
 def study_parts(view: StudyView, viewer: Viewer) -> Html:
@@ -120,6 +131,5 @@ def _tile(value: object, words: str, kind: str | None = None) -> Html:
 
 
 def _declaration(view: StudyView) -> Html:
-    """Below what changes, so that it stays as it was scrolled."""
     inside = element("pre", element("code", whole(view.detail.spec_text)), tabindex=0)
     return element("details", element("summary", "Declaration"), inside, class_="card")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -11,14 +11,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tuner.answers.service import StudyItem
 from tuner.errors import InputError, UnknownStudyError
-from tuner.service.login import Fields
+from tuner.service.login import Fields, FieldValues
 from tuner.service.pages import live
+from tuner.service.pages.about import described
 from tuner.service.pages.asking import PageRoute, numbers, viewer_of
 from tuner.service.pages.frame import Notice
-from tuner.service.pages.listing import listing, listing_page
+from tuner.service.pages.listing import OF_ARCHIVE, deletion_page, listing, listing_page
 from tuner.service.pages.reading import Views
 from tuner.service.pages.study import study_page, study_parts
-from tuner.service.rest.answering import Studies
+from tuner.service.rest.answering import Caller, Studies
+from tuner.service.rest.changes import ACTIONS, done_to_many
 from tuner.service.studies import ServiceStudies
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -33,8 +35,9 @@ def studies_page(request: Request, studies: Studies, archived: str = "") -> HTML
 @router.get("/live", response_class=EventSourceResponse)
 async def studies_live(request: Request, studies: Studies, archived: str = "") -> AsyncIterator[ServerSentEvent]:
     """The list as it changes."""
+    viewer = viewer_of(request)
     changes = request.app.state.feed.changes()
-    async for each in live.streamed(changes, lambda: listing(studies.all(), bool(archived))):
+    async for each in live.streamed(changes, lambda: listing(studies.all(), viewer, bool(archived))):
         yield each
 
 
@@ -82,16 +85,45 @@ def restore(request: Request, name: str) -> Response:
     return _changed(request, name, lambda studies, actor: studies.unarchive(name, actor))
 
 
-def _changed(request: Request, name: str, act: Callable[[ServiceStudies, str], StudyItem]) -> Response:
-    """Do it and show the study; where it is refused, with the reason."""
+@router.post("/studies/{name}/about")
+def about(request: Request, name: str, given: Fields) -> Response:
+    """Give a study another name, another note and other tags; what is refused leaves all of them."""
+    return _changed(request, name, lambda studies, actor: described(studies, name, given, actor), given)
+
+
+@router.post("/bulk")
+def bulk(request: Request, studies: Studies, caller: Caller, given: FieldValues) -> Response:
+    """Do the same to all studies that were chosen; before they are deleted it is asked once more."""
+    action, names = given.get("action", [""])[-1], given.get("name", [])
+    archived = action in {each for each, _, _ in OF_ARCHIVE}
+    if action == "delete" and names and "sure" not in given:
+        return HTMLResponse(deletion_page(names, viewer_of(request)))
+    if action not in ACTIONS or not names:
+        wrong = "Choose at least one study first." if action in ACTIONS else f"There is no action {action[:40]}."
+    else:
+        answer = done_to_many(studies, action, names, caller.name)
+        wrong = " ".join(each.message for each in answer.refused)
+    if not wrong:
+        return RedirectResponse("/?archived=1" if archived else "/", 303)
+    notice = Notice(wrong, is_bad=True)
+    return HTMLResponse(listing_page(studies.all(), viewer_of(request), archived, notice), 422)
+
+
+def _changed(
+    request: Request,
+    name: str,
+    act: Callable[[ServiceStudies, str], StudyItem],
+    given: Mapping[str, str] | None = None,
+) -> Response:
+    """Do it and show the study; where it is refused, with the reason, and with what was written into its form."""
     try:
-        act(request.app.state.studies, request.state.token.name)
+        item = act(request.app.state.studies, request.state.token.name)
     except UnknownStudyError:
         raise
     except InputError as error:
         notice = Notice(str(error), is_bad=True)
-        return HTMLResponse(study_page(_views(request).view(name), viewer_of(request), notice), 422)
-    return RedirectResponse(f"/studies/{quote(name, safe='')}", 303)
+        return HTMLResponse(study_page(_views(request).view(name), viewer_of(request), notice, given), 422)
+    return RedirectResponse(f"/studies/{quote(item.name, safe='')}", 303)
 
 
 def _views(request: Request) -> Views:

@@ -22,6 +22,9 @@ SPACE_BODY: Final[dict[str, Any]] = {
         "content": {"application/yaml": _Text, "text/yaml": _Text, "application/json": {"schema": {"type": "object"}}},
     }
 }
+MOST_NOTE: Final = 10_000  # characters
+MOST_TAG: Final = 60
+MOST_TAGS: Final = 30
 Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
@@ -52,8 +55,8 @@ class NewName(_Asked):
 class NoteText(_Asked):
     """A study's note and tags, in place of those it has."""
 
-    text: str = Field("", max_length=10_000)
-    tags: list[Annotated[str, Field(min_length=1, max_length=60)]] = Field([], max_length=30)
+    text: str = Field("", max_length=MOST_NOTE)
+    tags: list[Annotated[str, Field(min_length=1, max_length=MOST_TAG)]] = Field([], max_length=MOST_TAGS)
 
 
 class Bulk(_Asked):

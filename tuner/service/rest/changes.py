@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -88,12 +88,17 @@ def delete(name: Name, studies: Studies, caller: Caller) -> Response:
 @router.post("/bulk", response_model=BulkAnswer)
 def bulk(asked: Bulk, studies: Studies, caller: Caller) -> Response:
     """Do the same to many studies; one that refuses holds up no other."""
+    return answered(done_to_many(studies, asked.action, asked.names, caller.name))
+
+
+def done_to_many(studies: ServiceStudies, action: str, names: Sequence[str], actor: str) -> BulkAnswer:
+    """Do one of `ACTIONS` to each study, and say which refused."""
     done: list[str] = []
     refused: list[Refusal] = []
-    for name in dict.fromkeys(asked.names):
+    for name in dict.fromkeys(names):
         try:
-            ACTIONS[asked.action](studies, name, caller.name)
+            ACTIONS[action](studies, name, actor)
             done.append(name)
         except InputError as error:
             refused.append(Refusal(name=name, message=str(error)))
-    return answered(BulkAnswer(done=tuple(done), refused=tuple(refused)))
+    return BulkAnswer(done=tuple(done), refused=tuple(refused))
