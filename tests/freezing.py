@@ -1,4 +1,4 @@
-"""Processes stopped where they are, but not amid a write of the ledger: nobody else could write then."""
+"""Processes stopped where they are: not amid a write of the ledger, when nobody else could write, or just then."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import psutil
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from supervised import until
+
+from tuner.ledger.ledger import Ledger
 
 
 def freeze(processes: Sequence[psutil.Process], url: str) -> None:
@@ -29,6 +31,20 @@ def freeze(processes: Sequence[psutil.Process], url: str) -> None:
         return False
 
     until(frozen, "a moment at which nobody writes into the ledger")
+
+
+def freeze_amid_write(process: psutil.Process, ledger: Ledger) -> None:
+    """Stop a process at a moment at which it holds SQLite's write lock."""
+
+    def frozen() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: process.status() == psutil.STATUS_STOPPED, "the process to stop")
+        if ledger.supervision.writer() == process.pid:
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    until(frozen, "a moment at which it writes")
 
 
 def _is_amid_write(url: str) -> bool:

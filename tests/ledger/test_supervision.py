@@ -126,6 +126,12 @@ def test_what_a_supervisor_offers_is_known_to_all(ledger: Ledger) -> None:
     assert ledger.supervision.executors() == ("processes",)
 
 
+def test_nobody_writes_between_transactions(ledger: Ledger) -> None:
+    """On Postgres, where many write at a time, it is never asked."""
+    ledger.submissions.submit("s", "text", "me")
+    assert ledger.supervision.writer() is None
+
+
 def test_where_a_driver_trains_is_recorded_beside_what_was_chosen(ledger: Ledger, fence: int) -> None:
     """A choice holds for the next driver; the one that is there is where it is. Who chose what is in the audit once."""
     each, _ = ledger.submissions.submit("s", "text", "me", executor="processes")

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tuner.errors import LedgerError
+from tuner.ledger.locks import writer_of
 from tuner.ledger.patience import LOST_SECONDS, ConnectionLostError, may_come_back
 from tuner.ledger.readonly import has_unreadable_log, is_writable, read_only_uri
 from tuner.ledger.schema import NEVER_REMOVED, removed
@@ -168,6 +169,14 @@ class Database:
         found = [line for line in lines if line != "ok"]
         found += [f"a row of {name} points at nothing" for name in sorted(loose)]
         return [f"{self.where}: {line}" for line in [*found, *lost]]
+
+    def writer(self) -> int | None:
+        """The process that is amid a transaction that writes; None where none is, or where the system does not say.
+
+        It is told of SQLite's files alone, which have one writer at a time.
+        """
+        path = _file(self._url)
+        return None if path is None else writer_of(path)
 
     def close(self) -> None:
         """Close every connection, once the transactions of other threads have ended; later ones are refused."""

@@ -70,6 +70,10 @@ class Supervision:
             row = _row(connection)
             return () if row is None or row.executors is None else tuple(json.loads(row.executors))
 
+    def writer(self) -> int | None:
+        """The process that is amid a transaction that writes into SQLite; None where none is, or nobody tells."""
+        return self._database.writer()
+
 
 def check_fence(connection: Connection, fence: int) -> None:
     """Refuse what a supervisor writes that lost its place.

@@ -20,6 +20,7 @@ from tuner.ledger.standings import Ending, Standing
 from tuner.ledger.submissions import ExecutorName, Submission
 from tuner.service.declarations import Declarations
 from tuner.service.driver import Drivers
+from tuner.service.frozen import FrozenDrivers
 from tuner.service.verdicts import INPUT_WRONG, after_failure, ending_of
 from tuner.service.webhook import Webhook, ended
 from tuner.settings import Workspace
@@ -88,6 +89,7 @@ class Supervisor:
         self._place: _Place | None = None
         self._ledger: Ledger | None = None
         self._drivers: Drivers | None = None
+        self._frozen: FrozenDrivers | None = None
         self._trouble = ""
         self._webhook = None if options.webhook_file is None else Webhook(options.webhook_file)
 
@@ -104,11 +106,13 @@ class Supervisor:
 
     def _look(self) -> None:
         try:
-            if self._ledger is None or self._drivers is None:
+            if self._ledger is None or self._drivers is None or self._frozen is None:
                 # What fails is tried again at the next look, so that a signal need not wait for it.
                 self._ledger = Ledger.open(self._workspace.database, folder=self._workspace.folder, lost_seconds=0.0)
                 names = Declarations(self._ledger.datasets)
                 self._drivers = Drivers(self._workspace, names, self._options.where)
+                self._frozen = FrozenDrivers(self._ledger, self._drivers, self._options.grace)
+            self._frozen.look()  # before anything is written
             if self._place is None:
                 self._place = self._taken(self._ledger, self._drivers)
             elif not self._place.is_held():
