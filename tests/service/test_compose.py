@@ -3,225 +3,43 @@ its environment and secrets, against a real Postgres and MLflow."""
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
-import os
 import re
-import signal
-import socket
 import stat
-import subprocess
-import sys
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
 import yaml
-from postgres_server import PostgresServer, running_postgres
-from studies import IRIS, tiny
+from composed import (
+    COMPOSE,
+    DOCKERFILE,
+    ROOT,
+    SERVICES,
+    SPACE,
+    Stack,
+    composed,
+    interpolated,
+    made_secrets,
+    runs_of,
+    serving_by,
+    with_mlflow,
+)
+from studies import IRIS
 
 import tuner
 
-ROOT = Path(__file__).parents[2]
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 SCHEMA = json.loads((ROOT / "tests" / "fixtures" / "compose_spec.json").read_text(encoding="utf-8"))
-SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = {name for name, service in SERVICES.items() if service["image"] == "autoencoder-tuner"}
-BIN = Path(sys.executable).parent
-START_SECONDS = 120
-SPACE = tiny(data={"source": "dataset:iris"}, search={"trials": 9, "epochs": 3, "cohort": 9, "seed": 3})
-VARIABLE = re.compile(r"\$\{(\w+)(?:(:[-+?])([^}]*))?\}")
-
-
-def interpolated(text: str, given: Mapping[str, str]) -> str:
-    """A text as docker compose fills it in: `${A}`, `${A:-default}`, `${A:+where set}`, `${A:?message}`."""
-
-    def value(found: re.Match[str]) -> str:
-        name, how, word = found.groups()
-        known = given.get(name, "")
-        if how == ":?" and not known:
-            raise LookupError(f"{name} {word}")
-        if how == ":+":
-            return re.sub(r"\$(\w+)", lambda inner: given.get(inner[1], ""), word) if known else ""
-        return known or (word if how == ":-" else "")
-
-    return VARIABLE.sub(value, text)
-
-
-def entrypoint(service: str) -> list[str]:
-    """What the service runs before its command: its own entrypoint, or the image's."""
-    of_image = re.search(r'^ENTRYPOINT \["([a-z]+)"\]$', DOCKERFILE, re.MULTILINE)
-    assert of_image
-    return list(SERVICES[service].get("entrypoint", [of_image[1]]))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The services on this machine.
-
-    Attributes:
-        folder: what is mounted in the containers.
-        ports: of each service that has one.
-    """
-
-    folder: Path
-    ports: dict[str, int]
-
-    @property
-    def secrets(self) -> Path:
-        return self.folder / "secrets"
-
-    def natively(self, text: str) -> str:
-        """All that differs from the containers: where folders are mounted, ports, and the names of hosts."""
-        if text == "/data":
-            return str(self.folder / "data")
-        for mounted, here in {
-            "/run/secrets": str(self.secrets),
-            "/deploy/mlflow_auth.ini": str(self.folder / "mlflow_auth.ini"),
-            "/deploy/": f"{ROOT}/deploy/",
-            "/mlflow/artifacts": f"{self.folder}/mlflow/artifacts",
-            "/search_spaces/": f"{ROOT}/search_spaces/",
-            "@postgres/": f"@127.0.0.1:{self.ports['postgres']}/",
-            "http://mlflow:": "http://127.0.0.1:",
-            "--host=0.0.0.0": "--host=127.0.0.1",
-        }.items():
-            text = text.replace(mounted, here)
-        for port, service in ((5000, "mlflow"), (8770, "serve")):
-            text = re.sub(rf"(:|--port=){port}\b", rf"\g<1>{self.ports[service]}", text)
-        return text
-
-    def environment(self, service: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TUNER_", "PG"))}
-        declared = SERVICES[service]["environment"].items()
-        env = {name: self.natively(interpolated(value, {})) for name, value in declared}
-        return {**kept, "PATH": f"{BIN}:{os.environ['PATH']}", **env, "OMP_NUM_THREADS": "1"}
-
-    def command(self, service: str, *words: str, **given: str) -> list[str]:
-        """The service's command line, or its entrypoint with these words."""
-        declared = list(words) or SERVICES[service]["command"]
-        first, *rest = [self.natively(interpolated(word, given)) for word in [*entrypoint(service), *declared]]
-        return [str(BIN / first) if (BIN / first).exists() else first, *rest]
-
-    def work(self, service: str) -> Path:
-        folder = self.folder / SERVICES[service]["working_dir"].lstrip("/")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def run(self, service: str, *words: str, **given: str) -> subprocess.CompletedProcess[str]:
-        """`docker compose run --rm SERVICE WORDS`, to its end."""
-        return subprocess.run(
-            self.command(service, *words, **given),
-            env=self.environment(service),
-            cwd=self.work(service),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    @contextmanager
-    def running(self, service: str) -> Iterator[None]:
-        """The service in the background, once its own health check passes; ended as the engine ends it."""
-        log = self.folder / f"{service}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                self.command(service),
-                env=self.environment(service),
-                cwd=self.work(service),
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        try:
-            self.wait_until_healthy(service, process, log)
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGTERM) if service == "mlflow" else process.send_signal(signal.SIGTERM)
-            process.wait(60)
-
-    def wait_until_healthy(self, service: str, process: subprocess.Popen[bytes], log: Path) -> None:
-        check = [self.natively(word) for word in SERVICES[service]["healthcheck"]["test"][1:]]
-        deadline = time.monotonic() + START_SECONDS
-        env = self.environment(service)
-        while subprocess.run([str(BIN / check[0]), *check[1:]], env=env, capture_output=True, check=False).returncode:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-
-    def answer(
-        self, host: str, path: str, body: dict[str, Any] | None = None, who: tuple[str, str] | None = None
-    ) -> tuple[int, str]:
-        """MLflow's status and text to a request (a POST if it has a body) with that Host header, by somebody."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports["mlflow"], timeout=30)
-        headers = {"Host": host, "Content-Type": "application/json"}
-        if who is not None:
-            headers["Authorization"] = f"Basic {base64.b64encode(':'.join(who).encode()).decode()}"
-        try:
-            text = None if body is None else json.dumps(body)
-            connection.request("GET" if text is None else "POST", path, text, headers)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    def secret(self, name: str) -> str:
-        return (self.secrets / name).read_text().strip()
-
-    @property
-    def admin(self) -> tuple[str, str]:
-        return "admin", self.secret("mlflow_admin_password")
+OURS = {name for name, service in SERVICES.items() if service["image"].startswith("autoencoder-tuner")}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Secrets, Postgres with the databases that deploy/postgres.sh makes, MLflow, and its accounts."""
-    made = Stack(tmp_path_factory.mktemp("compose"), {name: free_port() for name in ("postgres", "mlflow", "serve")})
-    made_secrets(made.secrets)
-    for file, kept in ((made.secrets / "tuner_database_url", None), (made.folder / "mlflow_auth.ini", "deploy")):
-        text = (ROOT / "deploy" / "mlflow_auth.ini" if kept else file).read_text()
-        file.write_text(made.natively(text))
-    (made.folder / "data").mkdir()
-    with ExitStack() as running:
-        server = running.enter_context(running_postgres(made.ports["postgres"], "postgres"))
-        make_databases(made, server)
-        running.enter_context(made.running("mlflow"))
-        setup = made.run("accounts")
-        assert setup.returncode == 0, setup.stderr
+    """Secrets, Postgres, MLflow, and its accounts."""
+    with composed(tmp_path_factory.mktemp("compose")) as made, with_mlflow(made):
         yield made
-
-
-def made_secrets(folder: Path) -> None:
-    subprocess.run(["sh", str(ROOT / "deploy" / "secrets.sh"), str(folder)], check=True)
-
-
-def make_databases(stack: Stack, server: PostgresServer) -> None:
-    """As the image of Postgres runs what is mounted for its first start."""
-    assert server.port is not None
-    env = {
-        **os.environ,
-        "PGHOST": str(server.folder),
-        "PGPORT": str(server.port),
-        "POSTGRES_USER": server.user,
-        "SECRETS": str(stack.secrets),
-    }
-    made = subprocess.run(
-        ["sh", str(ROOT / "deploy" / "postgres.sh")], env=env, capture_output=True, text=True, check=False
-    )
-    assert made.returncode == 0, made.stderr
 
 
 def test_the_file_is_one_by_composes_own_schema() -> None:
@@ -259,14 +77,20 @@ def test_secrets_are_random_kept_and_their_folders_owners_alone(tmp_path: Path) 
     assert {path.name for path in folder.iterdir()} == set(COMPOSE["secrets"])
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     before = {path.name: path.read_text() for path in folder.iterdir()}
-    passwords = [text for name, text in before.items() if name.endswith(("password", "key"))]
-    assert len(set(passwords)) == len(passwords) == 6
+    passwords = [text for name, text in before.items() if name.endswith(("password", "key", "token"))]
+    assert len(set(passwords)) == len(passwords) == 7
     assert all(re.fullmatch(r"[0-9a-f]{64}\n", text) for text in passwords)
     assert before["tuner_database_password"].strip() in before["tuner_database_url"]
+    assert re.fullmatch(
+        r"\[default\]\naws_access_key_id = [0-9a-f]{20}\naws_secret_access_key = [0-9a-f]{64}\n",
+        before["aws_credentials"],
+    )
     (folder / "mlflow_flask_key").unlink()
+    (folder / "aws_credentials").write_text("\n")  # as older versions left it
     made_secrets(folder)
     after = {path.name: path.read_text() for path in folder.iterdir()}
-    assert {name for name in after if after[name] != before[name]} == {"mlflow_flask_key"}
+    assert {name for name in after if after[name] != before[name]} == {"mlflow_flask_key", "aws_credentials"}
+    assert "aws_secret_access_key" in after["aws_credentials"]
 
 
 def test_every_published_port_is_on_loopback_alone() -> None:
@@ -274,7 +98,7 @@ def test_every_published_port_is_on_loopback_alone() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert published == ["127.0.0.1:5000:5000", "127.0.0.1:8770:8770"]
     assert COMPOSE["networks"]["inside"] == {"internal": True}
-    assert SERVICES["postgres"]["networks"] == ["inside"]
+    assert SERVICES["postgres"]["networks"] == SERVICES["s3"]["networks"] == ["inside"]
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -303,7 +127,7 @@ def test_the_image_runs_as_the_user_that_the_services_name() -> None:
 def test_the_image_installs_the_locked_versions() -> None:
     """Every `pip install` of the image is under constraints.txt, which the build context holds."""
     assert "PIP_CONSTRAINT=/src/constraints.txt" in DOCKERFILE
-    assert '".[server]"' in DOCKERFILE
+    assert '".[$EXTRAS]"' in DOCKERFILE and "ARG EXTRAS=server\n" in DOCKERFILE
     assert {"*", "!constraints.txt", "!pyproject.toml", "!README.md", "!tuner/"} <= set(
         (ROOT / ".dockerignore").read_text().split()
     )
@@ -317,9 +141,10 @@ def test_what_is_written_goes_into_a_volume() -> None:
         "mlflow:/mlflow",
         "studies:/studies",
         "data:/data",
+        "s3:/s3",
     }
     assert all(mount.endswith(":ro") for mount in mounts if mount.startswith("./"))
-    assert set(COMPOSE["volumes"]) == {"postgres", "mlflow", "studies", "data"}
+    assert set(COMPOSE["volumes"]) == {"postgres", "mlflow", "studies", "data", "s3"}
     assert "--artifacts-destination=${ARTIFACTS:-/mlflow/artifacts}" in SERVICES["mlflow"]["command"]
 
 
@@ -333,6 +158,12 @@ def test_the_order_of_the_start() -> None:
     assert needs["supervise"] == needs["study"] == needs["supervise-gpu"] == {"migrate": done, "accounts": done}
     assert SERVICES["study"]["profiles"] == ["study"]
     assert SERVICES["supervise-gpu"]["profiles"] == ["gpu"]
+    assert needs["supervise-ray"] == {"migrate": done, "accounts": done, "ray-head": healthy}
+    assert needs["ray-worker"] == {"ray-head": healthy}
+    assert needs["s3"] == {"bucket": done}
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert {name for name, given in profiles.items() if given == ["ray"]} == {"ray-head", "ray-worker", "supervise-ray"}
+    assert {name for name, given in profiles.items() if given == ["s3"]} == {"s3", "bucket"}
 
 
 def test_mlflow_can_have_another_address() -> None:
@@ -402,11 +233,8 @@ def test_the_roles_of_postgres_see_their_own_databases_alone(stack: Stack) -> No
 @pytest.fixture(scope="module")
 def served(stack: Stack) -> Iterator[Stack]:
     """The tables are made, and the server and the supervisor run."""
-    made = stack.run("migrate")
-    assert (made.returncode, "made, version" in made.stdout) == (0, True), made.stderr
-    assert stack.secret("tuner_database_password") not in made.stdout
-    with stack.running("serve"), stack.running("supervise"):
-        yield stack
+    with serving_by(stack, "supervise") as running:
+        yield running
 
 
 def test_from_a_token_to_an_export(served: Stack, tmp_path: Path) -> None:
@@ -426,19 +254,6 @@ def test_from_a_token_to_an_export(served: Stack, tmp_path: Path) -> None:
     assert token.stdout.strip() not in logs
     lines = [json.loads(line) for line in (served.folder / "supervise.log").read_text().splitlines()]
     assert {"tiny"} == {line["study"] for line in lines if "outcome" in line}
-
-
-def runs_of(stack: Stack, name: str) -> Counter[str]:
-    """How many of a study's runs MLflow shows, by stage; asked for as its admin."""
-    host, api = f"localhost:{stack.ports['mlflow']}", "/api/2.0/mlflow"
-    found = stack.answer(host, f"{api}/experiments/get-by-name?experiment_name={name}", who=stack.admin)
-    number = json.loads(found[1])["experiment"]["experiment_id"]
-    body = {"experiment_ids": [number], "max_results": 1000}
-    runs = json.loads(stack.answer(host, f"{api}/runs/search", body, stack.admin)[1])["runs"]
-    tags = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} for run in runs]
-    parents = [each for each in tags if "mlflow.parentRunId" not in each]
-    assert len(parents) == 1
-    return Counter(each["tuner.stage"] for each in tags if "mlflow.parentRunId" in each)
 
 
 def test_one_study_without_the_server(served: Stack) -> None:
