@@ -39,6 +39,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine, event
 
 from tuner.api.workspace import workspace
+from tuner.execution.base import Alive
 from tuner.execution.choice import Inline
 from tuner.execution.context import Workplace
 from tuner.ledger.ledger import Ledger
@@ -232,6 +233,11 @@ class Cluster:
         self.began: Clock | None = None
         self.over: Clock | None = None
         self.weighed = Weighed()
+
+    @property
+    def alive(self) -> Alive:
+        """All slots, at any time."""
+        return Alive(self._case.slots, nodes=1)
 
     def workers(self, _: Workplace) -> Cluster:
         """Itself."""

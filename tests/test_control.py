@@ -20,12 +20,14 @@ from studies import tiny
 import tuner
 from tuner.api import control
 from tuner.api.maintenance import doctor
+from tuner.cli import progress as shown
 from tuner.errors import SpecError, StudyError
 from tuner.ledger.ledger import Ledger
 from tuner.orchestration.control import RemoteControl
 from tuner.orchestration.progress import Progress
 from tuner.spec.canonical import to_yaml
 from tuner.spec.reader import spec_from_mapping
+from tuner.spec.work import TrialState
 
 FINAL = {"top": 2, "seeds": 2}
 Launched = Callable[[], subprocess.Popen[str]]
@@ -207,15 +209,34 @@ def test_a_study_is_watched_and_stopped_from_python(launched: Launched) -> None:
     """`Study.progress` says what the run says of itself, `Study.stop` returns when it has ended."""
     run = launched()
     study = tuner.Study.open("tiny")
-    seen = next(now for now in control.watch("tiny") if now.phase == "training")
-    assert (seen.state, seen.total) == ("running", 2000)
+    seen = next(now for now in control.watch("tiny") if now.phase == "training" and now.slots)
+    assert (seen.state, seen.total, seen.slots, seen.nodes) == ("running", 2000, 1, None)
     assert seen.owner is not None
     assert f"process {run.pid} on " in seen.owner
     done = study.stop(timeout=120)
     assert (done.is_over, done.state) == (True, "stopped")
     run.communicate(timeout=60)
     assert run.returncode == 3
-    assert study.progress().phase == "not running"
+    ended = study.progress()
+    assert (ended.phase, ended.slots) == ("not running", None)
+
+
+@pytest.mark.parametrize(
+    ("slots", "nodes", "words"),
+    [
+        (None, None, "9 running · 40 epochs/s"),
+        (1, None, "9 running · 1 worker · 40 epochs/s"),
+        (2, None, "9 running · 2 workers · 40 epochs/s"),
+        (0, 0, "9 running · 0 slots · 40 epochs/s"),
+        (1, 1, "9 running · 1 slot on 1 node · 40 epochs/s"),
+        (5, 2, "9 running · 5 slots on 2 nodes · 40 epochs/s"),
+    ],
+)
+def test_the_line_says_how_many_train(slots: int | None, nodes: int | None, words: str) -> None:
+    """Workers of this machine, or slots on the nodes of a cluster; nothing of a run of an older version."""
+    counts = {TrialState.RUNNING: 9}
+    now = Progress("tiny", 13, counts, None, 40.0, None, 0, "training", slots=slots, nodes=nodes)
+    assert shown.line(now) == f"tiny: 0/13 trials · {words}"
 
 
 def test_a_runner_that_is_killed_while_it_is_asked_to_stop_is_over(

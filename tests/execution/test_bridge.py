@@ -14,7 +14,8 @@ from tuner.execution.choice import Share
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.joining import ROOM_SECONDS, Joining
 from tuner.execution.processes import ATTEMPTS, MOST_PAUSE
-from tuner.execution.ray import Bridge, Slot, capacity, versions
+from tuner.execution.ray import Bridge, versions
+from tuner.execution.slots import Slot, capacity, living
 
 FAULT = WorkerFaultError("could not begin", own=False)
 UNIT = Unit(7, 1.0, (), b"")
@@ -57,6 +58,15 @@ def test_room_is_what_usable_nodes_have() -> None:
     assert capacity(nodes, joining(), {"a", "b"}) == 0
     assert capacity(nodes, joining(most=3), ()) == 3
     assert capacity(nodes, joining(share=Share(cpu=1, gpu=0.25)), ()) == 4
+
+
+def test_slots_are_alive_where_they_have_begun_on_a_node_that_lives() -> None:
+    """Counted by hand: an actor that waits for room is none, and those of a node that was lost are none either."""
+    numbers = {name: name * 56 for name in "abc"}
+    nodes = [{"NodeID": number, "Alive": name != "c"} for name, number in numbers.items()]
+    places = ("a", "a", "b", "c", None)
+    assert living([Slot(None, name and numbers[name][:12]) for name in places], nodes) == (3, 2)
+    assert living([], nodes) == (0, 0)
 
 
 def test_failures_of_one_round_count_as_one(ends: tuple[Bridge, Connection]) -> None:

@@ -20,11 +20,12 @@ import pytest
 from calls import RowsInHand, RowsThat, StatesByDigest
 from plain import digits, trial
 from ray_nodes import Nodes, nodes
+from supervised import until
 
 from tuner.data.rows import RowsFile
 from tuner.errors import ClusterError, InputError, StoppedError
 from tuner.execution import heartbeat, planning
-from tuner.execution.base import Executor, Workers
+from tuner.execution.base import Alive, Executor, Workers
 from tuner.execution.choice import ExecutorChoice, Inline, Processes, Ray, Share, asked_for, chosen
 from tuner.execution.context import Workplace
 from tuner.execution.executors import sized, start_executor, usable_cores
@@ -40,17 +41,18 @@ EPOCHS, TRIALS, SECONDS = 4, 4, 90
 
 @dataclass(frozen=True)
 class Case:
-    """An executor, and whether a segment can harm nothing but its own worker."""
+    """An executor, the workers that it has, and whether a segment can harm nothing but its own worker."""
 
     choice: ExecutorChoice
+    alive: Alive
     isolates: bool
 
 
 CLUSTER = Ray("auto")  # the one that a test is given by `joined`
 EXECUTORS = {
-    "inline": Case(Inline(), isolates=False),
-    "processes": Case(Processes(2), isolates=True),
-    "ray": Case(CLUSTER, isolates=True),
+    "inline": Case(Inline(), Alive(1), isolates=False),
+    "processes": Case(Processes(2), Alive(2), isolates=True),
+    "ray": Case(CLUSTER, Alive(2, nodes=1), isolates=True),
 }
 ISOLATING = [name for name, case in EXECUTORS.items() if case.isolates]
 
@@ -197,6 +199,36 @@ def test_a_death_costs_its_segment_alone(executor: Executor, place: Workplace, t
     assert "SIGSEGV" in fault(own).cause
     assert len(beside.result(SECONDS).curves) == 1
     assert len(begin(executor.workers(place)).result(SECONDS).curves) == 1
+
+
+@pytest.mark.parametrize(("executor", "there"), [(name, case.alive) for name, case in EXECUTORS.items()],
+                         indirect=["executor"])  # fmt: skip
+def test_workers_are_counted_once_they_are_there(executor: Executor, there: Alive, place: Workplace) -> None:
+    """All that were asked for, none more, and on how many nodes of a cluster."""
+    executor.workers(place)
+    until(lambda: executor.alive == there, "all workers", SECONDS)
+
+
+@pytest.mark.parametrize("executor", ISOLATING, indirect=True)
+def test_a_worker_that_dies_is_counted_no_more_and_replaced(
+    executor: Executor, place: Workplace, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """One less after a kill at work; on a cluster also where the slot was idle. Then as many as before."""
+    before = begin(executor.workers(place)).result(SECONDS) and until(lambda: executor.alive.slots == 2, "both")
+    begin(executor.workers(that("report and wait", place, tmp_path)))
+    pid = worker_of(tmp_path / "report and wait")
+    on_cluster = executor.alive.nodes is not None
+    victim = psutil.Process(pid).parent() if on_cluster else psutil.Process(pid)
+    assert before
+    assert victim is not None
+    victim.kill()
+    until(lambda: executor.alive.slots == 1, "one less", SECONDS)
+    until(lambda: executor.alive.slots == 2, "another one", SECONDS)
+    if on_cluster:
+        nodes: Nodes = request.getfixturevalue("cluster")
+        next(each for each in nodes.head.processes() if "ray::Actor" in each.name() + " ".join(each.cmdline())).kill()
+        until(lambda: executor.alive.slots == 1, "the idle one to be missed", SECONDS)
+        until(lambda: executor.alive.slots == 2, "its successor", SECONDS)
 
 
 @pytest.mark.parametrize("executor", ISOLATING, indirect=True)

@@ -17,6 +17,7 @@ from studies import IRIS, tiny
 import tuner
 from tuner.ledger.owners import Owner
 from tuner.ledger.records import StudyTally
+from tuner.orchestration.progress import Progress
 from tuner.service.items import standing
 from tuner.service.options import Limits
 from tuner.spec.reader import read_spec_text
@@ -240,6 +241,21 @@ def test_tokens_are_made_shown_once_and_revoked(service: Service) -> None:
     assert service.ask("GET", "me", None, headers=bearer).status_code == 401
     assert service.ask("GET", "me", None).status_code == 401
     assert service.ask("DELETE", "tokens/12345", "admin").status_code == 404
+
+
+def test_a_running_study_says_how_many_train_it(service_of: Callable[..., Service], finished: Path) -> None:
+    """What its run reported of slots and nodes; null once there is no run."""
+    service = service_of(copy_of=finished)
+    record = service.ledger.study("tiny")
+    assert record is not None
+    with service.ledger.lease_to_run(record.id):
+        now = Progress("tiny", 13, {}, None, 2.0, None, 0, "training", slots=5, nodes=2)
+        service.ledger.control.report(record.id, now.body())
+        found = service.ask("GET", "studies/tiny/progress").json()
+        assert (found["slots"], found["nodes"]) == (5, 2)
+    service.submit(space(name="waits"))
+    rested = service.ask("GET", "studies/waits/progress").json()
+    assert (rested["slots"], rested["nodes"]) == (None, None)
 
 
 def test_mlflow_is_linked_where_browsers_reach_it(service_of: Callable[..., Service], finished: Path) -> None:

@@ -38,6 +38,8 @@ class StudyItem(Answer):
         note: in plain words.
         executor: where it trains, or trained last: worker processes of the service's machine, or its Ray cluster; while
             it waits, where its launcher chose. None where nobody chose yet, or it was launched by hand.
+        slots: workers or slots of a cluster that train it and are there now; None while nothing is trained.
+        nodes: nodes of the cluster that they are on; None where they are on the machine of its run.
     """
 
     name: str
@@ -61,6 +63,8 @@ class StudyItem(Answer):
     tags: tuple[str, ...]
     note: str
     executor: Literal["processes", "ray"] | None
+    slots: int | None = None
+    nodes: int | None = None
 
 
 class StudyPage(Answer):

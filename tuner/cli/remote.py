@@ -258,7 +258,7 @@ def _followed(study: RemoteStudy) -> StudyItem:
 
 def _line(item: StudyItem) -> str:
     """A study in one line, the most important parts first; why it failed below it."""
-    from tuner.cli.progress import duration
+    from tuner.cli.progress import alive, duration
 
     parts = [f"{item.name}: {item.state}"]
     if item.place is not None:
@@ -269,4 +269,6 @@ def _line(item: StudyItem) -> str:
         parts.append(f"best {item.best:.6g}")
     if item.state == "running" and item.seconds_left is not None:
         parts.append(f"{duration(item.seconds_left)} left")
+    if item.state == "running" and item.slots is not None:
+        parts.append(alive(item.slots, item.nodes))
     return " · ".join(parts) + (f"\n{item.message.rstrip()}" if item.message else "")

@@ -7,11 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
 from tuner.execution.context import Workplace
 from tuner.learning.checkpoint_store import CheckpointStore
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """What is there to train at this moment.
+
+    Attributes:
+        slots: workers that are there, at work or idle.
+        nodes: machines of the cluster that they are on; None where there is no cluster.
+    """
+
+    slots: int
+    nodes: int | None = None
 
 
 class Workers(Protocol):
@@ -43,6 +57,10 @@ class Workers(Protocol):
 
 class Executor(Protocol):
     """Workers that were started, perhaps before the study's data are prepared."""
+
+    @property
+    def alive(self) -> Alive:
+        """The workers that are there now, as far as is known; asked a few times a second, so it waits for nothing."""
 
     def workers(self, place: Workplace) -> Workers:
         """The workers for one study's segments."""

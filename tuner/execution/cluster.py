@@ -22,7 +22,7 @@ from typing import Any, Final, final
 
 from tuner.errors import InputError, TunerError, WorkerError
 from tuner.execution import faults
-from tuner.execution.base import Workers
+from tuner.execution.base import Alive, Workers
 from tuner.execution.carried import Carrier, Unit
 from tuner.execution.choice import Ray
 from tuner.execution.context import Workplace
@@ -85,6 +85,11 @@ class RayExecutor:
         except (RuntimeError, MemoryError) as error:
             raise _gone(f"needs a thread in this process, which the system refused ({words_of(error)})") from error
 
+    @property
+    def alive(self) -> Alive:
+        """Slots that have begun, on nodes that are there, as the bridge saw them within the last seconds."""
+        return self._link.alive
+
     def workers(self, place: Workplace) -> Workers:
         """The cluster's slots, for one study.
 
@@ -135,12 +140,13 @@ class Link(threading.Thread):
 
     Attributes:
         room: slots that the cluster has room for, at least one.
+        alive: slots that have begun.
     """
 
     def __init__(self, choice: Ray, cores: int) -> None:
         super().__init__(name="tuner-ray", daemon=True)
         self._choice, self._cores = choice, cores
-        self.room = 1
+        self.room, self.alive = 1, Alive(0, 0)
         self._lock = threading.Lock()  # of what follows, and of the way to the process
         self._process: Process | None = None
         self._joined = False
@@ -253,6 +259,7 @@ class Link(threading.Thread):
             finally:
                 with self._lock:
                     self._process = None
+                self.alive = Alive(0, 0)
                 process.bury()
 
     def _join(self, process: Process, folder: Path) -> None:
@@ -298,6 +305,8 @@ class Link(threading.Thread):
         name, *values = message
         if name == "room":
             self._take_room(*values)
+        elif name == "alive":
+            self.alive = Alive(*values)
         elif name == "hopeless":
             self._give_up(*values)
         elif (call := self._taken(values[0])) is not None:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import final
 
 from tuner.execution import heartbeat
-from tuner.execution.base import Workers
+from tuner.execution.base import Alive, Workers
 from tuner.execution.context import Workplace
 from tuner.execution.planning import SegmentPlanner
 from tuner.execution.processes import WorkerProcesses
@@ -26,6 +26,7 @@ class InlineExecutor:
 
     def __init__(self, check: Callable[[], object] = never) -> None:
         self._check = check
+        self.alive = Alive(1)
 
     def workers(self, place: Workplace) -> Workers:
         """This process, for one study."""
@@ -72,6 +73,11 @@ class ProcessExecutor:
 
     def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
         self._count, self._processes = workers, WorkerProcesses(workers, warm_up, gpus)
+
+    @property
+    def alive(self) -> Alive:
+        """The processes that have started and are not known to be dead."""
+        return Alive(self._processes.ready)
 
     def workers(self, place: Workplace) -> Workers:
         """The processes, for one study."""

@@ -98,6 +98,11 @@ class WorkerProcesses(Executor):
             if worker.ident is not None:  # it was started
                 worker.join()
 
+    @property
+    def ready(self) -> int:
+        """Workers that have started and are not known to be dead, at work or idle."""
+        return sum(worker.is_ready for worker in self._workers)
+
     def is_hopeless(self) -> bool:
         """Whether none of them can be started, in several attempts."""
         return all(worker.failures >= ATTEMPTS for worker in self._workers)
@@ -111,6 +116,7 @@ class _Worker(threading.Thread):
 
     Attributes:
         failures: starts that failed in a row.
+        is_ready: its process has started, and is not known to be dead.
     """
 
     def __init__(self, warm_up: Callable[[], object], gpu: str, calls: Calls, is_hopeless: Callable[[], bool]) -> None:
@@ -121,7 +127,7 @@ class _Worker(threading.Thread):
         self._process: Process | None = None
         self._idle: Process | None = None  # the same, where it waits for a call
         self._has_told = False  # a call of the starts that failed
-        self.failures = 0
+        self.failures, self.is_ready = 0, False
 
     def end(self) -> None:
         """End the process; called from another thread."""
@@ -189,7 +195,7 @@ class _Worker(threading.Thread):
             self._tell(f"could not start: {words_of(error)}")
             self._ending.wait(min(FIRST_PAUSE * 2 ** min(self.failures, 10), MOST_PAUSE))
         else:
-            self._idle, self.failures, self._has_told = process, 0, False
+            self._idle, self.failures, self._has_told, self.is_ready = process, 0, False, True
 
     def _tell(self, cause: str) -> None:
         """One call hears of a worker that cannot be started, so that it is recorded; all, where none can be started."""
@@ -204,6 +210,7 @@ class _Worker(threading.Thread):
                 self._has_told = True
 
     def _bury(self) -> None:
+        self.is_ready = False
         if self._process is not None:
             self._process.bury()
 

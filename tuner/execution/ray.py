@@ -14,10 +14,9 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,6 +34,7 @@ from tuner.execution.faults import WorkerFaultError
 from tuner.execution.joining import ROOM_SECONDS, Joining
 from tuner.execution.processes import ATTEMPTS, FIRST_PAUSE, MOST_PAUSE, WorkerProcesses
 from tuner.execution.scratch import Scratch
+from tuner.execution.slots import NODE_DIGITS, Slot, capacity, living
 from tuner.execution.spawned import words_of
 from tuner.execution.worker import warm_up
 
@@ -44,7 +44,6 @@ LOOK_SECONDS: Final = 1.0  # between two looks at the cluster's nodes
 PULSE_SECONDS: Final = 5.0  # between two questions whether an actor still answers
 SILENT_SECONDS: Final = 60.0  # after which an actor that does not answer is lost
 LEAVE_SECONDS: Final = 5.0  # that actors have to end their workers
-NODE_DIGITS: Final = 12  # of a node's number, that tell it from the others
 _BUSY_TICK: Final = 0.25
 _IDLE_TICK: Final = 0.005  # while a slot is free: what is handed in must not wait for what is running
 
@@ -111,27 +110,6 @@ class Actor:
         self._scratch.leave()
 
 
-@dataclass(eq=False, slots=True)
-class Slot:
-    """An actor as the bridge sees it.
-
-    Attributes:
-        actor: Ray's handle.
-        node: the first digits of its node's number; None until it has begun.
-        unit: what it trains.
-        given: digests of the files that its node has.
-        silent: seconds since it last answered, of those that this process was awake.
-        asked: whether a pulse is awaited.
-    """
-
-    actor: Any
-    node: str | None = None
-    unit: Unit | None = None
-    given: set[str] = field(default_factory=set)
-    silent: float = 0.0
-    asked: bool = False
-
-
 def join(how: Joining) -> None:
     """Become a part of the cluster, or start one on this machine.
 
@@ -164,17 +142,9 @@ def _options(how: Joining) -> dict[str, Any]:
     return common | small | {"address": "local", "num_cpus": how.cores, "_temp_dir": how.folder}
 
 
-def room(how: Joining, refused: Container[str] = ()) -> int:
+def room(how: Joining) -> int:
     """Slots that the cluster has room for now; see `capacity`."""
-    return capacity(ray.nodes(), how, refused)
-
-
-def capacity(nodes: Iterable[Mapping[str, Any]], how: Joining, refused: Container[str]) -> int:
-    """Slots that nodes have room for, if nobody else used them, at most as many as are wanted; none on refused ones."""
-    needs = [(name, each) for name, each in (("CPU", how.share.cpu), ("GPU", how.share.gpu)) if each]
-    usable = [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in refused]
-    there = sum(min(int(node.get(name, 0.0) / each + 1e-6) for name, each in needs) for node in usable)
-    return there if how.most is None else min(there, how.most)
+    return capacity(ray.nodes(), how, ())
 
 
 @final
@@ -202,7 +172,7 @@ class Bridge:
         self._failures, self._has_failed, self._pause_until = 0, False, 0.0
         self._looked = self._pulsed = 0.0
         self._had_room = time.monotonic()
-        self._told: int | None = None
+        self._told: dict[str, tuple[int, ...]] = {}
 
     def listen(self) -> None:
         """Take the driver's messages; in a thread of its own."""
@@ -267,13 +237,19 @@ class Bridge:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked, self._has_failed = now, False
-        there = room(self._how, self._refused)
+        nodes = ray.nodes()
+        there = capacity(nodes, self._how, self._refused)
         self._ask_for_slots(there, now)
         self._connection.send(None)
-        if there != self._told:
-            self._told = there
-            self._tell("room", there)
+        self._tell_new("room", there)
+        self._tell_new("alive", *living(self._slots, nodes))
         self._despair(there, now)
+
+    def _tell_new(self, name: str, *counts: int) -> None:
+        """Tell counts that are not those that were told last."""
+        if self._told.get(name) != counts:
+            self._told[name] = counts
+            self._tell(name, *counts)
 
     def _despair(self, there: int, now: float) -> None:
         """Give up where segments have waited for too long without a slot, whatever the nodes would have room for."""
@@ -339,13 +315,13 @@ class Bridge:
             self._tell("done", unit.number, content)
 
     def _feel(self, now: float, passed: float) -> None:
-        """Ask busy actors whether they are there, and let go of those that have been silent for too long.
+        """Ask actors whether they are there, and let go of those that are gone or have been silent for too long.
 
         After the loss of a node Ray's calls may stay open for ever (ray-project/ray#24969, #41477).
         """
         ask = now - self._pulsed >= PULSE_SECONDS
         self._pulsed = now if ask else self._pulsed
-        for slot in [slot for slot in self._slots if slot.unit is not None]:
+        for slot in [slot for slot in self._slots if slot.node is not None]:
             slot.silent += passed
             if slot.silent > SILENT_SECONDS:
                 self._lose(slot, WorkerFaultError(f"and its node were silent for {slot.silent:.0f} s", own=False))

@@ -289,4 +289,4 @@ class PreparedRun:
         # Amid the final stage, that is ended first.
         if tally.confirmed is None and self._driver is not None and self._extend():
             self._driver.extend(self._spec)
-        self._session.reporter.change(tally)
+        self._session.reporter.change(tally, self._executor.alive)

@@ -36,6 +36,8 @@ class Progress:
         owner: the process that runs it, in words, where that was asked for from outside.
         stop_asked_by: the process that asked it to stop; None where none did.
         at: when the run said so, Unix time in seconds.
+        slots: workers that are there, at work or idle; None while nothing is trained.
+        nodes: nodes of a cluster that they are on; None where they are on the run's own machine.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Progress:
     owner: str | None = None
     stop_asked_by: str | None = None
     at: float | None = None
+    slots: int | None = None
+    nodes: int | None = None
 
     @property
     def ended(self) -> int:

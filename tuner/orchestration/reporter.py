@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import final
 
+from tuner.execution.base import Alive
 from tuner.ledger.records import TrialRecord, best_trial
 from tuner.orchestration.driver import Tally
 from tuner.orchestration.progress import Phase, Progress, Speed
@@ -50,23 +51,24 @@ class ProgressReporter:
         """The run goes on with a larger budget."""
         self._spec = spec
 
-    def change(self, tally: Tally) -> None:
-        """Something was trained or recorded."""
+    def change(self, tally: Tally, alive: Alive) -> None:
+        """Something was trained or recorded, by so many workers."""
         self._tally = tally
-        self.show("training" if tally.confirmed is None else "confirming")
+        self.show("training" if tally.confirmed is None else "confirming", alive=alive)
 
     def tick(self, what: str) -> None:
         """A step of the scoring."""
         if time.monotonic() - self._shown_at > SHOW_SECONDS:
             self.show("scoring", what)
 
-    def show(self, phase: Phase, detail: str = "", waiting: int = 0) -> None:
+    def show(self, phase: Phase, detail: str = "", waiting: int = 0, alive: Alive | None = None) -> None:
         """Show the state of the study.
 
         Args:
             phase: what is being done.
             detail: more of that.
             waiting: records that MLflow does not have yet.
+            alive: what is there to train; None while nothing is trained.
         """
         self._shown_at = time.monotonic()
         search, tally = self._spec.search, self._tally
@@ -85,6 +87,8 @@ class ProgressReporter:
                 tally.confirmed,
                 detail,
                 unit="epochs" if self._length is None else self._length.unit,
+                slots=None if alive is None else alive.slots,
+                nodes=None if alive is None else alive.nodes,
             )
         )
 

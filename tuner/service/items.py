@@ -83,6 +83,8 @@ def item_of(
         tags=note.tags,
         note=note.text,
         executor=None if each is None else _executor(each),
+        slots=None if now is None else now.slots,
+        nodes=None if now is None else now.nodes,
     )
 
 
