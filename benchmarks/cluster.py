@@ -243,6 +243,9 @@ class Cluster:
         """Itself."""
         return self
 
+    def grant(self, _: int | None) -> None:
+        """It has all its slots at any time."""
+
     def plan(self, trials: Sequence[Trial], _epochs: int) -> list[tuple[Trial, ...]]:
         """A slot for every trial, as where there are many of them."""
         return [(trial,) for trial in trials]

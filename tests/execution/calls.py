@@ -18,6 +18,8 @@ from tuner.data.rows import Rows, RowsFile, SplitLabels
 from tuner.execution import heartbeat
 from tuner.spec.work import Checkpoint
 
+WORD = "word"
+
 
 def segfault() -> None:
     ctypes.string_at(0)
@@ -33,6 +35,11 @@ def report_and_wait(folder: str) -> None:
     signal.pause()
 
 
+def report_and_await_a_word(folder: str) -> None:
+    (Path(folder) / str(os.getpid())).touch()
+    (Path(folder) / WORD).read_bytes()  # a pipe: all who read it go on once somebody writes
+
+
 def fail(_: str) -> None:
     raise ValueError("no such thing")
 
@@ -44,6 +51,7 @@ ACTS: dict[str, Callable[[str], object]] = {
     "hang": lambda _: spin(),
     "fail": fail,
     "report and wait": report_and_wait,
+    "report and await a word": report_and_await_a_word,
 }
 
 

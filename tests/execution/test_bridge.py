@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from tuner.execution.actor import versions
 from tuner.execution.carried import Unit
 from tuner.execution.choice import Share
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.joining import ROOM_SECONDS, Joining
 from tuner.execution.processes import ATTEMPTS, MOST_PAUSE
-from tuner.execution.ray import Bridge, versions
-from tuner.execution.slots import Slot, capacity, living
+from tuner.execution.ray import Bridge
+from tuner.execution.slots import Slot, above, capacity, living, wanted
 
 FAULT = WorkerFaultError("could not begin", own=False)
 UNIT = Unit(7, 1.0, (), b"")
@@ -67,6 +68,53 @@ def test_slots_are_alive_where_they_have_begun_on_a_node_that_lives() -> None:
     places = ("a", "a", "b", "c", None)
     assert living([Slot(None, name and numbers[name][:12]) for name in places], nodes) == (3, 2)
     assert living([], nodes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("there", "granted", "most", "demand", "actors"),
+    [
+        (4, None, None, False, 4),
+        (4, None, None, True, 5),
+        (4, None, 4, True, 4),
+        (4, 2, None, False, 2),
+        (4, 2, None, True, 3),
+        (4, 2, 4, True, 2),
+        (4, 2, 8, True, 3),
+        (1, 2, 8, False, 1),
+        (0, 1, None, True, 1),
+    ],
+)
+def test_as_many_actors_are_wanted_as_there_is_room_for_and_granted(
+    there: int, granted: int | None, most: int | None, demand: bool, actors: int
+) -> None:
+    """And one more where segments wait, unless there is all the room that there may ever be."""
+    assert wanted(there, granted, most, demand) == actors
+
+
+def test_what_is_above_a_grant_is_idle_or_waits_for_room() -> None:
+    """Two of three that have begun may stay: the idle one goes, and of those that wait for room the later ones; while
+    two are busy more than one that is granted, none of these two goes."""
+    idle, waits, later = Slot(None, "a"), Slot(None), Slot(None)
+    busy = [Slot(None, "a", UNIT), Slot(None, "b", UNIT)]
+    slots = [idle, *busy, waits, later]
+    assert above(slots, 2, wanted=2) == [idle, waits, later]
+    assert above(slots, 2, wanted=3) == [idle, later]
+    assert above(slots, 3, wanted=4) == [later]
+    assert above(slots, 1, wanted=1) == [idle, waits, later]
+    assert above(slots, 5, wanted=5) == []
+
+
+def test_a_study_with_a_grant_waits_for_the_others_of_its_service(ends: tuple[Bridge, Connection]) -> None:
+    """They may train for hours in the room there is; a cluster without room is given up as ever."""
+    bridge, driver = ends
+    bridge._line.append(UNIT)
+    bridge._limit(1)
+    far = time.monotonic() + 2 * ROOM_SECONDS
+    bridge._despair(2, far)
+    bridge._despair(2, far + 2 * ROOM_SECONDS)
+    assert said(driver) == []
+    bridge._despair(0, far + 4 * ROOM_SECONDS)
+    assert said(driver) == [("hopeless", "had no room for a slot of cpu=2 for 600 s")]
 
 
 def test_failures_of_one_round_count_as_one(ends: tuple[Bridge, Connection]) -> None:

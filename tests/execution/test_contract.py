@@ -52,7 +52,7 @@ CLUSTER = Ray("auto")  # the one that a test is given by `joined`
 EXECUTORS = {
     "inline": Case(Inline(), Alive(1), isolates=False),
     "processes": Case(Processes(2), Alive(2), isolates=True),
-    "ray": Case(CLUSTER, Alive(2, nodes=1), isolates=True),
+    "ray": Case(CLUSTER, Alive(2, nodes=1, room=2), isolates=True),
 }
 ISOLATING = [name for name, case in EXECUTORS.items() if case.isolates]
 

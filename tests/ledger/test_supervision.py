@@ -96,6 +96,26 @@ def test_a_supervisor_that_was_killed_is_followed_at_once(shared: str, ledger: L
     assert ledger.supervision.holder() is None
 
 
+def test_slots_are_granted_to_a_driver_by_the_one_that_supervises(ledger: Ledger, fence: int) -> None:
+    """From its start until its end, readable under the study's name; a supervisor that was followed grants nothing."""
+    each, driver = handed_in(ledger), Owner.this_process()
+    ledger.standings.grant(each, fence, 5)
+    assert ledger.control.granted("s") is None
+    assert ledger.standings.started(each, fence, driver, "ray", granted=2)
+    assert ledger.control.granted("s") == 2
+    with pytest.raises(LedgerError, match="another supervisor took this one's place"):
+        ledger.standings.grant(each, fence + 1, 9)
+    ledger.standings.grant(each, fence, 4)
+    study = ledger.create_study("{}", "s.yaml", "f" * 64, "s", {})
+    assert ledger.control.wanted(study.id) is None
+    with ledger.lease_to_run(study.id):
+        wanted = ledger.control.wanted(study.id)
+        assert wanted is not None
+        assert (wanted.state, wanted.granted) == ("run", 4)
+    assert ledger.standings.ended(replace(each, driver=driver), fence, Ending("finished"))
+    assert ledger.control.granted("s") is None
+
+
 def test_one_elsewhere_must_have_been_seen(ledger: Ledger, fence: int) -> None:
     """On another machine it is there as long as it says so; a minute of silence, and the next one takes its place."""
     elsewhere = replace(Owner.this_process(), boot="other pid:[1]", host="elsewhere").text

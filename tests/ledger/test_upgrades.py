@@ -27,6 +27,7 @@ WITHOUT_CONTROL = (
     "DROP TABLE tuner_removed",
     "DROP INDEX tuner_trial_counts",
 )
+WITHOUT_GRANTS = "ALTER TABLE tuner_submission DROP COLUMN granted"
 WITHOUT_RULES = "ALTER TABLE tuner_study DROP COLUMN rules"
 AGED = {
     1: ("DROP TABLE tuner_lease", "ALTER TABLE tuner_trial DROP COLUMN measures", WITHOUT_RULES, *WITHOUT_CONTROL),
@@ -35,10 +36,12 @@ AGED = {
     4: WITHOUT_CONTROL,
     5: WITHOUT_SERVICE,
     6: (
+        WITHOUT_GRANTS,
         "ALTER TABLE tuner_submission DROP COLUMN executor",
         "ALTER TABLE tuner_submission DROP COLUMN ran_on",
         "ALTER TABLE tuner_supervisor DROP COLUMN executors",
     ),
+    7: (WITHOUT_GRANTS,),
 }
 KEPT = Path(__file__).parents[1] / "fixtures" / "version_3" / "tuner.db"
 
@@ -62,6 +65,7 @@ def test_an_older_ledger_is_brought_up_step_by_step(
     assert again.submissions.all() == []
     assert again.submissions.submit("t", "text", "me", executor="ray")[0].executor == "ray"
     assert again.supervision.executors() == ()
+    assert again.submissions.submit("new", "text", "me")[0].granted is None
     with again.lease(study.id, "run"):
         curve = make.curve(1, 0, [1.0], measures={"trustworthiness": 0.1 + 0.2, "dead_units": 3})
         again.record_segments(study.id, [make.segment(curve)])

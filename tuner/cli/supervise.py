@@ -32,7 +32,7 @@ Cluster = Annotated[
 ClusterSlots = Annotated[
     str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="What a slot takes of one of its nodes.")
 ]
-ClusterMost = Annotated[int | None, typer.Option(min=1, help="Slots that one study has at most.")]
+ClusterMost = Annotated[int | None, typer.Option(min=1, help="Slots that all studies together have at most.")]
 
 DefaultExecutor = Annotated[
     Executor | None,

@@ -22,10 +22,12 @@ class Alive:
     Attributes:
         slots: workers that are there, at work or idle.
         nodes: machines of the cluster that they are on; None where there is no cluster.
+        room: slots that the cluster has room for if nobody else used it; None where there is none.
     """
 
     slots: int
     nodes: int | None = None
+    room: int | None = None
 
 
 class Workers(Protocol):
@@ -64,6 +66,15 @@ class Executor(Protocol):
 
     def workers(self, place: Workplace) -> Workers:
         """The workers for one study's segments."""
+
+    def grant(self, slots: int | None) -> None:
+        """Let the study have so many slots of a cluster at most from now on; workers of this machine stay as they are.
+
+        Called often, also before the cluster was joined, and with what was granted before.
+
+        Args:
+            slots: at least one; None for as many as were asked for.
+        """
 
     def end(self) -> None:
         """End everything at once, and leave nothing over; a second time does nothing."""

@@ -88,7 +88,7 @@ class RayExecutor:
     @property
     def alive(self) -> Alive:
         """Slots that have begun, on nodes that are there, as the bridge saw them within the last seconds."""
-        return self._link.alive
+        return Alive(*self._link.begun, self._link.room)
 
     def workers(self, place: Workplace) -> Workers:
         """The cluster's slots, for one study.
@@ -101,6 +101,10 @@ class RayExecutor:
         self._link.await_cluster(self._check)
         return _RayWorkers(place, self._link)
 
+    def grant(self, slots: int | None) -> None:
+        """Begin no slot beyond it, and let go of those above it, a busy one once its segment is done."""
+        self._link.grant(slots)
+
     def end(self) -> None:
         """End all workers and leave the cluster; what they were doing, and what waits, is cancelled."""
         self._link.end()
@@ -110,17 +114,17 @@ class RayExecutor:
 class _RayWorkers:
     def __init__(self, place: Workplace, link: Link) -> None:
         self._link, self._carrier = link, Carrier(place)
-        self._planner = SegmentPlanner(place, link.room)
+        self._planner = SegmentPlanner(place, link.usable)
         self.checkpoints = place.checkpoints
         link.carry(self._carrier.paths)
 
     @property
     def slots(self) -> int:
-        """One at work and one waiting for each slot that the cluster has room for now, so that none waits long."""
-        return 2 * self._link.room
+        """One at work and one waiting for each slot that the study may have now, so that none waits long."""
+        return 2 * self._link.usable
 
     def plan(self, trials: Sequence[Trial], epochs: int) -> list[tuple[Trial, ...]]:
-        self._planner.resize(self._link.room)
+        self._planner.resize(self._link.usable)
         return self._planner.plan(trials, epochs)
 
     def submit(self, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Future[SegmentResult]:
@@ -139,14 +143,15 @@ class Link(threading.Thread):
     Nothing that goes wrong may leave a future open: the driver would wait for ever.
 
     Attributes:
-        room: slots that the cluster has room for, at least one.
-        alive: slots that have begun.
+        room: slots that the cluster has room for.
+        begun: slots that have begun, and the nodes that they are on.
     """
 
     def __init__(self, choice: Ray, cores: int) -> None:
         super().__init__(name="tuner-ray", daemon=True)
         self._choice, self._cores = choice, cores
-        self.room, self.alive = 1, Alive(0, 0)
+        self.room, self.begun = 1, (0, 0)
+        self._granted: int | None = None
         self._lock = threading.Lock()  # of what follows, and of the way to the process
         self._process: Process | None = None
         self._joined = False
@@ -173,6 +178,18 @@ class Link(threading.Thread):
         check()  # a stop ends the joining too, and is what is told
         if self._refusal is not None:
             raise self._refusal
+
+    @property
+    def usable(self) -> int:
+        """Slots that segments are cut for: those there is room for, as far as they are granted; at least one."""
+        return max(1, self.room if self._granted is None else min(self.room, self._granted))
+
+    def grant(self, slots: int | None) -> None:
+        """Let the bridge know how many slots it may have now."""
+        with self._lock:
+            if slots != self._granted:
+                self._granted = slots
+                self._send("granted", slots)
 
     def number(self) -> int:
         """A segment's own number."""
@@ -259,7 +276,7 @@ class Link(threading.Thread):
             finally:
                 with self._lock:
                     self._process = None
-                self.alive = Alive(0, 0)
+                self.begun = 0, 0
                 process.bury()
 
     def _join(self, process: Process, folder: Path) -> None:
@@ -272,9 +289,9 @@ class Link(threading.Thread):
             if self._ending.is_set():
                 raise WorkerFaultError("is not wanted any more", own=False)
             self._process = process
-        before = faults.oom_kills()
+        before, granted = faults.oom_kills(), self._granted
         with suppress(OSError):  # it is dead, as its answer shows
-            process.send(Joining.of(self._choice, self._cores, str(folder)))
+            process.send(Joining.of(self._choice, self._cores, str(folder), granted))
         try:
             done, value = process.answer(START_SECONDS)
         except Exception as error:
@@ -283,7 +300,9 @@ class Link(threading.Thread):
             self._refuse(value)
             raise WorkerFaultError(words_of(value), own=False)
         with self._lock:
-            self.room, self._joined = max(1, value), True
+            self.room, self._joined = value, True
+            if self._granted != granted:
+                self._send("granted", self._granted)
             self._send("files", self._paths)
             for call in self._open.values():
                 self._send("unit", call.unit)
@@ -305,15 +324,15 @@ class Link(threading.Thread):
         name, *values = message
         if name == "room":
             self._take_room(*values)
-        elif name == "alive":
-            self.alive = Alive(*values)
+        elif name == "begun":
+            self.begun = values[0], values[1]
         elif name == "hopeless":
             self._give_up(*values)
         elif (call := self._taken(values[0])) is not None:
             _complete(call, values[1]) if name == "done" else _fail(call, WorkerFaultError(*values[1:]))
 
     def _take_room(self, room: int) -> None:
-        self.room = max(1, room)
+        self.room = room
         if room == 0:
             says = "no node of the Ray cluster has room for a slot of %s; one is waited for, up to %.0f s"
             logging.getLogger("tuner").warning(says, self._choice.share, ROOM_SECONDS)

@@ -33,6 +33,7 @@ class Joining:
         folder: where such a cluster keeps its files.
         environment: variables that Ray reads when it is imported.
         store: bytes of memory that such a cluster holds objects in.
+        granted: slots at most of those, now; None for all of them.
     """
 
     address: str | None
@@ -42,9 +43,10 @@ class Joining:
     folder: str
     environment: tuple[tuple[str, str], ...] = ()
     store: int = 256 * 2**20
+    granted: int | None = None
 
     @classmethod
-    def of(cls, choice: Ray, cores: int, folder: str) -> Self:
+    def of(cls, choice: Ray, cores: int, folder: str, granted: int | None = None) -> Self:
         """What a bridge is told of the cluster that was chosen.
 
         A cluster that is started here listens on loopback alone, takes a word that nobody knows, and ends no process
@@ -58,4 +60,5 @@ class Joining:
             "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), *import_path()]),
         }
         environment = _QUIET | (own if choice.address is None else {})
-        return cls(choice.address, choice.share, choice.most, cores, folder, tuple(environment.items()))
+        told = tuple(environment.items())
+        return cls(choice.address, choice.share, choice.most, cores, folder, told, granted=granted)

@@ -32,6 +32,9 @@ class InlineExecutor:
         """This process, for one study."""
         return _InlineWorkers(place, self._check)
 
+    def grant(self, slots: int | None) -> None:
+        """This process is no slot of a cluster."""
+
     def end(self) -> None:
         """Let go of the study's data, which keeps its file open."""
         forget()
@@ -82,6 +85,9 @@ class ProcessExecutor:
     def workers(self, place: Workplace) -> Workers:
         """The processes, for one study."""
         return _ProcessWorkers(place, self._processes, self._count)
+
+    def grant(self, slots: int | None) -> None:
+        """These processes are no slots of a cluster."""
 
     def end(self) -> None:
         """Kill the processes; what they were doing, and what waits, is cancelled."""

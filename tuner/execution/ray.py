@@ -8,19 +8,15 @@ process stay out of the driver.
 
 from __future__ import annotations
 
-import pickle
 import queue
 import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
-from platform import python_version
 from typing import Any, Final, final
 
 import numpy as np
@@ -28,15 +24,14 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
-from tuner.errors import ClusterError, InputError, WorkerError
-from tuner.execution.carried import Unit, train_carried
+from tuner.errors import ClusterError, InputError
+from tuner.execution.actor import Actor, versions
+from tuner.execution.carried import Unit
 from tuner.execution.faults import WorkerFaultError
 from tuner.execution.joining import ROOM_SECONDS, Joining
-from tuner.execution.processes import ATTEMPTS, FIRST_PAUSE, MOST_PAUSE, WorkerProcesses
-from tuner.execution.scratch import Scratch
-from tuner.execution.slots import NODE_DIGITS, Slot, capacity, living
+from tuner.execution.processes import ATTEMPTS, FIRST_PAUSE, MOST_PAUSE
+from tuner.execution.slots import NODE_DIGITS, Slot, above, capacity, living, wanted
 from tuner.execution.spawned import words_of
-from tuner.execution.worker import warm_up
 
 CHUNK: Final = 64 * 2**20  # bytes of a file that are carried at once
 REACH_SECONDS: Final = 10.0  # for an address to answer
@@ -44,70 +39,9 @@ LOOK_SECONDS: Final = 1.0  # between two looks at the cluster's nodes
 PULSE_SECONDS: Final = 5.0  # between two questions whether an actor still answers
 SILENT_SECONDS: Final = 60.0  # after which an actor that does not answer is lost
 LEAVE_SECONDS: Final = 5.0  # that actors have to end their workers
+PROBE_SECONDS: Final = 60.0  # after a slot was let go, in which none is asked for beyond the grant
 _BUSY_TICK: Final = 0.25
 _IDLE_TICK: Final = 0.005  # while a slot is free: what is handed in must not wait for what is running
-
-
-def versions() -> dict[str, str]:
-    """What must be the same on every node, for the table to be the same."""
-    return {"python": python_version()} | {name: version(name) for name in ("autoencoder-tuner", "torch", "numpy")}
-
-
-@final
-class Actor:
-    """One slot on its node: a worker process, and the threads that start, pulse and end it.
-
-    Args:
-        run: a word that the actors of one run share.
-    """
-
-    def __init__(self, run: str) -> None:
-        self._node = ray.get_runtime_context().get_node_id()[:NODE_DIGITS]
-        self._scratch = Scratch(f"{run}-{self._node}")
-        self._workers = WorkerProcesses(1, warm_up)
-
-    def begin(self) -> tuple[str, dict[str, str]]:
-        """Its node's number, and what is installed there; its worker is starting."""
-        return ray.get_runtime_context().get_node_id(), versions()
-
-    def run(self, files: Mapping[str, Sequence[Any]], patience: float, content: bytes) -> bytes:
-        """Train a segment.
-
-        Args:
-            files: what this node has not been given yet, in parts, by digest.
-            patience: seconds that the worker may be silent.
-            content: the segment.
-
-        Returns:
-            Whether it was trained, what came of it or the error, and the states that it leaves.
-
-        Raises:
-            OSError, DataError: the node cannot keep the files.
-            RuntimeError: no worker can be started on this node.
-        """
-        for digest, parts in files.items():
-            self._scratch.take(digest, (memoryview(ray.get(part)) for part in parts))
-        node, folder = self._node, str(self._scratch.path)
-        trained = self._workers.submit_patiently(patience, train_carried, content, folder, node)
-        return pickle.dumps(self._outcome(trained))
-
-    def _outcome(self, trained: Future[Any]) -> tuple[bool, Any, Any]:
-        try:
-            return True, *trained.result()
-        except WorkerError as error:
-            if self._workers.is_hopeless():
-                raise RuntimeError(str(error)) from None  # of this node alone: others may start workers
-            return False, error, {}
-        except Exception as error:
-            return False, error, {}
-
-    def pulse(self) -> None:
-        """Answer, whatever is being trained."""
-
-    def end(self) -> None:
-        """End the worker, and remove the node's files where no other actor uses them."""
-        self._workers.kill()
-        self._scratch.leave()
 
 
 def join(how: Joining) -> None:
@@ -171,6 +105,7 @@ class Bridge:
         self._refused: dict[str, str] = {}  # nodes that cannot be used, by number, and why
         self._failures, self._has_failed, self._pause_until = 0, False, 0.0
         self._looked = self._pulsed = 0.0
+        self._granted, self._probe_after = how.granted, 0.0
         self._had_room = time.monotonic()
         self._told: dict[str, tuple[int, ...]] = {}
 
@@ -184,11 +119,12 @@ class Bridge:
     def serve(self) -> None:
         """Work until the end is asked for."""
         before = time.monotonic()
+        act: dict[str, Callable[[Any], None]] = {"files": self._put, "unit": self._line.append, "granted": self._limit}
         while True:
             for name, value in self._received():
                 if name == "end":
                     return
-                self._put(value) if name == "files" else self._line.append(value)
+                act[name](value)
             now = time.monotonic()
             self._look(now)
             self._feel(now, min(now - before, LOOK_SECONDS))
@@ -206,6 +142,10 @@ class Bridge:
         for actor in begun:
             ray.kill(actor)
         ray.shutdown()
+
+    def _limit(self, granted: int | None) -> None:
+        """Have so many slots from the next look on, and hand out no more segments at a time."""
+        self._granted = granted
 
     def _received(self) -> Iterator[tuple[str, Any]]:
         """What the driver has sent; waits a moment for it where nothing is being trained."""
@@ -239,10 +179,11 @@ class Bridge:
         self._looked, self._has_failed = now, False
         nodes = ray.nodes()
         there = capacity(nodes, self._how, self._refused)
+        self._let_go(there, now)
         self._ask_for_slots(there, now)
         self._connection.send(None)
         self._tell_new("room", there)
-        self._tell_new("alive", *living(self._slots, nodes))
+        self._tell_new("begun", *living(self._slots, nodes))
         self._despair(there, now)
 
     def _tell_new(self, name: str, *counts: int) -> None:
@@ -252,8 +193,11 @@ class Bridge:
             self._tell(name, *counts)
 
     def _despair(self, there: int, now: float) -> None:
-        """Give up where segments have waited for too long without a slot, whatever the nodes would have room for."""
-        if self._has_slots() or not self._line:
+        """Give up where segments have waited for too long without a slot, whatever the nodes would have room for.
+
+        A study with a grant waits for the others of its service as long as they train.
+        """
+        if self._has_slots() or not self._line or (there and self._granted is not None):
             self._had_room = now
         elif now - self._had_room > ROOM_SECONDS:
             share, long = self._how.share, f"for {ROOM_SECONDS:.0f} s"
@@ -274,16 +218,40 @@ class Bridge:
         return _IDLE_TICK if any(slot.node and slot.unit is None for slot in self._slots) else _BUSY_TICK
 
     def _ask_for_slots(self, there: int, now: float) -> None:
-        """Actors for all that there is room for; while segments wait one more, a demand that an autoscaler sees."""
+        """Actors for all that there is room for and that is granted."""
         if now < self._pause_until:
             return
-        wanted = there + (1 if self._line and self._how.address is not None else 0)
-        wanted = wanted if self._how.most is None else min(wanted, self._how.most)
         usable = NodeLabelSchedulingStrategy({"ray.io/node-id": NotIn(*self._refused)}) if self._refused else None
-        for _ in range(wanted - len(self._slots)):
+        for _ in range(self._wanted(there, now) - len(self._slots)):
             slot = Slot(self._kind.options(scheduling_strategy=usable).remote(self._run))
             self._slots.append(slot)
             self._await(slot, slot.actor.begin.remote(), self._welcome)
+
+    def _wanted(self, there: int, now: float) -> int:
+        """Actors to have; while segments wait one more, a demand that an autoscaler sees."""
+        demand = bool(self._line) and self._how.address is not None and now >= self._probe_after
+        return wanted(there, self._granted, self._how.most, demand)
+
+    def _let_go(self, there: int, now: float) -> None:
+        """End what is above the grant; a slot that is busy finishes its segment first, so nothing trained is lost."""
+        if self._granted is None:
+            return
+        if sum(slot.node is not None for slot in self._slots) > self._granted:
+            self._probe_after = now + PROBE_SECONDS  # others are to have the room that this leaves
+        stay = wanted(there, self._granted, self._how.most, now >= self._probe_after)
+        for slot in above(self._slots, self._granted, stay):
+            self._forget(slot)
+            if slot.node is None:
+                ray.kill(slot.actor)
+            else:
+                self._await(slot, slot.actor.end.remote(), self._part)
+
+    def _part(self, slot: Slot, _: None) -> None:
+        ray.kill(slot.actor)
+
+    def _forget(self, slot: Slot) -> None:
+        self._slots.remove(slot)
+        self._awaited = {answer: known for answer, known in self._awaited.items() if known[0] is not slot}
 
     def _await(self, slot: Slot, answer: Any, act: Callable[[Slot, Any], None]) -> None:
         self._awaited[answer] = slot, act
@@ -298,11 +266,14 @@ class Bridge:
             self._lose(slot, WorkerFaultError(f"could not be used: {why}", own=False))
 
     def _hand_out(self) -> None:
-        """The first of the line to each free slot."""
+        """The first of the line to each free slot, as far as slots are granted."""
+        most = len(self._slots) if self._granted is None else self._granted
+        free = most - sum(slot.unit is not None for slot in self._slots)
         for slot in self._slots:
-            if not self._line:
+            if not self._line or free <= 0:
                 return
             if slot.node is not None and slot.unit is None:
+                free -= 1
                 slot.unit = unit = self._line.popleft()
                 files = {digest: self._files[digest] for digest in unit.digests if digest not in slot.given}
                 slot.given.update(files)
@@ -345,14 +316,17 @@ class Bridge:
                 try:
                     act(slot, ray.get(answer))
                 except RayError as error:
-                    self._lose(slot, fault := fault_of(error, slot.node))
-                    if slot.node is None or isinstance(error, RayTaskError):  # the next one may fail as well
-                        self._pause(fault)
+                    if slot in self._slots:  # else it was let go, and is gone in one way or another
+                        self._break(slot, error)
+
+    def _break(self, slot: Slot, error: RayError) -> None:
+        self._lose(slot, fault := fault_of(error, slot.node))
+        if slot.node is None or isinstance(error, RayTaskError):  # the next one may fail as well
+            self._pause(fault)
 
     def _lose(self, slot: Slot, fault: WorkerFaultError) -> None:
-        """Let go of a slot; its segment has its fault, and another slot is asked for."""
-        self._slots.remove(slot)
-        self._awaited = {answer: known for answer, known in self._awaited.items() if known[0] is not slot}
+        """Have a slot no more; its segment has its fault, and another slot is asked for."""
+        self._forget(slot)
         with suppress(RayError):
             ray.kill(slot.actor)
         if slot.unit is not None:

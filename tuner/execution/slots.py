@@ -46,3 +46,24 @@ def living(slots: Sequence[Slot], nodes: Iterable[Mapping[str, Any]]) -> tuple[i
     there = {node["NodeID"][:NODE_DIGITS] for node in nodes if node["Alive"]}
     on = [slot.node for slot in slots if slot.node in there]
     return len(on), len(set(on))
+
+
+def wanted(there: int, granted: int | None, most: int | None, demand: bool) -> int:
+    """Actors to have.
+
+    Args:
+        there: slots that the cluster has room for, `most` at the most.
+        granted: of those, that the study may have now; None for all.
+        most: slots that there may ever be; None for any number.
+        demand: whether to ask for one more, so that Ray knows that there is work for another node.
+    """
+    more = demand and (most is None or there < most)
+    return (there if granted is None else min(there, granted)) + more
+
+
+def above(slots: Sequence[Slot], granted: int, wanted: int) -> list[Slot]:
+    """Slots to let go: idle ones beyond the grant, and the latest that wait for room beyond those that are wanted."""
+    begun = [slot for slot in slots if slot.node is not None]
+    idle = [slot for slot in begun if slot.unit is None][: max(0, len(begun) - granted)]
+    waiting = [slot for slot in slots if slot.node is None]
+    return idle + waiting[max(0, wanted - len(begun) + len(idle)) :]

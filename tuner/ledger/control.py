@@ -19,7 +19,7 @@ from tuner.ledger.leases import Leases, database_time
 from tuner.ledger.owners import Owner
 from tuner.ledger.patience import harmless_twice, patient
 from tuner.ledger.records import Reported, Wanted
-from tuner.ledger.schema import lease, progress, study, wanted
+from tuner.ledger.schema import lease, progress, study, submission, wanted
 
 
 @final
@@ -32,10 +32,20 @@ class Control:
 
     def wanted(self, study_id: int) -> Wanted | None:
         """What is wanted of a study; None where it was never launched by a version that asks."""
-        query = select(wanted).where(wanted.c.study_id == study_id)
+        of_service = study.outerjoin(submission, submission.c.name == study.c.name)
+        joined = wanted.join(of_service, study.c.id == wanted.c.study_id)
+        query = select(wanted, submission.c.granted).select_from(joined).where(wanted.c.study_id == study_id)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
-        return None if row is None else Wanted(row.state, row.trials, row.timeout, row.at, row.by)
+        return None if row is None else Wanted(row.state, row.trials, row.timeout, row.at, row.by, row.granted)
+
+    def granted(self, name: str) -> int | None:
+        """Slots of a cluster that the service's supervisor lets a study have now, which need not be recorded yet."""
+        with self._database.reading() as connection:
+            found: int | None = connection.execute(
+                select(submission.c.granted).where(submission.c.name == name)
+            ).scalar()
+        return found
 
     @harmless_twice
     def ask_to_stop(self, study_id: int) -> None:

@@ -205,6 +205,7 @@ class Wanted:
         timeout: seconds that this run may take; None for those that it was launched with.
         at: when it was asked for, Unix time in seconds.
         by: which process asked, in words.
+        granted: slots of a cluster that the service's supervisor lets the run have now; None where it says nothing.
     """
 
     state: Literal["run", "stop"]
@@ -212,6 +213,7 @@ class Wanted:
     timeout: float | None
     at: float
     by: str
+    granted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@
 
 The service's own (`tuner.service`):
 
-    tuner_submission        a space file that was handed in, and what is wanted of it; its study has the same name
+    tuner_submission        a space file that was handed in, what is wanted of it, and the slots of a cluster that it
+                            may have; its study has the same name
     tuner_supervisor 1 row  who starts the runs of submissions, and on which executors
     tuner_token             who may use the service: SHA-256 of secrets, never a secret
     tuner_audit             who asked for what, in the transaction that changed it
@@ -46,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 THE_STUDY = -1
 FINAL_COHORT = -1
 THE_VIEW = -2
@@ -271,6 +272,7 @@ submission = Table(
     Column("not_before", Double, nullable=False, server_default="0"),
     Column("executor", String(16)),
     Column("ran_on", String(16)),
+    Column("granted", Integer),
     sqlite_autoincrement=True,
 )
 

@@ -87,7 +87,14 @@ class Standings:
             waits = select(func.count()).where(outbox.c.study_id == row.study_id, outbox.c.reason.is_(None))
             return _standing(connection, row, *(connection.execute(count).scalar_one() for count in (trained, waits)))
 
-    def started(self, each: Submission, fence: int, driver: Owner, executor: ExecutorName = "processes") -> bool:
+    def started(
+        self,
+        each: Submission,
+        fence: int,
+        driver: Owner,
+        executor: ExecutorName = "processes",
+        granted: int | None = None,
+    ) -> bool:
         """Write down the driver of a submission, unless something else was asked for since `each` was read.
 
         Args:
@@ -95,6 +102,7 @@ class Standings:
             fence: the supervisor's.
             driver: the process.
             executor: where it trains.
+            granted: slots of a cluster that it begins with; None for as many as it gets.
 
         Returns:
             Whether it was written: only then may the driver run.
@@ -105,8 +113,20 @@ class Standings:
         free = (submission.c.driver.is_(None), submission.c.outcome.is_(None), submission.c.wanted == "run")
         with self._database.writing() as connection:
             check_fence(connection, fence)
-            values = {"driver": driver.text, "started_at": database_time(connection), "ran_on": executor}
+            begun = {"driver": driver.text, "started_at": database_time(connection)}
+            values = {**begun, "ran_on": executor, "granted": granted}
             return bool(connection.execute(_same(each).where(*free).values(**values)).rowcount)
+
+    def grant(self, each: Submission, fence: int, granted: int | None) -> None:
+        """Write down how many slots of a cluster the driver of a submission may have now, if it has one.
+
+        Raises:
+            LedgerError: as for `started`.
+        """
+        mine = update(submission).where(submission.c.id == each.id, submission.c.driver.is_not(None))
+        with self._database.writing() as connection:
+            check_fence(connection, fence)
+            connection.execute(mine.values(granted=granted))
 
     def ended(self, each: Submission, fence: int, ending: Ending) -> bool:
         """Write down that a submission has no driver any more, and how that leaves it.
@@ -121,7 +141,8 @@ class Standings:
         with self._database.writing() as connection:
             check_fence(connection, fence)
             if each.driver is not None:
-                connection.execute(gone.where(submission.c.driver == each.driver.text).values(driver=None))
+                mine = gone.where(submission.c.driver == each.driver.text)
+                connection.execute(mine.values(driver=None, granted=None))
             values = {
                 "outcome": ending.outcome,
                 "message": ending.message[-MESSAGE_LENGTH:],

@@ -50,6 +50,7 @@ class Submission:
         not_before: the next driver is not started before, Unix time in seconds.
         executor: where its launcher chose to train; None for wherever the operator lets those train who chose nothing.
         ran_on: where its newest driver trains or trained; None before there was one.
+        granted: slots of the service's cluster that its driver may have now; None for as many as it gets.
     """
 
     id: int
@@ -71,6 +72,7 @@ class Submission:
     not_before: float
     executor: ExecutorName | None = None
     ran_on: ExecutorName | None = None
+    granted: int | None = None
 
 
 @final

@@ -129,6 +129,10 @@ def _add_executors(connection: Connection) -> None:
     _add_column(connection, supervisor, "executors", "TEXT")
 
 
+def _add_grants(connection: Connection) -> None:
+    _add_column(connection, submission, "granted", "INTEGER")
+
+
 def _add_column(connection: Connection, table: Table, name: str, kind: str) -> None:
     """Add a column that may be NULL or has a default; a step before that made the whole table has made it already."""
     if name not in {column["name"] for column in inspect(connection).get_columns(table.name)}:
@@ -145,4 +149,5 @@ _STEPS: Final[dict[int, Callable[[Connection], None]]] = {
     4: _add_control,
     5: _add_tables,  # the service's: tuner_submission and those beside it
     6: _add_executors,
+    7: _add_grants,
 }

@@ -45,12 +45,14 @@ class RemoteControl:
     Attributes:
         stop: ends the run.
         stopped_by: the process that asked for the end, in words; None where none did.
+        granted: slots of a cluster that the run may have now; None for as many as it was launched with.
     """
 
     def __init__(self, ledger: Ledger, stop: threading.Event) -> None:
         self._ledger = ledger
         self.stop = Stop(stop)
         self.stopped_by: str | None = None
+        self.granted: int | None = None
         self._wanted: Wanted | None = None
         self._shown: Progress | None = None
 
@@ -69,6 +71,10 @@ class RemoteControl:
     def show(self, progress: Progress) -> None:
         """Let others see it; returns at once."""
         self._shown = progress
+
+    def look_up_grant(self, name: str) -> None:
+        """See what is granted to a study that perhaps is not recorded yet."""
+        self.granted = self._ledger.control.granted(name)
 
     def larger(self, spec: StudySpec) -> StudySpec | None:
         """The declaration with the larger budget that was asked for; None where it is not larger.
@@ -96,6 +102,8 @@ class RemoteControl:
 
     def _look(self, study_id: int) -> None:
         self._wanted = wanted = self._ledger.control.wanted(study_id)
+        if wanted is not None:
+            self.granted = wanted.granted
         if wanted is not None and wanted.state == "stop" and self.stopped_by is None:
             self.stopped_by = wanted.by
             self.stop.set()

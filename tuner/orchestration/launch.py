@@ -82,7 +82,7 @@ def _planned(session: Session, plan: LaunchPlan, prepared: Prepared) -> LaunchPl
     from tuner.orchestration.speed import timed
 
     session.reporter.show("preparing data", "reading this machine's speed")
-    plan = timed(plan, prepared, session.started)
+    plan = timed(plan, prepared, session.started, session.control.granted)
     session.reporter.extend(plan.spec)
     if plan.planned is not None:
         session.reporter.show("preparing data", plan.planned.words(plan.spec.search))

@@ -118,7 +118,10 @@ class Session:
 
     def start_executor(self) -> Executor:
         """Begin to start the executor; returns before its workers are ready."""
-        return self.starts(self.plan, self.check_stop)
+        executor = self.starts(self.plan, self.check_stop)
+        self.control.look_up_grant(self.plan.spec.name)
+        executor.grant(self.control.granted)
+        return executor
 
     def tick(self, what: str) -> None:
         """A step of the scoring."""
@@ -289,4 +292,5 @@ class PreparedRun:
         # Amid the final stage, that is ended first.
         if tally.confirmed is None and self._driver is not None and self._extend():
             self._driver.extend(self._spec)
+        self._executor.grant(self._session.control.granted)
         self._session.reporter.change(tally, self._executor.alive)

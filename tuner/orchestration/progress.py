@@ -38,6 +38,7 @@ class Progress:
         at: when the run said so, Unix time in seconds.
         slots: workers that are there, at work or idle; None while nothing is trained.
         nodes: nodes of a cluster that they are on; None where they are on the run's own machine.
+        room: slots that the cluster has room for if nobody else used it; None where there is none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Progress:
     at: float | None = None
     slots: int | None = None
     nodes: int | None = None
+    room: int | None = None
 
     @property
     def ended(self) -> int:

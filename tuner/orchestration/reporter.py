@@ -89,6 +89,7 @@ class ProgressReporter:
                 unit="epochs" if self._length is None else self._length.unit,
                 slots=None if alive is None else alive.slots,
                 nodes=None if alive is None else alive.nodes,
+                room=None if alive is None else alive.room,
             )
         )
 

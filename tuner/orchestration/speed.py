@@ -21,13 +21,14 @@ PROBED: Final = TrainingPlan(4, steps=160)  # of the one of them in the middle b
 TIMES: Final = 3  # the fastest counts: workers start meanwhile, and the first time reads code as well
 
 
-def timed(plan: LaunchPlan, prepared: Prepared, started: float) -> LaunchPlan:
+def timed(plan: LaunchPlan, prepared: Prepared, started: float, granted: int | None = None) -> LaunchPlan:
     """The plan with trials and length for its minutes, and with the reading that they follow from.
 
     Args:
         plan: of a new study.
         prepared: its data.
         started: when its run began, by the monotonic clock.
+        granted: slots of a cluster that it may have now; None for as many as were asked for.
 
     Raises:
         DataError: the prepared rows cannot be read.
@@ -35,7 +36,8 @@ def timed(plan: LaunchPlan, prepared: Prepared, started: float) -> LaunchPlan:
     train, validation, _ = prepared.source.counts
     sample = {trial: _work(trial, prepared.features, train, validation) for trial in _drawn(plan, prepared.features)}
     middle, work = sorted(sample.items(), key=lambda pair: (pair[1].epoch, pair[0].number))[DRAWN // 2]
-    reading = replace(_read(plan, prepared, middle, work), spent=time.monotonic() - started)
+    workers = max(1, granted or plan.executor.workers or 1)
+    reading = replace(_read(plan, prepared, middle, work, workers), spent=time.monotonic() - started)
     found = budgeted(plan.spec, (train, validation), Costs.of(list(sample.values()), reading), reading.spent)
     planned = Planned(plan.spec.search.minutes or 0, reading, found)
     return replace(plan, spec=with_plan(plan.spec, found), planned=planned)
@@ -50,7 +52,7 @@ def _drawn(plan: LaunchPlan, features: int) -> tuple[Trial, ...]:
     return Search(spec.model_copy(update={"search": search}), features=features).ask(0, DRAWN).trials
 
 
-def _read(plan: LaunchPlan, prepared: Prepared, trial: Trial, work: Work) -> Reading:
+def _read(plan: LaunchPlan, prepared: Prepared, trial: Trial, work: Work, workers: int) -> Reading:
     rows, spec = prepared.open(), plan.spec
     data = training_data(
         rows.train, rows.validation, plan.device, spec.precision, spec.step, rows.terms, start=rows.start
@@ -61,7 +63,7 @@ def _read(plan: LaunchPlan, prepared: Prepared, trial: Trial, work: Work) -> Rea
         train_alone(trial, data, prepared.loss, PROBED.intervals, plan=PROBED)
         took.append(time.monotonic() - started)
     estimated = (PROBED.steps or 0) * work.epoch / work.steps + PROBED.intervals * work.validation
-    return Reading(min(took), estimated, max(1, plan.executor.workers or 1))
+    return Reading(min(took), estimated, workers)
 
 
 def _work(trial: Trial, features: int, train: int, validation: int) -> Work:

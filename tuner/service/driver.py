@@ -103,7 +103,7 @@ class Drivers:
         (folder / SOURCE).write_text(each.spec_text, encoding="utf-8")
         words = [word for override in overrides for word in ("--set", override)]
         words += [f"--from={each.warm_start}"] if each.warm_start is not None else []
-        executor = self._executor(each)
+        executor = self.executor(each)
         words += self._where[executor]
         command = [*_GATE, sys.executable, "-P", "-m", "tuner", "run", str(folder / SOURCE), *words]
         with (folder / LOG).open("wb") as log:
@@ -169,8 +169,8 @@ class Drivers:
         said = "\n".join([line for line in lines if line.strip()][-LOG_LINES:])
         return without_secrets(said, self._workspace.database, self._workspace.tracking)
 
-    def _executor(self, each: Submission) -> ExecutorName:
-        """As its launcher chose; the default where that was nothing, or is offered no more."""
+    def executor(self, each: Submission) -> ExecutorName:
+        """Where a submission's next driver trains: as chosen, or the default where that is not offered (any more)."""
         chosen = each.executor
         return chosen if chosen is not None and chosen in self._where else next(iter(self._where))
 

@@ -21,6 +21,7 @@ from tuner.ledger.submissions import ExecutorName, Submission
 from tuner.service.declarations import Declarations
 from tuner.service.driver import Drivers
 from tuner.service.frozen import FrozenDrivers
+from tuner.service.sharing import Sharing
 from tuner.service.verdicts import INPUT_WRONG, after_failure, ending_of
 from tuner.service.webhook import Webhook, ended
 from tuner.settings import Workspace
@@ -162,7 +163,7 @@ class _Place:
         self, ledger: Ledger, drivers: Drivers, fence: int, options: SupervisorOptions, webhook: Webhook | None
     ) -> None:
         self._ledger, self._drivers, self._fence, self._options = ledger, drivers, fence, options
-        self._webhook = webhook
+        self._webhook, self._sharing = webhook, Sharing(ledger, fence, options.cluster)
         self._seen_at = time.monotonic()
         self._ending: dict[int, float] = {}  # since when drivers that are there were asked to end
         self._segments: dict[int, int] = {}  # that were recorded when a driver was first seen
@@ -183,21 +184,22 @@ class _Place:
     def reconcile(self) -> None:
         """One look at everything that is not settled."""
         self._drivers.bury()
-        running = 0
+        running: list[Standing] = []
         waiting: list[Standing] = []
         for standing in self._ledger.standings.open():
             if standing.submission.driver is None:
                 waiting.append(standing)
             elif self._drivers.is_there(standing):
-                running += 1
+                running.append(standing)
                 self._see_to_driver(standing)
             else:
                 self._conclude(standing.submission)
         for standing in waiting:
             if standing.submission.wanted != "run":
                 self._see_to_end(standing)
-            elif running < self._options.slots and _is_due(standing):
-                running += self._start(standing.submission)
+            elif len(running) < self._options.slots and _is_due(standing):
+                running += self._started(standing, running)
+        self._sharing.grant(running)
 
     def leave(self) -> None:
         """Let the next supervisor begin; drivers go on, or are stopped first and wait to be started again."""
@@ -237,8 +239,18 @@ class _Place:
         if standing.is_leased and standing.asked != "stop":
             self._ledger.standings.ask_to_stop(standing, self._fence)
 
-    def _start(self, each: Submission) -> bool:
-        """Start a driver. Whether there is one now."""
+    def _started(self, standing: Standing, running: Sequence[Standing]) -> list[Standing]:
+        """The study with its driver, which is started where there is room for it beside those that run."""
+        each = standing.submission
+        if self._drivers.executor(each) != "ray":
+            begun = self._start(each, None)
+        else:
+            begun = self._sharing.has_room(running) and self._start(each, self._sharing.first(running, standing))
+        now = self._ledger.standings.of(each.id) if begun else None
+        return [] if now is None else [now]
+
+    def _start(self, each: Submission, granted: int | None) -> bool:
+        """Start a driver, with so many slots of a cluster. Whether there is one now."""
         segments = self._count(each)
         try:
             child = self._drivers.at_gate(each, self._ledger.study(each.name))
@@ -247,7 +259,8 @@ class _Place:
             self._write(each, after_failure(code, each.attempts, False, f"it could not be started: {error}"))
             return False
         try:
-            is_recorded = self._ledger.standings.started(each, self._fence, child.owner, child.executor)
+            started = (child.owner, child.executor, granted)
+            is_recorded = self._ledger.standings.started(each, self._fence, *started)
         except LedgerError:
             child.turn_away()
             raise
