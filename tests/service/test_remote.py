@@ -188,3 +188,25 @@ def test_what_no_server_does_is_done_here(served: Served) -> None:
     looked = served.type("inspect", str(IRIS))
     assert looked.returncode == 0
     assert "150 rows" in looked.stdout
+
+
+def test_several_files_wait_in_their_order(finished: Served) -> None:
+    """Checked first: one mistake, and none is handed in. Then all are, each is followed to its end, and is a line."""
+    files = [f"{name}.yaml" for name in ("one", "two")]
+    for file in files:
+        (finished.here / file).write_text(json.dumps({**SPACE, "name": file.removesuffix(".yaml")}))
+    (finished.here / "wrong.yaml").write_text("name: wrong\ndata: {source: dataset:nowhere}\n")
+    refused = finished.type("run", "one.yaml", "wrong.yaml", "two.yaml")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert all(line.startswith("wrong.yaml:") for line in refused.stderr.splitlines()[:-1])
+    assert refused.stderr.splitlines()[-1].endswith(" in 3 files; nothing was begun.")
+    named = finished.type("run", *files, "--key", "k")
+    assert (named.returncode, named.stderr) == (2, "--key: must be given with one space file, got 2 files.\n")
+    assert not {"one", "two", "wrong"} & {item.name for item in finished.connect().list()}
+    done = finished.type("run", *files, "--json")
+    assert done.returncode == 0, done.stderr
+    assert [(item["name"], item["state"]) for item in map(json.loads, done.stdout.splitlines())] == [
+        ("one", "finished"),
+        ("two", "finished"),
+    ]
+    assert [item.name for item in finished.connect().list()][:2] == ["two", "one"]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from tuner.cli import control, data, datasets, exit_codes, remote, service, supervise
+from tuner.cli import control, data, datasets, exit_codes, remote, running, service, supervise
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -74,64 +72,7 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
         raise typer.Exit
 
 
-@app.command()
-def run(  # noqa: PLR0913, PLR0917 - the options
-    file: SpaceFile,
-    overrides: Overrides = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, max=1024, help="Worker processes; 0 trains in this one. Default: one per core.")
-    ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(metavar="inline|processes|ray", help="Where trials train: here, in worker processes, on Ray."),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="auto|HOST:PORT", help="With ray: the cluster; by default one of this machine."),
-    ] = None,
-    slots: Annotated[
-        str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="With ray: what a slot takes of a node.")
-    ] = None,
-    most: Annotated[int | None, typer.Option(min=1, metavar="N", help="With ray: slots at most.")] = None,
-    warm_from: Annotated[
-        str | None,
-        typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(metavar="N", help="How long the study may take: as --set search.minutes=N."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-) -> None:
-    """Launch a study, or continue it.
-
-    Example: tuner run search_spaces/digits.yaml --set search.trials=40
-    """
-    stop = threading.Event()
-    received = exit_codes.stop_on_signals(stop)
-    overrides = [*(overrides or ()), *([] if minutes is None else [f"search.minutes={minutes:.12g}"])]
-    from tuner.api import study
-    from tuner.cli import display, progress
-    from tuner.errors import StoppedError
-    from tuner.execution import choice
-
-    try:
-        with progress.live() as show:
-            finished = study.run(
-                file,
-                overrides=overrides,
-                workers=workers,
-                executor=choice.asked_for(executor, address, slots, most),
-                warm_start=warm_from,
-                progress=show,
-                stop=stop,
-            )
-    except StoppedError as early:
-        typer.echo(str(early), err=True)
-        raise typer.Exit(128 + (received[0] if received else signal.SIGINT)) from None
-    command = display.command_line(file, overrides)
-    answer = display.as_json(finished) if as_json else display.ending(finished, command)
-    exit_codes.answer(answer, received, finished.stopped_by)
+running.add_to(app)
 
 
 @app.command()
@@ -141,23 +82,15 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     Its data is read and checked as well. Example: tuner validate search_spaces/digits.yaml
     """
     from tuner.api.workspace import workspace
-    from tuner.cli import display
-    from tuner.data.examine import examine
-    from tuner.data.sources import Sources
-    from tuner.execution import choice
-    from tuner.learning.device import check_precision, describe, resolve
-    from tuner.spec.reader import declared
+    from tuner.cli import display, several
+    from tuner.learning.device import describe
     from tuner.tracking.direct import way_of_writing
     from tuner.tracking.store import shown
 
-    spec, origin = declared(file, overrides or ())
-    resolved = resolve(spec.device)
-    check_precision(spec.precision, resolved)
-    choice.declared(spec.execution)
+    spec, examined, resolved = several.examined(file, overrides or ())
     device = describe(resolved, spec.step)
-    places = workspace()
-    examined = examine(spec, Sources(origin.parent, places.data_root))
-    mlflow = f"{shown(places.tracking)}, {way_of_writing(places.tracking)}"
+    tracking = workspace().tracking
+    mlflow = f"{shown(tracking)}, {way_of_writing(tracking)}"
     typer.echo(display.declaration(spec, examined, device, mlflow))
 
 

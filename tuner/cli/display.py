@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections import Counter
@@ -279,9 +280,9 @@ def comparison(found: Comparison, as_json: bool) -> str:
     return found.as_json() if as_json else as_text(found)
 
 
-def as_json(study: Study) -> str:
-    """The one object of `--json`."""
-    return study.summary.as_json()
+def as_json(study: Study, a_line: bool = False) -> str:
+    """The one object of `--json`; in one line where others follow it."""
+    return json.dumps(study.summary.as_dict()) if a_line else study.summary.as_json()
 
 
 def command_line(file: str, overrides: Sequence[str]) -> str:

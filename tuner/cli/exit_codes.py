@@ -59,6 +59,15 @@ def _interrupt(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _fail(error: Exception) -> NoReturn:
+    _end(told(error))
+
+
+def told(error: Exception) -> int:
+    """Say in a sentence why a command, or one of its studies, failed.
+
+    Returns:
+        The exit code.
+    """
     from tuner.errors import SpecError, TunerError
     from tuner.masks import without_secrets
 
@@ -67,21 +76,26 @@ def _fail(error: Exception) -> NoReturn:
     if isinstance(error, TunerError):
         many = isinstance(error, SpecError) and len(error.problems) > 1
         count = f"\n{len(error.problems)} mistakes." if isinstance(error, SpecError) and many else ""
-        _end(error.exit_code, f"{error}{count}")
+        return _said(error.exit_code, f"{error}{count}")
     if isinstance(error, OSError) and error.filename is not None:
         name, why = os.fsdecode(error.filename), error.strerror
-        _end(1, f"{name}: must be readable and writable, got: {why}. What is recorded stays.")
+        return _said(1, f"{name}: must be readable and writable, got: {why}. What is recorded stays.")
     with contextlib.suppress(OSError):
         whole = without_secrets("".join(traceback.format_exception(error)))
         Path(CRASH_LOG).write_text(whole, encoding="utf-8")
     said = without_secrets(str(error))
-    _end(70, f"internal error: {type(error).__name__}: {said}. This is a mistake of the tuner; details: {CRASH_LOG}")
+    return _said(
+        70, f"internal error: {type(error).__name__}: {said}. This is a mistake of the tuner; details: {CRASH_LOG}"
+    )
+
+
+def _said(code: int, message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return code
 
 
 def _end(code: int, message: str = "") -> NoReturn:
-    if message:
-        sys.stderr.write(f"{message}\n")
-    sys.exit(code)
+    sys.exit(_said(code, message) if message else code)
 
 
 def answer(text: str, received: Sequence[int], stopped_by: str | None = None) -> None:

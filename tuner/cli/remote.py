@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli import exit_codes
+from tuner.cli import exit_codes, several
 from tuner.cli.supervise import Executor
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 SERVER, TOKEN_FILE = "TUNER_SERVER", "TUNER_TOKEN_FILE"
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
 SpaceFile = Annotated[Path, typer.Argument(metavar="FILE", help="The space file; its data is dataset:NAME.")]
+SpaceFiles = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="The space file, or several; its data is dataset:NAME.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
 ]
@@ -78,7 +82,7 @@ def top(
 @remote.command()
 def run(  # noqa: PLR0913, PLR0917 - the options
     context: typer.Context,
-    file: SpaceFile,
+    files: SpaceFiles,
     overrides: Overrides = None,
     executor: Annotated[
         Executor | None, typer.Option(help="Train on the server's machine or on its Ray cluster, where it offers both.")
@@ -87,22 +91,40 @@ def run(  # noqa: PLR0913, PLR0917 - the options
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="A name for this request: twice with it is once.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output; with several files one a line.")
+    ] = False,
 ) -> None:
     """Hand a space file in, or continue its study where it was stopped, and follow it.
 
+    Several files are all checked before the first is handed in, and wait in their order; each is followed to its end,
+    and the exit code is the first that is not 0.
     Ctrl-C ends the following alone, with exit code 130. Exit codes: 0 finished, or handed in with --no-wait; 1 it
     failed; 2 the file is wrong; 3 it was stopped by somebody. Example: tuner --server URL run digits.yaml
     """
-    study = _server(context).submit(file, overrides=overrides or (), key=key, executor=executor)
-    item = study.item()
-    if item.state in ("stopped", "failed"):
-        item = study.extend()
+    server, given = _server(context), overrides or ()
+    if len(files) > 1:
+        alone = {"--key": key, "--set name=...": several.names_one(given)}
+        several.checked(files, lambda file: server.check(file, overrides=given).name, alone)
+    code = 0
+    for study in [_handed_in(server.submit(file, overrides=given, key=key, executor=executor)) for file in files]:
+        item = _followed(study) if wait else study.item()
+        shown = json.dumps(item.as_dict()) if len(files) > 1 else item.as_json()
+        typer.echo(shown if as_json else _line(item))
+        code = code or _exit_code(item)
     if wait:
-        item = _followed(study)
-    typer.echo(item.as_json() if as_json else _line(item))
-    if wait:
-        raise typer.Exit({"finished": 0, "stopped": exit_codes.STOPPED_BY_REQUEST}.get(item.state, 1))
+        raise typer.Exit(code)
+
+
+def _handed_in(study: RemoteStudy) -> RemoteStudy:
+    """One that was stopped or given up before goes on."""
+    if study.item().state in ("stopped", "failed"):
+        study.extend()
+    return study
+
+
+def _exit_code(item: StudyItem) -> int:
+    return {"finished": 0, "stopped": exit_codes.STOPPED_BY_REQUEST}.get(item.state, 1)
 
 
 @remote.command()
