@@ -93,6 +93,10 @@ def run(  # noqa: PLR0913, PLR0917 - the options
         str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="With ray: what a slot takes of a node.")
     ] = None,
     most: Annotated[int | None, typer.Option(min=1, metavar="N", help="With ray: slots at most.")] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER|URL", help="With ray: a folder or bucket that all nodes reach, for large states."),
+    ] = None,
     warm_from: Annotated[
         str | None,
         typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
@@ -121,7 +125,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options
                 file,
                 overrides=overrides,
                 workers=workers,
-                executor=choice.asked_for(executor, address, slots, most),
+                executor=choice.asked_for(executor, address, slots, most, checkpoints),
                 warm_start=warm_from,
                 progress=show,
                 stop=stop,

@@ -32,6 +32,8 @@ from tuner.execution.planning import SegmentPlanner
 from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE
 from tuner.execution.scratch import Scratch
 from tuner.execution.spawned import START_SECONDS, Process, words_of
+from tuner.learning.checkpoint_store import CheckpointFolder
+from tuner.learning.checkpoint_url import CheckpointUrl
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
 from tuner.waiting import never
 
@@ -72,13 +74,16 @@ class RayExecutor:
         check: called while the cluster is awaited; what it raises ends that.
 
     Raises:
-        InputError: Ray is not installed.
+        InputError: Ray is not installed, or the store for large states cannot be used.
         WorkerError: the system gives no thread to look after the cluster.
     """
 
     def __init__(self, choice: Ray, cores: int, check: Callable[[], object] = never) -> None:
         if importlib.util.find_spec("ray") is None:
             raise InputError("executor ray: needs Ray, which is not installed; pip install 'autoencoder-tuner[ray]'.")
+        self._store = None if choice.checkpoints is None else CheckpointUrl(choice.checkpoints)
+        if self._store is not None:
+            self._store.check()
         self._link, self._check = Link(choice, cores), check
         try:
             self._link.start()
@@ -94,7 +99,10 @@ class RayExecutor:
             WorkerError: it cannot be joined.
         """
         self._link.await_cluster(self._check)
-        return _RayWorkers(place, self._link)
+        states, aside = place.checkpoints, None
+        if self._store is not None and isinstance(states, CheckpointFolder):
+            aside = self._store.of_study(states.key)
+        return _RayWorkers(place, self._link, aside)
 
     def end(self) -> None:
         """End all workers and leave the cluster; what they were doing, and what waits, is cancelled."""
@@ -103,8 +111,8 @@ class RayExecutor:
 
 @final
 class _RayWorkers:
-    def __init__(self, place: Workplace, link: Link) -> None:
-        self._link, self._carrier = link, Carrier(place)
+    def __init__(self, place: Workplace, link: Link, aside: CheckpointUrl | None) -> None:
+        self._link, self._carrier = link, Carrier(place, aside)
         self._planner = SegmentPlanner(place, link.room)
         self.checkpoints = place.checkpoints
         link.carry(self._carrier.paths)
