@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, final
 
 from tuner.errors import InputError, StorageError
@@ -51,8 +53,9 @@ class CheckpointUrl:
         path = f"{self.url}/{name}-{digest[:16]}.safetensors"
         with self._opened() as files:
             if self.url.startswith("file:"):
-                files.makedirs(self._inside(self.url), exist_ok=True)
-            files.pipe_file(self._inside(path), content)
+                files.create_dir(self._inside(self.url))
+            with files.open_output_stream(self._inside(path)) as stream:
+                stream.write(content)
         return Checkpoint(path, digest, epoch)
 
     def get(self, checkpoint: Checkpoint) -> bytes | None:
@@ -63,7 +66,8 @@ class CheckpointUrl:
         """
         with self._opened() as files:
             try:
-                content: bytes = files.cat_file(self._inside(checkpoint.path))
+                with files.open_input_stream(self._inside(checkpoint.path)) as stream:
+                    content: bytes = stream.read()
             except FileNotFoundError:
                 return None
         return content if hashlib.sha256(content).hexdigest() == checkpoint.sha256 else None
@@ -75,13 +79,13 @@ class CheckpointUrl:
             StorageError: the store does not answer.
         """
         with self._opened() as files:
-            return bool(files.exists(self._inside(checkpoint.path)))
+            return bool(files.get_file_info(self._inside(checkpoint.path)).is_file)
 
     def remove(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Delete them, one by one; what a store that does not answer still holds is deleted with the study."""
         for checkpoint in checkpoints:
             with suppress(FileNotFoundError, StorageError), self._opened() as files:
-                files.rm_file(self._inside(checkpoint.path))
+                files.delete_file(self._inside(checkpoint.path))
 
     def sizes(self) -> dict[str, int]:
         """The bytes of each state that lies there, by the path that is recorded of it.
@@ -89,12 +93,11 @@ class CheckpointUrl:
         Raises:
             StorageError: the store does not answer.
         """
-        try:
-            with self._opened() as files:
-                found = files.find(self._inside(self.url), detail=True)
-        except FileNotFoundError:
-            return {}
-        return {f"{self.url}/{posixpath.basename(path)}": int(about["size"]) for path, about in found.items()}
+        from pyarrow.fs import FileSelector  # noqa: PLC0415
+
+        with self._opened() as files:
+            found = files.get_file_info(FileSelector(self._inside(self.url), allow_not_found=True))
+        return {f"{self.url}/{each.base_name}": int(each.size) for each in found if each.is_file}
 
     def check(self) -> None:
         """Write a state, read it and remove it, before anything is trained.
@@ -108,30 +111,37 @@ class CheckpointUrl:
             self.remove([probe])
         except (StorageError, FileNotFoundError) as error:
             raise InputError(
-                f"checkpoints: {self.url} cannot be written ({error}); see that it is there, and that this machine and"
-                " all nodes have its credentials."
+                f"checkpoints: {error}; see that it is there, and that this machine and all nodes have its credentials."
             ) from None
         if not whole:
             raise InputError(f"checkpoints: {self.url} does not give back what was written; choose another store.")
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
-        """The file system; whatever its package raises is a sentence that says where."""
-        import fsspec  # noqa: PLC0415 - only where states lie in such a store
-
+        """The file system; whatever is wrong with it is a sentence that says where."""
         try:
-            yield fsspec.filesystem(self.url.partition(_MARK)[0], use_listings_cache=False)
+            yield _files(self.url.partition(_MARK)[0], os.environ.get("AWS_ENDPOINT_URL"))
         except FileNotFoundError:
             raise
-        except ImportError:
-            raise StorageError(f"{self.url} needs s3fs: pip install 'autoencoder-tuner[s3]'") from None
-        except Exception as error:
-            raise StorageError(f"{self.url} does not answer: {type(error).__name__}: {error}") from None
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.url} does not answer: {str(error).splitlines()[0]}") from None
 
     @staticmethod
     def _inside(path: str) -> str:
         """A path as its file system has it."""
-        return path.removeprefix("file://")
+        return path.removeprefix("file://").removeprefix("s3://")
+
+
+@lru_cache(maxsize=4)
+def _files(protocol: str, endpoint: str | None) -> Any:
+    """The file system of a protocol; credentials and region are found by the SDK, in its usual places."""
+    from pyarrow import fs  # noqa: PLC0415 - only where states lie in such a store
+
+    if protocol == "file":
+        return fs.LocalFileSystem()
+    scheme, _, host = (endpoint or "").rpartition(_MARK)
+    named = {"endpoint_override": host.rstrip("/"), "scheme": scheme or "https"} if host else {}
+    return fs.S3FileSystem(connect_timeout=10.0, request_timeout=60.0, **named)
 
 
 def store_at(text: str) -> str:
