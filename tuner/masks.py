@@ -7,6 +7,7 @@ import configparser
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -67,16 +68,41 @@ def _cores(secret: bytes) -> Iterator[str]:
             yield core.translate(str.maketrans("+/", "-_"))
 
 
-def _secrets(urls: tuple[str, ...]) -> set[str]:
+def _secrets(urls: tuple[str, ...]) -> frozenset[str]:
+    """What the urls, the environment and the files say is secret; looked up again where any of them has changed."""
+    environment = tuple(os.environ.items())
+    files = [path for name, path in environment if _SECRET_FILE.search(name)]
+    return _found(urls, environment, tuple(map(_state, [*files, *_credentials()])))
+
+
+def _credentials() -> list[str]:
+    """MLflow's file in the user's home, where there is one."""
+    try:
+        return [str(Path.home() / ".mlflow" / "credentials")]
+    except RuntimeError:
+        return []
+
+
+def _state(path: str) -> tuple[int, int, int]:
+    """What differs where a file's content does."""
+    try:
+        seen = os.stat(path)  # noqa: PTH116 - for each line of a server's log
+    except (OSError, ValueError):
+        return (0, 0, 0)
+    return (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _found(urls: tuple[str, ...], environment: tuple[tuple[str, str], ...], _: object) -> frozenset[str]:
     found = {os.environ.get(name, "") for name in _OF_MLFLOW}
-    for name, value in [*os.environ.items(), *_of_files()]:
+    for name, value in [*environment, *_of_files()]:
         if _SECRET_NAME.search(name) and len(value) >= _LEAST_GUESSED:
             found.add(value)
         elif "://" in value and "@" in value:
             found |= _of_url(value)
     for url in urls:
         found |= _of_url(url) | _of_query(url)
-    return (found | _of_credentials()) - {""}
+    return frozenset(found | _of_credentials()) - {""}
 
 
 def _of_files() -> Iterator[tuple[str, str]]:
@@ -112,7 +138,7 @@ def _of_credentials() -> set[str]:
     """The password that MLflow reads from the user's own file."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(Path.home() / ".mlflow" / "credentials", encoding="utf-8")
+        parser.read(_credentials(), encoding="utf-8")
         return {parser.get("mlflow", "mlflow_tracking_password", fallback="")}
-    except (OSError, RuntimeError, UnicodeError, configparser.Error):  # RuntimeError: there is no home
+    except (OSError, UnicodeError, configparser.Error):
         return set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from plain import digits, trial
+from safetensors.numpy import load
 
 from tuner.data.rows import LabelFile, RowsFile, StartFile, TermsFile
 from tuner.errors import DataError
@@ -19,8 +21,9 @@ from tuner.execution.context import Workplace
 from tuner.execution.scratch import Scratch
 from tuner.execution.worker import run_segment
 from tuner.learning.checkpoint_store import CheckpointFolder
+from tuner.learning.checkpoint_url import CheckpointUrl
 from tuner.spec.length import Length
-from tuner.spec.work import Segment, TrainingPlan
+from tuner.spec.work import Checkpoint, Segment, TrainingPlan
 
 
 @pytest.fixture
@@ -89,6 +92,40 @@ def test_the_newest_good_state_goes_along_alone(place: Workplace) -> None:
     Path(new.path).write_bytes(b"torn")
     assert b"\1" * 50 in carrier.packed(0, 1.0, segment, [(new, old)]).content
     assert len(carrier.packed(0, 1.0, segment, [(later,)]).content) == sizes[0]
+
+
+def test_large_states_lie_aside(place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They travel neither there nor back; the bits are those of this machine, also where the newest one is gone."""
+    monkeypatch.setattr("tuner.execution.carried.MOST_CARRIED", 0)
+    one, aside = trial(0), CheckpointUrl(f"file://{tmp_path}/shared/key")
+    carrier = Carrier(place, aside)
+    (begun,) = run_segment(place, Segment((one,), 0, 2), [()]).curves
+    assert begun.checkpoint is not None
+    (direct,) = run_segment(place, Segment((one,), 2, 4), [(begun.checkpoint,)]).curves
+    far(place, carrier, tmp_path / "far")
+    known: list[Checkpoint] = []
+    for first, last in ((0, 1), (1, 2)):
+        unit = carrier.packed(0, 1.0, Segment((one,), first, last), [tuple(known)])
+        result, states = train_carried(unit.content, str(tmp_path / "far"), "b")
+        assert states == {}
+        (state,) = (curve.checkpoint for curve in carrier.unpacked(pickle.dumps((True, result, states))).curves)
+        assert state is not None
+        known.insert(0, state)
+    assert aside.sizes().keys() == {state.path for state in known}
+    for _ in range(2):
+        unit = carrier.packed(0, 1.0, Segment((one,), 2, 4), [tuple(known)])
+        assert len(unit.content) < 10_000
+        (curve,) = train_carried(unit.content, str(tmp_path / "far"), "b")[0].curves
+        assert curve.val_loss == direct.val_loss
+        assert curve.checkpoint is not None
+        assert direct.checkpoint is not None
+        trained, here = (place.checkpoints.get(each) for each in (curve.checkpoint, direct.checkpoint))
+        assert trained is not None
+        assert here is not None
+        assert {name: array.tobytes() for name, array in load(trained).items()} == {
+            name: array.tobytes() for name, array in load(here).items()
+        }
+        aside.remove(known[:1])
 
 
 def test_a_state_that_came_damaged_counts_as_none() -> None:

@@ -21,6 +21,19 @@ from supervised import hand_in, opened, rest, supervisor_process
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 LONGER = tiny_of_file(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
+# Of one model, with Adam's moments and the best weights, some 14 MB.
+LARGE = tiny_of_file(
+    space={
+        "width": 2048,
+        "depth": 3,
+        "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+        "batch_size": 64,
+        "activation": "relu",
+        "bottleneck": 2,
+    },
+    search={"trials": 6, "epochs": 4, "pruner": "none", "sampler": "random", "seed": 5},
+    final="none",
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +72,33 @@ def test_two_nodes_give_the_table_of_one_worker(name: str, cluster: Nodes, tmp_p
     assert len(trained) == 2
     assert min(trained.values()) >= trained.total() / 4
     assert run_tuner(far, "doctor", name).returncode == 0
+
+
+def test_large_states_lie_where_all_nodes_reach_them(cluster: Nodes, tmp_path: Path, mlflow_store: Path) -> None:
+    """The table is that of one worker; without the cluster the study goes on from them; with it they are deleted."""
+    local, far = fresh_folder(tmp_path / "local", mlflow_store), fresh_folder(tmp_path / "far", mlflow_store)
+    for folder in (local, far):
+        (folder / "study.yaml").write_text(json.dumps(LARGE))
+    shared = tmp_path / "shared"
+    where = ["--address", cluster.address, "--checkpoints", str(shared)]
+    few = ["--set", "search.trials=3"]
+    for more in (few, []):
+        assert run_tuner(local, "run", "study.yaml", *more, "--workers", "1").returncode == 0
+    began = run_tuner(far, "run", "study.yaml", *where, *few, **cluster.environment)
+    assert began.returncode == 0, began.stderr
+    assert all(path.stat().st_size > 4 * 2**20 for path in shared.glob("*/*"))
+    with closing(sqlite3.connect(far / "tuner.db")) as ledger:
+        paths = [path for (path,) in ledger.execute("SELECT path FROM tuner_checkpoint")]
+    assert paths
+    assert all(path.startswith(f"file://{shared}/") for path in paths)
+    assert not list(far.rglob("*epoch*.safetensors"))
+    went_on = run_tuner(far, "run", "study.yaml", "--workers", "1")
+    assert went_on.returncode == 0, went_on.stderr
+    assert table(far) == table(local)
+    assert run_tuner(far, "doctor", "tiny").returncode == 0
+    assert list(shared.glob("*/*"))
+    assert run_tuner(far, "delete", "tiny", "--yes").returncode == 0
+    assert not list(shared.glob("*/*"))
 
 
 def test_any_kill_leaves_the_same_study(

@@ -114,7 +114,9 @@ def _continued_by_somebody_else(page: Page) -> None:
     field = page.get_by_label("to", exact=True)
     field.fill("777")
     place = "document.querySelector('#history').getBoundingClientRect().top"
-    page.evaluate("document.documentElement.style.overflowAnchor = 'none'")  # as in a browser that keeps no place itself
+    page.evaluate(
+        "document.documentElement.style.overflowAnchor = 'none'"
+    )  # as in a browser that keeps no place itself
     page.evaluate("document.querySelector('#history').scrollIntoView({behavior: 'instant'})")
     before = page.evaluate(place)
     origin = page.evaluate("location.origin")

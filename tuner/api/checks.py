@@ -22,7 +22,7 @@ from tuner.analysis.pareto import chosen_trial
 from tuner.analysis.stages import StageRecord
 from tuner.answers.parts import FinalStage
 from tuner.answers.summary import Summary
-from tuner.errors import DataError, TunerError
+from tuner.errors import DataError, StorageError, TunerError
 from tuner.ledger import checks as of_ledger
 from tuner.ledger.checks import Evidence
 from tuner.ledger.records import TrialRecord
@@ -151,9 +151,13 @@ def _states(case: Case) -> Iterator[str]:
     """The digests of the state files that are there; most were freed."""
     gone = 0
     for number, checkpoint in case.evidence.checkpoints.items():
-        if not case.states.has(checkpoint):
+        try:
+            there, whole = case.states.has(checkpoint), case.states.get(checkpoint) is not None
+        except StorageError as error:
+            raise Unchecked(str(error)) from None
+        if not there:
             gone += 1
-        elif case.states.get(checkpoint) is None:
+        elif not whole:
             yield f"{words_of(number)}: its state in {checkpoint.path} has another digest than the one recorded"
     if gone:
         raise Unchecked(f"{gone} states, whose files are gone")

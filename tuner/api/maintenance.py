@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,14 @@ from tuner.api.checks import NEVER_CHECKED, examine_study
 from tuner.api.workspace import workspace_for
 from tuner.data.prepare import prepared_files, prepared_path
 from tuner.errors import LedgerError, StudyError, TrackingError
+from tuner.learning.checkpoint_url import CheckpointUrl
 from tuner.ledger.checks import Evidence
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord, best_trial
 from tuner.ledger.upgrades import Migration
 from tuner.ledger.upgrades import migrate as migrate_tables
 from tuner.settings import Workspace
+from tuner.spec.work import Checkpoint
 from tuner.tracking.audit import differences
 from tuner.tracking.losses import loss_differences
 
@@ -138,12 +140,15 @@ def prune_files(
 
     Raises:
         LedgerError: the ledger cannot be opened or read.
+        StorageError: a store that states of a finished study were put in does not answer.
     """
     workspace = workspace_for(workspace, database)
     ledger = Ledger.look(workspace.database, workspace.folder)
     try:
         unneeded = _unneeded(ledger, workspace.work, everything)
-        freed = [_freed(owner, files, None if dry_run else workspace.work) for owner, files in unneeded]
+        freed = [
+            _freed(owner, files, elsewhere, None if dry_run else workspace.work) for owner, files, elsewhere in unneeded
+        ]
         return [each for each in freed if each.files]
     finally:
         ledger.close()
@@ -152,7 +157,7 @@ def prune_files(
 def disk(database: str | None = None, workspace: Workspace | None = None) -> list[Freed]:
     """What each study takes on the disk, oldest first: checkpoints, files for MLflow, and data prepared for it.
 
-    Data that several studies share counts for the oldest of them.
+    Data that several studies share counts for the oldest of them. What a cluster put in another store is not counted.
 
     Raises:
         LedgerError: the ledger cannot be opened or read.
@@ -164,7 +169,7 @@ def disk(database: str | None = None, workspace: Workspace | None = None) -> lis
         for record in ledger.studies():
             folders = (work / "checkpoints" / record.key, work / "answers" / record.key)
             files = {*_with_notes(_prepared(work, record)), *(file for each in folders for file in _below(each))}
-            found.append(_freed(record.name, sorted(files - counted), None))
+            found.append(_freed(record.name, sorted(files - counted), {}, None))
             counted |= files
         return found
     finally:
@@ -179,7 +184,27 @@ def files_of(ledger: Ledger, record: StudyRecord, work: Path) -> list[Path]:
     return states + ([] if prepared in needed else _with_notes(prepared))
 
 
-def _unneeded(ledger: Ledger, work: Path, everything: bool) -> Iterator[tuple[str, list[Path]]]:
+def states_elsewhere(ledger: Ledger, record: StudyRecord) -> dict[str, int]:
+    """The bytes of each of a study's states that lie in another store, by URL.
+
+    Raises:
+        StorageError: such a store does not answer.
+    """
+    found: dict[str, int] = {}
+    for url in ledger.checkpoint_stores(record.id):
+        found |= CheckpointUrl(url).sizes()
+    return found
+
+
+def remove_elsewhere(urls: Iterable[str]) -> None:
+    """Remove states that lie in another store."""
+    for url in urls:
+        state = Checkpoint(url, "", 0)
+        if (store := CheckpointUrl.holding(state)) is not None:
+            store.remove([state])
+
+
+def _unneeded(ledger: Ledger, work: Path, everything: bool) -> Iterator[tuple[str, list[Path], dict[str, int]]]:
     records = ledger.studies()
     finished = [r for r in records if r.state == "finished" and ledger.holder(r.id, "run") is None]
     needed = {_prepared(work, record) for record in records if record not in finished}
@@ -188,13 +213,16 @@ def _unneeded(ledger: Ledger, work: Path, everything: bool) -> Iterator[tuple[st
         states = [file for file in _files(work / "checkpoints" / record.key, "*") if file.name not in kept]
         states += _below(work / "answers" / record.key)
         prepared = _prepared(work, record)
-        yield record.name, states + ([] if prepared in needed else _with_notes(prepared))
+        elsewhere = {
+            url: size for url, size in states_elsewhere(ledger, record).items() if url.rpartition("/")[2] not in kept
+        }
+        yield record.name, states + ([] if prepared in needed else _with_notes(prepared)), elsewhere
         needed.add(prepared)
     if everything:
         known = {record.key for record in records}
         strangers = [folder for folder in _folders(work / "checkpoints") if folder.name not in known]
         strangers += [folder for folder in _folders(work / "answers") if folder.name not in known]
-        yield "of no study here", [file for folder in strangers for file in _below(folder)]
+        yield "of no study here", [file for folder in strangers for file in _below(folder)], {}
 
 
 def _prepared(work: Path, record: StudyRecord) -> Path:
@@ -236,11 +264,13 @@ def _is_ours(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _freed(owner: str, files: Sequence[Path], work: Path | None) -> Freed:
-    size = sum(file.stat().st_size for file in files)
+def _freed(owner: str, files: Sequence[Path], elsewhere: Mapping[str, int], work: Path | None) -> Freed:
+    """What a study has that is not needed; removed where `work` says below which folder."""
+    size = sum(file.stat().st_size for file in files) + sum(elsewhere.values())
     if work is not None:
         remove_files(files, work)
-    return Freed(owner, len(files), size)
+        remove_elsewhere(elsewhere)
+    return Freed(owner, len(files) + len(elsewhere), size)
 
 
 def remove_files(files: Iterable[Path], work: Path) -> None:

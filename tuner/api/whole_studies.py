@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from tuner.api.control import known_study, look
-from tuner.api.maintenance import files_of, remove_files
+from tuner.api.maintenance import files_of, remove_elsewhere, remove_files, states_elsewhere
 from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError
 from tuner.ledger.ledger import Ledger
@@ -45,6 +45,7 @@ def remains(name: str, database: str | None = None, workspace: Workspace | None 
     Raises:
         StudyError: there is no study of that name, or a process runs it.
         LedgerError: the ledger cannot be opened or read.
+        StorageError: a store that its states were put in does not answer.
     """
     workspace = workspace_for(workspace, database)
     with closing(look(workspace)) as ledger:
@@ -65,15 +66,18 @@ def delete(
     Raises:
         StudyError: there is no study of that name, or a process runs or publishes it.
         LedgerError: the ledger cannot be opened or written.
+        StorageError: a store that its states were put in does not answer; nothing was deleted.
     """
     workspace = workspace_for(workspace, database)
     with closing(look(workspace)) as ledger:
         record = known_study(ledger, name)
         with _alone(ledger, record):
             found, files = _remains(ledger, record, workspace), files_of(ledger, record, workspace.work)
+            elsewhere = states_elsewhere(ledger, record)
             # The record first: what a crash leaves behind is files of no study, which `tuner prune-files --all` frees.
             ledger.delete_study(record.id, actor)
             remove_files(files, workspace.work)
+            remove_elsewhere(elsewhere)
         return found
 
 
@@ -107,12 +111,13 @@ def rename(
 
 def _remains(ledger: Ledger, record: StudyRecord, workspace: Workspace) -> Remains:
     files, tally = files_of(ledger, record, workspace.work), ledger.tally(record.id)
+    elsewhere = states_elsewhere(ledger, record)
     links = study_links(ledger, record.id, workspace.tracking)
     return Remains(
         record.name,
         0 if tally is None else sum(tally.counts.values()),
-        len(files),
-        sum(file.stat().st_size for file in files),
+        len(files) + len(elsewhere),
+        sum(file.stat().st_size for file in files) + sum(elsewhere.values()),
         links.experiment_id,
         links.tracking_uri,
     )

@@ -45,6 +45,10 @@ def run(  # noqa: PLR0913, PLR0917 - the options
         str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="With ray: what a slot takes of a node.")
     ] = None,
     most: Annotated[int | None, typer.Option(min=1, metavar="N", help="With ray: slots at most.")] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER|URL", help="With ray: a folder or bucket that all nodes reach, for large states."),
+    ] = None,
     warm_from: Annotated[
         str | None,
         typer.Option("--from", metavar="STUDY|DIR", help="Begin with the best of another study, or with an export."),
@@ -75,7 +79,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options
     from tuner.cli import display, progress
     from tuner.execution import choice
 
-    where = choice.asked_for(executor, address, slots, most)
+    where = choice.asked_for(executor, address, slots, most, checkpoints)
     choice.chosen(where, workers)  # what is wrong with it is said once, whatever files there are
 
     def launch(file: str) -> Study:

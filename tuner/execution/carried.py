@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self, final
+from typing import Final, Self, final
 
 from tuner.data.rows import LabelFile, Rows, RowsFile, SplitLabels, StartFile, TermsFile, sha256_of
 from tuner.execution.context import Workplace
 from tuner.execution.worker import run_segment
+from tuner.learning.checkpoint_url import CheckpointUrl
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult
+
+MOST_CARRIED: Final = 4 * 2**20  # bytes of a state that travels with its segment where there is another place for it
 
 
 @final
@@ -83,28 +87,40 @@ class CarriedRows:
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class StatesInHand:
-    """States that travel with their segment, and back with its result: their bytes, by digest."""
+    """States that travel with their segment, and back with its result: their bytes, by digest.
+
+    Attributes:
+        content: the bytes.
+        aside: where large states lie instead; None where all travel.
+    """
 
     content: dict[str, bytes] = field(default_factory=dict)
+    aside: CheckpointUrl | None = None
 
     def put(self, name: str, content: bytes, epoch: int) -> Checkpoint:
-        """Hold a state; its name stands in the place of a path."""
+        """Hold a state; its name stands in the place of a path. A large one is put aside where there is a place."""
+        if self.aside is not None and len(content) > MOST_CARRIED:
+            return self.aside.put(name, content, epoch)
         digest = hashlib.sha256(content).hexdigest()
         self.content[digest] = content
         return Checkpoint(name, digest, epoch)
 
     def get(self, checkpoint: Checkpoint) -> bytes | None:
-        """The state, where it came along whole."""
+        """The state, where it came along whole, or lies aside."""
+        if (aside := CheckpointUrl.holding(checkpoint)) is not None:
+            return aside.get(checkpoint)
         content = self.content.get(checkpoint.sha256)
         whole = content is not None and hashlib.sha256(content).hexdigest() == checkpoint.sha256
         return content if whole else None
 
     def has(self, checkpoint: Checkpoint) -> bool:
-        """Whether it came along."""
+        """Whether it came along, or lies aside."""
+        if (aside := CheckpointUrl.holding(checkpoint)) is not None:
+            return aside.has(checkpoint)
         return checkpoint.sha256 in self.content
 
     def remove(self, checkpoints: Iterable[Checkpoint]) -> None:
-        """Let go of states."""
+        """Let go of states that came along; what lies aside is the driver's to remove."""
         for checkpoint in checkpoints:
             self.content.pop(checkpoint.sha256, None)
 
@@ -133,13 +149,15 @@ class Carrier:
 
     Args:
         place: what they share, on this machine.
+        aside: where the study's large states lie; None where all travel.
 
     Attributes:
         paths: the files that every node needs, by digest.
     """
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, place: Workplace, aside: CheckpointUrl | None = None) -> None:
         self.paths: dict[str, str] = {}
+        self._aside = aside
         self._store, rows = place.checkpoints, place.rows
         if isinstance(rows, RowsFile):
             carried = CarriedRows.of(rows)
@@ -151,18 +169,22 @@ class Carrier:
 
     def packed(self, number: int, patience: float, segment: Segment, states: Sequence[Sequence[Checkpoint]]) -> Unit:
         """A segment, and of each of its trials the newest good state to go on from."""
-        hand = StatesInHand()
+        hand = StatesInHand(aside=self._aside)
         going = [self._newest(segment, known, hand) for known in states]
         content = pickle.dumps((replace(self._place, checkpoints=hand), segment, going))
         return Unit(number, patience, tuple(self.paths), content)
 
     def _newest(self, segment: Segment, known: Sequence[Checkpoint], hand: StatesInHand) -> tuple[Checkpoint, ...]:
+        going: list[Checkpoint] = []
         for state in known:
-            content = self._store.get(state) if 0 < state.epoch <= segment.first else None
-            if content is not None:
+            if not 0 < state.epoch <= segment.first:
+                continue
+            if CheckpointUrl.holding(state) is not None:
+                going.append(state)  # read where it is needed, and followed by the one before it, should it be gone
+            elif (content := self._store.get(state)) is not None:
                 hand.content[state.sha256] = content
-                return (replace(state, path=name_of_file(state.path)),)
-        return ()
+                return (*going, replace(state, path=name_of_file(state.path)))
+        return tuple(going)
 
     def unpacked(self, content: bytes) -> SegmentResult:
         """What came of a segment, its states put where this study keeps them.
@@ -179,7 +201,7 @@ class Carrier:
 
     def _kept(self, curve: Curve, states: Mapping[str, bytes]) -> Curve:
         state = curve.checkpoint
-        if state is None:
+        if state is None or CheckpointUrl.holding(state) is not None:
             return curve
         return replace(curve, checkpoint=self._store.put(state.path, states[state.sha256], state.epoch))
 
@@ -206,4 +228,40 @@ def train_carried(content: bytes, folder: str, node: str) -> tuple[SegmentResult
         place = replace(place, rows=replace(place.rows, folder=folder))
     result = run_segment(place, segment, states)
     left = {curve.checkpoint.sha256 for curve in result.curves if curve.checkpoint is not None}
-    return replace(result, worker=f"node {node}, {result.worker}"), {d: given.content[d] for d in left}
+    hand = {digest: given.content[digest] for digest in left if digest in given.content}
+    return replace(result, worker=f"node {node}, {result.worker}"), hand
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Open:
+    """A segment that was handed in and has not come back.
+
+    Attributes:
+        future: what the driver waits for.
+        unit: as it is sent.
+        carrier: unpacks its result.
+    """
+
+    future: Future[SegmentResult]
+    unit: Unit
+    carrier: Carrier
+
+    def complete(self, content: bytes) -> None:
+        """It was trained, or its worker says why it was not."""
+        try:
+            result = self.carrier.unpacked(content)
+        except Exception as error:
+            self.fail(error)
+        else:
+            if self.future.set_running_or_notify_cancel():
+                self.future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        """It does not come back."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
+    def cancel(self) -> None:
+        """Nobody wants it any more; those hear of it, too, who wait for several at once."""
+        if self.future.cancel():
+            self.future.set_running_or_notify_cancel()

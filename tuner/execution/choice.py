@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 from tuner.errors import InputError
+from tuner.learning.checkpoint_url import store_at
 from tuner.spec.execution import ExecutionSpec
 
 
@@ -90,14 +91,18 @@ class Ray:
             this machine, and ends it.
         slot: what a slot takes of a node; None for a core, or for a core and a GPU where the study trains on GPUs.
         most: slots at most; None for all that the cluster has room for.
+        checkpoints: a folder or bucket that all nodes reach, for large states; None where all go through the driver.
     """
 
     name: ClassVar[str] = "ray"
     address: str | None = None
     slot: Share | None = None
     most: int | None = None
+    checkpoints: str | None = None
 
     def __post_init__(self) -> None:
+        if self.checkpoints is not None:
+            object.__setattr__(self, "checkpoints", store_at(self.checkpoints))
         if self.most is not None and self.most < 1:
             raise InputError(f"executor ray: most must be at least 1, got {self.most}.")
         if self.address is not None and not _ADDRESS.fullmatch(self.address):
@@ -110,7 +115,12 @@ class Ray:
     @property
     def options(self) -> list[str]:
         """What says the same to `tuner run`."""
-        said = {"--address": self.address, "--slots": self.slot, "--most": self.most}
+        said = {
+            "--address": self.address,
+            "--slots": self.slot,
+            "--most": self.most,
+            "--checkpoints": self.checkpoints,
+        }
         return ["--executor", self.name, *(f"{key}={value}" for key, value in said.items() if value is not None)]
 
     @property
@@ -129,7 +139,11 @@ EXECUTORS: Final[dict[str, type[ExecutorChoice]]] = {kind.name: kind for kind in
 
 
 def asked_for(
-    executor: str | None, address: str | None = None, slots: str | None = None, most: int | None = None
+    executor: str | None,
+    address: str | None = None,
+    slots: str | None = None,
+    most: int | None = None,
+    checkpoints: str | None = None,
 ) -> ExecutorChoice | str | None:
     """What a door was asked for in words, for `chosen`; what is said of a cluster stands for a cluster.
 
@@ -138,17 +152,19 @@ def asked_for(
         address: of a cluster; see `Ray`.
         slots: what a slot takes, in words.
         most: slots at most.
+        checkpoints: where large states lie.
 
     Raises:
         InputError: it is another executor's name, or a word means nothing.
     """
-    if address is None and slots is None and most is None:
+    if address is None and slots is None and most is None and checkpoints is None:
         return executor
     if executor not in (None, Ray.name):
         raise InputError(
-            f"executor {executor}: address, slots and most are those of a cluster; say ray, or leave them out."
+            f"executor {executor}: address, slots, most and checkpoints are those of a cluster; say ray, or leave them"
+            " out."
         )
-    return Ray(address, None if slots is None else Share.of(slots), most)
+    return Ray(address, None if slots is None else Share.of(slots), most, checkpoints)
 
 
 def over(asked: ExecutorChoice | None, known: ExecutorChoice) -> ExecutorChoice:
@@ -159,7 +175,12 @@ def over(asked: ExecutorChoice | None, known: ExecutorChoice) -> ExecutorChoice:
         known: from `declared`.
     """
     if isinstance(asked, Ray) and isinstance(known, Ray):
-        return Ray(asked.address or known.address, asked.slot or known.slot, asked.most or known.most)
+        return Ray(
+            asked.address or known.address,
+            asked.slot or known.slot,
+            asked.most or known.most,
+            asked.checkpoints or known.checkpoints,
+        )
     return known if asked is None else asked
 
 
@@ -171,7 +192,7 @@ def declared(execution: ExecutionSpec | None) -> ExecutorChoice:
     """
     if execution is None:
         return Processes()
-    asked = asked_for(execution.executor, execution.address, execution.slots, execution.most)
+    asked = asked_for(execution.executor, execution.address, execution.slots, execution.most, execution.checkpoints)
     return chosen(asked, execution.workers)
 
 

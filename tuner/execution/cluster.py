@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 from tuner.errors import InputError, TunerError, WorkerError
 from tuner.execution import faults
 from tuner.execution.base import Alive, Workers
-from tuner.execution.carried import Carrier, Unit
+from tuner.execution.carried import Carrier, Open
 from tuner.execution.choice import Ray
 from tuner.execution.context import Workplace
 from tuner.execution.faults import WorkerFaultError
@@ -32,6 +31,8 @@ from tuner.execution.planning import SegmentPlanner
 from tuner.execution.processes import FIRST_PAUSE, MOST_PAUSE
 from tuner.execution.scratch import Scratch
 from tuner.execution.spawned import START_SECONDS, Process, words_of
+from tuner.learning.checkpoint_store import CheckpointFolder
+from tuner.learning.checkpoint_url import CheckpointUrl
 from tuner.spec.work import Checkpoint, Segment, SegmentResult, Trial
 from tuner.waiting import never
 
@@ -47,21 +48,6 @@ serve(int(sys.argv[2]), int(sys.argv[3]))
 """
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Open:
-    """A segment that was handed in and has not come back.
-
-    Attributes:
-        future: what the driver waits for.
-        unit: as it is sent.
-        carrier: unpacks its result.
-    """
-
-    future: Future[SegmentResult]
-    unit: Unit
-    carrier: Carrier
-
-
 @final
 class RayExecutor:
     """Slots of a Ray cluster, which are asked for at once; returns before they are there.
@@ -72,13 +58,16 @@ class RayExecutor:
         check: called while the cluster is awaited; what it raises ends that.
 
     Raises:
-        InputError: Ray is not installed.
+        InputError: Ray is not installed, or the store for large states cannot be used.
         WorkerError: the system gives no thread to look after the cluster.
     """
 
     def __init__(self, choice: Ray, cores: int, check: Callable[[], object] = never) -> None:
         if importlib.util.find_spec("ray") is None:
             raise InputError("executor ray: needs Ray, which is not installed; pip install 'autoencoder-tuner[ray]'.")
+        self._store = None if choice.checkpoints is None else CheckpointUrl(choice.checkpoints)
+        if self._store is not None:
+            self._store.check()
         self._link, self._check = Link(choice, cores), check
         try:
             self._link.start()
@@ -99,7 +88,10 @@ class RayExecutor:
             WorkerError: it cannot be joined.
         """
         self._link.await_cluster(self._check)
-        return _RayWorkers(place, self._link)
+        states, aside = place.checkpoints, None
+        if self._store is not None and isinstance(states, CheckpointFolder):
+            aside = self._store.of_study(states.key)
+        return _RayWorkers(place, self._link, aside)
 
     def grant(self, slots: int | None) -> None:
         """Begin no slot beyond it, and let go of those above it, a busy one once its segment is done."""
@@ -112,8 +104,8 @@ class RayExecutor:
 
 @final
 class _RayWorkers:
-    def __init__(self, place: Workplace, link: Link) -> None:
-        self._link, self._carrier = link, Carrier(place)
+    def __init__(self, place: Workplace, link: Link, aside: CheckpointUrl | None) -> None:
+        self._link, self._carrier = link, Carrier(place, aside)
         self._planner = SegmentPlanner(place, link.usable)
         self.checkpoints = place.checkpoints
         link.carry(self._carrier.paths)
@@ -213,7 +205,7 @@ class Link(threading.Thread):
                 self._open[call.unit.number] = call
                 self._send("unit", call.unit)
                 return
-        _cancel(call.future) if refusal is None or is_over else _fail(call, refusal)
+        call.cancel() if refusal is None or is_over else call.fail(refusal)
 
     def end(self) -> None:
         """End the bridge, which ends everything; a second time does nothing."""
@@ -329,7 +321,7 @@ class Link(threading.Thread):
         elif name == "hopeless":
             self._give_up(*values)
         elif (call := self._taken(values[0])) is not None:
-            _complete(call, values[1]) if name == "done" else _fail(call, WorkerFaultError(*values[1:]))
+            call.complete(values[1]) if name == "done" else call.fail(WorkerFaultError(*values[1:]))
 
     def _take_room(self, room: int) -> None:
         self.room = room
@@ -355,43 +347,22 @@ class Link(threading.Thread):
         says = "the connection to the Ray cluster was lost; it is joined again, for up to %.0f s"
         logging.getLogger("tuner").warning(says, REJOIN_SECONDS)
         for call in self._all():
-            _fail(call, WorkerFaultError(cause, own=False))
+            call.fail(WorkerFaultError(cause, own=False))
 
     def _give_up(self, why: str) -> None:
         error = _gone(why)
         with self._lock:
             self._refusal = error
         for call in self._all():
-            _fail(call, error)
+            call.fail(error)
 
     def _cancel_all(self) -> None:
         for call in self._all():
-            _cancel(call.future)
+            call.cancel()
 
 
 def _gone(why: str) -> WorkerError:
     return WorkerError(f"executor ray: the cluster {why}. What is recorded stays; run the study again to go on.")
-
-
-def _complete(call: Open, content: bytes) -> None:
-    try:
-        result = call.carrier.unpacked(content)
-    except Exception as error:
-        _fail(call, error)
-    else:
-        if call.future.set_running_or_notify_cancel():
-            call.future.set_result(result)
-
-
-def _fail(call: Open, error: Exception) -> None:
-    if call.future.set_running_or_notify_cancel():
-        call.future.set_exception(error)
-
-
-def _cancel(future: Future[SegmentResult]) -> None:
-    """Also for those who wait for several futures at once."""
-    if future.cancel():
-        future.set_running_or_notify_cancel()
 
 
 def _short_folder() -> Path:

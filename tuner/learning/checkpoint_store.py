@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final
 
+from tuner.learning.checkpoint_url import CheckpointUrl
 from tuner.spec.work import Checkpoint
 
 
@@ -41,6 +42,8 @@ class CheckpointStore(Protocol):
 class CheckpointFolder:
     """States as files of a local folder, which is made when the first one is put.
 
+    A state that was recorded with a URL is one that a cluster's node put there; it is read and removed there.
+
     Attributes:
         folder: absolute; the ledger records a file relative to the workspace's folder.
     """
@@ -56,6 +59,11 @@ class CheckpointFolder:
             key: the study's.
         """
         return cls(str(work / "checkpoints" / key))
+
+    @property
+    def key(self) -> str:
+        """The study's."""
+        return Path(self.folder).name
 
     def put(self, name: str, content: bytes, epoch: int) -> Checkpoint:
         """Write the file beside its place and rename it there.
@@ -77,6 +85,8 @@ class CheckpointFolder:
 
     def get(self, checkpoint: Checkpoint) -> bytes | None:
         """Read the file, and compare its digest with the recorded one."""
+        if (elsewhere := CheckpointUrl.holding(checkpoint)) is not None:
+            return elsewhere.get(checkpoint)
         try:
             content = self._path(checkpoint).read_bytes()
         except OSError:
@@ -85,12 +95,17 @@ class CheckpointFolder:
 
     def has(self, checkpoint: Checkpoint) -> bool:
         """Whether the file is there."""
+        if (elsewhere := CheckpointUrl.holding(checkpoint)) is not None:
+            return elsewhere.has(checkpoint)
         return self._path(checkpoint).is_file()
 
     def remove(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Delete the files."""
         for checkpoint in checkpoints:
-            self._path(checkpoint).unlink(missing_ok=True)
+            if (elsewhere := CheckpointUrl.holding(checkpoint)) is not None:
+                elsewhere.remove([checkpoint])
+            else:
+                self._path(checkpoint).unlink(missing_ok=True)
 
     def _path(self, checkpoint: Checkpoint) -> Path:
         """The folder may have been moved since the file was written."""

@@ -338,6 +338,11 @@ class Ledger:
         with self._database.reading() as connection:
             return measurements.newest_checkpoints(connection, study_id, most, self._database.folder)
 
+    def checkpoint_stores(self, study_id: int) -> list[str]:
+        """The folders of other stores that states of the study were put in, as URLs."""
+        with self._database.reading() as connection:
+            return measurements.checkpoint_stores(connection, study_id)
+
     def epoch_spans(self, study_id: int) -> dict[int, tuple[int, int]]:
         """How many epochs are recorded of each trial, and the last one."""
         with self._database.reading() as connection:

@@ -101,6 +101,14 @@ def read_curves(
     return {number: curve for curves in read for number, curve in curves.items()}
 
 
+def checkpoint_stores(connection: Connection, study_id: int) -> list[str]:
+    """The folders of other stores that states of the study were put in, as URLs."""
+    query = (
+        select(checkpoint.c.path).where(checkpoint.c.study_id == study_id, checkpoint.c.path.contains("://")).distinct()
+    )
+    return sorted({path.rpartition("/")[0] for path in connection.execute(query).scalars()})
+
+
 def newest_checkpoints(
     connection: Connection, study_id: int, most: int, folder: Path | None = None
 ) -> dict[int, tuple[Checkpoint, ...]]:
@@ -240,7 +248,8 @@ def _insert_checkpoints(connection: Connection, study_id: int, curves: Sequence[
 
 
 def _checkpoint(row: Row[Any], folder: Path | None) -> Checkpoint:
-    return Checkpoint(row.path if folder is None else str(folder / row.path), row.sha256, row.epoch)
+    is_file = folder is not None and "://" not in row.path
+    return Checkpoint(str(folder / row.path) if is_file else row.path, row.sha256, row.epoch)
 
 
 def _read_chunk(

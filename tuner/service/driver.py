@@ -34,6 +34,7 @@ from tuner.spec.study import StudySpec
 
 FOLDER: Final = "service"  # in the work folder: each submission's space file and its driver's log
 LOG: Final = "driver.log"
+NICE: Final = 10  # of a driver and its workers
 LOG_LINES: Final = 12  # the last ones, which say why a driver failed
 _LOG_BYTES: Final = 16_000
 _MEMORY: Final = "memory"  # data that was given in Python
@@ -119,8 +120,10 @@ class Drivers:
         return Child(process, Owner.of_process(process.pid), executor)
 
     def let_in(self, each: Submission, child: Child) -> None:
-        """Begin a driver that is recorded."""
+        """Begin a driver that is recorded. It yields to the server, for people wait for pages and not for an epoch."""
         self._children[each.id] = child
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, child.process.pid, NICE)
         child.begin()
 
     def is_there(self, standing: Standing) -> bool:

@@ -25,3 +25,8 @@ class ExecutionSpec(Frozen):
         None, description="With ray: what a slot takes of a node, like cpu=1 or gpu=0.25. Default: a core, or a GPU."
     )
     most: int | None = Field(None, ge=1, description="With ray: slots at most. Default: all that the cluster has.")
+    checkpoints: str | None = Field(
+        None,
+        min_length=1,
+        description="With ray: a folder or bucket that all nodes reach, for large states. Default: through the driver.",
+    )
