@@ -117,6 +117,19 @@ def test_many_are_stopped_archived_brought_back_and_deleted(known: Service) -> N
     assert names_shown(known, "/?archived=1") == []
 
 
+def test_an_archived_study_is_deleted_from_its_page(known: Service) -> None:
+    """By the same question; the only way there is through the archive."""
+    for state, is_offered in (("finished", False), ("archived", True)):
+        page = Page(known.ask("GET", "/studies/tiny").text)
+        assert state in page.words
+        assert ("/bulk" in {each["action"] for each in page.of("form")}) is is_offered
+        known.ask("POST", "studies/tiny/archive")
+    asked = known.ask("POST", "/bulk", data={"action": "delete", "name": "tiny"}, headers=ORIGIN)
+    assert "Delete this study?" in Page(asked.text).words
+    known.ask("POST", "/bulk", data={"action": "delete", "name": "tiny", "sure": "yes"}, headers=ORIGIN)
+    assert known.ask("GET", "/studies/tiny").status_code == 404
+
+
 def test_one_that_refuses_holds_up_no_other(known: Service) -> None:
     """422 and its sentence on the list; the others are done. Without a choice, or with an action that is none, too."""
     known.submit(space(name="a"))
