@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.supervise import Cluster, ClusterMost, ClusterSlots, DefaultExecutor, cluster_of
+from tuner.cli.supervise import Cluster, ClusterCheckpoints, ClusterMost, ClusterSlots, DefaultExecutor, cluster_of
 
 if TYPE_CHECKING:
     from tuner.ledger.tokens import TokenRecord, Tokens
@@ -43,6 +43,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options
     cluster: Cluster = None,
     cluster_slots: ClusterSlots = None,
     cluster_most: ClusterMost = None,
+    cluster_checkpoints: ClusterCheckpoints = None,
     default_executor: DefaultExecutor = None,
     public_url: Annotated[
         str | None, typer.Option(metavar="URL", help="How browsers reach it, where that differs.")
@@ -95,13 +96,14 @@ def serve(  # noqa: PLR0913, PLR0917 - the options
         ),
     )
     # What is wrong with it is said here, and once.
-    cluster_of(workers, cluster, cluster_slots, cluster_most, default_executor)
+    cluster_of(workers, cluster, cluster_slots, cluster_most, cluster_checkpoints, default_executor)
     said = {
         "--slots": slots,
         "--workers": workers,
         "--cluster": cluster,
         "--cluster-slots": cluster_slots,
         "--cluster-most": cluster_most,
+        "--cluster-checkpoints": cluster_checkpoints,
         "--default-executor": default_executor,
     }
     arguments = [f"{name}={value}" for name, value in said.items() if value is not None]

@@ -33,7 +33,10 @@ ClusterSlots = Annotated[
     str | None, typer.Option(metavar="cpu=1|gpu=0.25", help="What a slot takes of one of its nodes.")
 ]
 ClusterMost = Annotated[int | None, typer.Option(min=1, help="Slots that all studies together have at most.")]
-
+ClusterCheckpoints = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER|URL", help="A folder or bucket that all nodes reach, for large states."),
+]
 DefaultExecutor = Annotated[
     Executor | None,
     typer.Option(
@@ -70,6 +73,7 @@ def supervise(  # noqa: PLR0913, PLR0917 - the options
     cluster: Cluster = None,
     cluster_slots: ClusterSlots = None,
     cluster_most: ClusterMost = None,
+    cluster_checkpoints: ClusterCheckpoints = None,
     default_executor: DefaultExecutor = None,
 ) -> None:
     """Run the studies that were handed in to the service, until Ctrl-C or SIGTERM.
@@ -88,14 +92,19 @@ def supervise(  # noqa: PLR0913, PLR0917 - the options
     logs.set_up()
     if while_open:
         threading.Thread(target=_wait_for_end, args=(stop,), name="tuner-standard-input", daemon=True).start()
-    on = cluster_of(workers, cluster, cluster_slots, cluster_most, default_executor)
+    on = cluster_of(workers, cluster, cluster_slots, cluster_most, cluster_checkpoints, default_executor)
     default: ExecutorName | None = None if default_executor is None else default_executor.value
     options = SupervisorOptions(slots, workers, on, default, grace, stop_drivers, webhook_file)
     Supervisor(workspace(), options).run(stop)
 
 
 def cluster_of(
-    workers: int | None, address: str | None, slots: str | None, most: int | None, default: Executor | None
+    workers: int | None,
+    address: str | None,
+    slots: str | None,
+    most: int | None,
+    checkpoints: str | None,
+    default: Executor | None,
 ) -> Ray | None:
     """The cluster that an operator's options name; None where they name none.
 
@@ -105,8 +114,11 @@ def cluster_of(
     from tuner.errors import InputError
     from tuner.execution import choice
 
-    if address is None and (slots, most) != (None, None):
-        raise InputError("--cluster-slots and --cluster-most: say how a cluster is used; give --cluster as well.")
+    if address is None and (slots, most, checkpoints) != (None, None, None):
+        raise InputError(
+            "--cluster-slots, --cluster-most and --cluster-checkpoints: say how a cluster is used; give --cluster as"
+            " well."
+        )
     if address is None and default is not None:
         raise InputError("--default-executor: chooses between this machine and a cluster; give --cluster as well.")
     if address is not None and importlib.util.find_spec("ray") is None:
@@ -116,7 +128,9 @@ def cluster_of(
             "--workers: are those of this machine; leave it out where --cluster says where to train, or offer both by"
             " --default-executor."
         )
-    return None if address is None else choice.Ray(address, None if slots is None else choice.Share.of(slots), most)
+    if address is None:
+        return None
+    return choice.Ray(address, None if slots is None else choice.Share.of(slots), most, checkpoints)
 
 
 def _wait_for_end(stop: threading.Event) -> None:
