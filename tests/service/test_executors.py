@@ -52,10 +52,12 @@ def test_what_is_offered_follows_from_the_operators_options(case: str) -> None:
 def test_options_that_contradict_each_other_are_refused() -> None:
     """A default needs a cluster beside this machine; with one, this machine's workers may be said as well."""
     with pytest.raises(InputError, match="--default-executor: chooses between this machine and a cluster"):
-        cluster_of(None, None, None, None, Executor.RAY)
+        cluster_of(None, None, None, None, None, Executor.RAY)
     with pytest.raises(InputError, match=r"--workers: .* or offer both by --default-executor"):
-        cluster_of(2, "auto", None, None, None)
-    assert cluster_of(2, "auto", None, None, Executor.RAY) == Ray("auto")
+        cluster_of(2, "auto", None, None, None, None)
+    with pytest.raises(InputError, match="--cluster-checkpoints: say how a cluster is used"):
+        cluster_of(None, None, None, None, "/s", None)
+    assert cluster_of(2, "auto", None, None, "/s", Executor.RAY) == Ray("auto", checkpoints="/s")
 
 
 @pytest.fixture
