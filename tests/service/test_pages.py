@@ -150,6 +150,16 @@ def test_a_study_offers_what_its_state_allows(state: str, buttons: set[str]) -> 
         assert {url.rpartition("/")[2] for url in forms if url.startswith("/studies/")} == wanted
 
 
+@pytest.mark.parametrize(
+    ("there", "words"), [({"slots": 5, "nodes": 2}, "5 slots on 2 nodes"), ({"slots": 1}, "1 worker")]
+)
+def test_a_study_that_trains_says_by_how_many(there: dict[str, int], words: str) -> None:
+    """Slots and nodes of a cluster, or workers of the service's machine."""
+    view = samples.view("running", phase="training", **there)
+    assert words in Page(study_page(view, READER)).words
+    assert words not in Page(study_page(samples.view("running", phase="training"), READER)).words
+
+
 def test_the_page_of_a_finished_study_has_its_answer() -> None:
     """Interval, baselines, reasons, the link to MLflow and what can be downloaded."""
     page = Page(PAGES["study"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tuner.orchestration.progress import workers_in_words
 from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:
@@ -113,21 +114,13 @@ def line(progress: Progress) -> str:
     running = counts.get(TrialState.RUNNING, 0)
     parts += [f"{running} running"] * bool(running)
     if trains and progress.slots is not None:
-        parts.append(alive(progress.slots, progress.nodes))
+        parts.append(workers_in_words(progress.slots, progress.nodes))
     parts += [f"{counts[state]} {state}" for state in ENDED if counts.get(state)]
     if trains and progress.epochs_per_second > 0:
         parts.append(f"{progress.epochs_per_second:,.0f} {progress.unit}/s")
     if progress.waiting and progress.phase != "publishing":
         parts.append(f"{progress.waiting} waiting for MLflow")
     return " · ".join(parts)
-
-
-def alive(slots: int, nodes: int | None) -> str:
-    """`2 workers`, `5 slots on 2 nodes`: how many are there, at work or idle; nodes are those of a cluster."""
-    if nodes is None:
-        return f"{slots} worker{'s' * (slots != 1)}"
-    where = f" on {nodes} node{'s' * (nodes != 1)}" if slots else ""
-    return f"{slots} slot{'s' * (slots != 1)}{where}"
 
 
 def duration(seconds: float) -> str:

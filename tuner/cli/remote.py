@@ -280,7 +280,8 @@ def _followed(study: RemoteStudy) -> StudyItem:
 
 def _line(item: StudyItem) -> str:
     """A study in one line, the most important parts first; why it failed below it."""
-    from tuner.cli.progress import alive, duration
+    from tuner.cli.progress import duration
+    from tuner.orchestration.progress import workers_in_words
 
     parts = [f"{item.name}: {item.state}"]
     if item.place is not None:
@@ -292,5 +293,5 @@ def _line(item: StudyItem) -> str:
     if item.state == "running" and item.seconds_left is not None:
         parts.append(f"{duration(item.seconds_left)} left")
     if item.state == "running" and item.slots is not None:
-        parts.append(alive(item.slots, item.nodes))
+        parts.append(workers_in_words(item.slots, item.nodes))
     return " · ".join(parts) + (f"\n{item.message.rstrip()}" if item.message else "")

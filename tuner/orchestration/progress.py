@@ -100,3 +100,11 @@ class Speed:
             self._points.popleft()
         before, then = self._points[0]
         return (epochs - then) / (now - before) if now > before else 0.0
+
+
+def workers_in_words(slots: int, nodes: int | None) -> str:
+    """`2 workers`, `5 slots on 2 nodes`: how many are there, at work or idle; nodes are those of a cluster."""
+    if nodes is None:
+        return f"{slots} worker{'s' * (slots != 1)}"
+    where = f" on {nodes} node{'s' * (nodes != 1)}" if slots else ""
+    return f"{slots} slot{'s' * (slots != 1)}{where}"

@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from tuner.answers.service import StudyItem
+from tuner.orchestration.progress import workers_in_words
 from tuner.report.markup import Html, element, join
 
 STATES: Final = {
@@ -74,6 +75,8 @@ def doing(item: StudyItem) -> str:
     parts = [item.detail or item.phase]
     if item.epochs_per_second > 0:
         parts.append(f"{item.epochs_per_second:,.0f} {item.unit}/s")
+    if item.slots is not None:
+        parts.append(workers_in_words(item.slots, item.nodes))
     if item.seconds_left is not None:
         parts.append(f"about {duration(item.seconds_left)} left")
     return ", ".join(parts)
