@@ -91,6 +91,7 @@ class Nodes:
 
     def __init__(self, folder: Path, others: int = 1, cores: int = 1) -> None:
         port, token = free_port(), secrets.token_hex(32)
+        self._folder, self._port, self._token = folder, port, token
         self.address = f"127.0.0.1:{port}"
         self.head = Node(folder / "h", port, token, is_head=True, cores=cores)
         self.others = [Node(folder / f"n{n}", port, token, is_head=False, cores=cores) for n in range(others)]
@@ -101,6 +102,12 @@ class Nodes:
     def start(self) -> None:
         for node in (self.head, *self.others):
             node.start()
+
+    def another(self, name: str, path: Path) -> Node:
+        """One more node, not started yet, which looks for what it imports in a folder of its own first."""
+        node = Node(self._folder / name, self._port, self._token, is_head=False)
+        node.environment["PYTHONPATH"] = os.pathsep.join([str(path), node.environment["PYTHONPATH"]])
+        return node
 
     def kill(self) -> None:
         for node in (*self.others, self.head):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -72,6 +73,27 @@ def test_two_nodes_give_the_table_of_one_worker(name: str, cluster: Nodes, tmp_p
     assert len(trained) == 2
     assert min(trained.values()) >= trained.total() / 4
     assert run_tuner(far, "doctor", name).returncode == 0
+
+
+def test_a_node_with_other_versions_is_not_used(cluster: Nodes, tmp_path: Path, mlflow_store: Path) -> None:
+    """It is named with what it has, once, and the study goes on with the others."""
+    other = tmp_path / "other" / "numpy-0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.1\n")
+    folder, odd = fresh_folder(tmp_path / "study", mlflow_store), cluster.another("odd", other.parent)
+    (folder / "study.yaml").write_text(json.dumps(tiny_of_file()))
+    odd.start()
+    try:
+        run = run_tuner(folder, "run", "study.yaml", "--address", cluster.address, **cluster.environment)
+    finally:
+        odd.kill()
+    assert run.returncode == 0, run.stderr
+    (refused,) = set(
+        re.findall(r"node (\w+) has numpy 0\.1, and the driver other versions.*; the node is not used", run.stderr)
+    )
+    assert run.stderr.count("the node is not used") == 1
+    assert segments(folder)
+    assert f"node {refused}" not in segments(folder)
 
 
 def test_large_states_lie_where_all_nodes_reach_them(cluster: Nodes, tmp_path: Path, mlflow_store: Path) -> None:

@@ -320,6 +320,8 @@ class Link(threading.Thread):
             self.begun = values[0], values[1]
         elif name == "hopeless":
             self._give_up(*values)
+        elif name == "refused":
+            logging.getLogger("tuner").warning("%s; the node is not used", *values)
         elif (call := self._taken(values[0])) is not None:
             call.complete(values[1]) if name == "done" else call.fail(WorkerFaultError(*values[1:]))
 

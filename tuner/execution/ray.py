@@ -262,6 +262,8 @@ class Bridge:
         slot.node = node[:NODE_DIGITS]
         if others := [f"{name} {there.get(name)}" for name in here if there.get(name) != here[name]]:
             why = f"node {slot.node} has {', '.join(others)}, and the driver other versions: {here}"
+            if node not in self._refused:
+                self._tell("refused", why)
             self._refused[node] = why
             self._lose(slot, WorkerFaultError(f"could not be used: {why}", own=False))
 
