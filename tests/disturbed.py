@@ -20,9 +20,9 @@ LONG = FORM == "long"
 TUNER = [sys.executable, "-m", "tuner"]
 
 
-def table(folder: Path, name: str = "tiny") -> str:
+def table(folder: Path, name: str = "tiny", database: str | None = None) -> str:
     """The trials table and the final stage's runs, which may have columns of their own, byte for byte."""
-    ledger = Ledger.open(f"sqlite:///{folder / 'tuner.db'}")
+    ledger = Ledger.open(database or f"sqlite:///{folder / 'tuner.db'}")
     try:
         record = ledger.study(name)
         if record is None:

@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import pytest
 
 
@@ -47,6 +48,17 @@ class PostgresServer:
     def stop(self, mode: Literal["fast", "immediate"] = "immediate") -> None:
         """`immediate` is as a crash: what was under way is undone by the recovery of the next start."""
         self._run("pg_ctl", "-w", "-m", mode, "stop")
+
+    def kill(self) -> None:
+        """SIGKILL for all of its processes, as where its machine loses power."""
+        note = self.folder / "data" / "postmaster.pid"
+        first = psutil.Process(int(note.read_text().split()[0]))
+        there = [first, *first.children(recursive=True)]
+        for each in there:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(there, timeout=10)
+        note.unlink()  # its process may wait to be buried, and would count as running
 
     def new_database(self, name: str) -> str:
         import psycopg

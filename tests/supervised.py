@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import threading
 import time
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from disturbed import start_tuner
+import psutil
+from disturbed import is_worker, start_tuner
 from studies import IRIS
 
 from tuner.api.workspace import workspace as workspace_of
@@ -21,6 +23,8 @@ from tuner.service.supervisor import Supervisor, SupervisorOptions
 
 T = TypeVar("T")
 PATIENCE = 180.0  # seconds: far more than anything here takes
+SPARED = 3  # drivers in a row that came to nothing: the fifth would be given up, as it should
+ENDED = {0, 128 + signal.SIGTERM, -signal.SIGTERM}  # the latter two before it had begun to supervise
 
 
 def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -61,6 +65,35 @@ def now(ledger: Ledger, name: str) -> Submission:
 def rest(ledger: Ledger, name: str) -> Submission:
     """A submission that came to rest."""
     return until(lambda: _resting(now(ledger, name)), f"{name} to come to rest")
+
+
+def rests_within(ledger: Ledger, name: str, seconds: float) -> Submission | None:
+    """A submission that came to rest by then."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        each = now(ledger, name)
+        if each.outcome is not None:
+            return each
+        time.sleep(0.05)
+    return None
+
+
+def killable(ledger: Ledger, server: int, name: str) -> dict[str, int]:
+    """The processes of a service that are there and may be killed: its supervisor, and a study's driver and worker."""
+    each, holder = now(ledger, name), ledger.supervision.holder() or ""
+    there = {"supervisor": int(holder.split()[1]), "server": server} if holder else {}
+    if each.driver is not None and each.driver.is_alive():
+        workers = [child.pid for child in _children(each.driver.pid) if is_worker(child)]
+        there |= {"worker": workers[0]} if workers else {}
+        there |= {"driver": each.driver.pid} if each.attempts < SPARED else {}
+    return there
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children()
+    except psutil.Error:
+        return []
 
 
 def _resting(each: Submission) -> Submission | None:

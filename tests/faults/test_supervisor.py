@@ -13,18 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from disturbed import disagreements, is_worker, left_behind, start_tuner, table
+from disturbed import disagreements, left_behind, start_tuner, table
 from studies import fresh_folder, tiny_of_file, working_in
-from supervised import hand_in, now, opened, start_supervisor, until
+from supervised import ENDED, hand_in, killable, opened, rests_within, start_supervisor, until
 
 from tuner.api.maintenance import doctor
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.submissions import Submission
 
 LONGER = tiny_of_file(search={"trials": 36, "epochs": 243, "cohort": 12, "seed": 5})
 SHORT = {"trials": 3, "epochs": 1}
-SPARED = 3  # drivers in a row that came to nothing: the fifth would be given up, as it should
-ENDED = {0, 128 + signal.SIGTERM, -signal.SIGTERM}  # the latter two before it had begun to supervise
 QUICK = ("--workers", "1", "--grace", "5")
 SERVE = ("serve", "--port", "0", "--workers", "1")
 KINDS = ("server", "supervisor", "driver", "worker")
@@ -48,7 +45,7 @@ def test_any_kill_leaves_the_same_study(
         with working_in(folder), opened(folder) as ledger:
             hand_in(ledger, LONGER)
             server = start_tuner(folder, *SERVE)
-            while not (ended := _rests_within(ledger, chance.uniform(0.5, 6.0))):
+            while not (ended := rests_within(ledger, "tiny", chance.uniform(0.5, 6.0))):
                 server = _killed(ledger, server, chance, kills)
             assert (ended.outcome, ended.message) == ("finished", "")
             server.terminate()
@@ -61,43 +58,20 @@ def test_any_kill_leaves_the_same_study(
     tell(", ".join(f"{count} of {kind}" for kind, count in kills.items()) + " killed, every table the undisturbed one")
 
 
-def _rests_within(ledger: Ledger, seconds: float) -> Submission | None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        each = now(ledger, "tiny")
-        if each.outcome is not None:
-            return each
-        time.sleep(0.05)
-    return None
-
-
 def _killed(
     ledger: Ledger, server: subprocess.Popen[str], chance: random.Random, kills: dict[str, int]
 ) -> subprocess.Popen[str]:
     """Kill one of those that are there; the server starts its supervisor again, and is itself replaced."""
-    each, holder = now(ledger, "tiny"), ledger.supervision.holder() or ""
-    supervisors = [int(holder.split()[1])] if holder else []
-    there = {"supervisor": supervisors, "server": [server.pid] * len(supervisors)}
-    if each.driver is not None and each.driver.is_alive():
-        there["worker"] = _workers(each.driver.pid)
-        there["driver"] = [each.driver.pid] if each.attempts < SPARED else []
-    kinds = [name for name, processes in there.items() if processes]
-    if not kinds:
+    there = killable(ledger, server.pid, "tiny")
+    if not there:
         return server
-    kind = chance.choice(kinds)
-    os.kill(there[kind][0], signal.SIGKILL)
+    kind = chance.choice(list(there))
+    os.kill(there[kind], signal.SIGKILL)
     kills[kind] += 1
     if kind != "server":
         return server
     server.wait()
     return start_tuner(Path.cwd(), *SERVE)
-
-
-def _workers(pid: int) -> list[int]:
-    try:
-        return [child.pid for child in psutil.Process(pid).children() if is_worker(child)]
-    except psutil.Error:
-        return []
 
 
 def test_no_study_ever_has_two_drivers(
