@@ -75,7 +75,7 @@ def test_where_trials_train_is_taken_from_the_file_and_never_recorded(workspace:
     assert events[:3] == [0, 3, 2]
     assert study.spec.execution is None
     assert table(workspace) == undisturbed
-    with pytest.raises(InputError, match="address, slots and most are those of a cluster"):
+    with pytest.raises(InputError, match="address, slots, most and checkpoints are those of a cluster"):
         tuner.run(tiny(execution={"executor": "inline", "most": 2}))
 
 

@@ -381,7 +381,7 @@ def test_the_number_of_workers_is_filled_in_where_it_was_left_open() -> None:
         (lambda: Share.of("gpus=1"), "slots must be like cpu=1, gpu=0.25"),
         (lambda: Share.of("cpu=many"), "slots must be like cpu=1, gpu=0.25"),
         (lambda: chosen("ray", 2), "has slots, no workers, but workers is 2; say most=2"),
-        (lambda: asked_for("processes", "auto"), "address, slots and most are those of a cluster"),
+        (lambda: asked_for("processes", "auto"), "address, slots, most and checkpoints are those of a cluster"),
     ],
 )
 def test_a_choice_that_means_nothing_is_refused(make: Callable[[], object], words: str) -> None:

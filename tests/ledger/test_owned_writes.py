@@ -65,8 +65,8 @@ OWNED = [(name, "run", write) for name, write in OF_A_RUN.items()]
 OWNED += [(name, "publish", write) for name, write in OF_A_PUBLISHER.items()]
 READS = {
     "study", "study_by_id", "standing", "studies", "events", "cohorts", "trials", "finals", "segments", "curves",
-    "checkpoints", "epoch_spans", "faults", "summary", "summary_at", "holder", "fence", "snapshot", "waiting",
-    "wanted", "reported", "tallies", "tally", "last_event", "events_after",
+    "checkpoints", "checkpoint_stores", "epoch_spans", "faults", "summary", "summary_at", "holder", "fence", "snapshot",
+    "waiting", "wanted", "granted", "reported", "tallies", "tally", "last_event", "events_after",
     "waiting_count", "aside", "run_id", "run_ids", "view_key", "experiment_id", "tracking_store",
 }  # fmt: skip
 OPENING = {"open", "look", "close", "lease", "lease_to_run"}

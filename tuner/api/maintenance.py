@@ -192,7 +192,8 @@ def states_elsewhere(ledger: Ledger, record: StudyRecord) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for url in ledger.checkpoint_stores(record.id):
-        found |= CheckpointUrl(url).sizes()
+        if (store := CheckpointUrl.holding(Checkpoint(f"{url}/", "", 0))) is not None:
+            found |= store.sizes()
     return found
 
 

@@ -17,6 +17,7 @@ from tuner.spec.work import Checkpoint
 
 PROTOCOLS: Final = ("file", "s3")
 _MARK: Final = "://"
+_BEGINNINGS: Final = tuple(f"{protocol}{_MARK}" for protocol in PROTOCOLS)
 
 
 @final
@@ -37,7 +38,7 @@ class CheckpointUrl:
     @classmethod
     def holding(cls, checkpoint: Checkpoint) -> CheckpointUrl | None:
         """The store that a recorded state lies in; None where it is a file of the study's folder."""
-        return cls(posixpath.dirname(checkpoint.path)) if _MARK in checkpoint.path else None
+        return cls(posixpath.dirname(checkpoint.path)) if checkpoint.path.startswith(_BEGINNINGS) else None
 
     def of_study(self, key: str) -> CheckpointUrl:
         """The part of it that one study has."""
