@@ -22,7 +22,7 @@ from tuner.api.publishing import sync
 from tuner.ledger.ledger import Ledger
 from tuner.tracking.dashboard import Dashboard, serve
 
-LONGER = tiny_of_file(search={"trials": 90, "epochs": 729, "cohort": 30, "seed": 5})
+LONGER = tiny_of_file(search={"trials": 60, "epochs": 400, "cohort": 20, "seed": 5})
 SERVE = ("serve", "--port", "0", "--workers", "1")
 KINDS = ("server", "supervisor", "driver", "worker", "postgres", "mlflow")
 

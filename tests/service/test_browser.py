@@ -35,7 +35,7 @@ DIGITS = {
         "activation": {"type": "categorical", "choices": ["relu", "tanh"]},
         "bottleneck": 8,
     },
-    "search": {"trials": 27, "epochs": 450, "cohort": 9, "seed": 0},
+    "search": {"trials": 27, "epochs": 250, "cohort": 9, "seed": 0},
     "device": "cpu",
     "final": "none",
 }

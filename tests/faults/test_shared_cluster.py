@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disturbed import run_tuner, table
+from disturbed import LONG, run_tuner, table
 from ray_nodes import nodes
 from studies import fresh_folder, tiny
 from supervised import now, opened, rest, supervisor_process, until
@@ -33,7 +33,7 @@ def alive(ledger: Ledger, name: str) -> tuple[int | None, int | None]:
     return (None, None) if found is None else (found.slots, found.nodes)
 
 
-@pytest.mark.long
+@pytest.mark.skipif(not LONG, reason="five minutes: a part of make faults-long")
 def test_the_second_gets_its_slots_while_the_first_trains(
     tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
