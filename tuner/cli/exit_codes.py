@@ -1,8 +1,8 @@
 """How a command ends: every failure is one sentence and an exit code.
 
 Exit codes: 0 done; 1 failed; 2 the input is wrong; 3 stopped because another process asked for it (`tuner stop`); 4 the
-cluster cannot be joined now; 130
-stopped by Ctrl-C; 143 by SIGTERM; 129 for the terminal was closed; 70 a mistake of ours.
+cluster cannot be joined now; 130 stopped by Ctrl-C; 143 by SIGTERM; 129 for the terminal was closed; 70 a mistake of
+ours.
 """
 
 from __future__ import annotations
