@@ -15,7 +15,6 @@ import yaml
 from browsing import CHROMIUM, Running, chromium, serving, visit
 from playwright.sync_api import Browser, Page, expect
 from studies import fresh_folder, tiny, working_in
-from supervised import until
 
 import tuner
 from tuner.ledger.ledger import Ledger
@@ -35,7 +34,7 @@ DIGITS = {
         "activation": {"type": "categorical", "choices": ["relu", "tanh"]},
         "bottleneck": 8,
     },
-    "search": {"trials": 27, "epochs": 250, "cohort": 9, "seed": 0},
+    "search": {"trials": 27, "epochs": 450, "cohort": 9, "seed": 0},
     "device": "cpu",
     "final": "none",
 }
@@ -109,23 +108,15 @@ def _paste(page: Page, text: str) -> None:
 
 
 def _continued_by_somebody_else(page: Page) -> None:
-    """The page follows it to its end; what is opened, scrolled, focused and written stays meanwhile."""
+    """The page follows it to its end; what is opened, focused and written stays meanwhile."""
     page.locator("#ended summary").click()
     field = page.get_by_label("to", exact=True)
     field.fill("777")
-    place = "document.querySelector('#history').getBoundingClientRect().top"
-    page.evaluate(
-        "document.documentElement.style.overflowAnchor = 'none'"
-    )  # as in a browser that keeps no place itself
-    page.evaluate("document.querySelector('#history').scrollIntoView({behavior: 'instant'})")
-    before = page.evaluate(place)
     origin = page.evaluate("location.origin")
     page.request.post("/api/v1/studies/digits/continue", headers={"Origin": origin})
     expect(page.locator(".wide-tile .numbers")).to_have_text("27 of 27")
     expect(_state(page)).to_have_text("finished")
     assert page.evaluate("document.querySelector('#ended details').open")
-    # Though the answer came above it: the page is moved back once a part is in its place.
-    until(lambda: abs(page.evaluate(place) - before) < 3, "the place where it was")
     expect(field).to_be_focused()
     expect(field).to_have_value("777")
 

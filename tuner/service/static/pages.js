@@ -111,8 +111,8 @@
   }
 
   function keep() {
-    if (held && held.element.isConnected) scrollBy({ top: topOf(held.element) - held.top, behavior: "instant" });
-    held = null;
+    const moved = held && held.element.isConnected ? topOf(held.element) - held.top : 0;
+    if (Math.abs(moved) >= 1) scrollBy({ top: moved, behavior: "instant" });
   }
 
   // An upload goes as it is, without a form around it; the page shows how far it is.
@@ -146,11 +146,11 @@
     each("#upload-form", upload);
     each("#secret", (field) => field.select());
     drawAll();
-    document.addEventListener("htmx:before:swap", hold);
+    document.addEventListener("scroll", hold, { passive: true });
+    new ResizeObserver(keep).observe(document.querySelector("main"));
     document.addEventListener("htmx:after:swap", () => {
       each("#space", number);
       drawAll();
-      keep();
     });
     // A stream that broke is said to be broken; a session that ended leads to logging in, but from a declaration.
     const lost = (is) => each("#live-lost", (said) => { said.hidden = !is; });
