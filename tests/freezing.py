@@ -1,4 +1,4 @@
-"""Processes stopped where they are: not amid a write of the ledger, when nobody else could write, or just then."""
+"""Stop a process by a signal, outside of its writes to the ledger or during one, when it blocks other writers."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Team:
             self.server = start_tuner(self.folder, *SERVE, MLFLOW_TRACKING_URI=self.mlflow)
 
     def kill(self, kind: str, there: dict[str, int]) -> None:
-        """Kill one, and start it again where nobody else does."""
+        """Kill one; Postgres and MLflow are started again here, the others by the service."""
         if kind == "postgres":
             self._postgres.kill()
             self._postgres.start()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -105,3 +105,13 @@ def watch(found: Visit) -> None:
     found.page.on("console", lambda said: found.complaints.append(said.text) if said.type == "error" else None)
     found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
     found.page.on("dialog", lambda dialog: (found.complaints.append(dialog.message), dialog.dismiss()))
+
+
+def logged_in(browser: Browser, service: Running) -> Any:
+    """The session of the link that a service printed: a visit shows a button, and that logs in."""
+    with visit(browser) as found:
+        found.page.goto(service.link)
+        found.page.get_by_role("button", name="Log in").click()
+        expect(found.page).to_have_url(f"{service.address}/")
+        assert not found.complaints
+        return found.page.context.storage_state()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from browsing import CHROMIUM, Running, chromium, serving, visit
+from browsing import CHROMIUM, Running, chromium, logged_in, serving, visit
 from playwright.sync_api import Browser, Page, expect
 from studies import fresh_folder, tiny, working_in
 
@@ -56,13 +56,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def session(service: Running, browser: Browser) -> Any:
-    """Logged in by the link that the service printed: a visit shows a button, and that logs in."""
-    with visit(browser) as found:
-        found.page.goto(service.link)
-        found.page.get_by_role("button", name="Log in").click()
-        expect(found.page).to_have_url(f"{service.address}/")
-        assert not found.complaints
-        return found.page.context.storage_state()
+    return logged_in(browser, service)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from browsing import CHROMIUM, Running, chromium, serving, visit
+from browsing import CHROMIUM, Running, chromium, logged_in, serving, visit
 from playwright.sync_api import Browser, Page, expect
 from studies import tiny
 
@@ -24,7 +24,7 @@ expect.set_options(timeout=180_000)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Iterator[Running]:
-    """A service with the finished study `tiny`; nobody supervises, so that what is handed in waits."""
+    """A service with the finished study `tiny`; it has no supervisor, so what is handed in waits."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(finished, folder, dirs_exist_ok=True)
     with serving(folder, "--no-supervise") as running:
@@ -39,11 +39,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def session(service: Running, browser: Browser) -> Any:
-    with visit(browser) as found:
-        found.page.goto(service.link)
-        found.page.get_by_role("button", name="Log in").click()
-        expect(found.page).to_have_url(f"{service.address}/")
-        return found.page.context.storage_state()
+    return logged_in(browser, service)
 
 
 @pytest.fixture

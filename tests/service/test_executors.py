@@ -146,7 +146,7 @@ def test_a_form_sends_the_choice_and_a_copy_keeps_it(offering: Service) -> None:
     ],
 )
 def test_a_studys_page_says_where_it_trains(state: str, executor: str | None, words: str) -> None:
-    """In the tense of its state; nothing where nobody knows."""
+    """In the tense of its state; empty where the executor is unknown."""
     assert words in Page(study_page(samples.view(state, executor=executor), ANNA)).words
 
 

@@ -31,7 +31,7 @@ sys.stdin.read()
 
 
 def test_the_writer_is_the_process_that_holds_the_lock(workspace: Path) -> None:
-    """Amid another process's transaction its number, and nobody's before and after; readers are none."""
+    """The process that is in a write transaction; None before and after it. A reader does not count."""
     file = workspace / "tuner.db"
     with opened(workspace) as ledger, closing(sqlite3.connect(file)) as reader:
         reader.execute("BEGIN")

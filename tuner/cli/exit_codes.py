@@ -60,10 +60,10 @@ def _interrupt(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _fail(error: Exception) -> NoReturn:
-    _end(told(error))
+    _end(report_failure(error))
 
 
-def told(error: Exception) -> int:
+def report_failure(error: Exception) -> int:
     """Say in a sentence why a command, or one of its studies, failed.
 
     Returns:

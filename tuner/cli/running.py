@@ -146,7 +146,7 @@ class _Runs:
         except typer.Exit as stopped:
             return stopped.exit_code
         except Exception as error:
-            return exit_codes.told(error)
+            return exit_codes.report_failure(error)
         exit_codes.answer(self._answer(finished, file), self._received)
         return 0 if finished.stopped_by is None else exit_codes.STOPPED_BY_REQUEST
 

@@ -107,7 +107,7 @@ class Bridge:
         self._looked = self._pulsed = 0.0
         self._granted, self._probe_after = how.granted, 0.0
         self._had_room = time.monotonic()
-        self._told: dict[str, tuple[int, ...]] = {}
+        self._sent: dict[str, tuple[int, ...]] = {}
 
     def listen(self) -> None:
         """Take the driver's messages; in a thread of its own."""
@@ -182,14 +182,14 @@ class Bridge:
         self._let_go(there, now)
         self._ask_for_slots(there, now)
         self._connection.send(None)
-        self._tell_new("room", there)
-        self._tell_new("begun", *living(self._slots, nodes))
+        self._tell_changed("room", there)
+        self._tell_changed("begun", *living(self._slots, nodes))
         self._despair(there, now)
 
-    def _tell_new(self, name: str, *counts: int) -> None:
-        """Tell counts that are not those that were told last."""
-        if self._told.get(name) != counts:
-            self._told[name] = counts
+    def _tell_changed(self, name: str, *counts: int) -> None:
+        """Send counts that differ from those sent last."""
+        if self._sent.get(name) != counts:
+            self._sent[name] = counts
             self._tell(name, *counts)
 
     def _despair(self, there: int, now: float) -> None:

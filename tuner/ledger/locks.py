@@ -11,7 +11,7 @@ _LOCKS: Final = Path("/proc/locks")
 
 
 def writer_of(file: Path) -> int | None:
-    """The process that is amid a transaction that writes into an SQLite file; None where none is, or nobody tells.
+    """The process that has a write transaction open on an SQLite file; None for none, or where that is unknown.
 
     The file itself is not opened: SQLite would lose its own locks of it when it is closed (fcntl(2)).
 

@@ -71,7 +71,7 @@ class Supervision:
             return () if row is None or row.executors is None else tuple(json.loads(row.executors))
 
     def writer(self) -> int | None:
-        """The process that is amid a transaction that writes into SQLite; None where none is, or nobody tells."""
+        """The process that has a write transaction open on SQLite; None for none, or where that is unknown."""
         return self._database.writer()
 
 

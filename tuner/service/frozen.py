@@ -1,4 +1,4 @@
-"""Drivers that were frozen (SIGSTOP) amid a write into SQLite: nobody else can write then, not even a wish to stop."""
+"""Drivers that a signal (SIGSTOP) stopped during a write to SQLite, which blocks every other writer."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _top(view: StudyView) -> Html:
 
 
 def _where(item: StudyItem) -> str:
-    """Where it trains, in its state's tense; nothing where nobody chose yet, or a shell runs it."""
+    """Where it trains, in its state's tense; empty where nothing was chosen yet, or a shell runs it."""
     if item.executor is None:
         return ""
     verb = "trains" if item.state in _AT_WORK else "trained" if item.ended and item.state != "queued" else "to train"
