@@ -104,7 +104,8 @@ class Speed:
 
 def workers_in_words(slots: int, nodes: int | None) -> str:
     """`2 workers`, `5 slots on 2 nodes`: how many are there, at work or idle; nodes are those of a cluster."""
+    if slots == 0:
+        return "workers are starting" if nodes is None else "waiting for slots"
     if nodes is None:
         return f"{slots} worker{'s' * (slots != 1)}"
-    where = f" on {nodes} node{'s' * (nodes != 1)}" if slots else ""
-    return f"{slots} slot{'s' * (slots != 1)}{where}"
+    return f"{slots} slot{'s' * (slots != 1)} on {nodes} node{'s' * (nodes != 1)}"
