@@ -70,17 +70,21 @@ def _cores(secret: bytes) -> Iterator[str]:
 
 def _secrets(urls: tuple[str, ...]) -> frozenset[str]:
     """What the urls, the environment and the files say is secret; looked up again where any of them has changed."""
-    environment = tuple(os.environ.items())
-    files = [path for name, path in environment if _SECRET_FILE.search(name)]
-    return _found(urls, environment, tuple(map(_state, [*files, *_credentials()])))
+    # As bytes where there are: decoding all of them would take longer than the rest, for each line of a server's log.
+    environment = tuple(os.environb.items() if os.supports_bytes_environ else os.environ.items())
+    return _found(urls, environment, tuple(map(_state, (*_secret_files(environment), *_credentials()))))
+
+
+@lru_cache(maxsize=16)
+def _secret_files(_: object) -> tuple[str, ...]:
+    """Those that variables such as TUNER_DATABASE_URL_FILE name, in this environment."""
+    return tuple(path for name, path in os.environ.items() if _SECRET_FILE.search(name))
 
 
 def _credentials() -> list[str]:
     """MLflow's file in the user's home, where there is one."""
-    try:
-        return [str(Path.home() / ".mlflow" / "credentials")]
-    except RuntimeError:
-        return []
+    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib's raises where there is no home, and takes ten times as long
+    return [] if home == "~" else [os.path.join(home, ".mlflow", "credentials")]  # noqa: PTH118
 
 
 def _state(path: str) -> tuple[int, int, int]:
@@ -93,9 +97,9 @@ def _state(path: str) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=16)
-def _found(urls: tuple[str, ...], environment: tuple[tuple[str, str], ...], _: object) -> frozenset[str]:
+def _found(urls: tuple[str, ...], _environment: object, _states: object) -> frozenset[str]:
     found = {os.environ.get(name, "") for name in _OF_MLFLOW}
-    for name, value in [*environment, *_of_files()]:
+    for name, value in [*os.environ.items(), *_of_files()]:
         if _SECRET_NAME.search(name) and len(value) >= _LEAST_GUESSED:
             found.add(value)
         elif "://" in value and "@" in value:

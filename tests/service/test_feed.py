@@ -6,10 +6,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from fastapi.sse import KEEPALIVE_COMMENT
 from serving import Service, serving, space
 
 from tuner.ledger.records import Event
 from tuner.service.feed import Change, Feed, _Tail
+from tuner.service.rest.trials import sent
 
 
 class Numbers:
@@ -84,3 +86,28 @@ def test_one_who_does_not_read_is_let_go(service: Service, monkeypatch: pytest.M
 
     service.app.state.studies.submit(space(), "test")
     assert len(asyncio.run(asyncio.wait_for(slow(), 20))) < 6
+
+
+def test_all_that_waits_for_a_listener_is_sent_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One write for all of it, in its order and as single events; where nothing happens, a comment keeps it open."""
+    monkeypatch.setattr("tuner.service.feed.QUIET", 0.05)
+    monkeypatch.setattr("tuner.service.feed.EVERY", 60.0)
+
+    async def heard() -> list[bytes]:
+        feed = Feed(service.app.state.studies)
+        stream = sent(feed, None, None)
+        first = await anext(stream)
+        feed._tell([Change("gone", f"x{number}") for number in range(3)])
+        found = [first]
+        while found[-1] != KEEPALIVE_COMMENT:
+            found.append(await anext(stream))
+        await stream.aclose()
+        assert not feed._listeners
+        return found
+
+    service.app.state.studies.submit(space(name="there"), "test")
+    chunks = asyncio.run(asyncio.wait_for(heard(), 20))
+    assert chunks[0].startswith(b"event: study\n")
+    single = 'event: gone\ndata: {{"name": "x{}"}}\n\n'
+    together = "".join(single.format(number) for number in range(3))
+    assert sum(together in chunk.decode() for chunk in chunks) == 1

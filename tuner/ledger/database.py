@@ -25,6 +25,7 @@ from tuner.masks import without_secrets
 BUSY_SECONDS = 30.0
 ROOM_TO_READ = 65_536  # bytes
 POSTGRES: Final = "postgresql+psycopg"
+CONNECTIONS: Final = 15  # at once, at the most; a thread that needs one more waits
 
 # The start of SQLite's own name of an error, and what to tell the user.
 _SQLITE_FAULTS: Final = {
@@ -82,7 +83,9 @@ class Database:
         try:
             # A connection that a restarted Postgres has closed is found when it is taken, and replaced.
             pings = self._url.get_backend_name() != "sqlite"
-            self._use(create_engine(_to_read(self._url) if read_only else self._url, pool_pre_ping=pings))
+            # All that threads ever needed at once are kept: opening one anew takes longer than most questions.
+            kept = {} if not pings and _file(self._url) is None else {"pool_size": CONNECTIONS, "max_overflow": 0}
+            self._use(create_engine(_to_read(self._url) if read_only else self._url, pool_pre_ping=pings, **kept))
         except (SQLAlchemyError, ImportError) as error:
             raise LedgerError(_no_driver(self._url, self.where, error)) from None
 
@@ -362,8 +365,13 @@ def _first_line(error: object) -> str:
 
 def _begin_sqlite(connection: Connection) -> None:
     """A writer takes the lock at once: a lock asked for in mid-transaction is refused without waiting."""
-    writes = connection.get_execution_options().get("tuner_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if connection.get_execution_options().get("tuner_writes", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    # Nothing is asked of the file yet, so this cannot fail; by SQLAlchemy it would take longer than most questions.
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute("BEGIN")
 
 
 def _retry_while_busy(act: Callable[[], Any], seconds: float) -> None:

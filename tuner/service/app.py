@@ -52,7 +52,7 @@ def make_app(options: ServiceOptions) -> FastAPI:
     for module in (login, operations, studies, trials, changes, files, datasets, tokens, pages):
         app.include_router(module.router)
     app.add_middleware(Shared, ledger=ledger)
-    app.add_middleware(Gate, options=options, tokens=ledger.tokens)
+    app.add_middleware(Gate, options=options, ledger=ledger)
     app.add_middleware(operations.Observed, requests=app.state.requests)  # the last one added is the first one asked
     return app
 

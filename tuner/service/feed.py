@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Literal, final
 
+from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from tuner.answers.service import EventItem, StudyItem
@@ -17,6 +19,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import Event
 from tuner.service.studies import ServiceStudies
 
+QUIET: Final = 15.0  # seconds after which a listener hears that nothing happens
 EVERY: Final = 0.5  # seconds between two looks at the ledger
 OVERLAP: Final = 50  # numbers of events that are looked at again
 MOST_WAITING: Final = 1000  # changes of a listener that does not read; then it is let go, and comes again
@@ -43,10 +46,11 @@ class Change:
     item: StudyItem | None = None
 
     @cached_property
-    def json(self) -> str:
-        """As it is sent, written once for all who listen."""
+    def sent(self) -> bytes:
+        """As a server-sent event, written once for all who listen."""
         said = self.event or self.item
-        return f'{{"name": "{self.name}"}}' if said is None else said.model_dump_json()
+        text = f'{{"name": "{self.name}"}}' if said is None else said.model_dump_json()
+        return format_sse_event(data_str=text, event=self.kind, id=None if self.seq is None else str(self.seq))
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +67,16 @@ class _Listener:
             while not self.queue.empty():
                 self.queue.get_nowait()
             self.queue.put_nowait(None)
+
+    async def heard(self, seconds: float) -> list[Change | None]:
+        """All that waits; where nothing does, what comes first, or nothing within so many seconds."""
+        found: list[Change | None] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                found.append(await self.queue.get())
+        while not self.queue.empty():
+            found.append(self.queue.get_nowait())
+        return found
 
 
 class _Tail:
@@ -100,11 +114,21 @@ class Feed:
         self._is_closed = False
 
     async def changes(self, name: str | None = None, after_seq: int | None = None) -> AsyncIterator[Change]:
-        """Changes of one study or of all, from now on; first the items as they are.
+        """Changes of one study or of all, from now on, one by one; as `batches`."""
+        async with aclosing(self.batches(name, after_seq)) as batches:
+            async for batch in batches:
+                for change in batch:
+                    yield change
+
+    async def batches(self, name: str | None = None, after_seq: int | None = None) -> AsyncGenerator[list[Change]]:
+        """Changes of one study or of all, from now on, those together that are there; first the items as they are.
 
         Args:
             name: the study; None for all of them.
             after_seq: events after this one come first, those that were missed; None for new ones alone.
+
+        Yields:
+            What changed; nothing where it was quiet for `QUIET` seconds.
         """
         if self._is_closed:
             return
@@ -113,23 +137,15 @@ class Feed:
         try:
             newest = await run_in_threadpool(self._studies.ledger.last_event)
             self._begin(newest)
-            async for change in self._missed_and_new(listener, newest if after_seq is None else after_seq):
-                yield change
+            last = newest if after_seq is None else after_seq
+            missed = await run_in_threadpool(self._missed, name, last)
+            items = await run_in_threadpool(self._look, name)
+            yield [*missed, *(Change("study", item.name, item=item) for item in items.values())]
+            async with aclosing(_new(listener, missed, last)) as batches:
+                async for batch in batches:
+                    yield batch
         finally:
             self._listeners.discard(listener)
-
-    async def _missed_and_new(self, listener: _Listener, last: int) -> AsyncIterator[Change]:
-        """Everything after `last`, each event once: what was missed, then what the poller finds."""
-        missed = await run_in_threadpool(self._missed, listener.name, last)
-        for change in missed:
-            yield change
-        sent = {change.name: change.seq or 0 for change in missed}  # those of one study come in order
-        for item in (await run_in_threadpool(self._look, listener.name)).values():
-            yield Change("study", item.name, item=item)
-        while (news := await listener.queue.get()) is not None:
-            if news.seq is None or news.seq > sent.get(news.name, last):
-                sent[news.name] = news.seq or sent.get(news.name, last)
-                yield news
 
     def close(self) -> None:
         """Let every listener go; the server ends."""
@@ -198,6 +214,22 @@ class Feed:
         while found and (more := ledger.events_after(found[-1][1].seq)):
             found += more
         return [_event(each, event) for each, event in found]
+
+
+async def _new(listener: _Listener, missed: Iterable[Change], last: int) -> AsyncGenerator[list[Change]]:
+    """What the poller finds, each event once: neither those that were missed nor those up to `last` come again."""
+    sent = {change.name: change.seq or 0 for change in missed}  # those of one study come in order
+    while True:
+        found: list[Change] = []
+        heard = await listener.heard(QUIET)
+        for change in heard:
+            if change is not None and (change.seq is None or change.seq > sent.get(change.name, last)):
+                sent[change.name] = change.seq or sent.get(change.name, last)
+                found.append(change)
+        if found or not heard:
+            yield found
+        if None in heard:
+            return
 
 
 def _event(name: str, event: object) -> Change:

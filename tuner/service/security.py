@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final, final
 from urllib.parse import quote
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,7 +14,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuner.errors import TunerError
-from tuner.ledger.tokens import Role, TokenRecord, Tokens
+from tuner.ledger.ledger import Ledger
+from tuner.ledger.tokens import Role, TokenRecord
+from tuner.service.callers import Callers
 from tuner.service.options import ServiceOptions
 from tuner.service.problems import of_error, problem
 
@@ -44,8 +45,8 @@ _HEADERS: Final = {
 class Gate:
     """ASGI middleware. After it `request.state.token` is the token's record; None only on the open routes."""
 
-    def __init__(self, app: ASGIApp, options: ServiceOptions, tokens: Tokens) -> None:
-        self._app, self._options, self._tokens = app, options, tokens
+    def __init__(self, app: ASGIApp, options: ServiceOptions, ledger: Ledger) -> None:
+        self._app, self._options, self._callers = app, options, Callers(ledger)
         self._rates = Rates(options.limits.requests_per_second, options.limits.burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +105,7 @@ class Gate:
             secret = request.cookies.get(COOKIE, "")
         elif kind.lower() != "bearer":
             secret = ""
-        return await run_in_threadpool(self._tokens.check, secret.strip()) if secret else None
+        return await self._callers.of(secret.strip()) if secret else None
 
     def _too_many(self, request: Request) -> Response | None:
         token = request.state.token

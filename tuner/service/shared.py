@@ -11,10 +11,10 @@ from typing import Any, Final, TypeAlias, final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuner.ledger.ledger import Ledger
+from tuner.service.callers import FRESH
 from tuner.service.rest.answering import PREFIX
 from tuner.service.security import READING
 
-FRESH: Final = 0.5  # seconds after which an answer is made anew; the stream of changes looks as often
 _PATHS: Final = re.compile(rf"{PREFIX}/studies(/[^/]+(/progress)?)?")
 _NAMED: Final = ("route", "path_params")  # what the log of requests reads of one that was answered
 Moment: TypeAlias = tuple[int, int]
