@@ -148,7 +148,8 @@ def study(device: str, small: bool) -> dict[str, Any]:
         recorded, again = studies.run_killed_once("digits", device, found["studies"]["digits"]["seconds"] * 0.6)
         uninterrupted = studies.table("digits", "digits-device")
         told = {"recorded_when_killed": recorded, **beside(again, uninterrupted, sure)}
-        found["studies"]["killed"], fine = told, fine and told["agree"]
+        same = told["most_apart"] == 0 or device != "cpu"  # which kernels a GPU chooses may differ between two runs
+        found["studies"]["killed"], fine = told, fine and told["agree"] and same
         rows.append(f"| digits, killed at {recorded} trials | | | {told['same_parameters']} | {_apart(told)} |")
     found["line"] = "; ".join(
         f"{label} {one['seconds']:.1f} s, CPU {one['cpu_seconds']:.1f} s, losses {_apart(one)}"
