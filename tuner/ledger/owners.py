@@ -7,6 +7,7 @@ import os
 import socket
 import uuid
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -81,6 +82,7 @@ class Owner:
         return self.started == _started(self.pid)
 
 
+@cache  # neither changes while this process lives
 def _boot() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -89,6 +91,7 @@ def _boot() -> str:
         return ""
 
 
+@cache
 def _machine() -> str:
     try:
         return Path("/etc/machine-id").read_text(encoding="ascii").strip()
@@ -99,7 +102,8 @@ def _machine() -> str:
 def _started(pid: int) -> int:
     """Field 22 of proc(5)'s stat; 0 for a process that is not there or only waits to be buried."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - for each driver at every look
+            fields = file.read(4096).rpartition(b")")[2].split()
     except OSError:
         return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
+    return 0 if fields[0] in b"ZX" else int(fields[19])
