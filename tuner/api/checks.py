@@ -66,7 +66,8 @@ class Case:
 
         study = self.evidence.study
         try:
-            return examine(study.spec, Sources(Path(study.source).parent, self.workspace.data_root), study.rules)
+            sources = Sources(Path(study.source).parent, self.workspace.data_root)
+            return examine(study.spec, sources, study.rules, begun=True)
         except DataError as error:
             raise Unchecked(f"the data cannot be read: {error}") from None
 

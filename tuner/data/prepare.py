@@ -112,7 +112,12 @@ class Prepared:
 
 
 def prepare(
-    spec: StudySpec, sources: Sources, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
+    spec: StudySpec,
+    sources: Sources,
+    folder: Path,
+    rules: int = NEWEST,
+    check: Callable[[], object] = never,
+    begun: bool = False,
 ) -> Prepared:
     """Load, check, split, scale, and write the one file that workers map.
 
@@ -122,12 +127,13 @@ def prepare(
         folder: the folder that holds `prepared/`.
         rules: the study's number of rules.
         check: called now and then; what it raises ends the work, and leaves no file half written.
+        begun: see `examine`.
 
     Raises:
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    return write_prepared(examine(spec, sources, rules, check), spec, folder, rules, check)
+    return write_prepared(examine(spec, sources, rules, check, begun), spec, folder, rules, check)
 
 
 def write_prepared(
