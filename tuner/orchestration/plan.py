@@ -91,13 +91,13 @@ class LaunchPlan:
             return replace(self, spec=spec, rules=rules)
         return replace(self, spec=as_planned(spec, known.spec), rules=rules, begun=True)
 
-    def prepare(self, check: Callable[[], None]) -> Prepared:
-        """The data; `check` is called meanwhile, and what it raises ends it."""
+    def prepare(self, tick: Callable[[str], None]) -> Prepared:
+        """The data; `tick` is called with what is being done, and what it raises ends it."""
         from tuner.data.prepare import prepare  # (pandas, while workers start)
         from tuner.data.sources import Sources
 
         sources = Sources(self.origin.parent, self.workspace.data_root, self.data)
-        return prepare(self.spec, sources, self.workspace.work, self.rules, check, self.begun)
+        return prepare(self.spec, sources, self.workspace.work, self.rules, tick, self.begun)
 
     def on(self, prepared: Prepared) -> Self:
         """The same with the loss that the declaration's comes to on these data."""
