@@ -240,7 +240,13 @@ CHECKS: Final[dict[str, Check]] = {
     "search": _search,
     "test losses": _test_losses,
 }
-NEVER_CHECKED: Final = ("baselines", "times", "whether stops and faults of workers were all noted")
+NEVER_CHECKED: Final = (
+    "baselines",
+    "times",
+    "how much codes are worth",
+    "how well the winner gives single columns back",
+    "whether stops and faults of workers were all noted",
+)
 
 
 def examine_study(evidence: Evidence, workspace: Workspace, deep: bool = False) -> tuple[list[str], list[str]]:
