@@ -137,6 +137,8 @@ def test_a_finished_study_agrees_and_what_was_not_checked_is_told(copied: Path) 
         "states, whose files are gone",
         "the losses of epochs, which training alone gives again",
         "baselines",
+        "how much codes are worth",
+        "how well the winner gives single columns back",
     ):
         assert words in last
     assert bytes_of(copied) == before

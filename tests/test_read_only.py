@@ -106,6 +106,16 @@ def test_an_older_ledger_can_be_read_where_it_cannot_be_upgraded(copied: Path, v
     assert bytes_of(copied) == before
 
 
+def test_tokens_can_be_listed_by_whoever_can_read_them(copied: Path) -> None:
+    """Their names, roles and dates, without a right to write."""
+    made = look(copied, *TUNER, "token", "new", "anna")
+    assert made.returncode == 0, made.stderr
+    close(copied)
+    listed = look(copied, *TUNER, "token", "list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout.split()[:2] == ["1", "launch"] and listed.stdout.rstrip().endswith("anna")
+
+
 @pytest.mark.parametrize("version", [None, 1])
 def test_writing_says_what_is_missing(copied: Path, version: int | None) -> None:
     """One sentence with the file, and nothing is changed."""

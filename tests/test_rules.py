@@ -14,7 +14,8 @@ import pytest
 from studies import tiny
 
 import tuner
-from tuner.errors import StudyError
+from tuner.api.listing import studies
+from tuner.errors import DataError, StudyError
 from tuner.spec.rules import NEWEST
 
 THREE = Path(__file__).parent / "fixtures" / "version_3"
@@ -68,6 +69,19 @@ def test_a_new_study_can_ask_for_older_rules(workspace: Path) -> None:
     study = of_rules_3(["rules=3", "search.trials=18", "final=none"])
     begun = as_read(THREE / "three.csv").head(18)
     pd.testing.assert_frame_equal(decided(as_read(_written(study))), decided(begun))
+
+
+def test_a_study_that_began_with_merged_numbers_goes_on(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same table is refused to a new study, by a sentence, and nothing is recorded."""
+    ids = pd.DataFrame({"id": [2**60 + n for n in range(60)], "a": np.arange(60) % 7, "b": np.arange(60) % 5 / 2})
+    data = {"source": "memory", "columns": {"id": {"type": "numeric"}}}
+    with monkeypatch.context() as before:
+        before.setattr("tuner.data.examine_table.refuse_merged_columns", lambda _: None)
+        begun = tuner.run(tiny(data=data, search={"trials": 9}), data=ids, workers=0)
+    assert tuner.run(tiny(data=data), data=ids, workers=0).trials.head(9).equals(begun.trials)
+    with pytest.raises(DataError, match="column id: its 60 different numbers must stay different as 64-bit floats"):
+        tuner.run(tiny(name="new", data=data), data=ids, workers=0)
+    assert [study.name for study in studies()] == ["tiny"]
 
 
 def of_rules_3(overrides: list[str]) -> tuner.Study:

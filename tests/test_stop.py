@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ import tuner
 from tuner.api.listing import studies
 from tuner.cli import display
 from tuner.errors import StoppedError
+from tuner.learning.training import Trained, train_alone
 from tuner.ledger.ledger import Ledger
 from tuner.orchestration.driver import Driver
 from tuner.orchestration.progress import Progress
@@ -54,6 +56,44 @@ def test_a_stop_while_data_is_prepared_leaves_nothing(workspace: Path) -> None:
     study = tuner.run(tiny(), workers=0)
     assert tuner.run(tiny(), workers=0, progress=listen, stop=stop).outcome == "stopped"
     assert tuner.Study.open("tiny").summary == study.summary
+
+
+@pytest.mark.parametrize("detail", ["scaling rows", "PCA of 4 components, pass 2", "linear decoder of 4 units"])
+def test_a_stop_amid_preparation_leaves_nothing(detail: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed of wide rows is told, and ends at once: no study, no file of where trainings start."""
+    monkeypatch.setattr("tuner.orchestration.reporter.SHOW_SECONDS", -1.0)  # every step is told
+    np.save("wide.npy", np.random.default_rng(0).random((1600, 1100)).astype(np.float32))
+    declared = tiny(data={"source": "wide.npy"}, space=ONE, loss="bce", search={"trials": 1, "epochs": 1})
+    told: list[str] = []
+
+    def is_time(progress: Progress) -> bool:
+        told.append(progress.detail)
+        return progress.phase == "preparing data" and progress.detail.startswith(detail)
+
+    stop, listen = stopping_when(is_time)
+    with pytest.raises(StoppedError, match="study tiny: stopped before anything of it was recorded"):
+        tuner.run(declared, workers=0, progress=listen, stop=stop)
+    assert told[-1].startswith(detail) and not any(text.startswith(detail) for text in told[:-1])
+    assert studies() == []
+    assert not [path for path in files(workspace / ".tuner") if ".start-" in path.name]
+
+
+def test_a_stop_amid_the_reading_of_the_speed_leaves_nothing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for one interval of the training that is timed, and for no other training."""
+    stop, begun = threading.Event(), list[str]()
+
+    def stopped(*arguments: Any) -> Trained:
+        begun.append("training")
+        stop.set()
+        return train_alone(*arguments)
+
+    monkeypatch.setattr("tuner.orchestration.speed.train_alone", stopped)
+    declared = tiny()
+    declared["search"] = {"minutes": 1, "seed": 3}
+    with pytest.raises(StoppedError, match="study tiny: stopped before anything of it was recorded"):
+        tuner.run(declared, workers=0, stop=stop)
+    assert begun == ["training"]
+    assert studies() == []
 
 
 def test_what_blocks_is_abandoned() -> None:

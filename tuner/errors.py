@@ -15,6 +15,7 @@
     ├── ServerError               1   a tuner server cannot be reached, or cannot do it now
     ├── ClusterError              4   the cluster that was named cannot be joined
     ├── WorkerError               1   a worker died more often than it is retried
+    ├── HelperError               1   a helper process or a thread could not be started, or ended early
     ├── ExportError               1   a folder cannot be written or is no export
     │   └── PlaceError        2   what the user named for an output or as an export is wrong (an InputError as well)
     └── StoppedError        130   the user ended a call before it had a result
@@ -140,7 +141,7 @@ class WorkerError(TunerError):
 
 
 class HelperError(TunerError):
-    """A helper process could not be started, or ended before it answered."""
+    """A helper process or a thread could not be started, or the process ended before it answered."""
 
 
 class ExportError(TunerError):

@@ -7,12 +7,30 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
+from tuner.errors import HelperError
+
 T = TypeVar("T")
 TICK_SECONDS: Final = 0.1
 
 
 def never() -> None:
     """A check that never ends a call."""
+
+
+def started(thread: threading.Thread) -> threading.Thread:
+    """The thread, started.
+
+    Raises:
+        HelperError: the system has no room for one more.
+    """
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):
+        raise HelperError(
+            "a thread must be started, but the system refuses (threads or memory are at their limit); end other"
+            " programs, or raise the limit."
+        ) from None
+    return thread
 
 
 def abandonable(act: Callable[[], T], check: Callable[[], object] = never) -> T:
@@ -24,6 +42,9 @@ def abandonable(act: Callable[[], T], check: Callable[[], object] = never) -> T:
     Args:
         act: called once.
         check: called ten times a second; it raises to end the waiting.
+
+    Raises:
+        HelperError: the thread cannot be started.
     """
     done: Future[T] = Future()
 
@@ -33,8 +54,7 @@ def abandonable(act: Callable[[], T], check: Callable[[], object] = never) -> T:
         except BaseException as error:
             done.set_exception(error)
 
-    thread = threading.Thread(target=work, name="tuner-abandonable", daemon=True)
-    thread.start()
+    thread = started(threading.Thread(target=work, name="tuner-abandonable", daemon=True))
     while thread.is_alive():
         check()
         thread.join(TICK_SECONDS)

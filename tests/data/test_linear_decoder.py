@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tuner.data import linear_decoder
 from tuner.data.terms import Kind
+from tuner.errors import StoppedError
 
 
 def test_slopes_are_finite_differences_of_the_losses() -> None:
@@ -49,6 +50,26 @@ def test_of_squares_it_is_least_squares() -> None:
     found, known, counts = np.vstack([decoder, bias]), np.linalg.lstsq(whole, rows)[0], terms.weights > 0
     assert counts.any()
     np.testing.assert_allclose(found[:, counts], known[:, counts], atol=5e-3)
+
+
+def test_what_a_tick_raises_ends_the_fit_and_ticks_change_no_bit() -> None:
+    """Each evaluation of the loss is told: a stop waits for one, where rows are wide not for minutes."""
+    terms, draw, told = mixed_terms(5, 8), np.random.default_rng(0), list[str]()
+    given = draw.normal(size=(300, 3)), mixed_rows(3, terms, 300).astype(np.float64), np.zeros(8), terms
+
+    def third(what: str) -> None:
+        told.append(what)
+        if len(told) == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        linear_decoder.fit_decoder(*given, third)
+    assert told == ["linear decoder of 3 units"] * 3
+    for quiet, ticked in zip(
+        linear_decoder.fit_decoder(*given), linear_decoder.fit_decoder(*given, told.append), strict=True
+    ):
+        np.testing.assert_array_equal(quiet, ticked)
+    assert len(told) > 10
 
 
 @pytest.mark.parametrize(("codes", "fitted"), [((3,), (3,)), ((2, 4, 4), (2, 4)), (tuple(range(1, 33)), None)])

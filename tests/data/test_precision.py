@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from tuner.data.dataset import Dataset
 from tuner.data.examine import examine
-from tuner.data.readers import load
+from tuner.data.readers import MEMORY, load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.rules import NEWEST
-from tuner.spec.study import ColumnSpec, DataSpec, StudySpec
+from tuner.spec.study import ColumnSpec, ColumnType, DataSpec, StudySpec
 
 ROWS = 60
 OTHER = [float(n % 7) for n in range(ROWS)]
+HALF = [other / 2 for other in OTHER]
 
 
 def ids(start: int, step: int = 1) -> list[int]:
@@ -29,13 +32,13 @@ def ids(start: int, step: int = 1) -> list[int]:
 
 
 def csv(folder: Path, column: Sequence[object]) -> str:
-    lines = [f"{value},{other}" for value, other in zip(column, OTHER, strict=True)]
-    (folder / "t.csv").write_text("\n".join(["id,other", *lines, ""]))
+    lines = [f"{value},{other},{other / 2}" for value, other in zip(column, OTHER, strict=True)]
+    (folder / "t.csv").write_text("\n".join(["id,other,half", *lines, ""]))
     return "t.csv"
 
 
 def table(folder: Path, column: pa.Array) -> str:
-    parquet.write_table(pa.table({"id": column, "other": OTHER}), folder / "t.parquet")
+    parquet.write_table(pa.table({"id": column, "other": OTHER, "half": HALF}), folder / "t.parquet")
     return "t.parquet"
 
 
@@ -92,6 +95,77 @@ def test_identifiers_that_reading_would_merge_are_refused(kind: str, tmp_path: P
     start = f"{source}: column {column}: its 60 different numbers must stay different as 64-bit floats, but become "
     assert str(refused.value).startswith(start)
     assert ("exclude: [id]" in str(refused.value)) == (column == "id")
+
+
+def declared(source: str, wanted: ColumnType | None = None) -> StudySpec:
+    """A study by the newest rules of the table, its first column declared so, or not at all."""
+    made = spec(source, "minmax")
+    columns = {"id": ColumnSpec(type=wanted)} if wanted else None
+    return made.model_copy(update={"data": made.data.model_copy(update={"columns": columns, "missing": "mean"})})
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"id": ids(BIG), "other": OTHER, "half": HALF})
+
+
+TABLES = {kind: make for kind, make in MERGED.items() if not kind.startswith("np")} | {
+    "csv, in groups of three": lambda folder: csv(folder, [f'"{n:,}"' for n in ids(BIG)]),
+    "csv, some missing": lambda folder: csv(folder, ["", "NA", *ids(BIG)[2:]]),
+    "parquet, some missing": lambda folder: table(folder, pa.array([None, *ids(BIG)[1:]])),
+    "parquet, each twice": lambda folder: table(folder, pa.array([BIG + n // 2 for n in range(ROWS)])),
+    "in memory": lambda _: MEMORY,
+}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("wanted", ["numeric", "count"])
+@pytest.mark.parametrize("kind", TABLES)
+def test_declared_numbers_of_a_table_that_floats_merge_are_refused(
+    kind: str, wanted: ColumnType, begun: bool, tmp_path: Path
+) -> None:
+    """The same sentence by the newest rules; a study that has begun with such a column goes on with it."""
+    source = TABLES[kind](tmp_path)
+    study, sources = declared(source, wanted), Sources(tmp_path, data=frame())
+    if begun:
+        assert "id" in examine(study, sources, begun=True).data.names
+        return
+    with pytest.raises(DataError) as refused:
+        examine(study, sources)
+    known = (
+        rf"{re.escape(source)}: column id: its (30|5\d|60) different numbers must stay different as 64-bit floats, but"
+    )
+    assert re.match(known, str(refused.value))
+    assert "exclude: [id]" in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_what_floats_merge_is_left_out_of_a_table_for_that_reason(kind: str, tmp_path: Path) -> None:
+    """Undeclared such numbers name rows: it is not said that they are all the same, which they are not."""
+    source = TABLES[kind](tmp_path)
+    found = examine(declared(source), Sources(tmp_path, data=frame()))
+    said = [note for note in found.notes if "left out: id" in note]
+    assert "id" not in found.data.names
+    assert len(said) == 1
+    assert "id (its numbers are too large for floats to tell them apart)" in said[0]
+
+
+@pytest.mark.parametrize("wanted", ["numeric", "count"])
+@pytest.mark.parametrize(
+    "column", [ids(BIG, 256), ids(BIG, 10**6), ids(2**53 - ROWS), [BIG + 1, *ids(BIG, 10**6)[1:]], [1e30, *[2e30] * 59]]
+)
+def test_declared_large_numbers_that_floats_tell_apart_are_modelled(
+    wanted: ColumnType, column: list[float], tmp_path: Path
+) -> None:
+    """As text, as whole numbers and as floats."""
+    for source in (csv(tmp_path, column), table(tmp_path, pa.array(column))):
+        assert examine(declared(source, wanted), Sources(tmp_path)).data.names == ("id", "other", "half")
+
+
+def test_a_large_number_in_all_rows_is_constant(tmp_path: Path) -> None:
+    """However it is written."""
+    source = csv(tmp_path, [BIG, f"{BIG}.0"] * (ROWS // 2))
+    (said,) = [note for note in examine(declared(source), Sources(tmp_path)).notes if "left out" in note]
+    assert "id (it is the same in all rows)" in said
 
 
 @pytest.mark.parametrize("make", [csv, npy, npz])

@@ -2,8 +2,10 @@
 
     unshare --net python alone.py FOLDER
 
-FOLDER holds `first.yaml` and `second.yaml`, and empty folders `home`, `temporary` and `traces`. Prints one JSON object:
-each command's words, to its exit code, the end of its standard error, and the addresses that it tried.
+FOLDER holds `first.yaml`, `second.yaml`, `sizes.yaml` and `rows.csv`, and empty folders `home`, `temporary` and
+`traces`. Prints one JSON object: each command's words, to its exit code, the end of its standard error, and the
+addresses that it tried. `run --executor ray` is not among them: a Ray cluster that starts asks which cloud
+it is in (docs/cluster.md).
 """
 
 from __future__ import annotations
@@ -31,8 +33,13 @@ _ADDRESS = re.compile(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"')
 _LOOPBACK = re.compile(r"127\.|::1$|::ffff:127\.|0\.0\.0\.0$|::$")
 # What no detector that works lets pass; the address is reserved for examples.
 CONTROL = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))"
+EXTEND = ["extend", "sizes", "--trials", "9"]  # refused, for no process trains it
 COMMANDS = [
     [sys.executable, "-c", CONTROL],
+    [*TUNER, "schema"],
+    [*TUNER, "migrate"],
+    [*TUNER, "inspect", "rows.csv"],
+    [*TUNER, "init", "rows.csv"],
     [*TUNER, "validate", "first.yaml"],
     [*TUNER, "run", "first.yaml", "--workers", "1"],
     [*TUNER, "list"],
@@ -46,6 +53,21 @@ COMMANDS = [
     [*TUNER, "train", "best/config.yaml"],
     [*TUNER, "sync"],
     [*TUNER, "doctor"],
+    [*TUNER, "run", "sizes.yaml", "--workers", "1"],
+    [*TUNER, "front", "sizes"],
+    [*TUNER, "watch", "sizes"],
+    [*TUNER, "stop", "sizes"],
+    [*TUNER, *EXTEND],
+    [*TUNER, "rename", "sizes", "other", "--yes"],
+    [*TUNER, "delete", "other", "--yes"],
+    [*TUNER, "disk"],
+    [*TUNER, "prune-files"],
+    [*TUNER, "data", "add", "rows", "rows.csv"],
+    [*TUNER, "data", "list"],
+    [*TUNER, "data", "remove", "rows"],
+    [*TUNER, "token", "new", "anna"],
+    [*TUNER, "token", "list"],
+    [*TUNER, "token", "revoke", "1"],
 ]
 WITH_A_SERVER = [
     [*TUNER, "run", "second.yaml", "--workers", "1"],
@@ -53,6 +75,7 @@ WITH_A_SERVER = [
     [*TUNER, "doctor", "second"],
     [*TUNER, "compare", "first", "second"],
 ]
+DASHBOARD = [*TUNER, "dashboard", "--no-browser", "--port", str(PORT)]
 
 
 def main(folder: Path) -> None:
@@ -61,8 +84,7 @@ def main(folder: Path) -> None:
     os.chdir(folder)
     variables = _variables(folder)
     found = {_words(command): _run(command, variables) for command in COMMANDS}
-    dashboard = [*TUNER, "dashboard", "--no-browser", "--port", str(PORT)]
-    with _started(dashboard, variables) as page:
+    with _started(DASHBOARD, variables) as page:
         try:
             _await_health(page)
             with_server = {**variables, "MLFLOW_TRACKING_URI": SERVER}
@@ -71,7 +93,7 @@ def main(folder: Path) -> None:
             (tuner,) = Path(f"/proc/{page.pid}/task/{page.pid}/children").read_text().split()
             os.kill(int(tuner), signal.SIGINT)
             code = page.wait(_SECONDS)
-    found[_words(dashboard)] = {"code": code, "said": "", "tried": _tried(dashboard)}
+    found[_words(DASHBOARD)] = {"code": code, "said": "", "tried": _tried(DASHBOARD)}
     print(json.dumps(found))  # noqa: T201
 
 

@@ -10,7 +10,9 @@ learned, and nothing is asked. (Of 17 random trials with learning rates up to 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +23,7 @@ from tuner.spec.work import Curve, TrainingPlan, Trial
 LEAST: Final = 1e-5  # relative
 FACTOR: Final = 100.0
 MOST_SHOWN: Final = 20  # epochs in the table
+_CACHE: Final = "TORCHINDUCTOR_CACHE_DIR"  # torch.optim sets it, and every child of the caller's would have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +79,25 @@ def agreement(trial: Trial, rows: Rows, loss: str, curve: Curve, device: str, pl
 
     ours = list(zip(curve.train_loss, curve.val_loss, strict=True))
     data = (trial, rows.train, rows.validation, loss, len(ours))
-    plain = plain_losses(*data, device=device, plan=plan, terms=rows.terms, start=rows.start).epochs
-    bounds = [LEAST] * len(ours)
-    if any(_difference(*pair) > LEAST for pair in zip(ours, plain, strict=True)):
-        bounds = rounding_bounds(
-            plain, plain_losses(*data, double=True, plan=plan, terms=rows.terms, start=rows.start).epochs
-        )
+    with _cache_as_it_was():
+        plain = plain_losses(*data, device=device, plan=plan, terms=rows.terms, start=rows.start).epochs
+        bounds = [LEAST] * len(ours)
+        if any(_difference(*pair) > LEAST for pair in zip(ours, plain, strict=True)):
+            bounds = rounding_bounds(
+                plain, plain_losses(*data, double=True, plan=plan, terms=rows.terms, start=rows.start).epochs
+            )
     numbered = enumerate(zip(ours, plain, bounds, strict=True), start=1)
     return Agreement(tuple(Epoch(number, *one) for number, one in numbered))
+
+
+@contextmanager
+def _cache_as_it_was() -> Iterator[None]:
+    was_set = _CACHE in os.environ
+    try:
+        yield
+    finally:
+        if not was_set:
+            os.environ.pop(_CACHE, None)
 
 
 def rounding_bounds(plain: Sequence[tuple[float, float]], double: Sequence[tuple[float, float]]) -> list[float]:

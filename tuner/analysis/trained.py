@@ -57,7 +57,7 @@ def prepared_again(study: StudyRecord, workspace: Workspace) -> Prepared:
     known = kept(study.spec, study.fingerprint, workspace.work, study.rules)
     if known is not None:
         return known
-    examined = examine(study.spec, _sources(study, workspace), study.rules)
+    examined = examine(study.spec, _sources(study, workspace), study.rules, begun=True)
     if fingerprint(examined.data, study.spec.data) != study.fingerprint:
         raise StudyError(
             f"study {study.name}: the data in {study.spec.data.source} has changed since the study began, and its"
@@ -70,7 +70,7 @@ def source_note(study: StudyRecord, workspace: Workspace) -> str:
     """What became of the data's source since the study began, in a sentence or two; empty where it is as it was."""
     name = PurePath(study.spec.data.source).name  # without folders, for exports are handed on
     try:
-        examined = examine(study.spec, _sources(study, workspace), study.rules)
+        examined = examine(study.spec, _sources(study, workspace), study.rules, begun=True)
     except DataError:
         return f"The study's data, {name}, is gone or can no longer be read. {_KEPT}"
     same = fingerprint(examined.data, study.spec.data) == study.fingerprint

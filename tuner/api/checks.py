@@ -66,7 +66,8 @@ class Case:
 
         study = self.evidence.study
         try:
-            return examine(study.spec, Sources(Path(study.source).parent, self.workspace.data_root), study.rules)
+            sources = Sources(Path(study.source).parent, self.workspace.data_root)
+            return examine(study.spec, sources, study.rules, begun=True)
         except DataError as error:
             raise Unchecked(f"the data cannot be read: {error}") from None
 
@@ -239,7 +240,13 @@ CHECKS: Final[dict[str, Check]] = {
     "search": _search,
     "test losses": _test_losses,
 }
-NEVER_CHECKED: Final = ("baselines", "times", "whether stops and faults of workers were all noted")
+NEVER_CHECKED: Final = (
+    "baselines",
+    "times",
+    "how much codes are worth",
+    "how well the winner gives single columns back",
+    "whether stops and faults of workers were all noted",
+)
 
 
 def examine_study(evidence: Evidence, workspace: Workspace, deep: bool = False) -> tuple[list[str], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -129,8 +129,11 @@ def new(
 @token.command("list")
 def list_tokens() -> None:
     """List the tokens, without their secrets."""
-    with _tokens() as tokens:
-        found = [each for each in tokens.all() if each.kind == "token"]
+    from tuner.api.control import look
+    from tuner.api.workspace import workspace
+
+    with closing(look(workspace())) as ledger:
+        found = [each for each in ledger.tokens.all() if each.kind == "token"]
     typer.echo("\n".join(map(_line, found)) or "There is no token yet; `tuner token new NAME` makes one.")
 
 

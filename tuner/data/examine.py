@@ -64,7 +64,13 @@ def fingerprint(data: Data, spec: DataSpec) -> str:
     return data.digest({key: value for key, value in block.items() if key not in _NEW_KEYS or value != plain[key]})
 
 
-def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Callable[[], object] = never) -> Examined:
+def examine(
+    spec: StudySpec,
+    sources: Sources,
+    rules: int = NEWEST,
+    check: Callable[[], object] = never,
+    begun: bool = False,
+) -> Examined:
     """Load the data, check it against the declaration, split it, and fit the scaling on its training rows.
 
     Args:
@@ -72,18 +78,19 @@ def examine(spec: StudySpec, sources: Sources, rules: int = NEWEST, check: Calla
         sources: where a path in it leads.
         rules: the study's number of rules.
         check: called now and then; what it raises ends the work.
+        begun: the study is recorded, and goes on also with columns of a table that a new one is refused for.
 
     Raises:
         DataError: as for `prepare`.
     """
-    return abandonable(lambda: _examined(spec, sources, rules), check)
+    return abandonable(lambda: _examined(spec, sources, rules, begun), check)
 
 
-def _examined(spec: StudySpec, sources: Sources, rules: int) -> Examined:
+def _examined(spec: StudySpec, sources: Sources, rules: int, begun: bool) -> Examined:
     if rules >= TYPED and may_be_table(spec.data, sources):
         from tuner.data.examine_table import examine_table  # noqa: PLC0415 - pandas and Arrow, most of a second
 
-        found = examine_table(spec, sources, rules)
+        found = examine_table(spec, sources, rules, begun)
         if found is not None:
             return found
     return _examined_rows(spec, load(spec.data, sources, rules), rules)

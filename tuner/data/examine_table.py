@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tuner.data.columns.encoder import TableEncoder
+from tuner.data.columns.merged import refuse_merged_columns
 from tuner.data.dataset import Numbers
 from tuner.data.examine import Examined, check_batch_size, settled
 from tuner.data.fit_terms import Wanted, rates
@@ -34,8 +35,14 @@ from tuner.errors import DataError
 from tuner.spec.study import ColumnLoss, DataSpec, StudySpec
 
 
-def examine_table(spec: StudySpec, sources: Sources, rules: int) -> Examined | None:
+def examine_table(spec: StudySpec, sources: Sources, rules: int, begun: bool) -> Examined | None:
     """The table that the declaration's source is, examined; None where it is none.
+
+    Args:
+        spec: the declaration.
+        sources: where a path in it leads.
+        rules: the study's number of rules.
+        begun: see `examine`.
 
     Raises:
         DataError: it cannot be used as declared.
@@ -46,6 +53,8 @@ def examine_table(spec: StudySpec, sources: Sources, rules: int) -> Examined | N
         return None
     with naming(source.where):
         table, numbers, notes = without_missing(source, spec.data)
+        if not begun:
+            refuse_merged_columns(table)
         labels = None if spec.data.label is None else labels_of(source, spec.data.label, numbers)
         split, said = split_table(spec, table.source, numbers, counts)
         if spec.data.train_on == "normal":

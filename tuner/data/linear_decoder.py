@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.pca import Tick, quiet
 from tuner.data.terms import Kind, Terms
 
 RIDGE: Final = 1e-3  # times the mean square of B, codes being of size one
@@ -42,7 +43,9 @@ def sample(rows: NDArray[np.float32], code: int) -> NDArray[np.float32]:
     return rows[:: -(-len(rows) // count)]
 
 
-def fit_decoder(codes_NC: Values, rows_NF: Values, outputs_F: Values, terms: Terms | None) -> tuple[Values, Values]:
+def fit_decoder(
+    codes_NC: Values, rows_NF: Values, outputs_F: Values, terms: Terms | None, tick: Tick = quiet
+) -> tuple[Values, Values]:
     """B (C, F) and b (F,), from B = 0 and b = `outputs_F`, the best constant.
 
     Args:
@@ -50,6 +53,7 @@ def fit_decoder(codes_NC: Values, rows_NF: Values, outputs_F: Values, terms: Ter
         rows_NF: scaled rows; NaN is a missing value, which only rows with terms have.
         outputs_F: the best constant outputs.
         terms: of the loss; None for bce.
+        tick: called with what is being done, for each evaluation of the loss; what it raises ends the fit.
     """
     from scipy.optimize import minimize  # noqa: PLC0415  (a fifth of a second)
 
@@ -61,6 +65,7 @@ def fit_decoder(codes_NC: Values, rows_NF: Values, outputs_F: Values, terms: Ter
     first = np.vstack([np.zeros((codes_NC.shape[1], rows_NF.shape[1])), outputs_F])
 
     def objective(flat: Values) -> tuple[float, Values]:
+        tick(f"linear decoder of {codes_NC.shape[1]} units")
         both = flat.reshape(first.shape)
         loss, slopes_NF = fit(unit_NC @ both)
         gradient = unit_NC.T @ slopes_NF

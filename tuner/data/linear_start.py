@@ -95,11 +95,10 @@ class LinearStart:
 
     def _fitted(self, train: Floats, terms: Terms | None, code: int, tick: Tick) -> Floats:
         """The decoder of codes of that length, with its biases, (C + 1, F)."""
-        tick(f"linear decoder of {code} units")
         rows = sample(train, code)
         read = self.read(rows if terms is None else terms.filled(rows).astype(np.float32)).astype(np.float64)
         codes_NC = read @ self.encoder_FK[:, :code].astype(np.float64)
-        fitted = fit_decoder(codes_NC, rows.astype(np.float64), self.outputs_F.astype(np.float64), terms)
+        fitted = fit_decoder(codes_NC, rows.astype(np.float64), self.outputs_F.astype(np.float64), terms, tick)
         return np.vstack(fitted).astype(np.float32)
 
     def decoder(self, code: int) -> tuple[Floats, Floats]:

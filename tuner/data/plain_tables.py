@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tuner.data.arrays import Read
 from tuner.data.labels import Labels, refuse_missing
-from tuner.data.precision import distinct_numbers, refuse_merged
+from tuner.data.precision import LEAVE_OUT, distinct_numbers, refuse_merged
 from tuner.errors import DataError
 from tuner.spec.rules import FIRST
 from tuner.spec.study import DataSpec
@@ -23,7 +23,6 @@ from tuner.spec.study import DataSpec
 DELIMITERS = ",;\t|"
 LONGEST_HEADER = 10_000_000
 ROWS_AT_ONCE = 65_536
-ADVICE = "leave the column out with `exclude: [{name}]`, or write it less its smallest number"
 
 
 def read_csv(path: Path, spec: DataSpec, rules: int) -> Read:
@@ -53,7 +52,7 @@ def read_csv(path: Path, spec: DataSpec, rules: int) -> Read:
         raise broken("CSV table", error) from None
     read = _numbers(table[chosen], "line", 2)
     if rules > FIRST:
-        refuse_merged(read.values, read.names, lambda place: _distinct(path, delimiter, chosen[place]), ADVICE)
+        refuse_merged(read.values, read.names, lambda place: _distinct(path, delimiter, chosen[place]), LEAVE_OUT)
     if spec.label is None:
         return read
     found = table[spec.label]
@@ -90,7 +89,7 @@ def read_parquet(path: Path, spec: DataSpec, rules: int) -> Read:
         raise broken("Parquet table", error) from None
     read = _numbers(table[chosen], "row", 1)
     if rules > FIRST:
-        refuse_merged(read.values, read.names, lambda place: distinct_numbers(table[chosen[place]].unique()), ADVICE)
+        refuse_merged(read.values, read.names, lambda place: distinct_numbers(table[chosen[place]].unique()), LEAVE_OUT)
     return read if spec.label is None else read._replace(labels=_labels(table[spec.label], spec.label, "row", 1))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tuner.data.preprocess import Preprocessor
 from tuner.errors import DataError
 
+LEAVE_OUT = "leave the column out with `exclude: [{name}]`, or write it less its smallest number"
 STEPS = 1000  # a range that floats cut into so many values is fine enough for a few of them to merge
 Values = NDArray[np.float64]
 Kind = type[np.float32] | type[np.float64]

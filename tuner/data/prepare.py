@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from tuner.data.digested import bytes_written, known_digest, note, replaced, wri
 from tuner.data.examine import Examined, examine, fingerprint, settled
 from tuner.data.fit_terms import fit_terms
 from tuner.data.linear_start import LinearStart
+from tuner.data.pca import Tick, quiet
 from tuner.data.preprocess import BLOCK_ROWS, Preprocessor
 from tuner.data.readers import naming
 from tuner.data.rows import (
@@ -39,7 +40,7 @@ from tuner.spec.distributions import values_of
 from tuner.spec.names import Loss
 from tuner.spec.rules import ANSWERS, NEWEST
 from tuner.spec.study import StudySpec
-from tuner.waiting import abandonable, never
+from tuner.waiting import abandonable
 
 FORMAT = 1  # grows when the same declaration is to give another file
 
@@ -112,7 +113,12 @@ class Prepared:
 
 
 def prepare(
-    spec: StudySpec, sources: Sources, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
+    spec: StudySpec,
+    sources: Sources,
+    folder: Path,
+    rules: int = NEWEST,
+    tick: Tick = quiet,
+    begun: bool = False,
 ) -> Prepared:
     """Load, check, split, scale, and write the one file that workers map.
 
@@ -121,17 +127,18 @@ def prepare(
         sources: where a path in it leads.
         folder: the folder that holds `prepared/`.
         rules: the study's number of rules.
-        check: called now and then; what it raises ends the work, and leaves no file half written.
+        tick: called with what is being done; what it raises ends the work, and leaves no file half written.
+        begun: see `examine`.
 
     Raises:
         DataError: the data cannot be used as declared.
         StorageError: the folder cannot be written.
     """
-    return write_prepared(examine(spec, sources, rules, check), spec, folder, rules, check)
+    return write_prepared(examine(spec, sources, rules, lambda: tick("reading"), begun), spec, folder, rules, tick)
 
 
 def write_prepared(
-    examined: Examined, spec: StudySpec, folder: Path, rules: int = NEWEST, check: Callable[[], object] = never
+    examined: Examined, spec: StudySpec, folder: Path, rules: int = NEWEST, tick: Tick = quiet
 ) -> Prepared:
     """Scale examined data, and write the files that workers map and that later answers are made from.
 
@@ -140,17 +147,17 @@ def write_prepared(
         spec: the declaration.
         folder: the folder that holds `prepared/`.
         rules: the study's number of rules.
-        check: called now and then; what it raises ends the work, and leaves no file half written.
+        tick: called with what is being done; what it raises ends the work, and leaves no file half written.
 
     Raises:
         DataError: a value cannot be scaled.
         StorageError: the folder cannot be written.
     """
     data, split, fitted = examined.data, examined.split, examined.preprocessor
-    mark = abandonable(lambda: fingerprint(data, spec.data), check)
+    mark = abandonable(lambda: fingerprint(data, spec.data), lambda: tick("fingerprint"))
     path = prepared_path(folder, mark, spec)
     with naming(data.where):
-        digest = written(path, lambda: _scaled(data, split, fitted, check))
+        digest = written(path, lambda: _scaled(data, split, fitted, tick))
     counts = len(split.train), len(split.validation), len(split.test)
     rows = open_rows(str(path), None, counts)
     terms = fit_terms(examined.wanted, rows.train, rows.validation, rows.test)
@@ -170,10 +177,10 @@ def write_prepared(
         notes=examined.notes,
     )
     _keep(made)
-    return _started(made, spec, rules, check)
+    return _started(made, spec, rules, tick)
 
 
-def _started(made: Prepared, spec: StudySpec, rules: int, check: Callable[[], object] = never) -> Prepared:
+def _started(made: Prepared, spec: StudySpec, rules: int, tick: Tick = quiet) -> Prepared:
     """With where trainings start: computed where the file of it is not there, for it follows from the rows."""
     if rules < ANSWERS:
         return made
@@ -182,7 +189,7 @@ def _started(made: Prepared, spec: StudySpec, rules: int, check: Callable[[], ob
     known = known_digest(path)
     if known is None:
         rows = made.open()
-        start = LinearStart.of(rows.train, made.loss, rows.terms, codes, lambda _: check())
+        start = LinearStart.of(rows.train, made.loss, rows.terms, codes, tick)
         known = bytes_written(path, lambda file: file.write(start.to_bytes()))
     return replace(made, start=StartFile(str(path), known))
 
@@ -196,7 +203,7 @@ def codes_at_pca(spec: StudySpec) -> tuple[int, ...]:
 
 def units_of(examined: Examined, rules: int) -> tuple[Terms | None, LinearStart | None]:
     """The terms of the loss and where trainings start, but for PCA, as the prepared rows give them; none is written."""
-    rows = _scaled(examined.data, examined.split, examined.preprocessor, never)
+    rows = _scaled(examined.data, examined.split, examined.preprocessor, quiet)
     first, second = len(examined.split.train), len(examined.split.train) + len(examined.split.validation)
     terms = fit_terms(examined.wanted, rows[:first], rows[first:second], rows[second:])
     return terms, None if rules < ANSWERS else LinearStart.of(rows[:first], examined.loss, terms, ())
@@ -358,10 +365,10 @@ def _order(split: Split) -> NDArray[np.int64]:
     return np.concatenate([split.train, split.validation, split.test])
 
 
-def _scaled(data: Data, split: Split, fitted: Preprocessor, check: Callable[[], object]) -> NDArray[np.float32]:
+def _scaled(data: Data, split: Split, fitted: Preprocessor, tick: Tick) -> NDArray[np.float32]:
     order = _order(split)
     rows = np.empty((len(order), len(data.names)), np.float32)
     for start in range(0, len(order), BLOCK_ROWS):
-        check()
+        tick("scaling rows")
         rows[start : start + BLOCK_ROWS] = fitted.transform(data.raw(order[start : start + BLOCK_ROWS]))
     return rows

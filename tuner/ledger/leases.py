@@ -21,6 +21,7 @@ from tuner.ledger.database import Database
 from tuner.ledger.owners import Owner
 from tuner.ledger.patience import patient, retried
 from tuner.ledger.schema import lease, schema, study
+from tuner.waiting import started
 
 Purpose = Literal["run", "publish"]
 LEASE_SECONDS: Final = 60.0
@@ -50,20 +51,17 @@ class Leases:
 
         Raises:
             StudyError: another process holds it; nothing was changed.
+            HelperError: the thread that shows that this process is there cannot be started; nobody holds the study.
         """
         owner = Owner.this_process()
         owner.hold()
         try:
             fence = self._take(study_id, purpose, owner, also or _nothing_else)
             self._fences[study_id, purpose] = fence
-            over = threading.Event()
-            beat = threading.Thread(target=self._beat, args=(study_id, purpose, fence, over), daemon=True)
-            beat.start()
             try:
-                yield
+                with self._beating(study_id, purpose, fence):
+                    yield
             finally:
-                over.set()
-                beat.join()
                 del self._fences[study_id, purpose]
                 with suppress(LedgerError):  # the process will be gone, or its token is
                     self._set(study_id, purpose, fence, owner=None)
@@ -144,6 +142,17 @@ class Leases:
                 connection.execute(_of(study_id, purpose).values(**values))
             also(connection, study_id)
             return int(values["fence"])
+
+    @contextmanager
+    def _beating(self, study_id: int, purpose: Purpose, fence: int) -> Iterator[None]:
+        """Show that the owner is there until the block ends."""
+        over, what = threading.Event(), (study_id, purpose, fence)
+        beat = started(threading.Thread(target=self._beat, args=(*what, over), name="tuner-lease", daemon=True))
+        try:
+            yield
+        finally:
+            over.set()
+            beat.join()
 
     def _beat(self, study_id: int, purpose: Purpose, fence: int, over: threading.Event) -> None:
         while not over.wait(BEAT_SECONDS):

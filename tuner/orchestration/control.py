@@ -18,6 +18,7 @@ from tuner.ledger.records import Wanted
 from tuner.orchestration.progress import Progress
 from tuner.spec.continuing import with_budget
 from tuner.spec.study import StudySpec
+from tuner.waiting import started
 
 POLL_SECONDS: Final = 0.4  # between two looks at what is wanted: a request is seen within a second
 REPORT_EVERY: Final = 2  # looks: progress is written about once a second, where it has changed
@@ -58,10 +59,15 @@ class RemoteControl:
 
     @contextmanager
     def listening(self, study_id: int) -> Iterator[None]:
-        """Take requests and report progress until the block ends."""
+        """Take requests and report progress until the block ends.
+
+        Raises:
+            HelperError: the thread that does it cannot be started.
+        """
         over = threading.Event()
-        thread = threading.Thread(target=self._listen, args=(study_id, over), name="tuner-control", daemon=True)
-        thread.start()
+        thread = started(
+            threading.Thread(target=self._listen, args=(study_id, over), name="tuner-control", daemon=True)
+        )
         try:
             yield
         finally:

@@ -57,7 +57,7 @@ def launch(
         executor = session.start_executor()
         held.callback(executor.end)
         try:
-            prepared = session.plan.prepare(session.check_stop)
+            prepared = session.plan.prepare(lambda what: session.tick(what, "preparing data"))
         except StoppedError:
             if known is None:
                 raise
@@ -82,7 +82,7 @@ def _planned(session: Session, plan: LaunchPlan, prepared: Prepared) -> LaunchPl
     from tuner.orchestration.speed import timed
 
     session.reporter.show("preparing data", "reading this machine's speed")
-    plan = timed(plan, prepared, session.started, session.control.granted)
+    plan = timed(plan, prepared, session.started, session.control.granted, session.check_stop)
     session.reporter.extend(plan.spec)
     if plan.planned is not None:
         session.reporter.show("preparing data", plan.planned.words(plan.spec.search))

@@ -42,6 +42,7 @@ class LaunchPlan:
         data: a table or array that was given in Python.
         planned: what a new study does with its minutes; None where it has none, or goes on.
         rules: what the declaration leaves open is settled by them.
+        begun: whether the study is recorded already.
     """
 
     spec: StudySpec
@@ -55,6 +56,7 @@ class LaunchPlan:
     data: object = field(default=None, compare=False, repr=False)
     rules: int = NEWEST
     planned: Planned | None = None
+    begun: bool = False
 
     @classmethod
     def of(
@@ -85,15 +87,17 @@ class LaunchPlan:
         """
         rules = rules_of(self.spec) if known is None else known.rules
         spec = completed(self.spec, rules)
-        return replace(self, spec=spec if known is None else as_planned(spec, known.spec), rules=rules)
+        if known is None:
+            return replace(self, spec=spec, rules=rules)
+        return replace(self, spec=as_planned(spec, known.spec), rules=rules, begun=True)
 
-    def prepare(self, check: Callable[[], None]) -> Prepared:
-        """The data; `check` is called meanwhile, and what it raises ends it."""
+    def prepare(self, tick: Callable[[str], None]) -> Prepared:
+        """The data; `tick` is called with what is being done, and what it raises ends it."""
         from tuner.data.prepare import prepare  # (pandas, while workers start)
         from tuner.data.sources import Sources
 
         sources = Sources(self.origin.parent, self.workspace.data_root, self.data)
-        return prepare(self.spec, sources, self.workspace.work, self.rules, check)
+        return prepare(self.spec, sources, self.workspace.work, self.rules, tick, self.begun)
 
     def on(self, prepared: Prepared) -> Self:
         """The same with the loss that the declaration's comes to on these data."""

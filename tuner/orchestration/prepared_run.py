@@ -26,7 +26,7 @@ from tuner.orchestration.confirmation import LongerConfirmation, stage_record
 from tuner.orchestration.control import RemoteControl
 from tuner.orchestration.driver import Driver, Tally
 from tuner.orchestration.plan import LaunchPlan
-from tuner.orchestration.progress import Progress
+from tuner.orchestration.progress import Phase, Progress
 from tuner.orchestration.reporter import ProgressReporter
 from tuner.search.lengths import length_of
 from tuner.search.minutes import share
@@ -123,10 +123,14 @@ class Session:
         executor.grant(self.control.granted)
         return executor
 
-    def tick(self, what: str) -> None:
-        """A step of the scoring."""
+    def tick(self, what: str, phase: Phase = "scoring") -> None:
+        """A step of what takes long beside the training.
+
+        Raises:
+            StoppedError: the user wants the run to end.
+        """
         self.check_stop()
-        self.reporter.tick(what)
+        self.reporter.tick(what, phase)
 
 
 @final

@@ -30,7 +30,7 @@ class Progress:
         waiting: records that wait for MLflow.
         phase: what the run is doing; `starting` before it has said so, `not running` where there is no run.
         confirmed: the final stage's runs that are done, of all; None before the final stage.
-        detail: what is being done while the winner is scored.
+        detail: what is being done while data is prepared or the winner scored.
         unit: epochs or steps.
         state: running, stopped or finished.
         owner: the process that runs it, in words, where that was asked for from outside.

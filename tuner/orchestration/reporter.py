@@ -17,7 +17,7 @@ from tuner.spec.defaults import rules_of
 from tuner.spec.length import Length
 from tuner.spec.study import StudySpec
 
-SHOW_SECONDS = 0.2  # between two signs of progress while the winner is scored
+SHOW_SECONDS = 0.2  # between two signs of progress while data is prepared or the winner scored
 
 
 @final
@@ -56,10 +56,10 @@ class ProgressReporter:
         self._tally = tally
         self.show("training" if tally.confirmed is None else "confirming", alive=alive)
 
-    def tick(self, what: str) -> None:
-        """A step of the scoring."""
+    def tick(self, what: str, phase: Phase = "scoring") -> None:
+        """A step of what takes long beside the training."""
         if time.monotonic() - self._shown_at > SHOW_SECONDS:
-            self.show("scoring", what)
+            self.show(phase, what)
 
     def show(self, phase: Phase, detail: str = "", waiting: int = 0, alive: Alive | None = None) -> None:
         """Show the state of the study.

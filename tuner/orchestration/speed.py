@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from tuner.learning.training import train_alone
 from tuner.orchestration.plan import LaunchPlan
 from tuner.search.minutes import Budgeted, Costs, Planned, Reading, Work, budgeted, with_plan
 from tuner.spec.work import TrainingPlan, Trial
+from tuner.waiting import never
 
 if TYPE_CHECKING:
     from tuner.data.prepare import Prepared
@@ -21,7 +23,13 @@ PROBED: Final = TrainingPlan(4, steps=160)  # of the one of them in the middle b
 TIMES: Final = 3  # the fastest counts: workers start meanwhile, and the first time reads code as well
 
 
-def timed(plan: LaunchPlan, prepared: Prepared, started: float, granted: int | None = None) -> LaunchPlan:
+def timed(
+    plan: LaunchPlan,
+    prepared: Prepared,
+    started: float,
+    granted: int | None = None,
+    check: Callable[[], object] = never,
+) -> LaunchPlan:
     """The plan with trials and length for its minutes, and with the reading that they follow from.
 
     Args:
@@ -29,6 +37,7 @@ def timed(plan: LaunchPlan, prepared: Prepared, started: float, granted: int | N
         prepared: its data.
         started: when its run began, by the monotonic clock.
         granted: slots of a cluster that it may have now; None for as many as were asked for.
+        check: called after each interval of training; what it raises ends the reading.
 
     Raises:
         DataError: the prepared rows cannot be read.
@@ -37,7 +46,7 @@ def timed(plan: LaunchPlan, prepared: Prepared, started: float, granted: int | N
     sample = {trial: _work(trial, prepared.features, train, validation) for trial in _drawn(plan, prepared.features)}
     middle, work = sorted(sample.items(), key=lambda pair: (pair[1].epoch, pair[0].number))[DRAWN // 2]
     workers = max(1, granted or plan.executor.workers or 1)
-    reading = replace(_read(plan, prepared, middle, work, workers), spent=time.monotonic() - started)
+    reading = replace(_read(plan, prepared, (middle, work), workers, check), spent=time.monotonic() - started)
     found = budgeted(plan.spec, (train, validation), Costs.of(list(sample.values()), reading), reading.spent)
     planned = Planned(plan.spec.search.minutes or 0, reading, found)
     return replace(plan, spec=with_plan(plan.spec, found), planned=planned)
@@ -52,15 +61,17 @@ def _drawn(plan: LaunchPlan, features: int) -> tuple[Trial, ...]:
     return Search(spec.model_copy(update={"search": search}), features=features).ask(0, DRAWN).trials
 
 
-def _read(plan: LaunchPlan, prepared: Prepared, trial: Trial, work: Work, workers: int) -> Reading:
-    rows, spec = prepared.open(), plan.spec
+def _read(
+    plan: LaunchPlan, prepared: Prepared, probed: tuple[Trial, Work], workers: int, check: Callable[[], object]
+) -> Reading:
+    (trial, work), rows, spec = probed, prepared.open(), plan.spec
     data = training_data(
         rows.train, rows.validation, plan.device, spec.precision, spec.step, rows.terms, start=rows.start
     )
     took = []
     for _ in range(TIMES):
         started = time.monotonic()
-        train_alone(trial, data, prepared.loss, PROBED.intervals, plan=PROBED)
+        train_alone(trial, data, prepared.loss, PROBED.intervals, lambda _: check(), PROBED)
         took.append(time.monotonic() - started)
     estimated = (PROBED.steps or 0) * work.epoch / work.steps + PROBED.intervals * work.validation
     return Reading(min(took), estimated, workers)

@@ -18,6 +18,7 @@ from tuner.tracking.apart import Mlflow
 from tuner.tracking.artifacts import open_store
 from tuner.tracking.entries import Answer, StoppedError, is_gone, never, without_files
 from tuner.tracking.store import absolute, identity, sentence, unanswered
+from tuner.waiting import started
 
 if TYPE_CHECKING:
     from tuner.ledger.ledger import Ledger
@@ -157,8 +158,12 @@ class Publisher:
         self.error: str | None = None
 
     def start(self) -> None:
-        """Start publishing what waits."""
-        self._thread.start()
+        """Start publishing what waits.
+
+        Raises:
+            HelperError: the thread that does it cannot be started.
+        """
+        started(self._thread)
 
     def notify(self) -> None:
         """Something was recorded."""

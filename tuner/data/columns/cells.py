@@ -90,11 +90,11 @@ def is_missing(texts: NDArray[np.object_], missing: tuple[str, ...], words: froz
 
 def numbers(texts: NDArray[np.object_], how: Format) -> Values:
     """Texts (D,) as numbers; NaN where one is none."""
-    plain = [_plain(text, how) for text in texts]
+    plain = [plain_number(text, how) for text in texts]
     return np.asarray(pd.to_numeric(pd.Series(plain, dtype=object), errors="coerce"), np.float64)
 
 
-def _plain(text: str, how: Format) -> str | None:
+def plain_number(text: str, how: Format) -> str | None:
     """A number as Python writes it; None where the text is no number in this format."""
     sign = "-" if text.startswith("-") else ""
     text = text.removeprefix("-").strip(_CURRENCIES).strip()

@@ -13,11 +13,13 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tuner.data.columns.arrow import of_arrow, plain_numbers
-from tuner.data.columns.cells import MISSING, Distinct, Format, Values, is_missing
+from tuner.data.columns.cells import MISSING, Distinct, Format, Values, is_missing, plain_number
 from tuner.data.columns.decisions import WORDS, Reading, read_as, text_reading, values_of
+from tuner.data.precision import distinct_numbers
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
 from tuner.spec.study import ColumnSpec, ColumnType, DataSpec
@@ -30,6 +32,7 @@ _TIME_NAME: Final = re.compile(r"(^|[_ .-])(year|yr|date|month|week|quarter|day|
 SHOWN: Final = 10  # columns that a sentence names
 FEW_TEXTS: Final = 12  # and texts
 MOST_EXACT: Final = 2.0**53  # above it floats do not tell whole numbers apart
+MERGED: Final = "its numbers are too large for floats to tell them apart"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -157,6 +160,21 @@ def _left_out_note(left_out: list[LeftOut]) -> list[str]:
     shown = ", ".join(f"{one.name} ({one.why})" for one in left_out[:SHOWN])
     more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
     return [f"left out: {shown}{more}; data.columns: {{NAME: {{type: ...}}}} declares otherwise."]
+
+
+def different_numbers(column: pa.ChunkedArray, how: Format, present_N: NDArray[np.bool_]) -> int:
+    """How many different numbers a column has as its source writes them, before they are floats.
+
+    Args:
+        column: its cells.
+        how: their format.
+        present_N: which of them count.
+    """
+    if pa.types.is_floating(column.type):
+        return len(column.filter(pa.array(present_N)).unique())
+    distinct = Distinct(column)
+    texts = distinct.texts[np.unique(distinct.codes[present_N])]
+    return distinct_numbers([plain_number(text, how) or text for text in texts])
 
 
 def chosen_names(source: SourceTable, spec: DataSpec) -> list[str]:
@@ -309,16 +327,25 @@ class _Finder:
             found = replace(found, values=values, format=how)
         present = values[~np.isnan(values)]
         if not len(present) or (present == present[0]).all():
+            if self._has_merged(name, found, values):
+                return replace(found, type="identifier", why=MERGED)
             why = "it is the same in all rows" if len(present) else "it has no values"
             return replace(found, type="constant", why=why)
         if set(np.unique(present[:1000])) <= {0.0, 1.0} and set(np.unique(present)) == {0.0, 1.0}:
             return replace(found, type="boolean", levels=("0", "1"))
         whole = bool((present == np.floor(present)).all())
         if whole and abs(present).max() > MOST_EXACT:
-            return replace(found, type="identifier", why="its numbers are too large for floats to tell them apart")
+            return replace(found, type="identifier", why=MERGED)
         if whole and _names_rows(name, present):
             return replace(found, type="identifier", why="it numbers rows or things")
         return replace(found, type="count" if whole and (present >= 0).all() else "numeric")
+
+    def _has_merged(self, name: str, found: _Found, values: Values) -> bool:
+        """Whether numbers that are all the same as floats differ in the source."""
+        present_N = ~np.isnan(values)
+        if not present_N.any() or abs(values[present_N][0]) < MOST_EXACT:
+            return False
+        return different_numbers(self._cells.source.table.column(name), found.format, present_N) > 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
