@@ -45,6 +45,14 @@ ZOO = {
     "gaps, odd cells, outliers, groups, levels and dates": GAPS,
     "one column of levels": pd.DataFrame({"only": list("xyz") * 10}),
     "one column of dates": pd.DataFrame({"only": pd.date_range("2024-01-01", periods=99, freq="7h").astype(str)}),
+    "odd cells": pd.DataFrame(
+        {
+            "lab": ["n.d." if row % 5 == 2 else f"{row / 8}" for row in range(120)],
+            "at": ["unknown" if row == 7 else f"2024-01-{row % 28 + 1:02} 10:{row % 60:02}" for row in range(120)],
+            "paid": [f"{row % 28 + 1:02}.01.2024" if row % 3 else f"2024-01-{row % 28 + 1:02}" for row in range(120)],
+            "owed": [f"({row / 4})" if row % 3 else f"{row}" for row in range(120)],
+        }
+    ),
     "three rows": pd.DataFrame({"a": [1, 2, 4], "b": [0.5, 3, 1]}),
     "levels alone": pd.DataFrame({"a": list("xyzx") * 5, "b": list("uv") * 10}),
     "wide": pd.DataFrame(DRAW.normal(size=(20, 300))),
@@ -81,7 +89,7 @@ def test_what_init_writes_is_a_study(name: str, ending: str, workspace: Path) ->
     spec = read_spec(workspace / "s.yaml")
     assert spec.data.source == str(path)
     assert spec.data.scaling == "standard"
-    assert spec.data.missing == ("mask" if name.startswith("gaps") else "error")
+    assert spec.data.missing == ("mask" if name.startswith(("gaps", "odd cells")) else "error")
 
 
 def test_what_was_found_is_declared(workspace: Path) -> None:
@@ -96,6 +104,17 @@ def test_what_was_found_is_declared(workspace: Path) -> None:
     assert data.described["far #"].scaling == "robust"
     assert data.label == "level"
     assert all(line.startswith("#") or ":" in line for line in text.splitlines() if line)
+
+
+def test_numbers_and_dates_among_odd_cells_are_modelled(workspace: Path) -> None:
+    """From the table to an answer, unedited: what was left out as names of rows, or became levels without a word."""
+    ZOO["odd cells"].to_csv("t.csv", index=False)
+    Path("s.yaml").write_text(tuner("init", "t.csv")[1], encoding="utf-8")
+    small = ["--set", "search.trials=1", "--set", "search.epochs=1", "--set", "final=none"]
+    code, _, said = tuner("run", "s.yaml", "--workers", "0", *small)
+    assert code == 0, said
+    told = " ".join(tuner("validate", "s.yaml")[1].split())
+    assert "4 are modelled: 2 numeric, 2 datetime" in told
 
 
 @pytest.mark.parametrize(

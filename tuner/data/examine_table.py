@@ -45,7 +45,7 @@ def examine_table(spec: StudySpec, sources: Sources, rules: int) -> Examined | N
     if source is None:
         return None
     with naming(source.where):
-        table, numbers, notes = without_missing(source, spec.data)
+        table, numbers, notes = without_missing(source, spec.data, rules)
         labels = None if spec.data.label is None else labels_of(source, spec.data.label, numbers)
         split, said = split_table(spec, table.source, numbers, counts)
         if spec.data.train_on == "normal":

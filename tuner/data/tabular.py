@@ -22,6 +22,7 @@ from tuner.data.dataset import Numbers
 from tuner.data.labels import Labels
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import DataSpec
 
 ADVICE = "say data.missing: mask, mean, median or drop, or leave columns out with data.exclude"
@@ -73,7 +74,7 @@ class TableData:
 
     def digest(self, block: dict[str, Any]) -> str:
         """See `Data`: of the modelled columns' names, types, formats, levels and values, before they are encoded."""
-        about = [(c.name, c.type, c.format.model_dump(mode="json"), c.levels) for c in self.table.columns]
+        about = [(c.name, c.type, c.format.digested(), c.levels) for c in self.table.columns]
         classes = self.labels.classes if self.labels else ()
         digest = hashlib.sha256(json.dumps([about, classes, self.rows, block], sort_keys=True).encode())
         for column in self.table.columns:
@@ -83,7 +84,9 @@ class TableData:
         return digest.hexdigest()
 
 
-def without_missing(source: SourceTable, spec: DataSpec) -> tuple[TypedTable, Numbers, tuple[str, ...]]:
+def without_missing(
+    source: SourceTable, spec: DataSpec, rules: int = NEWEST
+) -> tuple[TypedTable, Numbers, tuple[str, ...]]:
     """The typed table, with what is declared of missing values carried out or refused.
 
     Returns:
@@ -92,7 +95,7 @@ def without_missing(source: SourceTable, spec: DataSpec) -> tuple[TypedTable, Nu
     Raises:
         DataError: values are missing where none may be, or no row is without one.
     """
-    table = typed(source, spec)
+    table = typed(source, spec, rules=rules)
     numbers = np.arange(table.rows, dtype=np.int64)
     counts = {column.name: int(column.missing.sum()) for column in table.columns}
     gaps = {name: count for name, count in counts.items() if count}

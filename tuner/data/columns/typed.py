@@ -20,6 +20,7 @@ from tuner.data.columns.cells import MISSING, Distinct, Format, Values, is_missi
 from tuner.data.columns.decisions import WORDS, Reading, read_as, text_reading, values_of
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import ColumnSpec, ColumnType, DataSpec
 
 SENTINELS: Final = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, -1e30, 1e30)
@@ -70,7 +71,7 @@ class Odd:
     """Cells that are not of their column's type.
 
     Attributes:
-        wanted: the format that they do not have.
+        wanted: what they should be, for messages.
         texts: the different ones.
         row: the first of the rows.
         count: how many rows.
@@ -120,13 +121,14 @@ class TypedTable:
         return replace(self, source=source, columns=columns)
 
 
-def typed(source: SourceTable, spec: DataSpec, strict: bool = True) -> TypedTable:
+def typed(source: SourceTable, spec: DataSpec, strict: bool = True, rules: int = NEWEST) -> TypedTable:
     """The chosen columns with their types.
 
     Args:
         source: the table.
         spec: what is declared of it.
         strict: refuse cells that are not of their column's type.
+        rules: the study's number of rules.
 
     Raises:
         DataError: a declared column is not there, none is left, or a column's cells are not of its type.
@@ -138,7 +140,7 @@ def typed(source: SourceTable, spec: DataSpec, strict: bool = True) -> TypedTabl
         decimal=source.read.decimal or ".",
         thousands=source.read.thousands or "",
     )
-    finder = _Finder(_Cells(source, base), spec, names)
+    finder = _Finder(_Cells(source, base), spec, names, rules)
     found = {name: finder.column(name) for name in names}
     odd = {name: one.odd for name, one in found.items() if one.odd is not None}
     if odd and strict:
@@ -225,9 +227,9 @@ def _file_missing(cells: _Cells, names: list[str]) -> frozenset[str]:
 class _Finder:
     """Finds one table's types, and remembers what it decided."""
 
-    def __init__(self, cells: _Cells, spec: DataSpec, names: list[str]) -> None:
+    def __init__(self, cells: _Cells, spec: DataSpec, names: list[str], rules: int) -> None:
         self._cells, self._base, self._file_missing = cells, cells.base, _file_missing(cells, names)
-        self._declared = spec.described
+        self._declared, self._rules = spec.described, rules
         self.left_out: list[LeftOut] = []
         self.notes: list[str] = []
 
@@ -255,16 +257,15 @@ class _Finder:
             return self._levels(distinct, reading)
         values, odd = values_of(distinct, reading.format)
         words = reading.format.words or ()
-        return _Found(
-            reading.type, reading.format, values, words, reading.why, Odd.of(distinct, odd, reading.format.kind)
-        )
+        wrong = Odd.of(distinct, odd, _wanted(reading.format))
+        return _Found(reading.type, reading.format, values, words, reading.why, wrong)
 
     def _reading(self, distinct: Distinct, wanted: ColumnType | None) -> Reading:
         """What the column holds: what is declared, in the format that fits best, or what is found."""
         if wanted == "categorical":
             how = text_reading(distinct, self._base, self._file_missing).format
             return Reading("categorical", how)
-        found = read_as(distinct, self._base, self._file_missing)
+        found = read_as(distinct, self._base, self._file_missing, self._rules)
         if wanted is None or wanted == found.type or (wanted == "count" and found.type == "numeric"):
             return found
         kind = {"datetime": "date", "boolean": "boolean"}.get(wanted, "number")
@@ -365,19 +366,24 @@ def _odd_sentence(source: SourceTable, odd: Mapping[str, Odd]) -> str:
     more = f"; and {len(odd) - SHOWN} more columns" if len(odd) > SHOWN else ""
     texts = dict.fromkeys(text for one in odd.values() for text in one.texts)
     quoted = ", ".join(_quoted(text) for text in list(texts)[:FEW_TEXTS])
+    rest = f" and {len(texts) - FEW_TEXTS} more, which tuner init writes" if len(texts) > FEW_TEXTS else ""
     name = next(iter(odd))
     return (
-        f"{listed}{more}. Where this stands for a missing value, say data.read.missing: [{quoted}];"
+        f"{listed}{more}. Where this stands for a missing value, say data.read.missing: [{quoted}]{rest};"
         f" where it is a level, data.columns: {{{_quoted(name)}: {{type: categorical}}}}."
     )
 
 
 def _said(source: SourceTable, name: str, odd: Odd) -> str:
-    what = {"number": "a number", "date": "a date", "boolean": "yes or no"}[odd.wanted]
     return (
-        f"column {name}, {source.place(odd.row)}: must be {what}, got {odd.texts[0][:40]!r}"
+        f"column {name}, {source.place(odd.row)}: must be {odd.wanted}, got {odd.texts[0][:40]!r}"
         f" ({odd.count} of {len(source.places)} cells)"
     )
+
+
+def _wanted(how: Format) -> str:
+    """What a cell of this format is, for messages."""
+    return {"number": "a number", "date": f"a date ({how.date})", "boolean": "yes or no"}[how.kind]
 
 
 def _quoted(text: str) -> str:
