@@ -50,6 +50,7 @@ ZOO = {
             "lab": ["n.d." if row % 5 == 2 else f"{row / 8}" for row in range(120)],
             "at": ["unknown" if row == 7 else f"2024-01-{row % 28 + 1:02} 10:{row % 60:02}" for row in range(120)],
             "paid": [f"{row % 28 + 1:02}.01.2024" if row % 3 else f"2024-01-{row % 28 + 1:02}" for row in range(120)],
+            "level": ["-999" if row % 40 == 2 else f"{row * 29 % 83 / 8}" for row in range(120)],
             "owed": [f"({row / 4})" if row % 3 else f"{row}" for row in range(120)],
         }
     ),
@@ -114,7 +115,9 @@ def test_numbers_and_dates_among_odd_cells_are_modelled(workspace: Path) -> None
     code, _, said = tuner("run", "s.yaml", "--workers", "0", *small)
     assert code == 0, said
     told = " ".join(tuner("validate", "s.yaml")[1].split())
-    assert "4 are modelled: 2 numeric, 2 datetime" in told
+    assert "5 are modelled: 3 numeric, 2 datetime" in told
+    assert read_spec("s.yaml").data.read.missing[:2] == ("n.d.", "unknown")
+    assert "-999" in read_spec("s.yaml").data.read.missing  # which is found no more where others are declared
 
 
 @pytest.mark.parametrize(

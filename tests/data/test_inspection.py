@@ -71,6 +71,7 @@ def test_what_looks_odd_is_said(tmp_path: Path) -> None:
             "far": [*draw.random(79).round(3), 1e7],
             "odd": [str(value) if row % 30 else "n.d." for row, value in enumerate(draw.random(80).round(3))],
             "sentinel": np.where(draw.random(80) < 0.1, -999, draw.random(80).round(3)),
+            "one": [*np.arange(79) % 9 / 4, -9999],
             "prose": [f"a sentence of its own for row {row}, as people write it" for row in range(80)],
             "kind": kind,
         }
@@ -84,6 +85,8 @@ def test_what_looks_odd_is_said(tmp_path: Path) -> None:
     assert columns["odd"]["odd"] == ["n.d."]
     assert columns["sentinel"]["missing"] > 0 and columns["sentinel"]["low"] >= 0
     assert "-999 counts as a missing value" in " ".join(found["notes"])
+    said = "-9999.0 in line 81 may stand for a missing value: read: {missing: ['-9999.0']}."
+    assert said in columns["one"]["notes"]
 
 
 def test_people_see_a_line_for_each_column(tmp_path: Path) -> None:

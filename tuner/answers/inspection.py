@@ -19,6 +19,7 @@ class ColumnFacts(Answer):
         low, high: of numbers, the smallest and the largest; of moments seconds since 1970.
         levels: the commonest levels of a categorical column, with their rows.
         odd: texts in a column of numbers or dates that are neither; they have to be dealt with.
+        sentinels: texts in a column of numbers that stand for a missing value, found or declared.
         scaling: one that suits a column of numbers better than the usual; None where that does.
         notes: what a user should know of it, a sentence each.
     """
@@ -32,6 +33,7 @@ class ColumnFacts(Answer):
     high: float | None = None
     levels: tuple[tuple[str, int], ...] = ()
     odd: tuple[str, ...] = ()
+    sentinels: tuple[str, ...] = ()
     scaling: str | None = None
     notes: tuple[str, ...] = ()
 

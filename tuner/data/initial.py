@@ -87,7 +87,9 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
     odd = list(dict.fromkeys(text for column in found.columns for text in column.odd))
     if odd:
         named = ", ".join(_oneline(column.name) for column in found.columns if column.odd)
-        yield f"  read: {{missing: [{', '.join(map(quoted, odd))}]}}  # these are no numbers: {named}"
+        known = dict.fromkeys(text for column in found.columns for text in column.sentinels)
+        texts = ", ".join(map(quoted, dict.fromkeys((*odd, *known))))
+        yield f"  read: {{missing: [{texts}]}}  # some are no numbers or dates: {named}"
     if found.incomplete or odd:
         share = f"{found.incomplete:,} of {found.rows:,} rows have missing values"
         yield f"  missing: mask  # {share}: left out of the loss. Or: mean, median, drop"

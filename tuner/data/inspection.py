@@ -6,6 +6,7 @@ Legend: N rows.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -13,8 +14,10 @@ import pandas as pd
 
 from tuner.answers.inspection import ColumnFacts, Inspection
 from tuner.data.columns.cells import Values
+from tuner.data.columns.sentinels import sentinels
 from tuner.data.columns.typed import LeftOut, TypedColumn, TypedTable, typed
 from tuner.data.dataset import Dataset
+from tuner.data.initial import quoted
 from tuner.data.load_tables import load_table
 from tuner.data.outliers import ScalingProposal, far_out, proposed_scaling
 from tuner.data.readers import load, naming
@@ -106,7 +109,8 @@ def _modelled(
         "missing": int(column.missing.sum()) - (odd.count if odd else 0),
         "distinct": len(np.unique(present)),
         "odd": odd.texts if odd else (),
-        "notes": tuple(_remarks(column, present, label, proposal)),
+        "sentinels": column.format.missing if column.type in ("numeric", "count") else (),
+        "notes": (*_remarks(column, present, label, proposal), *_possible_sentinels(table, column)),
         "scaling": None if proposal is None else proposal.scaling,
     }
     if column.levels:
@@ -131,6 +135,17 @@ def _remarks(
     if len(present) < len(column.values) / 2:
         found.append("more than half of its values are missing.")
     return found
+
+
+def _possible_sentinels(table: TypedTable, column: TypedColumn) -> Iterator[str]:
+    """A number such as -999 in a single row, which is no proof that it stands for a missing value."""
+    if column.type not in ("numeric", "count"):
+        return
+    for number in sentinels(column.values, least=1):
+        row = int((column.values == number).argmax())
+        cell = table.source.table.column(column.name)[row].as_py()
+        text = cell.strip() if isinstance(cell, str) else f"{number:.15g}"
+        yield f"{text} in {table.source.place(row)} may stand for a missing value: read: {{missing: [{quoted(text)}]}}."
 
 
 def _proposals(table: TypedTable) -> dict[str, ScalingProposal]:

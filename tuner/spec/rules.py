@@ -26,5 +26,6 @@ NEWEST: Final = FOUND
 # Where a study that begins by the newest rules may differ from one with the same declaration and older rules.
 DIFFERENCE: Final = (
     "with search.pruner hyperband other trials end early, with data.label in a CSV file there may be other classes,"
-    " tables are read by the types of their columns, of which more are found, and arrays and images are scaled and read otherwise"
+    " tables are read by the types of their columns, of which more are found, and arrays and images"
+    " are scaled and read otherwise"
 )

@@ -12,7 +12,6 @@ from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
 from tuner.spec.study import ReadSpec
 
-
 MANY = [f"2024-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}" for n in range(2000)]
 
 
@@ -53,6 +52,9 @@ def found(cells: Sequence[str], name: str = "c", **data: object) -> TypedTable:
         (repeated("None", "High", "Low"), "categorical", [2, 0, 1]),
         (repeated("?", "Private", "State"), "categorical", [np.nan, 0, 1]),
         (repeated("-999", *map(str, np.linspace(1, 2, 19))), "numeric", [np.nan, 1]),
+        (repeated("-999", "-9999", *map(str, np.linspace(1, 2, 18))), "numeric", [np.nan, np.nan, 1]),
+        (repeated("-999", "999", *map(str, np.linspace(1, 2, 18))), "numeric", [np.nan, np.nan, 1]),
+        (repeated("99", "9", *map(str, np.linspace(1, 98, 38))), "numeric", [99, 9, 1]),
         (repeated("-999", *map(str, np.linspace(-1500, 2000, 19))), "numeric", [-999, -1500]),
         (repeated("007", "008"), "count", [7, 8]),
         (repeated("2020-01", "2020-03", "2021-02"), "datetime", [1577836800, 1583020800]),
@@ -73,7 +75,8 @@ ODD = {
     "numbers, a fifth n.d.": (["n.d." if n % 5 == 2 else f"{n / 8}" for n in range(200)], "numeric", "identifier"),
     "numbers that repeat, a fifth n.d.": (
         ["n.d." if n % 5 == 2 else f"{n % 97 / 8}" for n in range(400)], "numeric", "categorical"),
-    "numbers, seven odd texts": ([f"> {n}" if n % 30 == 2 else f"{n / 8}" for n in range(200)], "numeric", "identifier"),
+    "numbers, seven odd texts": (
+        [f"> {n}" if n % 30 == 2 else f"{n / 8}" for n in range(200)], "numeric", "identifier"),
     "percentages, one text": (["n.d.", *(f"{n / 8}%" for n in range(99))], "numeric", "identifier"),
     "timestamps, one text": ([*MANY[:-1], "unknown"], "datetime", "identifier"),
     "days that repeat, one bad": (
@@ -90,7 +93,7 @@ def test_numbers_and_dates_are_not_thrown_away_for_some_odd_cells(case: str) -> 
     """The column is refused with its odd cells, all of which are listed; said to be missing, they leave the rest. By
     rules 4 it was left out, or became levels."""
     cells, kind, before = ODD[case]
-    with pytest.raises(DataError, match="Where this stands for a missing value, say data.read.missing"):
+    with pytest.raises(DataError, match=r"Where this stands for a missing value, say data\.read\.missing"):
         found(cells)
     odd = typed(source({"c": cells}), spec(), strict=False).odd["c"].texts
     table = found(cells, read={"missing": odd})
@@ -162,6 +165,32 @@ def test_na_of_r_is_missing_where_it_is_so_in_numbers() -> None:
     assert [int(columns[name].missing.sum()) for name in "xyz"] == [14, 14, 0]
     assert columns["y"].levels == ("high", "low")
     assert columns["z"].levels == ("DE", "FR", "NA")
+
+
+def test_sentinels_are_said_and_known_as_they_are_written() -> None:
+    """Both in one note; a new file has -999.0 as this one had."""
+    table = found(repeated("-999.0", "-9999.0", *map(str, np.linspace(1, 2, 18))))
+    assert table.columns[0].format.missing == ("-9999", "-999", "-999.0", "-9999.0")
+    assert "column c: -9999 and -999 count as a missing value (4 in all)" in table.notes[0]
+
+
+@pytest.mark.parametrize("missing", ["error", "mask"])
+@pytest.mark.parametrize("kind", ["text", "floats", "whole floats"])
+def test_infinity_is_refused_and_not_missing(kind: str, missing: str) -> None:
+    """In text and in typed columns, also where missing values are masked; said to be missing, it is. By rules 4 it was
+    a missing value without a word."""
+    cells = ["inf", *(f"{n / 2 if kind != 'whole floats' else n * 7 % 23}" for n in range(39))]
+    rows = source({"a": cells, "other": cells_of_numbers(N)})
+    if kind != "text":
+        columns = {name: pa.array([float(cell) for cell in rows.table[name].to_pylist()]) for name in ("a", "other")}
+        rows = SourceTable(pa.table(columns), "t.parquet", False, "line", rows.places, ReadSpec())
+    with pytest.raises(
+        DataError, match=r"column a, line 2: must be a finite number, got 'inf' .* say data\.read\.missing"
+    ):
+        typed(rows, spec(missing=missing))
+    said = typed(rows, spec(missing=missing, read={"missing": ["inf"]}))
+    old = typed(rows, spec(missing=missing), rules=4)
+    assert [table.columns[0].missing.tolist() for table in (said, old)] == [[True] + [False] * 39] * 2
 
 
 @pytest.mark.parametrize(

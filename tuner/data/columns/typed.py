@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from tuner.data.columns.arrow import of_arrow, plain_numbers
 from tuner.data.columns.cells import MISSING, Distinct, Format, Values, is_missing
 from tuner.data.columns.decisions import WORDS, Reading, read_as, text_reading, values_of
+from tuner.data.columns.sentinels import sentinel_before, sentinels
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
-from tuner.spec.rules import NEWEST
+from tuner.spec.rules import FOUND, NEWEST
 from tuner.spec.study import ColumnSpec, ColumnType, DataSpec
 
-SENTINELS: Final = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, -1e30, 1e30)
 LEFT_OUT: Final = frozenset(("identifier", "text", "constant"))
 MODELLED: Final = frozenset(("numeric", "count", "boolean", "categorical", "datetime"))
 _ID_NAME: Final = re.compile(r"(^|[_ .-])(id|ids|uuid|guid|index|idx|rownum|row|key|nr|no)$|^(id|idx|index)([_ .-]|$)")
@@ -242,8 +242,21 @@ class _Finder:
         if declared.type == "boolean" and plain is not None and set(np.unique(plain[~np.isnan(plain)])) <= {0.0, 1.0}:
             return _Found("boolean", self._base.model_copy(update={"kind": "number"}), plain, ("0", "1"))
         if plain is not None and declared.type != "boolean":
-            return _Found("numeric", self._base.model_copy(update={"kind": "number"}), plain)
+            return self._numbers(name, plain)
         return self._read(name, declared)
+
+    def _numbers(self, name: str, plain: Values) -> _Found:
+        """A column of numbers, of which infinity is none: by rules before 5 it was a missing value."""
+        found = _Found("numeric", self._base.model_copy(update={"kind": "number"}), plain)
+        infinite = np.isinf(plain)
+        if not infinite.any():
+            return found
+        found = replace(found, values=np.where(infinite, np.nan, plain))
+        if self._rules < FOUND:
+            return found
+        distinct = self._cells.distinct(name)
+        odd = np.isin(np.arange(len(distinct.texts)), distinct.codes[infinite])
+        return replace(found, odd=Odd.of(distinct, odd, "a finite number"))
 
     def _read(self, name: str, declared: ColumnSpec) -> _Found:
         source = self._cells.source
@@ -298,16 +311,7 @@ class _Finder:
 
     def _settled(self, name: str, found: _Found, values: Values) -> _Found:
         """What a column of numbers is: one that varies, yes and no, counts, or a name for rows."""
-        sentinel = None if self._base.missing else _sentinel(values)
-        if sentinel is not None:
-            values = np.where(values == sentinel, np.nan, values)
-            text = f"{sentinel:.15g}"
-            self.notes.append(
-                f"column {name}: {text} counts as a missing value ({int(np.isnan(values).sum())} in all), for it is far"
-                f" from all others; declare data.read.missing to decide otherwise."
-            )
-            how = found.format.model_copy(update={"missing": (*found.format.missing, text)})
-            found = replace(found, values=values, format=how)
+        found, values = self._without_sentinels(name, found, values)
         present = values[~np.isnan(values)]
         if not len(present) or (present == present[0]).all():
             why = "it is the same in all rows" if len(present) else "it has no values"
@@ -321,6 +325,32 @@ class _Finder:
             return replace(found, type="identifier", why="it numbers rows or things")
         return replace(found, type="count" if whole and (present >= 0).all() else "numeric")
 
+    def _without_sentinels(self, name: str, found: _Found, values: Values) -> tuple[_Found, Values]:
+        """A column of numbers whose sentinels are missing values, with a note; as it is where missing is declared."""
+        if self._base.missing:
+            return found, values
+        numbers = sentinels(values) if self._rules >= FOUND else sentinel_before(values)
+        if not numbers:
+            return found, values
+        gone = np.isin(values, list(numbers))
+        texts = [f"{number:.15g}" for number in numbers]
+        written = self._written(name, gone) if self._rules >= FOUND else ()
+        values = np.where(gone, np.nan, values)
+        self.notes.append(
+            f"column {name}: {' and '.join(texts)} {'counts' if len(texts) == 1 else 'count'} as a missing value"
+            f" ({int(np.isnan(values).sum())} in all), for it is far from all others; declare data.read.missing to"
+            " decide otherwise."
+        )
+        missing = tuple(dict.fromkeys((*found.format.missing, *texts, *written)))
+        return replace(found, values=values, format=found.format.model_copy(update={"missing": missing})), values
+
+    def _written(self, name: str, rows: NDArray[np.bool_]) -> tuple[str, ...]:
+        """How a text file spells some rows' cells, -999.0 for example, by which they are known in new files."""
+        if not self._cells.source.is_text:
+            return ()
+        distinct = self._cells.distinct(name)
+        return tuple(map(str, distinct.texts[np.unique(distinct.codes[rows])]))
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Found:
@@ -330,23 +360,6 @@ class _Found:
     levels: tuple[str, ...] = ()
     why: str = ""
     odd: Odd | None = None
-
-
-def _sentinel(values: Values) -> float | None:
-    """A number such as -999 that stands for a missing value: repeated, at an end, and far from all others."""
-    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
-    for end in (low, high):
-        if end not in SENTINELS:
-            continue
-        here = values == end
-        others = values[~here & ~np.isnan(values)]
-        if here.sum() < 2 or len(others) < 10:
-            continue
-        first, last = np.quantile(others, (0.01, 0.99))
-        away = min(abs(others - end))
-        if away > 2 * (last - first) and away > 0.5 * abs(end):
-            return float(end)
-    return None
 
 
 def _names_rows(name: str, present: Values) -> bool:
