@@ -120,6 +120,20 @@ def test_numbers_and_dates_among_odd_cells_are_modelled(workspace: Path) -> None
     assert "-999" in read_spec("s.yaml").data.read.missing  # which is found no more where others are declared
 
 
+def test_a_copy_of_the_label_is_left_out(workspace: Path) -> None:
+    """With a word, whatever it is called; what merely goes with it stays, and so does the group."""
+    fault = np.arange(200) % 5 == 0
+    frame = pd.DataFrame({"x": DRAW.normal(size=200) + fault, "y": DRAW.normal(size=200), "fault": fault})
+    frame['alarm: "a"'], frame["patient"] = np.where(fault, 3, 2), [f"p{row % 20}" for row in range(200)]
+    frame.to_csv("t.csv", index=False)
+    text = tuner("init", "t.csv", "--label", "fault")[1]
+    Path("s.yaml").write_text(text, encoding="utf-8")
+    data = read_spec("s.yaml").data
+    assert (data.exclude, data.split.group) == (('alarm: "a"',), "patient")
+    assert "count, left out: it tells the label" in text
+    assert "200 rows, 2 features" in tuner("validate", "s.yaml")[1]
+
+
 @pytest.mark.parametrize(
     "name", ["2020", "null", "true", "1e5", "no", "0x1f", "2020-01-01", "größe", "a b", "new\nline"]
 )

@@ -89,6 +89,24 @@ def test_what_looks_odd_is_said(tmp_path: Path) -> None:
     assert said in columns["one"]["notes"]
 
 
+@pytest.mark.parametrize("rows", [80, 900, 3000])
+@pytest.mark.parametrize("share", [0.5, 0.03])
+def test_what_does_not_repeat_tells_no_label(rows: int, share: float, tmp_path: Path) -> None:
+    """Random columns, of numbers that differ in each row, of few values, of yes and no; of copies all are said, also
+    of a label that few rows have, and one that is wrong in a row of 3,000."""
+    draw = np.random.default_rng(rows)
+    fault = np.arange(rows) < max(9, rows * share)
+    draw.shuffle(fault)
+    frame = pd.DataFrame({"x": draw.normal(size=rows), "few": draw.integers(0, rows // 3, rows), "fault": fault})
+    frame["tenths"], frame["yes"] = frame["x"].round(1), draw.random(rows) < 0.5
+    frame["copy"] = np.where(fault, "bad", "good")
+    frame["worse"] = np.where(fault, draw.integers(5, 9, rows), draw.integers(0, 5, rows))
+    frame.loc[:0, "worse"] = 8 if rows == 3000 else frame["worse"][0]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found = inspected(str(tmp_path / "t.csv"), "--label", "fault")
+    assert [one["name"] for one in found["columns"] if one["tells"]] == ["copy", "worse"]
+
+
 def test_people_see_a_line_for_each_column(tmp_path: Path) -> None:
     """Whatever breaks lines in its name or its levels; a repeated row and a group are said below."""
     frame = pd.DataFrame({"two\nlines": ["a\nb", "c"] * 20, "user": [row // 4 for row in range(40)], "x": range(40)})

@@ -20,6 +20,7 @@ class ColumnFacts(Answer):
         levels: the commonest levels of a categorical column, with their rows.
         odd: texts in a column of numbers or dates that are neither; they have to be dealt with.
         sentinels: texts in a column of numbers that stand for a missing value, found or declared.
+        tells: whether it tells the label, as a copy of it does.
         scaling: one that suits a column of numbers better than the usual; None where that does.
         notes: what a user should know of it, a sentence each.
     """
@@ -34,6 +35,7 @@ class ColumnFacts(Answer):
     levels: tuple[tuple[str, int], ...] = ()
     odd: tuple[str, ...] = ()
     sentinels: tuple[str, ...] = ()
+    tells: bool = False
     scaling: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -93,7 +93,10 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
     if found.incomplete or odd:
         share = f"{found.incomplete:,} of {found.rows:,} rows have missing values"
         yield f"  missing: mask  # {share}: left out of the loss. Or: mean, median, drop"
-    heavy = [column for column in found.columns if column.scaling is not None]
+    copies = [quoted(column.name) for column in _copies(found)]
+    if copies:
+        yield f"  exclude: [{', '.join(copies)}]  # copies of the label, which the model is not to see"
+    heavy = [column for column in found.columns if column.scaling is not None and not column.tells]
     if heavy:
         yield "  columns:  # what is declared of single columns; the others are as they are found"
         yield from (f"    {quoted(one.name)}: {{scaling: {one.scaling}}}  # {_oneline(one.notes[0])}" for one in heavy)
@@ -119,6 +122,8 @@ def _listed(found: Inspection) -> Iterator[str]:
 def _words(column: ColumnFacts, group: str | None) -> str:
     if not column.modelled:
         return _oneline(f"{column.type}, {column.notes[0]}" if column.notes else f"{column.type}, left out")
+    if column.tells and column.name != group:
+        return f"{column.type}, left out: it tells the label"
     gaps = f", {column.missing:,} missing" if column.missing else ""
     return f"{column.type}{gaps}{', decides on the split' if column.name == group else ''}"
 
@@ -143,11 +148,15 @@ def _space(found: Inspection) -> Iterator[str]:
 
 
 def _features(found: Inspection) -> int:
-    """Encoded columns without those of the group, which decides on the split and is not modelled."""
-    owner = next((column for column in found.columns if column.name == found.group and column.modelled), None)
-    if owner is None:
-        return found.features
-    return found.features - (min(31, (owner.distinct or 0) + 1) if owner.type == "categorical" else 1)
+    """Encoded columns without those of the group, which decides on the split and is not modelled, and of copies."""
+    owner = [column for column in found.columns if column.name == found.group and column.modelled]
+    gone = [min(31, (one.distinct or 0) + 1) if one.type == "categorical" else 1 for one in (*owner, *_copies(found))]
+    return found.features - sum(gone)
+
+
+def _copies(found: Inspection) -> list[ColumnFacts]:
+    """Columns that tell the label; the group may, and is not modelled."""
+    return [column for column in found.columns if column.tells and column.name != found.group]
 
 
 def bottleneck(features: int) -> int:

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tuner.answers.inspection import ColumnFacts, Inspection
 from tuner.data.columns.cells import Values
@@ -30,6 +31,9 @@ from tuner.spec.study import DataSpec
 SHOWN_LEVELS: Final = 5
 LEAST_GROUPS: Final = 10  # with fewer, a split by them leaves too few for validation and test
 LEAK: Final = 0.999  # of the rows: a column that tells the label so often is a copy of it
+NO_CHANCE: Final = 7  # rows that disagree in another order: that none does by chance is rarer than one in 1,000
+SHUFFLES: Final = 3
+MOST_VALUES: Final = 1000  # of a column, and of the label
 
 
 def inspect(spec: DataSpec, sources: Sources) -> Inspection:
@@ -102,6 +106,7 @@ def _modelled(
 ) -> ColumnFacts:
     present = column.values[~column.missing]
     odd = table.odd.get(column.name)
+    tells = label is not None and _tells(column, label)
     facts = {
         "name": column.name,
         "type": column.type,
@@ -110,7 +115,8 @@ def _modelled(
         "distinct": len(np.unique(present)),
         "odd": odd.texts if odd else (),
         "sentinels": column.format.missing if column.type in ("numeric", "count") else (),
-        "notes": (*_remarks(column, present, label, proposal), *_possible_sentinels(table, column)),
+        "notes": (*_remarks(column, present, tells, proposal), *_possible_sentinels(table, column)),
+        "tells": tells,
         "scaling": None if proposal is None else proposal.scaling,
     }
     if column.levels:
@@ -124,13 +130,11 @@ def _left_out(one: LeftOut) -> ColumnFacts:
     return ColumnFacts(name=one.name, type=one.type, modelled=False, notes=(f"left out: {one.why}.",))
 
 
-def _remarks(
-    column: TypedColumn, present: Values, label: pd.Series[str] | None, proposal: ScalingProposal | None
-) -> list[str]:
+def _remarks(column: TypedColumn, present: Values, tells: bool, proposal: ScalingProposal | None) -> list[str]:
     found = []
     if proposal is not None:
         found.append(f"scaling {proposal.scaling} suits it better: {proposal.reason}.")
-    if label is not None and _tells(column, label):
+    if tells:
         found.append("it tells the label: leave it out where codes are to be judged by that.")
     if len(present) < len(column.values) / 2:
         found.append("more than half of its values are missing.")
@@ -159,12 +163,25 @@ def _proposals(table: TypedTable) -> dict[str, ScalingProposal]:
 
 
 def _tells(column: TypedColumn, label: pd.Series[str]) -> bool:
-    """Whether each value of a column of few values has one label."""
-    if len(np.unique(column.values)) > 1000 or column.missing.any():
+    """Whether each value of a column has one label, of labels that rows could as well have had in another order.
+
+    A column that hardly repeats has one label for each value by itself: what counts is how many rows would disagree.
+    """
+    values, codes = pd.factorize(column.values)[0], pd.factorize(label)[0]
+    if column.missing.any() or values.max() >= MOST_VALUES or codes.max() >= MOST_VALUES:
         return False
-    pairs = pd.DataFrame({"value": column.values, "label": label.to_numpy()})
-    commonest = pairs.groupby("value")["label"].agg(lambda labels: labels.value_counts().iloc[0]).sum()
-    return bool(commonest >= LEAK * len(pairs) and label.nunique() > 1)
+    draw = np.random.default_rng(0)
+    by_chance = np.mean([_disagreeing(values, draw.permutation(codes)) for _ in range(SHUFFLES)])
+    return bool(_disagreeing(values, codes) <= (1 - LEAK) * len(values) and by_chance >= NO_CHANCE)
+
+
+def _disagreeing(values: NDArray[np.intp], codes: NDArray[np.intp]) -> int:
+    """Rows whose label is not the commonest one of their value."""
+    labels = int(codes.max()) + 1
+    pairs, counts = np.unique(values * labels + codes, return_counts=True)
+    commonest = np.zeros(int(values.max()) + 1, np.int64)
+    np.maximum.at(commonest, pairs // labels, counts)
+    return len(values) - int(commonest.sum())
 
 
 def _duplicates(values: Values) -> int:
