@@ -194,6 +194,25 @@ def test_infinity_is_refused_and_not_missing(kind: str, missing: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (repeated("20%", "4", "30.5%"), "column c: 1 different text without %, '4' first, count as percentages like"),
+        (
+            repeated("02139", "94110", "10001"),
+            "column c: 14 cells have leading zeros, as codes have; data.columns: {'c':",
+        ),
+    ],
+)
+def test_numbers_that_may_be_something_else_are_said(cells: list[str], said: str) -> None:
+    """Bare numbers among percentages, and codes; nothing is said of plain numbers, or of codes that are declared so."""
+    table = found(cells)
+    assert table.notes[0].startswith(said)
+    assert table.columns[0].type in ("numeric", "count")
+    assert found(repeated("0", "0.5", "10")).notes == ()
+    assert found(repeated("02139", "94110"), columns={"c": {"type": "numeric"}}).notes == ()
+
+
+@pytest.mark.parametrize(
     ("declared", "cells", "kind", "levels"),
     [
         ("categorical", repeated("1", "2", "3"), "categorical", ("1", "2", "3")),

@@ -85,8 +85,17 @@ def read_as(distinct: Distinct, base: Format, file_missing: frozenset[str], rule
 def _number(present: NDArray[np.object_], base: Format, rules: int) -> Reading | None:
     for how in _number_formats(present, base, rules):
         if np.isfinite(as_numbers(present, how)).all():
-            return Reading("numeric", how)
+            return Reading("numeric", how, why=_bare(present) if how.percent else "")
     return None
+
+
+def _bare(present: NDArray[np.object_]) -> str:
+    """What to know of numbers without % among percentages."""
+    bare = [text for text in present if not text.endswith("%")]
+    if not bare:
+        return ""
+    texts = "text" if len(bare) == 1 else "texts"
+    return f"{len(bare):,} different {texts} without %, {bare[0]!r} first, count as percentages like the others"
 
 
 def _number_formats(present: NDArray[np.object_], base: Format, rules: int) -> Iterator[Format]:

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tuner.data.columns.arrow import of_arrow, plain_numbers
@@ -250,13 +251,24 @@ class _Finder:
         found = _Found("numeric", self._base.model_copy(update={"kind": "number"}), plain)
         infinite = np.isinf(plain)
         if not infinite.any():
-            return found
+            return replace(found, why=self._leading_zeros(name))
         found = replace(found, values=np.where(infinite, np.nan, plain))
         if self._rules < FOUND:
             return found
         distinct = self._cells.distinct(name)
         odd = np.isin(np.arange(len(distinct.texts)), distinct.codes[infinite])
         return replace(found, odd=Odd.of(distinct, odd, "a finite number"))
+
+    def _leading_zeros(self, name: str) -> str:
+        """What to know of numbers that are written like codes; nothing where a type is declared."""
+        column = self._cells.source.table.column(name)
+        if not self._cells.source.is_text or name in self._declared:
+            return ""
+        codes = int(pc.sum(pc.match_substring_regex(column, r"^\s*0\d+\s*$")).as_py() or 0)
+        if not codes:
+            return ""
+        advice = f"data.columns: {{{_quoted(name)}: {{type: categorical}}}}"
+        return f"{codes:,} cells have leading zeros, as codes have; {advice} makes levels of them"
 
     def _read(self, name: str, declared: ColumnSpec) -> _Found:
         source = self._cells.source
