@@ -134,6 +134,50 @@ def test_a_copy_of_the_label_is_left_out(workspace: Path) -> None:
     assert "200 rows, 2 features" in tuner("validate", "s.yaml")[1]
 
 
+def arrays() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
+    """What an array holds, and the keys that `init` writes for it."""
+    plain = np.random.default_rng(1).normal(size=(60, 5))
+    gaps, far, sentinel, infinite, far_gaps = (plain.copy() for _ in range(5))
+    gaps[3, 1] = np.nan
+    far[7, 2] = 1e6
+    sentinel[[4, 9], 3] = -999
+    infinite[5, 0] = np.inf
+    far_gaps[3, 1], far_gaps[7, 2] = np.nan, 1e6
+    return {
+        "plain": (plain, {}),
+        "gaps": (gaps, {"missing": "mask", "scaling": "standard"}),
+        "far": (far, {"scaling": "robust"}),
+        "far channel": (far.reshape(30, 2, 5), {"scaling": "robust"}),
+        "sentinel": (sentinel, {"missing": "mask", "scaling": "standard"}),
+        "infinite": (infinite, {"missing": "mask", "scaling": "standard", "read": {"missing": ["inf"]}}),
+        "far and gaps": (far_gaps, {"missing": "mask", "scaling": "robust"}),
+    }
+
+
+@pytest.mark.parametrize("name", arrays())
+def test_what_init_writes_for_an_array_is_a_study(name: str, workspace: Path) -> None:
+    """With what is missing in it masked, also where that is written -999, and values far out bounded."""
+    rows, expected = arrays()[name]
+    np.save("a.npy", rows)
+    Path("s.yaml").write_text(tuner("init", "a.npy")[1], encoding="utf-8")
+    assert read_spec("s.yaml").data.model_dump(exclude_unset=True, exclude={"source"}, mode="json") == expected
+    code, told, said = tuner("validate", "s.yaml")
+    assert (code, said) == (0, "")
+    assert ("-999 counts as a missing value" in " ".join(told.split())) == (name == "sentinel")
+
+
+def test_a_missing_value_of_an_array_is_refused_with_what_to_do(workspace: Path) -> None:
+    """The key that a table's refusal names."""
+    np.save("a.npy", arrays()["gaps"][0])
+    declared = "name: x\ndata: {source: a.npy}\nspace: {bottleneck: 1, batch_size: 4}\nsearch: {trials: 1}\n"
+    Path("s.yaml").write_text(declared, encoding="utf-8")
+    said = tuner("validate", "s.yaml")[2]
+    assert said == (
+        "a.npy: column x1, row 4: must be a finite number, got a missing value (1 such values in all); say"
+        " data.missing: mask, mean, median or drop.\n"
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["2020", "null", "true", "1e5", "no", "0x1f", "2020-01-01", "größe", "a b", "new\nline"]
 )

@@ -126,5 +126,9 @@ def test_arrays_and_bundled_sets_are_inspected_too(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", rows)
     found = inspected(str(tmp_path / "a.npy"))
     assert (found["kind"], found["rows"], found["shape"], found["features"]) == ("array", 30, [4], 4)
-    assert found["notes"] == ["1 of 4 columns are the same in all rows."]
+    low, high = rows.min(), rows.max()
+    said = [f"values from {low:g} to {high:g}, none missing.", "1 of 4 columns are the same in all rows."]
+    assert (found["notes"], found["scaling"]) == (said, None)
     assert inspected("sklearn:digits")["kind"] == "images"
+    np.save(tmp_path / "windows.npy", rows.reshape(15, 4, 2))
+    assert inspected(str(tmp_path / "windows.npy"))["kind"] == "array"  # as validate scales it

@@ -45,14 +45,15 @@ class Inspection(Answer):
 
     Attributes:
         source: as it was given.
-        kind: a table, an array, or images.
+        kind: a table, an array, or images, whose pixels have one range.
         rows: how many.
         shape: a row's own shape: its columns, or an image's sides and channels.
         features: columns of the matrix that would be trained on.
-        columns: of a table.
+        columns: of a table, and of an array that has missing values.
         duplicates: rows that are equal to an earlier one, in all modelled columns.
         incomplete: rows with a missing value in a modelled column.
         group: a column that says what rows belong together, where one looks like it.
+        scaling: one that suits an array better than the usual, for it has values far out; None where that does.
         notes: what was decided while the source was read, a sentence each.
     """
 
@@ -65,4 +66,5 @@ class Inspection(Answer):
     duplicates: int = 0
     incomplete: int = 0
     group: str | None = None
+    scaling: str | None = None
     notes: tuple[str, ...] = ()

@@ -97,19 +97,22 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
     if copies:
         yield f"  exclude: [{', '.join(copies)}]  # copies of the label, which the model is not to see"
     heavy = [column for column in found.columns if column.scaling is not None and not column.tells]
-    if heavy:
+    if heavy and found.kind == "table":
         yield "  columns:  # what is declared of single columns; the others are as they are found"
         yield from (f"    {quoted(one.name)}: {{scaling: {one.scaling}}}  # {_oneline(one.notes[0])}" for one in heavy)
     if found.group:
         yield f"  split: {{group: {quoted(found.group)}}}  # rows of one may belong together: none is split"
-    if found.kind == "table":
+    if found.scaling is not None:
+        yield f"  scaling: {found.scaling}  # there are values far out; or standard, minmax, none"
+    elif found.columns:
         yield "  scaling: standard  # or minmax, robust, none"
-        yield from _listed(found)
+    yield from _listed(found)
 
 
 def _listed(found: Inspection) -> Iterator[str]:
     """What was found, as comments."""
-    yield "  # Found:"
+    if found.columns or found.notes:
+        yield "  # Found:"
     shown = found.columns[:SHOWN]
     yield from (f"  #   {_oneline(column.name)}: {_words(column, found.group)}" for column in shown)
     if len(found.columns) > len(shown):

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from tuner.answers.inspection import ColumnFacts, Inspection
 from tuner.data.columns.cells import Values
-from tuner.data.columns.sentinels import sentinels
+from tuner.data.columns.sentinels import SENTINELS, sentinels
 from tuner.data.columns.typed import LeftOut, TypedColumn, TypedTable, typed
 from tuner.data.dataset import Dataset
 from tuner.data.initial import quoted
 from tuner.data.load_tables import load_table
 from tuner.data.outliers import ScalingProposal, far_out, proposed_scaling
-from tuner.data.readers import load, naming
+from tuner.data.readers import checked, naming, read_rows
 from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.tabular import key_values
@@ -50,7 +50,8 @@ def inspect(spec: DataSpec, sources: Sources) -> Inspection:
     if source is not None:
         with naming(source.where):
             return of_table(source, spec)
-    return _of_rows(load(spec, sources), spec)
+    data = read_rows(spec, sources)
+    return _of_gaps(data, spec, sources) or _of_rows(checked(data), spec)
 
 
 def of_table(source: SourceTable, spec: DataSpec) -> Inspection:
@@ -82,17 +83,41 @@ def of_table(source: SourceTable, spec: DataSpec) -> Inspection:
     )
 
 
+def _of_gaps(data: Dataset, spec: DataSpec, sources: Sources) -> Inspection | None:
+    """An array of two dimensions with missing values or sentinels, as a study reads it by data.missing; else None."""
+    if len(data.shape) > 1 or spec.label is not None:
+        return None
+    ends = np.isin([data.values.min(0), data.values.max(0)], SENTINELS).any(0)
+    if np.isfinite(data.values).all() and not any(sentinels(column) for column in data.values.T[ends]):
+        return None
+    masked = spec.model_copy(update={"missing": "mask"})
+    source = load_table(masked, sources)
+    if source is None:
+        return None
+    with naming(source.where):
+        found = of_table(source, masked)
+    heavy = any(column.scaling for column in found.columns)
+    return found.model_copy(update={"kind": "array", "scaling": "robust" if heavy else None})
+
+
 def _of_rows(data: Dataset, spec: DataSpec) -> Inspection:
-    constant = int((data.values == data.values[0]).all(0).sum())
-    notes = (f"{constant:,} of {data.values.shape[1]:,} columns are the same in all rows.",) if constant else ()
+    constant, columns = int((data.values == data.values[0]).all(0).sum()), data.values.shape[1]
+    notes = [f"values from {data.values.min():g} to {data.values.max():g}, none missing."]
+    if constant:
+        notes.append(f"{constant:,} of {columns:,} columns are the same in all rows.")
+    width = {"column": columns, "channel": data.shape[-1]}.get(data.each or "column")
+    far = 0 if width is None else int(far_out(data.values.reshape(-1, width)).sum())
+    if far:
+        notes.append(f"{far:,} of {width:,} {data.each}s have values far out: scaling robust bounds them.")
     return Inspection(
         source=spec.source,
-        kind="images" if len(data.shape) > 1 else "array",
+        kind="images" if data.each == "image" else "array",
         rows=data.rows,
         shape=data.shape,
         features=data.values.shape[1],
         duplicates=_duplicates(data.values),
-        notes=notes,
+        scaling="robust" if far else None,
+        notes=tuple(notes),
     )
 
 
