@@ -220,6 +220,8 @@ def test_what_is_no_table_is_refused_in_a_sentence(case: str, workspace: Path) -
 
 
 def test_a_code_is_shorter_than_its_row() -> None:
-    """For 2 to 2,000 columns; one column has a code of 1."""
-    assert all(1 <= bottleneck(columns) < columns for columns in range(2, 2001))
-    assert bottleneck(1) == 1
+    """For 2 to 2,000 columns, and too short to hold each of few rows; one column has a code of 1."""
+    assert all(1 <= bottleneck(columns, 1000) < columns for columns in range(2, 2001))
+    assert all(1 <= bottleneck(400, rows) < max(2, rows - 1) for rows in range(2, 200))
+    assert bottleneck(1, 100) == 1
+    assert [bottleneck(400, rows) for rows in (28, 105, 1000)] == [7, 26, 32]

@@ -140,7 +140,7 @@ def _space(found: Inspection) -> Iterator[str]:
     widest = min(512, max(16, 1 << math.ceil(math.log2(4 * features))))
     batches = [size for size in (16, 32, 64, 128, 256) if size <= max(16, train // 8)][-3:]
     batches = [size for size in batches if size <= train] or [max(1, train // 2)]
-    code = bottleneck(features)
+    code = bottleneck(features, train)
     yield "space:"
     yield "  learning_rate: {type: float, low: 1e-4, high: 3e-2, log: true}"
     yield f"  batch_size: {_choice(batches)}"
@@ -162,9 +162,12 @@ def _copies(found: Inspection) -> list[ColumnFacts]:
     return [column for column in found.columns if column.tells and column.name != found.group]
 
 
-def bottleneck(features: int) -> int:
-    """A code's length for so many columns: a quarter of them, between 2 and 32, and fewer than there are."""
-    return max(1, min(features - 1, max(2, min(32, round(features / 4)))))
+def bottleneck(features: int, train: int) -> int:
+    """A code's length: a quarter of the columns and of the training rows at most, between 2 and 32.
+
+    It is shorter than a row, and too short to hold each training row by itself.
+    """
+    return max(1, min(features - 1, train - 2, max(2, min(32, round(features / 4), train // 4))))
 
 
 def _choice(sizes: list[int]) -> str:
