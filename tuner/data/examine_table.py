@@ -105,7 +105,7 @@ def split_table(
     if option == "group":
         return split_by_group(key, data.validation, data.test, seed), ()
     if option == "time":
-        return split_by_time(replace(key, values=moments_or_numbers(key.values)), data.validation, data.test), ()
+        return split_by_time(replace(key, values=moments_or_numbers(key)), data.validation, data.test), ()
     few = few_of_a_class(key)
     return split_stratified(key, data.validation, data.test, seed), () if few is None else (few,)
 

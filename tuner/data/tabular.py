@@ -21,6 +21,7 @@ from tuner.data.columns.typed import SHOWN, TypedTable, typed
 from tuner.data.dataset import Numbers
 from tuner.data.labels import Labels
 from tuner.data.source_table import SourceTable
+from tuner.data.split import Key
 from tuner.errors import DataError
 from tuner.spec.rules import NEWEST
 from tuner.spec.study import DataSpec
@@ -143,15 +144,26 @@ def labels_of(source: SourceTable, name: str, rows: Numbers) -> Labels:
     return Labels.written(name, tuple(map(str, distinct.texts)), distinct.codes.astype(np.intp))
 
 
-def moments_or_numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """Texts that are all numbers, or all moments, as such, so that they have their order; others as they are."""
-    if values.dtype.kind != "O":
-        return values
-    column = pa.chunked_array([pa.array(values.tolist(), pa.string())])
-    found = read_as(Distinct(column), Format(kind="text"), frozenset())
-    if found.type not in ("numeric", "datetime") or found.odd:
-        return values
-    seconds = values_of(Distinct(column), found.format)[0]
+def moments_or_numbers(key: Key) -> NDArray[Any]:
+    """A key's texts that are numbers or moments as such, so that they have their order; others as they are.
+
+    Raises:
+        DataError: most are numbers or moments, and some are not; the sentence names the first one and counts them.
+    """
+    if key.values.dtype.kind != "O":
+        return key.values
+    distinct = Distinct(pa.chunked_array([pa.array(key.values.tolist(), pa.string())]))
+    found = read_as(distinct, Format(kind="text"), frozenset())
+    if found.type not in ("numeric", "datetime"):
+        return key.values
+    seconds, odd = values_of(distinct, found.format)
+    if odd.any():
+        row = distinct.first(odd)
+        what = "a number" if found.type == "numeric" else f"a time ({found.format.date})"
+        raise DataError(
+            f"{key.option}: {key.name}, {key.place(row)}: must be {what} in every row, got"
+            f" {str(key.values[row])[:50]!r} ({int(distinct.counts[odd].sum()):,} such in all)."
+        )
     return seconds if found.type == "numeric" else (seconds * 1e6).astype("datetime64[us]")
 
 
