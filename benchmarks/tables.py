@@ -4,8 +4,9 @@
 
 Every table that a reader knows by its ending goes through what `tuner init FILE > s.yaml && tuner run s.yaml` does,
 unedited but for the number of trials and epochs. It counts as answered only if every column is modelled except
-identifiers, prose, constants and labels;
-what was left out is listed, and 30 tables drawn by seed are printed for the eye.
+identifiers, prose and constants, and if pandas agrees: a column that was left out as text, of which pandas reads more
+than half of the cells as numbers or dates, is missed. What was left out is listed with the reasons, and 30 tables drawn
+by seed are printed for the eye.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 LEAVABLE = ("identifier", "text", "constant")
+AS_TEXT = ("it names rows", "it holds prose")  # why: what numbers rows is left out whatever pandas reads
+LOOKED_AT = 2000  # cells of a column
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Result:
     rows: int = 0
     types: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     missed: list[str] = field(default_factory=list)
     loss: str = ""
     test: float | None = None
@@ -72,7 +76,9 @@ def _run(file: Path, folder: Path, budget: tuple[int, int], start: float) -> Res
         made.rows = found.rows
         made.types = dict(Counter(column.type for column in found.columns if column.modelled))
         made.left_out = {column.name: column.type for column in found.columns if not column.modelled}
+        made.reasons = {c.name: " ".join(c.notes).removeprefix("left out: ") for c in found.columns if not c.modelled}
         made.missed = [name for name, kind in made.left_out.items() if kind not in LEAVABLE]
+        made.missed += read_by_pandas(file, folder, made.reasons)
         (folder / "s.yaml").write_text(space_file(found))
         overrides = [f"search.trials={budget[0]}", f"search.epochs={budget[1]}"]
         place = tuner.workspace(folder, mlflow=os.environ["TABLES_MLFLOW"])
@@ -90,6 +96,30 @@ def _run(file: Path, folder: Path, budget: tuple[int, int], start: float) -> Res
         made.outcome, made.words = "broken", traceback.format_exc()
     made.seconds = time.monotonic() - start
     return made
+
+
+def read_by_pandas(file: Path, folder: Path, reasons: dict[str, str]) -> list[str]:
+    """Columns that were left out as text, although pandas reads more than half of their cells."""
+    import pandas as pd
+
+    from tuner.data.load_tables import load_table
+    from tuner.data.sources import Sources
+    from tuner.spec.study import DataSpec
+
+    doubted = [name for name, why in reasons.items() if any(words in why for words in AS_TEXT)]
+    source = load_table(DataSpec(source=str(file)), Sources(folder)) if doubted else None
+    missed = []
+    for name in doubted if source is not None else ():
+        cells = pd.Series(source.table.column(name).slice(0, LOOKED_AT).to_pylist(), dtype=object).dropna().astype(str)
+        cells = cells[cells.str.strip() != ""]
+        dates = cells.where(cells.str.fullmatch(r"[\w\s:./,+-]*\d[\w\s:./,+-]*") & cells.str.contains(r"[-/.: ]"))
+        shares = (
+            pd.to_numeric(cells, errors="coerce").notna().mean(),
+            pd.to_datetime(dates, format="mixed", errors="coerce", utc=True).notna().mean(),
+        )
+        if len(cells) and max(shares) > 0.5:
+            missed.append(name)
+    return missed
 
 
 def main() -> int:
@@ -122,6 +152,9 @@ def main() -> int:
 def report(results: list[Result], seed: int) -> None:
     answered = [result for result in results if result.outcome == "answered" and not result.missed]
     print(f"{len(answered)} of {len(results)} tables end with an answer ({100 * len(answered) / len(results):.1f} %)")
+    for result in results:
+        for name in result.missed:
+            print(f"  missed: {result.table}: {name}: {result.reasons.get(name, result.left_out[name])}"[:300])
     for outcome in ("refused", "broken"):
         for result in results:
             if result.outcome == outcome:
@@ -135,9 +168,9 @@ def report(results: list[Result], seed: int) -> None:
         print(f"  {result.seconds:6.1f}  {result.table}")
     print("30 drawn by seed:")
     for result in random.Random(seed).sample(results, min(30, len(results))):
-        left = ", ".join(f"{name} ({kind})" for name, kind in result.left_out.items())
+        left = ", ".join(f"{name} ({kind}: {result.reasons[name]})" for name, kind in result.left_out.items())
         print(
-            f"  {result.table}: {result.rows} rows, {result.types}, loss {result.loss}; left out: {left[:200] or '-'}"
+            f"  {result.table}: {result.rows} rows, {result.types}, loss {result.loss}; left out: {left[:400] or '-'}"
         )
 
 

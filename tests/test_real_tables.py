@@ -145,8 +145,11 @@ def test_a_missing_cell_where_none_was_allowed_empties_its_row_alone(workspace: 
     new.to_csv("new.csv", index=False)
     apply("best", Request("score", Path("expected.csv"), "whole.csv"))
     said = typed("apply", "best", "new.csv", "--what", "score", "-o", "s.csv", "--keep", "pump_id")
-    assert "1 row without a result, for a value is missing" in said
+    assert "1 row without a result, for a value is missing (the first: column hours, line 4)" in said
     scores, expected = pd.read_csv("s.csv")["score"], pd.read_csv("expected.csv")["score"]
+    assert pd.read_csv("s.csv")["anomaly"].isna().tolist() == scores.isna().tolist()
+    apply("best", Request("score", Path("s.parquet"), "new.csv"))
+    assert pd.read_parquet("s.parquet")["anomaly"].isna().tolist() == scores.isna().tolist()
     assert scores.isna().tolist() == [False, False, True, False, False]
     np.testing.assert_array_equal(scores.dropna(), expected.drop(2))
     assert tuner.load_model("best").reconstruct(new).iloc[2].isna().sum() > 0

@@ -15,7 +15,10 @@ from studies import tiny
 
 import tuner
 from tuner.api.listing import studies
+from tuner.data.examine import examine, fingerprint
+from tuner.data.sources import Sources
 from tuner.errors import DataError, StudyError
+from tuner.spec.reader import spec_from_mapping
 from tuner.spec.rules import NEWEST
 
 THREE = Path(__file__).parent / "fixtures" / "version_3"
@@ -97,6 +100,54 @@ def as_read(table: Path) -> pd.DataFrame:
 def _written(study: tuner.Study) -> Path:
     Path("trials.csv").write_text(study.csv())
     return Path("trials.csv")
+
+
+def found_otherwise() -> pd.DataFrame:
+    """A table in which rules 5 find more than rules 4 did: in all columns but the first two."""
+    rows = range(120)
+    return pd.DataFrame(
+        {
+            "x": [f"{row * 37 % 101 / 8}" for row in rows],
+            "y": [f"{row * 53 % 97 / 4}" for row in rows],
+            "lab": ["n.d." if row % 5 == 2 else f"{row / 8}" for row in rows],
+            "day": [f"2024-01-{row % 28 + 1:02}" if row % 40 else "soon" for row in rows],
+            "month": [f"2024-{row % 12 + 1:02}" for row in rows],
+            "owed": ["(3)" if row % 3 else "5" for row in rows],
+            "level": [
+                "-9999" if row % 40 == 1 else "-999" if row % 40 == 2 else f"{row * 29 % 83 / 8}" for row in rows
+            ],
+            "ratio": ["inf" if row % 60 == 7 else f"{row * 17 % 71 / 8}" for row in rows],
+            "code": [f"0{row % 13 + 10}" for row in rows],
+            "share": ["4" if row % 30 == 0 else f"{row % 41}%" for row in rows],
+        }
+    )
+
+
+# Of that table with masks, by the last version of rules 4.
+FOUND_BY_4 = "5c8f099df1d5e801d36605d4c1d2bf4c847d5d51cab46bde889c57fc22a19326"
+
+
+@pytest.mark.parametrize("rules", [3, 4])
+def test_what_older_rules_found_in_a_table_is_found_again(rules: int, tmp_path: Path) -> None:
+    """Names, types, formats, levels and values, to the bit: the fingerprint is that of the last version of rules 4."""
+    found_otherwise().to_csv(tmp_path / "t.csv", index=False)
+    spec = spec_from_mapping(tiny(data={"source": "t.csv", "missing": "mask"}))
+    assert fingerprint(examine(spec, Sources(tmp_path), rules).data, spec.data) == FOUND_BY_4
+    with pytest.raises(DataError, match=r"column lab, line 4: must be a number, got 'n\.d\.'"):
+        examine(spec, Sources(tmp_path), NEWEST)
+
+
+def test_a_study_of_rules_4_goes_on_with_the_columns_that_it_found(workspace: Path) -> None:
+    """Begun by rules 4 on a table that rules 5 refuse, killed or extended, it comes to the same trials."""
+    found_otherwise().to_csv("t.csv", index=False)
+    ways: dict[str, list[int]] = {"short": [9, 13], "long": [13]}
+    for name, lengths in ways.items():
+        for number, trials in enumerate(lengths):
+            declared = tiny(name=name, data={"source": "t.csv", "missing": "mask"}, search={"trials": trials})
+            tuner.run({**declared, "rules": 4} if number == 0 else declared, workers=0)
+    short, long = (tuner.Study.open(name) for name in ways)
+    assert short.csv() == long.csv()
+    assert "rules: 4\n" in (short.export("best") / "config.yaml").read_text()
 
 
 def test_a_report_says_that_a_new_study_has_other_rules(workspace: Path) -> None:

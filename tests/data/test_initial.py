@@ -45,6 +45,15 @@ ZOO = {
     "gaps, odd cells, outliers, groups, levels and dates": GAPS,
     "one column of levels": pd.DataFrame({"only": list("xyz") * 10}),
     "one column of dates": pd.DataFrame({"only": pd.date_range("2024-01-01", periods=99, freq="7h").astype(str)}),
+    "odd cells": pd.DataFrame(
+        {
+            "lab": ["n.d." if row % 5 == 2 else f"{row / 8}" for row in range(120)],
+            "at": ["unknown" if row == 7 else f"2024-01-{row % 28 + 1:02} 10:{row % 60:02}" for row in range(120)],
+            "paid": [f"{row % 28 + 1:02}.01.2024" if row % 3 else f"2024-01-{row % 28 + 1:02}" for row in range(120)],
+            "level": ["-999" if row % 40 == 2 else f"{row * 29 % 83 / 8}" for row in range(120)],
+            "owed": [f"({row / 4})" if row % 3 else f"{row}" for row in range(120)],
+        }
+    ),
     "three rows": pd.DataFrame({"a": [1, 2, 4], "b": [0.5, 3, 1]}),
     "levels alone": pd.DataFrame({"a": list("xyzx") * 5, "b": list("uv") * 10}),
     "wide": pd.DataFrame(DRAW.normal(size=(20, 300))),
@@ -81,7 +90,7 @@ def test_what_init_writes_is_a_study(name: str, ending: str, workspace: Path) ->
     spec = read_spec(workspace / "s.yaml")
     assert spec.data.source == str(path)
     assert spec.data.scaling == "standard"
-    assert spec.data.missing == ("mask" if name.startswith("gaps") else "error")
+    assert spec.data.missing == ("mask" if name.startswith(("gaps", "odd cells")) else "error")
 
 
 def test_what_was_found_is_declared(workspace: Path) -> None:
@@ -96,6 +105,77 @@ def test_what_was_found_is_declared(workspace: Path) -> None:
     assert data.described["far #"].scaling == "robust"
     assert data.label == "level"
     assert all(line.startswith("#") or ":" in line for line in text.splitlines() if line)
+
+
+def test_numbers_and_dates_among_odd_cells_are_modelled(workspace: Path) -> None:
+    """From the table to an answer, unedited: what was left out as names of rows, or became levels without a word."""
+    ZOO["odd cells"].to_csv("t.csv", index=False)
+    Path("s.yaml").write_text(tuner("init", "t.csv")[1], encoding="utf-8")
+    small = ["--set", "search.trials=1", "--set", "search.epochs=1", "--set", "final=none"]
+    code, _, said = tuner("run", "s.yaml", "--workers", "0", *small)
+    assert code == 0, said
+    told = " ".join(tuner("validate", "s.yaml")[1].split())
+    assert "5 are modelled: 3 numeric, 2 datetime" in told
+    assert read_spec("s.yaml").data.read.missing[:2] == ("n.d.", "unknown")
+    assert "-999" in read_spec("s.yaml").data.read.missing  # which is found no more where others are declared
+
+
+def test_a_copy_of_the_label_is_left_out(workspace: Path) -> None:
+    """With a word, whatever it is called; what merely goes with it stays, and so does the group."""
+    fault = np.arange(200) % 5 == 0
+    frame = pd.DataFrame({"x": DRAW.normal(size=200) + fault, "y": DRAW.normal(size=200), "fault": fault})
+    frame['alarm: "a"'], frame["patient"] = np.where(fault, 3, 2), [f"p{row % 20}" for row in range(200)]
+    frame.to_csv("t.csv", index=False)
+    text = tuner("init", "t.csv", "--label", "fault")[1]
+    Path("s.yaml").write_text(text, encoding="utf-8")
+    data = read_spec("s.yaml").data
+    assert (data.exclude, data.split.group) == (('alarm: "a"',), "patient")
+    assert "count, left out: it tells the label" in text
+    assert "200 rows, 2 features" in tuner("validate", "s.yaml")[1]
+
+
+def arrays() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
+    """What an array holds, and the keys that `init` writes for it."""
+    plain = np.random.default_rng(1).normal(size=(60, 5))
+    gaps, far, sentinel, infinite, far_gaps = (plain.copy() for _ in range(5))
+    gaps[3, 1] = np.nan
+    far[7, 2] = 1e6
+    sentinel[[4, 9], 3] = -999
+    infinite[5, 0] = np.inf
+    far_gaps[3, 1], far_gaps[7, 2] = np.nan, 1e6
+    return {
+        "plain": (plain, {}),
+        "gaps": (gaps, {"missing": "mask", "scaling": "standard"}),
+        "far": (far, {"scaling": "robust"}),
+        "far channel": (far.reshape(30, 2, 5), {"scaling": "robust"}),
+        "sentinel": (sentinel, {"missing": "mask", "scaling": "standard"}),
+        "infinite": (infinite, {"missing": "mask", "scaling": "standard", "read": {"missing": ["inf"]}}),
+        "far and gaps": (far_gaps, {"missing": "mask", "scaling": "robust"}),
+    }
+
+
+@pytest.mark.parametrize("name", arrays())
+def test_what_init_writes_for_an_array_is_a_study(name: str, workspace: Path) -> None:
+    """With what is missing in it masked, also where that is written -999, and values far out bounded."""
+    rows, expected = arrays()[name]
+    np.save("a.npy", rows)
+    Path("s.yaml").write_text(tuner("init", "a.npy")[1], encoding="utf-8")
+    assert read_spec("s.yaml").data.model_dump(exclude_unset=True, exclude={"source"}, mode="json") == expected
+    code, told, said = tuner("validate", "s.yaml")
+    assert (code, said) == (0, "")
+    assert ("-999 counts as a missing value" in " ".join(told.split())) == (name == "sentinel")
+
+
+def test_a_missing_value_of_an_array_is_refused_with_what_to_do(workspace: Path) -> None:
+    """The key that a table's refusal names."""
+    np.save("a.npy", arrays()["gaps"][0])
+    declared = "name: x\ndata: {source: a.npy}\nspace: {bottleneck: 1, batch_size: 4}\nsearch: {trials: 1}\n"
+    Path("s.yaml").write_text(declared, encoding="utf-8")
+    said = tuner("validate", "s.yaml")[2]
+    assert said == (
+        "a.npy: column x1, row 4: must be a finite number, got a missing value (1 such values in all); say"
+        " data.missing: mask, mean, median or drop.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,6 +220,8 @@ def test_what_is_no_table_is_refused_in_a_sentence(case: str, workspace: Path) -
 
 
 def test_a_code_is_shorter_than_its_row() -> None:
-    """For 2 to 2,000 columns; one column has a code of 1."""
-    assert all(1 <= bottleneck(columns) < columns for columns in range(2, 2001))
-    assert bottleneck(1) == 1
+    """For 2 to 2,000 columns, and too short to hold each of few rows; one column has a code of 1."""
+    assert all(1 <= bottleneck(columns, 1000) < columns for columns in range(2, 2001))
+    assert all(1 <= bottleneck(400, rows) < max(2, rows - 1) for rows in range(2, 200))
+    assert bottleneck(1, 100) == 1
+    assert [bottleneck(400, rows) for rows in (28, 105, 1000)] == [7, 26, 32]

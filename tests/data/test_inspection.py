@@ -71,6 +71,7 @@ def test_what_looks_odd_is_said(tmp_path: Path) -> None:
             "far": [*draw.random(79).round(3), 1e7],
             "odd": [str(value) if row % 30 else "n.d." for row, value in enumerate(draw.random(80).round(3))],
             "sentinel": np.where(draw.random(80) < 0.1, -999, draw.random(80).round(3)),
+            "one": [*np.arange(79) % 9 / 4, -9999],
             "prose": [f"a sentence of its own for row {row}, as people write it" for row in range(80)],
             "kind": kind,
         }
@@ -84,6 +85,26 @@ def test_what_looks_odd_is_said(tmp_path: Path) -> None:
     assert columns["odd"]["odd"] == ["n.d."]
     assert columns["sentinel"]["missing"] > 0 and columns["sentinel"]["low"] >= 0
     assert "-999 counts as a missing value" in " ".join(found["notes"])
+    said = "-9999.0 in line 81 may stand for a missing value: read: {missing: ['-9999.0']}."
+    assert said in columns["one"]["notes"]
+
+
+@pytest.mark.parametrize("rows", [80, 900, 3000])
+@pytest.mark.parametrize("share", [0.5, 0.03])
+def test_what_does_not_repeat_tells_no_label(rows: int, share: float, tmp_path: Path) -> None:
+    """Random columns, of numbers that differ in each row, of few values, of yes and no; of copies all are said, also
+    of a label that few rows have, and one that is wrong in a row of 3,000."""
+    draw = np.random.default_rng(rows)
+    fault = np.arange(rows) < max(9, rows * share)
+    draw.shuffle(fault)
+    frame = pd.DataFrame({"x": draw.normal(size=rows), "few": draw.integers(0, rows // 3, rows), "fault": fault})
+    frame["tenths"], frame["yes"] = frame["x"].round(1), draw.random(rows) < 0.5
+    frame["copy"] = np.where(fault, "bad", "good")
+    frame["worse"] = np.where(fault, draw.integers(5, 9, rows), draw.integers(0, 5, rows))
+    frame.loc[:0, "worse"] = 8 if rows == 3000 else frame["worse"][0]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found = inspected(str(tmp_path / "t.csv"), "--label", "fault")
+    assert [one["name"] for one in found["columns"] if one["tells"]] == ["copy", "worse"]
 
 
 def test_people_see_a_line_for_each_column(tmp_path: Path) -> None:
@@ -105,5 +126,9 @@ def test_arrays_and_bundled_sets_are_inspected_too(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", rows)
     found = inspected(str(tmp_path / "a.npy"))
     assert (found["kind"], found["rows"], found["shape"], found["features"]) == ("array", 30, [4], 4)
-    assert found["notes"] == ["1 of 4 columns are the same in all rows."]
+    low, high = rows.min(), rows.max()
+    said = [f"values from {low:g} to {high:g}, none missing.", "1 of 4 columns are the same in all rows."]
+    assert (found["notes"], found["scaling"]) == (said, None)
     assert inspected("sklearn:digits")["kind"] == "images"
+    np.save(tmp_path / "windows.npy", rows.reshape(15, 4, 2))
+    assert inspected(str(tmp_path / "windows.npy"))["kind"] == "array"  # as validate scales it

@@ -196,7 +196,7 @@ REFUSED: list[tuple[str, bytes | str, dict[str, object], str]] = [
     ("x.npy", npy([1.0, 2.0]), {}, "x.npy: must have rows and columns, got an array of 1 dimension(s); use reshape(-1, 1)."),  # noqa: E501
     ("x.npy", npy([[1j, 2], [3, 4]]), {}, "x.npy: must hold real numbers, got an array of complex128."),
     ("x.npy", npy([["a"], ["b"]]), {}, "x.npy: must hold real numbers, got an array of <U1."),
-    ("x.npy", npy([[1.0, np.nan]] * 3), {}, "x.npy: column x1, row 1: must be a finite number, got a missing value (3 such values in all)."),  # noqa: E501
+    ("x.npy", npy([[1.0, np.nan]] * 3), {}, "x.npy: column x1, row 1: must be a finite number, got a missing value (3 such values in all); say data.missing: mask"),  # noqa: E501
     ("x.npy", npy(np.array([[{}]], dtype=object)), {}, "x.npy: must hold plain numbers; arrays of objects are pickled"),
     ("x.npy", pickle.dumps([1]), {}, "x.npy: must hold plain numbers; arrays of objects are pickled"),
     ("x.npy", npy([[1.0], [2.0]]), {"columns": ["a"]}, "x.npy: data.columns and data.exclude choose columns of a table by name"),  # noqa: E501

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tuner.data.outliers import proposed_scaling, squeezed
@@ -61,6 +62,17 @@ def test_rows_of_other_orders_of_magnitude_are_said(tmp_path: Path) -> None:
     assert said(tmp_path, ROWS) == ()
 
 
+def test_a_code_with_a_unit_for_each_training_row_is_said(tmp_path: Path) -> None:
+    """Of 40 rows of 400 columns 28 train; they lie in 27 directions whatever they are."""
+    rows = np.random.default_rng(2).normal(size=(40, 400))
+    made = said(tmp_path, rows, bottleneck={"type": "int", "low": 2, "high": 32})
+    assert made == (
+        "space.bottleneck reaches 32, but there are 28 training rows: a code of 27 or more can hold each of them, and"
+        " training losses near 0 then say nothing.",
+    )
+    assert said(tmp_path, rows, bottleneck=26) == ()
+
+
 @pytest.mark.parametrize("scaling", ["minmax", "standard", "robust", "none"])
 def test_what_is_far_does_not_depend_on_the_scaling(scaling: str) -> None:
     """It is the training rows' range that counts, to ten times its width beyond; a missing value is nowhere."""
@@ -110,10 +122,14 @@ def test_a_code_that_copies_its_row_is_refused(tmp_path: Path) -> None:
 
 
 def test_rows_that_repeat_are_said(tmp_path: Path) -> None:
-    """60 distinct rows of 600; a single pair is not worth a word."""
+    """60 distinct rows of 600; a single pair across two splits, and none within one."""
     (made,) = said(tmp_path, np.tile(ROWS[:60], (10, 1)))
     assert "of 180 held-out rows equal a row of an earlier split (60 of 600 rows are distinct)" in made
-    assert said(tmp_path, np.concatenate([ROWS, ROWS[:1]])) == ()
+    within, across = ROWS.copy(), ROWS.copy()
+    within[SPLIT.train[0]], across[SPLIT.test[0]] = ROWS[SPLIT.train[1]], ROWS[SPLIT.train[1]]
+    assert said(tmp_path, within) == ()
+    (made,) = said(tmp_path, across)
+    assert made.startswith("1 of 60 held-out rows equals a row of an earlier split (199 of 200 rows are distinct)")
 
 
 def test_outliers_that_squeeze_the_others_are_said(tmp_path: Path) -> None:
@@ -125,6 +141,10 @@ def test_outliers_that_squeeze_the_others_are_said(tmp_path: Path) -> None:
     assert made.endswith("scaling minmax leaves little of all others; robust bounds them.")
     assert squeezed(fitted(rows, "robust"), rows) is None
     assert squeezed(fitted(rows, "standard"), rows) is not None
+    table = pd.DataFrame({"a": ROWS[:, 0].round(3), "far": np.append(np.arange(199) % 37 + 1000, 9e9)})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    made = " ".join(examine(spec("t.csv", bottleneck=1), Sources(tmp_path)).notes)
+    assert "far most" in made and "(1000 to 9e+09 around 101" in made
     tails = np.random.default_rng(0).exponential(size=(20_000, 4))
     assert squeezed(fitted(tails), tails) is None
     assert squeezed(fitted(np.zeros((9, 2))), np.zeros((9, 2))) is None

@@ -21,6 +21,7 @@ from tuner.data.split import (
     split_rows,
     split_stratified,
 )
+from tuner.data.tabular import moments_or_numbers
 from tuner.data.together import duplicates_across, proposed_groups, row_hashes
 from tuner.errors import DataError
 
@@ -116,6 +117,25 @@ def test_times_are_cut_at_their_shares() -> None:
         split_by_time(texts(["monday", "tuesday"]), 0.2, 0.1)
     with pytest.raises(DataError, match="at least 3 different times, one for each split, got 2"):
         split_by_time(key([1, 1, 2], "time"), 0.2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (
+            ["2024-01-05", "soon", "2024-01-06", "2024-01-07", "late"],
+            "row 2: must be a time (ISO8601) in every row, got",
+        ),
+        (["1.5", "2", "3", "n.d."], "row 4: must be a number in every row, got 'n.d.' (1 such in all)."),
+    ],
+)
+def test_the_first_bad_time_is_named(cells: list[str], said: str) -> None:
+    """Not the first cell, which is a good one."""
+    with pytest.raises(DataError) as refused:
+        moments_or_numbers(Key("data.split.time", "kind", np.array(cells, dtype=object)))
+    assert str(refused.value).startswith(f"data.split.time: kind, {said}")
+    good = [cell for cell in cells if cell[0].isdigit()]
+    assert len(split_by_time(key(moments_or_numbers(texts(good)), "time"), 0.2, 0.1).train) == len(good) - 2
 
 
 @settings(max_examples=100, deadline=None)

@@ -19,6 +19,8 @@ class ColumnFacts(Answer):
         low, high: of numbers, the smallest and the largest; of moments seconds since 1970.
         levels: the commonest levels of a categorical column, with their rows.
         odd: texts in a column of numbers or dates that are neither; they have to be dealt with.
+        sentinels: texts in a column of numbers that stand for a missing value, found or declared.
+        tells: whether it tells the label, as a copy of it does.
         scaling: one that suits a column of numbers better than the usual; None where that does.
         notes: what a user should know of it, a sentence each.
     """
@@ -32,6 +34,8 @@ class ColumnFacts(Answer):
     high: float | None = None
     levels: tuple[tuple[str, int], ...] = ()
     odd: tuple[str, ...] = ()
+    sentinels: tuple[str, ...] = ()
+    tells: bool = False
     scaling: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -41,14 +45,15 @@ class Inspection(Answer):
 
     Attributes:
         source: as it was given.
-        kind: a table, an array, or images.
+        kind: a table, an array, or images, whose pixels have one range.
         rows: how many.
         shape: a row's own shape: its columns, or an image's sides and channels.
         features: columns of the matrix that would be trained on.
-        columns: of a table.
+        columns: of a table, and of an array that has missing values.
         duplicates: rows that are equal to an earlier one, in all modelled columns.
         incomplete: rows with a missing value in a modelled column.
         group: a column that says what rows belong together, where one looks like it.
+        scaling: one that suits an array better than the usual, for it has values far out; None where that does.
         notes: what was decided while the source was read, a sentence each.
     """
 
@@ -61,4 +66,5 @@ class Inspection(Answer):
     duplicates: int = 0
     incomplete: int = 0
     group: str | None = None
+    scaling: str | None = None
     notes: tuple[str, ...] = ()

@@ -55,7 +55,9 @@ def applied(done: Applied, output: Path) -> str:
         word = "anomaly" if done.anomalies == 1 else "anomalies"
         parts.append(f"{done.anomalies} {word} (score above {done.threshold:.6g}, {done.set_on})")
     if done.without:
-        parts.append(f"{counted(done.without, 'row')} without a result, for a value is missing")
+        parts.append(
+            f"{counted(done.without, 'row')} without a result, for a value is missing (the first: {done.missing})"
+        )
     more = [line for line in (done.odd and f"counted as missing: {done.odd}", done.outside) if line]
     return "\n".join([", ".join(parts), *more])
 

@@ -65,6 +65,7 @@ class Block:
         values: (N, F) float64, NaN where a value is missing.
         kept: a sequence of N for each column that is kept: text of a CSV, Arrow's array of a Parquet file.
         total: rows of the whole file, where that is known.
+        place: what a row is called in messages, counted from 0 in these rows; by default by its number in the file.
         odd: on the first cells that are not of their column's type and count as missing; empty for none.
     """
 
@@ -72,7 +73,12 @@ class Block:
     values: NDArray[np.float64]
     kept: Mapping[str, Any] = field(default_factory=dict)
     total: int | None = None
+    place: Callable[[int], str] | None = None
     odd: str = ""
+
+    def named(self, row: int) -> str:
+        """What one of the rows is called in messages."""
+        return f"row {self.first + row + 1}" if self.place is None else self.place(row)
 
 
 def read_blocks(source: str, selection: Selection) -> Iterator[Block]:
@@ -117,7 +123,7 @@ def _table_blocks(path: Path, selection: Selection, table: TableEncoder) -> Iter
         _check_columns(source.table.column_names, replace(selection, names=table.table_names))
         read = table.read_table(source)
         kept = {name: source.table.column(name).combine_chunks() for name in selection.keep}
-        yield Block(first, read.encoded_NF, kept, odd=_odd(source, read.odd))
+        yield Block(first, read.encoded_NF, kept, place=source.place, odd=_odd(source, read.odd))
         first += len(read.encoded_NF)
 
 

@@ -52,7 +52,7 @@ def examine_table(spec: StudySpec, sources: Sources, rules: int, begun: bool) ->
     if source is None:
         return None
     with naming(source.where):
-        table, numbers, notes = without_missing(source, spec.data)
+        table, numbers, notes = without_missing(source, spec.data, rules)
         if not begun:
             refuse_merged_columns(table)
         labels = None if spec.data.label is None else labels_of(source, spec.data.label, numbers)
@@ -114,7 +114,7 @@ def split_table(
     if option == "group":
         return split_by_group(key, data.validation, data.test, seed), ()
     if option == "time":
-        return split_by_time(replace(key, values=moments_or_numbers(key.values)), data.validation, data.test), ()
+        return split_by_time(replace(key, values=moments_or_numbers(key)), data.validation, data.test), ()
     few = few_of_a_class(key)
     return split_stratified(key, data.validation, data.test, seed), () if few is None else (few,)
 

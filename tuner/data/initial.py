@@ -87,24 +87,32 @@ def _data(found: Inspection, wishes: Wishes) -> Iterator[str]:
     odd = list(dict.fromkeys(text for column in found.columns for text in column.odd))
     if odd:
         named = ", ".join(_oneline(column.name) for column in found.columns if column.odd)
-        yield f"  read: {{missing: [{', '.join(map(quoted, odd))}]}}  # these are no numbers: {named}"
+        known = dict.fromkeys(text for column in found.columns for text in column.sentinels)
+        texts = ", ".join(map(quoted, dict.fromkeys((*odd, *known))))
+        yield f"  read: {{missing: [{texts}]}}  # some are no numbers or dates: {named}"
     if found.incomplete or odd:
         share = f"{found.incomplete:,} of {found.rows:,} rows have missing values"
         yield f"  missing: mask  # {share}: left out of the loss. Or: mean, median, drop"
-    heavy = [column for column in found.columns if column.scaling is not None]
-    if heavy:
+    copies = [quoted(column.name) for column in _copies(found)]
+    if copies:
+        yield f"  exclude: [{', '.join(copies)}]  # copies of the label, which the model is not to see"
+    heavy = [column for column in found.columns if column.scaling is not None and not column.tells]
+    if heavy and found.kind == "table":
         yield "  columns:  # what is declared of single columns; the others are as they are found"
         yield from (f"    {quoted(one.name)}: {{scaling: {one.scaling}}}  # {_oneline(one.notes[0])}" for one in heavy)
     if found.group:
         yield f"  split: {{group: {quoted(found.group)}}}  # rows of one may belong together: none is split"
-    if found.kind == "table":
+    if found.scaling is not None:
+        yield f"  scaling: {found.scaling}  # there are values far out; or standard, minmax, none"
+    elif found.columns:
         yield "  scaling: standard  # or minmax, robust, none"
-        yield from _listed(found)
+    yield from _listed(found)
 
 
 def _listed(found: Inspection) -> Iterator[str]:
     """What was found, as comments."""
-    yield "  # Found:"
+    if found.columns or found.notes:
+        yield "  # Found:"
     shown = found.columns[:SHOWN]
     yield from (f"  #   {_oneline(column.name)}: {_words(column, found.group)}" for column in shown)
     if len(found.columns) > len(shown):
@@ -117,6 +125,8 @@ def _listed(found: Inspection) -> Iterator[str]:
 def _words(column: ColumnFacts, group: str | None) -> str:
     if not column.modelled:
         return _oneline(f"{column.type}, {column.notes[0]}" if column.notes else f"{column.type}, left out")
+    if column.tells and column.name != group:
+        return f"{column.type}, left out: it tells the label"
     gaps = f", {column.missing:,} missing" if column.missing else ""
     return f"{column.type}{gaps}{', decides on the split' if column.name == group else ''}"
 
@@ -130,7 +140,7 @@ def _space(found: Inspection) -> Iterator[str]:
     widest = min(512, max(16, 1 << math.ceil(math.log2(4 * features))))
     batches = [size for size in (16, 32, 64, 128, 256) if size <= max(16, train // 8)][-3:]
     batches = [size for size in batches if size <= train] or [max(1, train // 2)]
-    code = bottleneck(features)
+    code = bottleneck(features, train)
     yield "space:"
     yield "  learning_rate: {type: float, low: 1e-4, high: 3e-2, log: true}"
     yield f"  batch_size: {_choice(batches)}"
@@ -141,16 +151,23 @@ def _space(found: Inspection) -> Iterator[str]:
 
 
 def _features(found: Inspection) -> int:
-    """Encoded columns without those of the group, which decides on the split and is not modelled."""
-    owner = next((column for column in found.columns if column.name == found.group and column.modelled), None)
-    if owner is None:
-        return found.features
-    return found.features - (min(31, (owner.distinct or 0) + 1) if owner.type == "categorical" else 1)
+    """Encoded columns without those of the group, which decides on the split and is not modelled, and of copies."""
+    owner = [column for column in found.columns if column.name == found.group and column.modelled]
+    gone = [min(31, (one.distinct or 0) + 1) if one.type == "categorical" else 1 for one in (*owner, *_copies(found))]
+    return found.features - sum(gone)
 
 
-def bottleneck(features: int) -> int:
-    """A code's length for so many columns: a quarter of them, between 2 and 32, and fewer than there are."""
-    return max(1, min(features - 1, max(2, min(32, round(features / 4)))))
+def _copies(found: Inspection) -> list[ColumnFacts]:
+    """Columns that tell the label; the group may, and is not modelled."""
+    return [column for column in found.columns if column.tells and column.name != found.group]
+
+
+def bottleneck(features: int, train: int) -> int:
+    """A code's length: a quarter of the columns and of the training rows at most, between 2 and 32.
+
+    It is shorter than a row, and too short to hold each training row by itself.
+    """
+    return max(1, min(features - 1, train - 2, max(2, min(32, round(features / 4), train // 4))))
 
 
 def _choice(sizes: list[int]) -> str:

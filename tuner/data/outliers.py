@@ -81,10 +81,14 @@ def squeezed(fitted: Preprocessor, train_NF: Values) -> str | None:
         return None
     count = int((furthest > FAR_OUT).sum())
     name = {"column": fitted.names[worst], "channel": f"channel {worst}", "image": "pixels"}[extent.each]
+    low, high, middle = (
+        f"{value:g}" if fitted.table is None else fitted.table.in_units(worst, float(value))
+        for value in (made.low[worst], made.high[worst], made.offset[worst])
+    )
     return (
         f"{count:,} of {width:,} {_units(extent.each, width)} in the training rows, {name} most, have values more than"
-        f" {FAR_OUT:g} times the range of most values away ({made.low[worst]:g} to {made.high[worst]:g} around"
-        f" {made.offset[worst]:g}): scaling {fitted.scaling} leaves little of all others; robust bounds them."
+        f" {FAR_OUT:g} times the range of most values away ({low} to {high} around {middle}):"
+        f" scaling {fitted.scaling} leaves little of all others; robust bounds them."
     )
 
 

@@ -69,6 +69,22 @@ def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
     Raises:
         DataError: the rows cannot be had, or are not finite numbers; the sentence names file, column and row.
     """
+    data = read_rows(spec, sources, rules)
+    return data if data.where.startswith("sklearn:") else checked(data, _advice(spec, data.shape, rules))
+
+
+def _advice(spec: DataSpec, shape: tuple[int, ...], rules: int) -> str:
+    """What to do about a missing value: arrays of two dimensions may be read as tables."""
+    can = rules >= TYPED and len(shape) == 1 and spec.source.lower().endswith((MEMORY, ".npy", ".npz"))
+    return "; say data.missing: mask, mean, median or drop" if can else ""
+
+
+def read_rows(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
+    """The same rows as for `load`, which may not be finite numbers.
+
+    Raises:
+        DataError: the rows cannot be had.
+    """
     if spec.source.startswith("sklearn:"):
         _refuse_columns(spec, "a bundled data set")
         known = bundled(spec.source, spec.label)
@@ -77,7 +93,7 @@ def load(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> Dataset:
     with file_errors(where):
         values, names, shape, labels, is_image, notes = _read(spec, sources, rules)
     each, values = each_of(shape, is_image, rules), np.ascontiguousarray(values, dtype=np.float64)
-    return _checked(Dataset(values, names, shape, where, labels, each, notes))
+    return Dataset(values, names, shape, where, labels, each, notes)
 
 
 def _read(spec: DataSpec, sources: Sources, rules: int) -> Read:
@@ -236,18 +252,27 @@ def _load(name: str) -> tuple[NDArray[np.float64], tuple[str, ...], NDArray[Any]
     return np.ascontiguousarray(bunch.data, dtype=np.float64), tuple(map(str, bunch.feature_names)), target
 
 
-def _checked(data: Dataset) -> Dataset:
-    """Refuse what no autoencoder can learn from."""
+def checked(data: Dataset, advice: str = "") -> Dataset:
+    """Refuse what no autoencoder can learn from.
+
+    Args:
+        data: the rows.
+        advice: what to do about a missing value, behind the sentence on it.
+
+    Raises:
+        DataError: too few rows, values that are no finite numbers, or rows that are all the same.
+    """
     rows, columns = data.values.shape
     if rows < 3 or columns == 0:
         raise DataError(f"{data.where}: must have at least 3 rows and 1 column, got {rows} and {columns}.")
     bad = np.argwhere(~np.isfinite(data.values))
     if len(bad):
         row, column = bad[0]
-        came = "a missing value" if np.isnan(data.values[row, column]) else "infinity"
+        missing = bool(np.isnan(data.values[row, column]))
+        came = "a missing value" if missing else "infinity"
         raise DataError(
             f"{data.where}: column {data.names[column]}, row {row + 1}: must be a finite number, got {came}"
-            f" ({len(bad)} such values in all)."
+            f" ({len(bad)} such values in all){advice if missing else ''}."
         )
     if (data.values == data.values[0]).all():
         raise DataError(f"{data.where}: must hold rows that differ, got {rows} equal ones.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from tuner.data.dataset import Data, Values
 from tuner.data.outliers import squeezed
 from tuner.data.outside import outside
@@ -13,8 +11,6 @@ from tuner.data.together import duplicates_across
 from tuner.errors import DataError
 from tuner.spec.space import SearchSpace
 from tuner.spec.study import StudySpec
-
-_MANY: Final = 0.05  # of the held-out rows: fewer that equal others hardly flatter
 
 
 def remarks(spec: StudySpec, data: Data, split: Split, fitted: Preprocessor, train: Values) -> tuple[str, ...]:
@@ -30,14 +26,15 @@ def remarks(spec: StudySpec, data: Data, split: Split, fitted: Preprocessor, tra
     Raises:
         DataError: every code of the space is as long as the rows.
     """
-    found = [check_code(spec.space, len(data.names), data.where), squeezed(fitted, fitted.limited(train))]
+    found = [
+        check_code(spec.space, len(data.names), data.where) or _holds_rows(spec.space, len(split.train)),
+        squeezed(fitted, fitted.limited(train)),
+    ]
     found += [
         outside(fitted, data.raw(part), f"{name} rows")
         for name, part in (("validation", split.validation), ("test", split.test))
     ]
-    equal = duplicates_across(data.plain_rows(), split)
-    if equal.validation + equal.test >= _MANY * equal.held_out:
-        found.append(equal.sentence)
+    found.append(duplicates_across(data.plain_rows(), split).sentence)
     return tuple(sentence for sentence in found if sentence is not None)
 
 
@@ -67,4 +64,15 @@ def check_code(space: SearchSpace, features: int, where: str) -> str | None:
     return (
         f"space.bottleneck reaches {most}, but a row has {features} features: a code of {features} or more can copy its"
         " row, and losses near 0 then say nothing."
+    )
+
+
+def _holds_rows(space: SearchSpace, rows: int) -> str | None:
+    """A code with a unit for each training row but one: in so many directions all of them lie, whatever they are."""
+    most = space.largest("bottleneck")
+    if most < rows - 1:
+        return None
+    return (
+        f"space.bottleneck reaches {most}, but there are {rows} training rows: a code of {rows - 1} or more can hold"
+        " each of them, and training losses near 0 then say nothing."
     )

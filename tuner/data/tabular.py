@@ -21,7 +21,9 @@ from tuner.data.columns.typed import SHOWN, TypedTable, typed
 from tuner.data.dataset import Numbers
 from tuner.data.labels import Labels
 from tuner.data.source_table import SourceTable
+from tuner.data.split import Key
 from tuner.errors import DataError
+from tuner.spec.rules import NEWEST
 from tuner.spec.study import DataSpec
 
 ADVICE = "say data.missing: mask, mean, median or drop, or leave columns out with data.exclude"
@@ -73,7 +75,7 @@ class TableData:
 
     def digest(self, block: dict[str, Any]) -> str:
         """See `Data`: of the modelled columns' names, types, formats, levels and values, before they are encoded."""
-        about = [(c.name, c.type, c.format.model_dump(mode="json"), c.levels) for c in self.table.columns]
+        about = [(c.name, c.type, c.format.digested(), c.levels) for c in self.table.columns]
         classes = self.labels.classes if self.labels else ()
         digest = hashlib.sha256(json.dumps([about, classes, self.rows, block], sort_keys=True).encode())
         for column in self.table.columns:
@@ -83,7 +85,9 @@ class TableData:
         return digest.hexdigest()
 
 
-def without_missing(source: SourceTable, spec: DataSpec) -> tuple[TypedTable, Numbers, tuple[str, ...]]:
+def without_missing(
+    source: SourceTable, spec: DataSpec, rules: int = NEWEST
+) -> tuple[TypedTable, Numbers, tuple[str, ...]]:
     """The typed table, with what is declared of missing values carried out or refused.
 
     Returns:
@@ -92,7 +96,7 @@ def without_missing(source: SourceTable, spec: DataSpec) -> tuple[TypedTable, Nu
     Raises:
         DataError: values are missing where none may be, or no row is without one.
     """
-    table = typed(source, spec)
+    table = typed(source, spec, rules=rules)
     numbers = np.arange(table.rows, dtype=np.int64)
     counts = {column.name: int(column.missing.sum()) for column in table.columns}
     gaps = {name: count for name, count in counts.items() if count}
@@ -140,15 +144,26 @@ def labels_of(source: SourceTable, name: str, rows: Numbers) -> Labels:
     return Labels.written(name, tuple(map(str, distinct.texts)), distinct.codes.astype(np.intp))
 
 
-def moments_or_numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """Texts that are all numbers, or all moments, as such, so that they have their order; others as they are."""
-    if values.dtype.kind != "O":
-        return values
-    column = pa.chunked_array([pa.array(values.tolist(), pa.string())])
-    found = read_as(Distinct(column), Format(kind="text"), frozenset())
-    if found.type not in ("numeric", "datetime") or found.odd:
-        return values
-    seconds = values_of(Distinct(column), found.format)[0]
+def moments_or_numbers(key: Key) -> NDArray[Any]:
+    """A key's texts that are numbers or moments as such, so that they have their order; others as they are.
+
+    Raises:
+        DataError: most are numbers or moments, and some are not; the sentence names the first one and counts them.
+    """
+    if key.values.dtype.kind != "O":
+        return key.values
+    distinct = Distinct(pa.chunked_array([pa.array(key.values.tolist(), pa.string())]))
+    found = read_as(distinct, Format(kind="text"), frozenset())
+    if found.type not in ("numeric", "datetime"):
+        return key.values
+    seconds, odd = values_of(distinct, found.format)
+    if odd.any():
+        row = distinct.first(odd)
+        what = "a number" if found.type == "numeric" else f"a time ({found.format.date})"
+        raise DataError(
+            f"{key.option}: {key.name}, {key.place(row)}: must be {what} in every row, got"
+            f" {str(key.values[row])[:50]!r} ({int(distinct.counts[odd].sum()):,} such in all)."
+        )
     return seconds if found.type == "numeric" else (seconds * 1e6).astype("datetime64[us]")
 
 

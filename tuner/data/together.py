@@ -50,8 +50,9 @@ class Duplicates:
         across = self.validation + self.test
         if not across:
             return None
+        verb = "equals" if across == 1 else "equal"
         return (
-            f"{across:,} of {self.held_out:,} held-out rows equal a row of an earlier split ({self.distinct:,} of"
+            f"{across:,} of {self.held_out:,} held-out rows {verb} a row of an earlier split ({self.distinct:,} of"
             f" {self.rows:,} rows are distinct), so losses on them flatter; split by what rows belong to"
             " (data.split.group), or drop repeated rows."
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tuner.data.blocks import Block, Selection, read_blocks
 from tuner.data.outside import Outside
+from tuner.data.preprocess import Preprocessor
 from tuner.errors import DataError, PlaceError
 from tuner.export.model import ExportedModel
 from tuner.export.output import open_output
@@ -64,6 +65,7 @@ class Applied:
         threshold: that.
         set_on: on which rows it was set, and what is to be expected of it.
         without: rows that have no result, for a value of theirs is missing.
+        missing: the first such value, as `column b, line 4`; empty where there is none.
         odd: on the first cell that is not of its column's type and counts as missing; empty where there is none.
         outside: a sentence on rows far outside the training rows' range; None where there are none.
     """
@@ -74,6 +76,7 @@ class Applied:
     threshold: float | None = None
     set_on: str = field(default="", compare=False)
     without: int = 0
+    missing: str = ""
     odd: str = ""
     outside: str | None = field(default=None, compare=False)
 
@@ -99,16 +102,29 @@ def apply(folder: str | Path, request: Request, progress: Progress | None = None
         fitted.names, fitted.shape, request.array, request.keep, fitted.table, upright=fitted.extent is not None
     )
     _check_names(request.keep, results.names)
-    rows, without, odd, beyond = 0, 0, "", Outside(fitted)
+    rows, without, missing, odd, beyond = 0, 0, "", "", Outside(fitted)
     with open_output(request.output) as output:
         for block in read_blocks(str(request.data), wanted):
             columns, array = _named(str(request.data), block, results)
             output.write({**block.kept, **columns}, array)
             rows, odd = rows + len(block.values), odd or block.odd
-            without += int(Usable.of(fitted, block.values).gone.sum())
+            gone = Usable.of(fitted, block.values).gone
+            without, missing = without + int(gone.sum()), missing or _first_missing(fitted, block, gone)
             beyond.add(block.values)
             report(rows, block.total)
-    return replace(results.summary(rows), without=without, odd=odd, outside=beyond.sentence())
+    summary = results.summary(rows)
+    return replace(summary, without=without, missing=missing, odd=odd, outside=beyond.sentence())
+
+
+def _first_missing(fitted: Preprocessor, block: Block, gone: NDArray[np.bool_]) -> str:
+    """Where the first value is missing of a row without a result; empty where every row has one."""
+    if not gone.any():
+        return ""
+    row = int(gone.argmax())
+    place = int(np.isnan(block.values[row]).argmax())
+    columns = () if fitted.table is None else fitted.table.columns
+    name = next((one.name for one in columns if one.first <= place < one.last), fitted.names[place])
+    return f"column {name}, {block.named(row)}"
 
 
 def _check(request: Request) -> None:
@@ -188,13 +204,23 @@ class _Scores:
             return {"score": scores}, scores
         unusual = scores > self._threshold
         self._anomalies += int(unusual.sum())
-        return {"score": scores, "anomaly": unusual}, scores
+        return {"score": scores, "anomaly": _where_known(unusual, scores)}, scores
 
     def summary(self, rows: int) -> Applied:
         mean = self._sum / max(1, self._scored)
         if self._threshold is None:
             return Applied(rows, mean)
         return Applied(rows, mean, self._anomalies, self._threshold, self._set_on)
+
+
+def _where_known(unusual: NDArray[np.bool_], scores: NDArray[np.floating[Any]]) -> Any:
+    """Nothing where a row has no score, in the place of False."""
+    gone = np.isnan(scores)
+    if not gone.any():
+        return unusual
+    import pyarrow as pa  # noqa: PLC0415 - half a second, and most files need it not
+
+    return pa.array(unusual, mask=gone)
 
 
 class _Parts(_Scores):

@@ -166,7 +166,8 @@ def scored(folder: Path, rows: Path, most: int) -> ModelScores:
         apply(folder, Request("encode", rows.with_name("codes.npy"), str(given)))
     scores = _numbers(rows.with_name("scores.npy"))
     anomalies = None if done.threshold is None else tuple(score > done.threshold for score in scores)
-    missing = [f"{done.without:,} rows have no score, for a value of theirs is missing."] if done.without else []
+    said = f"{done.without:,} rows have no score, for a value of theirs is missing (the first: {done.missing})."
+    missing = [said] if done.without else []
     notes = (*missing, *(note for note in (done.odd, done.outside) if note))
     return ModelScores(
         tuple(scores), anomalies, done.threshold, tuple(map(tuple, _rows(rows.with_name("codes.npy")))), notes

@@ -178,6 +178,9 @@ def test_new_rows_are_read_as_those_that_were_trained_on() -> None:
     odd = encoder.read_table(source({**text, "size": ["1.5", "big"], "ok": ["maybe", "no"]}))
     assert odd.odd == {"size": ("big", 1, 1), "ok": ("maybe", 0, 1)}
     assert np.isnan(odd.encoded_NF[1, 0])
+    infinite = encoder.read_table(source({**text, "size": ["1.5", "-Inf"]}))
+    assert infinite.odd == {"size": ("-Inf", 1, 1)}
+    assert np.isnan(infinite.encoded_NF[1, 0])
     with pytest.raises(DataError, match="must have the model's columns, missing: size, count; it has"):
         encoder.read_table(source({name: cells for name, cells in text.items() if name not in ("size", "count")}))
 

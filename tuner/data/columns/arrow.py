@@ -40,7 +40,10 @@ def ready_values(column: pa.ChunkedArray, is_text: bool, how: Format) -> Values 
 
 
 def plain_numbers(column: pa.ChunkedArray, is_text: bool, base: Format) -> Values | None:
-    """Numbers that need no format, fast, for most columns are such and there may be 60,000; else None."""
+    """Numbers that need no format, fast, for most columns are such and there may be 60,000; else None.
+
+    Infinity is among them where it is in a cell.
+    """
     if not is_text and not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return None
     if is_text and (base.decimal != "." or base.thousands or base.missing):
@@ -53,8 +56,7 @@ def plain_numbers(column: pa.ChunkedArray, is_text: bool, base: Format) -> Value
     if base.missing and not is_text:
         given = pd.to_numeric(pd.Series(list(base.missing)), errors="coerce").dropna()
         values = np.where(np.isin(values, given.to_numpy(float)), np.nan, values)
-    bad = np.isinf(values)
-    return np.asarray(np.where(bad, np.nan, values) if bad.any() else values, np.float64)
+    return np.asarray(values, np.float64)
 
 
 def of_arrow(column: pa.ChunkedArray, base: Format) -> Ready | None:

@@ -6,6 +6,7 @@ Legend: N rows, D distinct cells.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -26,6 +27,10 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CURRENCIES: Final = "$€£¥"
 
 
+Negative = Literal["-5", "5-", "(5)"]
+_LATER: Final = {"negative": "-5"}  # keys that a format has had since rules 5, and what it was before
+
+
 class Format(BaseModel):
     """How a column's cells are written.
 
@@ -35,6 +40,7 @@ class Format(BaseModel):
         decimal: before a number's decimals.
         thousands: between groups of digits; empty for nothing.
         percent: numbers end in %, and are a hundredth of what they say.
+        negative: how a number below 0 is written.
         date: the format of dates, as `datetime.strptime` has it; ISO8601 for that standard's.
         words: of yes and no: what stands for no, and for yes.
     """
@@ -46,8 +52,14 @@ class Format(BaseModel):
     decimal: str = "."
     thousands: str = ""
     percent: bool = False
+    negative: Negative = "-5"
     date: str | None = None
     words: tuple[str, str] | None = None
+
+    def digested(self) -> dict[str, Any]:
+        """What a study's fingerprint has of it: keys that older versions did not know where they say something."""
+        known = self.model_dump(mode="json")
+        return {key: value for key, value in known.items() if key not in _LATER or _LATER[key] != value}
 
 
 class Distinct:
@@ -61,7 +73,8 @@ class Distinct:
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         if pa.types.is_floating(column.type) and pc.all(pc.equal(pc.floor(column), column)).as_py():
-            column = column.cast(pa.int64())  # codes that a missing value among them made floats: 1, not 1.0
+            with suppress(pa.ArrowInvalid):  # too large, or infinite
+                column = column.cast(pa.int64())  # codes that a missing value among them made floats: 1, not 1.0
         whole = pa.concat_arrays(column.cast(pa.string()).chunks) if column.num_chunks else pa.array([], pa.string())
         encoded = pc.utf8_trim_whitespace(whole).dictionary_encode()
         self.texts: NDArray[np.object_] = encoded.dictionary.to_numpy(zero_copy_only=False).astype(object)
@@ -96,6 +109,7 @@ def numbers(texts: NDArray[np.object_], how: Format) -> Values:
 
 def plain_number(text: str, how: Format) -> str | None:
     """A number as Python writes it; None where the text is no number in this format."""
+    text = _signed_before(text, how.negative)
     sign = "-" if text.startswith("-") else ""
     text = text.removeprefix("-").strip(_CURRENCIES).strip()
     if how.percent:
@@ -113,6 +127,15 @@ def plain_number(text: str, how: Format) -> str | None:
     if _NUMBER.fullmatch(text) is None:
         return None
     return sign + text
+
+
+def _signed_before(text: str, negative: Negative) -> str:
+    """A negative number with its sign before it, however it is written."""
+    if negative == "5-" and text.endswith("-"):
+        return "-" + text[:-1].rstrip()
+    if negative == "(5)" and text.startswith("(") and text.endswith(")"):
+        return "-" + text[1:-1].strip()
+    return text
 
 
 def dates(texts: NDArray[np.object_], date: str) -> Values:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.columns.cells import ALWAYS_MISSING, MISSING, Distinct, Format, Values, booleans, dates, is_missing
+from tuner.data.columns.cells import (
+    ALWAYS_MISSING,
+    MISSING,
+    Distinct,
+    Format,
+    Negative,
+    Values,
+    booleans,
+    dates,
+    is_missing,
+)
 from tuner.data.columns.cells import numbers as as_numbers
+from tuner.spec.rules import FOUND, NEWEST
 from tuner.spec.study import ColumnType
 
 WORDS: Final = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
@@ -21,8 +32,12 @@ DATES: Final = (
 )  # fmt: skip
 TIMES: Final = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f")
 _DATE_LIKE: Final = re.compile(r"\d{1,4}[-/. ]\w{1,9}[-/., ]+\d{1,4}.*|[A-Za-z]{3,9}[. -]+\d{1,2},?[ -]\d{4}.*|\d{14}")
+_MONTH: Final = re.compile(r"(1[89]|20)\d\d-\d\d")
 ALMOST: Final = 0.9  # of the cells: a column with so many numbers is meant to be one of numbers
 FEW: Final = 5  # distinct texts among them
+MOST: Final = 0.5  # of the cells: a column with so many numbers or dates would lose them as one of text
+SOME: Final = 0.1  # different odd texts for each cell: with more the numbers among them may be codes as well
+MEASURED: Final = 30  # different numbers: more than there are levels of a column by default
 PROSE: Final = 40  # characters of a cell on average
 
 
@@ -43,40 +58,61 @@ class Reading:
     why: str = ""
 
 
-def read_as(distinct: Distinct, base: Format, file_missing: frozenset[str]) -> Reading:
+def read_as(distinct: Distinct, base: Format, file_missing: frozenset[str], rules: int = NEWEST) -> Reading:
     """What a column of text holds.
 
     Args:
         distinct: its cells.
         base: missing texts, decimal point and thousands of the file.
         file_missing: what stands for a missing value in the file's columns of numbers, in small letters.
+        rules: the study's number of rules.
     """
     missing = is_missing(distinct.texts, base.missing, MISSING)
     present = distinct.texts[~missing]
     if not len(present):
         return Reading("constant", base, why="it has no values")
-    found = _number(present, base) or _boolean(present, base) or _date(present, base)
+    found = _number(present, base, rules) or _boolean(present, base) or _date(present, base, rules)
     if found is not None:
         return found
-    almost = _almost_numbers(distinct, missing, base)
-    return almost or text_reading(distinct, base, file_missing)
+    counts = distinct.counts[~missing]
+    almost = _almost_numbers(present, counts, base, rules)
+    text = text_reading(distinct, base, file_missing)
+    if almost is not None or rules < FOUND:
+        return almost or text
+    return _mostly_numbers(present, counts, base, text) or _mostly_dates(present, counts, base) or text
 
 
-def _number(present: NDArray[np.object_], base: Format) -> Reading | None:
-    for how in _number_formats(present, base):
+def _number(present: NDArray[np.object_], base: Format, rules: int) -> Reading | None:
+    for how in _number_formats(present, base, rules):
         if np.isfinite(as_numbers(present, how)).all():
-            return Reading("numeric", how)
+            return Reading("numeric", how, why=_bare(present) if how.percent else "")
     return None
 
 
-def _number_formats(present: NDArray[np.object_], base: Format) -> Iterator[Format]:
-    number = base.model_copy(update={"kind": "number"})
+def _bare(present: NDArray[np.object_]) -> str:
+    """What to know of numbers without % among percentages."""
+    bare = [text for text in present if not text.endswith("%")]
+    if not bare:
+        return ""
+    texts = "text" if len(bare) == 1 else "texts"
+    return f"{len(bare):,} different {texts} without %, {bare[0]!r} first, count as percentages like the others"
+
+
+def _number_formats(present: NDArray[np.object_], base: Format, rules: int) -> Iterator[Format]:
+    negative = "-5" if rules < FOUND else _negative(present)
+    number = base.model_copy(update={"kind": "number", "negative": negative})
     yield number
     if any(text.endswith("%") for text in present[:1000]):
         yield number.model_copy(update={"percent": True})
     if not base.thousands and base.decimal == "." and any("," in text for text in present[:1000]):
         yield number.model_copy(update={"thousands": ","})
         yield number.model_copy(update={"decimal": ","})
+
+
+def _negative(present: NDArray[np.object_]) -> Negative:
+    if any(text.startswith("(") and text.endswith(")") for text in present):
+        return "(5)"
+    return "5-" if any(text.endswith("-") for text in present) else "-5"
 
 
 def _boolean(present: NDArray[np.object_], base: Format) -> Reading | None:
@@ -87,8 +123,8 @@ def _boolean(present: NDArray[np.object_], base: Format) -> Reading | None:
     return None if words is None else Reading("boolean", base.model_copy(update={"kind": "boolean", "words": words}))
 
 
-def _date(present: NDArray[np.object_], base: Format) -> Reading | None:
-    if not all(_DATE_LIKE.fullmatch(text) for text in present[:50]):
+def _date(present: NDArray[np.object_], base: Format, rules: int) -> Reading | None:
+    if not all(_is_date_like(text, rules) for text in present[:50]) or _are_seasons(present):
         return None
     fitting = [date for date in _date_formats(present[:50]) if np.isfinite(dates(present, date)).all()]
     if not fitting:
@@ -98,20 +134,72 @@ def _date(present: NDArray[np.object_], base: Format) -> Reading | None:
     return Reading("datetime", base.model_copy(update={"kind": "date", "date": fitting[0]}), why=said)
 
 
-def _date_formats(some: NDArray[np.object_]) -> list[str]:
-    """The formats that fit the first cells: few are then tried on all."""
+def _is_date_like(text: str, rules: int) -> bool:
+    """Whether it may be a date: all formats need not be tried on a text that is none."""
+    return bool(_DATE_LIKE.fullmatch(text) or (rules >= FOUND and _MONTH.fullmatch(text)))
+
+
+def _are_seasons(texts: NDArray[np.object_]) -> bool:
+    """Whether each is a year and the next one, such as 2010-11, which could be a month as well."""
+    return all(_MONTH.fullmatch(text) and int(text[5:]) == (int(text[:4]) + 1) % 100 for text in texts)
+
+
+def _date_formats(some: NDArray[np.object_], share: float = 1.0) -> list[str]:
+    """The formats that fit so many of some cells: few are then tried on all."""
     tried = [date + time for date in DATES for time in (TIMES if date.startswith("%") and "%H" not in date else ("",))]
-    return [date for date in tried if np.isfinite(dates(some, date)).all()]
+    return [date for date in tried if np.isfinite(dates(some, date)).mean() >= share]
 
 
-def _almost_numbers(distinct: Distinct, missing: NDArray[np.bool_], base: Format) -> Reading | None:
+def _almost_numbers(
+    present: NDArray[np.object_], counts: NDArray[np.int64], base: Format, rules: int
+) -> Reading | None:
     """A column of numbers but for a few texts, which somebody must decide on."""
-    number = base.model_copy(update={"kind": "number"})
-    fits = np.isfinite(as_numbers(distinct.texts, number))
-    odd, rows = ~fits & ~missing, int(distinct.counts[~missing].sum())
-    if not 0 < odd.sum() <= FEW or distinct.counts[fits].sum() < ALMOST * rows:
+    if rules < FOUND:
+        how = base.model_copy(update={"kind": "number"})
+        fits = np.isfinite(as_numbers(present, how))
+    else:
+        how, fits = _best_numbers(present, counts, base)
+    if not 0 < (~fits).sum() <= FEW or counts[fits].sum() < ALMOST * counts.sum():
         return None
-    return Reading("numeric", number, tuple(distinct.texts[odd]))
+    return Reading("numeric", how, tuple(present[~fits]))
+
+
+def _mostly_numbers(
+    present: NDArray[np.object_], counts: NDArray[np.int64], base: Format, text: Reading
+) -> Reading | None:
+    """A column that would lose its numbers if it were read as text; what is none in it somebody must decide on.
+
+    Levels stay levels unless nearly all of their texts are numbers; names stay names where very many are no numbers.
+    """
+    how, fits = _best_numbers(present, counts, base)
+    odd, share = int((~fits).sum()), counts[fits].sum() / counts.sum()
+    if share < MOST or (text.type == "categorical" and (odd > FEW or fits.sum() <= MEASURED)):
+        return None
+    if odd > max(FEW, SOME * counts.sum()):
+        return replace(text, why=f"{text.why}; {share:.0%} of its cells are numbers") if text.why else None
+    return Reading("numeric", how, tuple(present[~fits]))
+
+
+def _best_numbers(
+    present: NDArray[np.object_], counts: NDArray[np.int64], base: Format
+) -> tuple[Format, NDArray[np.bool_]]:
+    """The format that makes most cells numbers, and which of the texts these are."""
+    tried = [(how, np.isfinite(as_numbers(present, how))) for how in _number_formats(present, base, FOUND)]
+    return max(tried, key=lambda one: counts[one[1]].sum())
+
+
+def _mostly_dates(present: NDArray[np.object_], counts: NDArray[np.int64], base: Format) -> Reading | None:
+    """A column of dates but for some texts, which somebody must decide on; they may be dates in another form."""
+    like = np.fromiter((_is_date_like(text, FOUND) for text in present), np.bool_, len(present))
+    if counts[like].sum() < MOST * counts.sum():
+        return None
+    some = present[like][:: max(1, int(like.sum()) // 50)]
+    fitting = [np.isfinite(dates(present, date)) for date in _date_formats(some, MOST / 2)]
+    fits = max(fitting, key=lambda one: counts[one].sum(), default=~like)
+    if counts[fits].sum() < MOST * counts.sum():
+        return None
+    found = _date(present[fits], base, FOUND)
+    return None if found is None else replace(found, odd=tuple(present[~fits]))
 
 
 def text_reading(distinct: Distinct, base: Format, file_missing: frozenset[str]) -> Reading:

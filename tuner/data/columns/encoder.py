@@ -223,7 +223,11 @@ def _cells(field: ReadField, source: SourceTable) -> tuple[Values, tuple[str, in
     column = source.table.column(field.name)
     ready = ready_values(column, source.is_text, field.format)
     if ready is not None:
-        return ready, None
+        infinite = np.isinf(ready)
+        if not infinite.any():
+            return ready, None
+        first = int(infinite.argmax())
+        return np.where(infinite, np.nan, ready), (str(column[first].as_py()), first, int(infinite.sum()))
     distinct = Distinct(column)
     if isinstance(field, LevelField):
         gone = is_missing(distinct.texts, field.format.missing, frozenset(("",)))

@@ -14,17 +14,19 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tuner.data.columns.arrow import of_arrow, plain_numbers
 from tuner.data.columns.cells import MISSING, Distinct, Format, Values, is_missing, plain_number
 from tuner.data.columns.decisions import WORDS, Reading, read_as, text_reading, values_of
+from tuner.data.columns.sentinels import sentinel_before, sentinels
 from tuner.data.precision import distinct_numbers
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
+from tuner.spec.rules import FOUND, NEWEST
 from tuner.spec.study import ColumnSpec, ColumnType, DataSpec
 
-SENTINELS: Final = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, -1e30, 1e30)
 LEFT_OUT: Final = frozenset(("identifier", "text", "constant"))
 MODELLED: Final = frozenset(("numeric", "count", "boolean", "categorical", "datetime"))
 _ID_NAME: Final = re.compile(r"(^|[_ .-])(id|ids|uuid|guid|index|idx|rownum|row|key|nr|no)$|^(id|idx|index)([_ .-]|$)")
@@ -73,7 +75,7 @@ class Odd:
     """Cells that are not of their column's type.
 
     Attributes:
-        wanted: the format that they do not have.
+        wanted: what they should be, for messages.
         texts: the different ones.
         row: the first of the rows.
         count: how many rows.
@@ -123,13 +125,14 @@ class TypedTable:
         return replace(self, source=source, columns=columns)
 
 
-def typed(source: SourceTable, spec: DataSpec, strict: bool = True) -> TypedTable:
+def typed(source: SourceTable, spec: DataSpec, strict: bool = True, rules: int = NEWEST) -> TypedTable:
     """The chosen columns with their types.
 
     Args:
         source: the table.
         spec: what is declared of it.
         strict: refuse cells that are not of their column's type.
+        rules: the study's number of rules.
 
     Raises:
         DataError: a declared column is not there, none is left, or a column's cells are not of its type.
@@ -141,7 +144,7 @@ def typed(source: SourceTable, spec: DataSpec, strict: bool = True) -> TypedTabl
         decimal=source.read.decimal or ".",
         thousands=source.read.thousands or "",
     )
-    finder = _Finder(_Cells(source, base), spec, names)
+    finder = _Finder(_Cells(source, base), spec, names, rules)
     found = {name: finder.column(name) for name in names}
     odd = {name: one.odd for name, one in found.items() if one.odd is not None}
     if odd and strict:
@@ -243,9 +246,9 @@ def _file_missing(cells: _Cells, names: list[str]) -> frozenset[str]:
 class _Finder:
     """Finds one table's types, and remembers what it decided."""
 
-    def __init__(self, cells: _Cells, spec: DataSpec, names: list[str]) -> None:
+    def __init__(self, cells: _Cells, spec: DataSpec, names: list[str], rules: int) -> None:
         self._cells, self._base, self._file_missing = cells, cells.base, _file_missing(cells, names)
-        self._declared = spec.described
+        self._declared, self._rules = spec.described, rules
         self.left_out: list[LeftOut] = []
         self.notes: list[str] = []
 
@@ -258,8 +261,32 @@ class _Finder:
         if declared.type == "boolean" and plain is not None and set(np.unique(plain[~np.isnan(plain)])) <= {0.0, 1.0}:
             return _Found("boolean", self._base.model_copy(update={"kind": "number"}), plain, ("0", "1"))
         if plain is not None and declared.type != "boolean":
-            return _Found("numeric", self._base.model_copy(update={"kind": "number"}), plain)
+            return self._numbers(name, plain)
         return self._read(name, declared)
+
+    def _numbers(self, name: str, plain: Values) -> _Found:
+        """A column of numbers, of which infinity is none: by rules before 5 it was a missing value."""
+        found = _Found("numeric", self._base.model_copy(update={"kind": "number"}), plain)
+        infinite = np.isinf(plain)
+        if not infinite.any():
+            return replace(found, why=self._leading_zeros(name))
+        found = replace(found, values=np.where(infinite, np.nan, plain))
+        if self._rules < FOUND:
+            return found
+        distinct = self._cells.distinct(name)
+        odd = np.isin(np.arange(len(distinct.texts)), distinct.codes[infinite])
+        return replace(found, odd=Odd.of(distinct, odd, "a finite number"))
+
+    def _leading_zeros(self, name: str) -> str:
+        """What to know of numbers that are written like codes; nothing where a type is declared."""
+        column = self._cells.source.table.column(name)
+        if not self._cells.source.is_text or name in self._declared:
+            return ""
+        codes = int(pc.sum(pc.match_substring_regex(column, r"^\s*0\d+\s*$")).as_py() or 0)
+        if not codes:
+            return ""
+        advice = f"data.columns: {{{_quoted(name)}: {{type: categorical}}}}"
+        return f"{codes:,} cells have leading zeros, as codes have; {advice} makes levels of them"
 
     def _read(self, name: str, declared: ColumnSpec) -> _Found:
         source = self._cells.source
@@ -273,16 +300,15 @@ class _Finder:
             return self._levels(distinct, reading)
         values, odd = values_of(distinct, reading.format)
         words = reading.format.words or ()
-        return _Found(
-            reading.type, reading.format, values, words, reading.why, Odd.of(distinct, odd, reading.format.kind)
-        )
+        wrong = Odd.of(distinct, odd, _wanted(reading.format))
+        return _Found(reading.type, reading.format, values, words, reading.why, wrong)
 
     def _reading(self, distinct: Distinct, wanted: ColumnType | None) -> Reading:
         """What the column holds: what is declared, in the format that fits best, or what is found."""
         if wanted == "categorical":
             how = text_reading(distinct, self._base, self._file_missing).format
             return Reading("categorical", how)
-        found = read_as(distinct, self._base, self._file_missing)
+        found = read_as(distinct, self._base, self._file_missing, self._rules)
         if wanted is None or wanted == found.type or (wanted == "count" and found.type == "numeric"):
             return found
         kind = {"datetime": "date", "boolean": "boolean"}.get(wanted, "number")
@@ -315,16 +341,7 @@ class _Finder:
 
     def _settled(self, name: str, found: _Found, values: Values) -> _Found:
         """What a column of numbers is: one that varies, yes and no, counts, or a name for rows."""
-        sentinel = None if self._base.missing else _sentinel(values)
-        if sentinel is not None:
-            values = np.where(values == sentinel, np.nan, values)
-            text = f"{sentinel:.15g}"
-            self.notes.append(
-                f"column {name}: {text} counts as a missing value ({int(np.isnan(values).sum())} in all), for it is far"
-                f" from all others; declare data.read.missing to decide otherwise."
-            )
-            how = found.format.model_copy(update={"missing": (*found.format.missing, text)})
-            found = replace(found, values=values, format=how)
+        found, values = self._without_sentinels(name, found, values)
         present = values[~np.isnan(values)]
         if not len(present) or (present == present[0]).all():
             if self._has_merged(name, found, values):
@@ -347,6 +364,32 @@ class _Finder:
             return False
         return different_numbers(self._cells.source.table.column(name), found.format, present_N) > 1
 
+    def _without_sentinels(self, name: str, found: _Found, values: Values) -> tuple[_Found, Values]:
+        """A column of numbers whose sentinels are missing values, with a note; as it is where missing is declared."""
+        if self._base.missing:
+            return found, values
+        numbers = sentinels(values) if self._rules >= FOUND else sentinel_before(values)
+        if not numbers:
+            return found, values
+        gone = np.isin(values, list(numbers))
+        texts = [f"{number:.15g}" for number in numbers]
+        written = self._written(name, gone) if self._rules >= FOUND else ()
+        values = np.where(gone, np.nan, values)
+        self.notes.append(
+            f"column {name}: {' and '.join(texts)} {'counts' if len(texts) == 1 else 'count'} as a missing value"
+            f" ({int(np.isnan(values).sum())} in all), for it is far from all others; declare data.read.missing to"
+            " decide otherwise."
+        )
+        missing = tuple(dict.fromkeys((*found.format.missing, *texts, *written)))
+        return replace(found, values=values, format=found.format.model_copy(update={"missing": missing})), values
+
+    def _written(self, name: str, rows: NDArray[np.bool_]) -> tuple[str, ...]:
+        """How a text file spells some rows' cells, -999.0 for example, by which they are known in new files."""
+        if not self._cells.source.is_text:
+            return ()
+        distinct = self._cells.distinct(name)
+        return tuple(map(str, distinct.texts[np.unique(distinct.codes[rows])]))
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Found:
@@ -356,23 +399,6 @@ class _Found:
     levels: tuple[str, ...] = ()
     why: str = ""
     odd: Odd | None = None
-
-
-def _sentinel(values: Values) -> float | None:
-    """A number such as -999 that stands for a missing value: repeated, at an end, and far from all others."""
-    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
-    for end in (low, high):
-        if end not in SENTINELS:
-            continue
-        here = values == end
-        others = values[~here & ~np.isnan(values)]
-        if here.sum() < 2 or len(others) < 10:
-            continue
-        first, last = np.quantile(others, (0.01, 0.99))
-        away = min(abs(others - end))
-        if away > 2 * (last - first) and away > 0.5 * abs(end):
-            return float(end)
-    return None
 
 
 def _names_rows(name: str, present: Values) -> bool:
@@ -392,19 +418,24 @@ def _odd_sentence(source: SourceTable, odd: Mapping[str, Odd]) -> str:
     more = f"; and {len(odd) - SHOWN} more columns" if len(odd) > SHOWN else ""
     texts = dict.fromkeys(text for one in odd.values() for text in one.texts)
     quoted = ", ".join(_quoted(text) for text in list(texts)[:FEW_TEXTS])
+    rest = f" and {len(texts) - FEW_TEXTS} more, which tuner init writes" if len(texts) > FEW_TEXTS else ""
     name = next(iter(odd))
     return (
-        f"{listed}{more}. Where this stands for a missing value, say data.read.missing: [{quoted}];"
+        f"{listed}{more}. Where this stands for a missing value, say data.read.missing: [{quoted}]{rest};"
         f" where it is a level, data.columns: {{{_quoted(name)}: {{type: categorical}}}}."
     )
 
 
 def _said(source: SourceTable, name: str, odd: Odd) -> str:
-    what = {"number": "a number", "date": "a date", "boolean": "yes or no"}[odd.wanted]
     return (
-        f"column {name}, {source.place(odd.row)}: must be {what}, got {odd.texts[0][:40]!r}"
+        f"column {name}, {source.place(odd.row)}: must be {odd.wanted}, got {odd.texts[0][:40]!r}"
         f" ({odd.count} of {len(source.places)} cells)"
     )
+
+
+def _wanted(how: Format) -> str:
+    """What a cell of this format is, for messages."""
+    return {"number": "a number", "date": f"a date ({how.date})", "boolean": "yes or no"}[how.kind]
 
 
 def _quoted(text: str) -> str:
