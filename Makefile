@@ -1,5 +1,6 @@
 # make demo     from a fresh machine to a finished, exported study on real data (needs Python >= 3.11 and make)
-# make test     unit and integration tests, and a sample of the faults (about half an hour on 2 cores)
+# make test     unit and integration tests, and a sample of the faults (some eight minutes on 2 cores)
+# make slow     the other tests: whole studies, services, browsers, clusters (about half an hour on 2 cores)
 # make check    format, lint, types, the laws on imports, and the tests
 # make faults   all kills, crashes, outages, full disks and damaged files, as CI runs them
 # make faults-long  the same with ten times as many of each, drawn anew every time (hours)
@@ -32,7 +33,7 @@ endif
 DEMO := search_spaces/digits.yaml
 DEMO_EXPORT := best
 
-.PHONY: demo test faults faults-long bench gpu-wheels check format clean format-check lint types imports stale
+.PHONY: demo test slow faults faults-long bench gpu-wheels check format clean format-check lint types imports stale
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -43,11 +44,16 @@ demo: $(STAMP)
 	@echo
 	@echo "Browse the study in MLflow:  $(BIN)/tuner dashboard"
 
+TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile repeated --ignore tests/faults
+
 # The faults come after the tests: some of them start processes of their own for both cores.
 # tests/PLACES.md says which command runs which test. Where `faults` is made as well, their sample is left out.
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile repeated --ignore tests/faults -m "not long"
+	$(TESTS) -m "not long and not slow"
 	$(if $(filter faults,$(MAKECMDGOALS)),,TUNER_FAULTS=sample $(BIN)/python -m pytest -m sample tests/faults)
+
+slow: $(STAMP)
+	$(TESTS) -m "slow and not long"
 
 faults: $(STAMP)
 	TUNER_FAULTS=ci $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/faults

@@ -18,6 +18,8 @@ from studies import fresh_folder
 
 from tuner.helper import Helper
 
+HERE = Path(__file__).parent
+
 # `make test` judges a commit by the same examples every time; `pytest` by hand draws others.
 hypothesis.settings.register_profile("repeated", derandomize=True)
 
@@ -34,6 +36,15 @@ def _keep_helpers() -> None:
     for module in _imported():
         if module.Helper is Helper:
             module.Helper = kept_helpers.KeptHelper
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that are listed as slow, whatever their parameters."""
+    slow = frozenset((HERE / "slow.txt").read_text(encoding="utf-8").split())
+    for item in items:
+        if item.nodeid.partition("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

@@ -1,4 +1,4 @@
-"""Claims about tests/PLACES.md: every test file has a place there, and its commands are the Makefile's."""
+"""Claims about PLACES.md and slow.txt: every test file has a place, and commands are the Makefile's."""
 
 from __future__ import annotations
 
@@ -33,3 +33,12 @@ def test_what_is_marked_is_listed_by_its_file() -> None:
     marked = [file for file in FILES if re.search(r"pytest\.mark\.(long|sample)", (HERE.parent / file).read_text())]
     assert "tests/test_gpu_check.py" in marked
     assert [file for file in marked if file not in PLACES and file != "tests/test_places.py"] == []
+
+
+def test_what_is_listed_as_slow_is_there() -> None:
+    """Each line names a test, in order and once: one that was renamed would be run by the wrong command."""
+    lines = (HERE / "slow.txt").read_text(encoding="utf-8").split()
+    assert lines == sorted(set(lines))
+    for line in lines:
+        file, _, name = line.partition("::")
+        assert f"def {name}(" in (HERE.parent / file).read_text(encoding="utf-8"), line
