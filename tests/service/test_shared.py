@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from page_samples import study_item
 from serving import Service, serving, space
 from starlette.types import Message, Receive, Scope, Send
 from studies import working_in
@@ -16,6 +17,7 @@ from supervised import until
 
 from tuner.answers.service import StudyItem
 from tuner.ledger.ledger import Ledger
+from tuner.ledger.records import StudyRecord
 from tuner.service import shared
 from tuner.service.shared import Shared
 from tuner.service.studies import ServiceStudies
@@ -143,3 +145,29 @@ async def _nothing() -> Message:
 def _count(service: Service, label: str) -> float:
     lines = service.ask("GET", "/metrics", "read").text.splitlines()
     return float(next(line for line in lines if label in line).split()[-1])
+
+
+def test_the_answer_of_a_study_that_runs_is_made_now_and_then(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each trial that ends; at once where its run ends, and where a study that rests is another than before."""
+    made: list[int] = []
+
+    class Counted:
+        def __init__(self, *_: object) -> None:
+            made.append(len(made))
+            self.summary = made[-1]
+
+    record = StudyRecord(1, "0" * 32, "digits", "{}", "", "", "running", 0.0, 0.0, {}, 4)
+    monkeypatch.setattr("tuner.service.studies.Study", Counted)
+    monkeypatch.setattr(ServiceStudies, "_linked", lambda _, answer: answer)
+    monkeypatch.setattr("tuner.service.studies.RUNNING_SECONDS", 60.0)
+    studies: ServiceStudies = service.app.state.studies
+
+    def answers(state: str, *best: float) -> list[object]:
+        return [studies._answer(record, study_item(state=state, best=each)) for each in best]
+
+    assert answers("running", 0.3, 0.2, 0.1) == [0, 0, 0]
+    assert answers("finished", 0.1, 0.1, 0.05) == [1, 1, 2]
+    monkeypatch.setattr("tuner.service.studies.RUNNING_SECONDS", 0.0)
+    assert answers("running", 0.3, 0.3, 0.2) == [3, 3, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,6 +28,29 @@ from tuner.tracking.links import study_url
 
 SHOWN_CHANGES: Final = 5
 MOST_ANSWERS: Final = 200  # that are remembered
+RUNNING_SECONDS: Final = 2.0  # for which the answer of a study that runs is given again; its item is always new
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """An answer that was made.
+
+    Attributes:
+        of: what it follows from.
+        run: the study, and its run's state.
+        made: when, by the monotonic clock.
+        answer: the answer.
+    """
+
+    of: object
+    run: tuple[str, str]
+    made: float
+    answer: StudyAnswer
+
+    def holds(self, of: object, run: tuple[str, str]) -> bool:
+        """Whether it may be given: nothing has changed, or a study that runs on was asked about a moment ago."""
+        is_young = time.monotonic() - self.made < RUNNING_SECONDS
+        return self.of == of or (self.run == run and run[1] == "running" and is_young)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +72,7 @@ class ServiceStudies:
     mlflow_url: str | None = None
     most_at_once: int | None = None
     quota: DiskQuota = field(default_factory=lambda: DiskQuota(()))
-    _answers: dict[str, tuple[object, StudyAnswer]] = field(default_factory=dict)
+    _answers: dict[str, _Answered] = field(default_factory=dict)
 
     def all(self) -> list[StudyItem]:
         """Every study, the newest first: those that are recorded, and those that wait to be."""
@@ -90,15 +114,16 @@ class ServiceStudies:
         return StudyDetail(item=item, spec_text=self._text(submission, record), answer=answer)
 
     def _answer(self, record: StudyRecord, item: StudyItem) -> StudyAnswer:
-        """A study's answer, which is the same as long as nothing is recorded that it follows from."""
-        now = (record.key, record.changed_at, item.total, item.state, item.counts, item.best, item.waiting, item.detail)
+        """A study's answer, made anew once something is recorded that it follows from; while it runs, now and then."""
+        of = (record.key, record.changed_at, item.total, item.state, item.counts, item.best, item.waiting, item.detail)
+        run, now = (record.key, item.state), time.monotonic()
         known = self._answers.get(record.name)
-        if known is not None and known[0] == now:
-            return known[1]
+        if known is not None and known.holds(of, run):
+            return known.answer
         answer = self._linked(Study(self.ledger, record, self.workspace, None).summary)
         if len(self._answers) >= MOST_ANSWERS:
             self._answers.clear()
-        self._answers[record.name] = (now, answer)
+        self._answers[record.name] = _Answered(of, run, now, answer)
         return answer
 
     def record(self, name: str) -> StudyRecord | None:
