@@ -147,10 +147,10 @@ def study(device: str, small: bool) -> dict[str, Any]:
             print(rows[-1], flush=True)
         recorded, again = studies.run_killed_once("digits", device, found["studies"]["digits"]["seconds"] * 0.6)
         uninterrupted = studies.table("digits", "digits-device")
-        told = {"recorded_when_killed": recorded, **beside(again, uninterrupted, sure)}
-        same = told["most_apart"] == 0 or device != "cpu"  # which kernels a GPU chooses may differ between two runs
-        found["studies"]["killed"], fine = told, fine and told["agree"] and same
-        rows.append(f"| digits, killed at {recorded} trials | | | {told['same_parameters']} | {_apart(told)} |")
+        killed = {"recorded_when_killed": recorded, **beside(again, uninterrupted, sure)}
+        same_bits = killed["most_apart"] == 0 or device != "cpu"  # a GPU may choose other kernels in a second run
+        found["studies"]["killed"], fine = killed, fine and killed["agree"] and same_bits
+        rows.append(f"| digits, killed at {recorded} trials | | | {killed['same_parameters']} | {_apart(killed)} |")
     found["line"] = "; ".join(
         f"{label} {one['seconds']:.1f} s, CPU {one['cpu_seconds']:.1f} s, losses {_apart(one)}"
         for label, one in list(found["studies"].items())[:2]

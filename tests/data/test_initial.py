@@ -81,12 +81,12 @@ def test_what_init_writes_is_a_study(name: str, ending: str, workspace: Path) ->
     frame = ZOO[name].rename(columns=str)
     path = workspace / f"table{ending}"
     frame.to_csv(path, index=False) if ending == ".csv" else frame.to_parquet(path)
-    code, text, said = tuner("init", str(path))
-    assert (code, said) == (0, "")
+    code, text, errors = tuner("init", str(path))
+    assert (code, errors) == (0, "")
     (workspace / "s.yaml").write_text(text, encoding="utf-8")
-    code, told, said = tuner("validate", "s.yaml")
-    assert (code, said) == (0, ""), said
-    assert "No mistakes found." in told
+    code, output, errors = tuner("validate", "s.yaml")
+    assert (code, errors) == (0, ""), errors
+    assert "No mistakes found." in output
     spec = read_spec(workspace / "s.yaml")
     assert spec.data.source == str(path)
     assert spec.data.scaling == "standard"
@@ -114,8 +114,8 @@ def test_numbers_and_dates_among_odd_cells_are_modelled(workspace: Path) -> None
     small = ["--set", "search.trials=1", "--set", "search.epochs=1", "--set", "final=none"]
     code, _, said = tuner("run", "s.yaml", "--workers", "0", *small)
     assert code == 0, said
-    told = " ".join(tuner("validate", "s.yaml")[1].split())
-    assert "5 are modelled: 3 numeric, 2 datetime" in told
+    output = " ".join(tuner("validate", "s.yaml")[1].split())
+    assert "5 are modelled: 3 numeric, 2 datetime" in output
     assert read_spec("s.yaml").data.read.missing[:2] == ("n.d.", "unknown")
     assert "-999" in read_spec("s.yaml").data.read.missing  # which is found no more where others are declared
 
@@ -161,9 +161,9 @@ def test_what_init_writes_for_an_array_is_a_study(name: str, workspace: Path) ->
     np.save("a.npy", rows)
     Path("s.yaml").write_text(tuner("init", "a.npy")[1], encoding="utf-8")
     assert read_spec("s.yaml").data.model_dump(exclude_unset=True, exclude={"source"}, mode="json") == expected
-    code, told, said = tuner("validate", "s.yaml")
-    assert (code, said) == (0, "")
-    assert ("-999 counts as a missing value" in " ".join(told.split())) == (name == "sentinel")
+    code, output, errors = tuner("validate", "s.yaml")
+    assert (code, errors) == (0, "")
+    assert ("-999 counts as a missing value" in " ".join(output.split())) == (name == "sentinel")
 
 
 def test_a_missing_value_of_an_array_is_refused_with_what_to_do(workspace: Path) -> None:
