@@ -30,6 +30,9 @@ ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(STAMP) 2>/dev/null),$(CU
 STALE := stale
 endif
 
+# Where this is set, as in many images, every process compiles the tuner's modules anew: a tenth of the tests' time.
+unexport PYTHONDONTWRITEBYTECODE
+
 DEMO := search_spaces/digits.yaml
 DEMO_EXPORT := best
 

@@ -38,11 +38,14 @@ def fresh_folder(folder: Path, mlflow_store: Path) -> Path:
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
-    """A study of seconds: iris, 13 trials in cohorts of 9, three rungs, no final stage."""
+    """A study of seconds: iris, 13 trials in cohorts of 9, three rungs, no final stage.
+
+    Of a file: scikit-learn's sets cost every process two seconds of a core.
+    """
     search = {"trials": 13, "epochs": 9, "cohort": 9, "seed": 3, **changes.pop("search", {})}
     return {
         "name": "tiny",
-        "data": {"source": "sklearn:iris"},
+        "data": {"source": str(IRIS)},
         "space": {
             "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
             "batch_size": {"type": "categorical", "choices": [16, 32]},
@@ -56,8 +59,3 @@ def tiny(**changes: Any) -> dict[str, Any]:
         "final": "none",
         **changes,
     }
-
-
-def tiny_of_file(**changes: Any) -> dict[str, Any]:
-    """The same study of a file: scikit-learn's sets cost every process two seconds of a core."""
-    return tiny(**{"data": {"source": str(IRIS)}, **changes})

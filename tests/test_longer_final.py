@@ -17,7 +17,7 @@ import pytest
 from disturbed import disagreements, start_tuner, table
 from mlflow import MlflowClient
 from scipy import stats
-from studies import fresh_folder, tiny, tiny_of_file, working_in
+from studies import fresh_folder, tiny, working_in
 
 import tuner
 from tuner.analysis.longer_stage import RUNS, STAGE, recorded_runs
@@ -41,7 +41,7 @@ def staged(**changes: Any) -> dict[str, Any]:
     """A study whose budget lets the final stage train three times as long as the search, and whose networks need it."""
     changes.setdefault("space", {**tiny()["space"], "skip": "none"})
     search = {"trials": 81, "epochs": EPOCHS, "cohort": 27, **changes.pop("search", {})}
-    return tiny_of_file(search=search, **{"final": {"top": 2, "seeds": 2}, **changes})
+    return tiny(search=search, **{"final": {"top": 2, "seeds": 2}, **changes})
 
 
 def record_of(folder: Path, read: Callable[[Ledger, int], Any], name: str = "tiny") -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from studies import tiny_of_file
+from studies import tiny
 from typer.testing import CliRunner
 
 import tuner
@@ -34,7 +34,7 @@ MINUTES = 10.0  # of which these studies take seconds: no test hangs on how fast
 def study(**changes: Any) -> dict[str, Any]:
     """At most 20 cohorts of three trials of three epochs."""
     search = {"epochs": 3, "cohort": 3, "seed": 3, "minutes": MINUTES, **changes.pop("search", {})}
-    return {**tiny_of_file(**changes), "search": search}
+    return {**tiny(**changes), "search": search}
 
 
 def flat(**changes: Any) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def test_neither_trials_nor_minutes_is_refused() -> None:
 
 def test_the_command_line_takes_minutes(workspace: Path) -> None:
     """`tuner init --minutes` writes a file that `validate` reads, and `run --minutes` is an override."""
-    written = CliRunner().invoke(app, ["init", str(tiny_of_file()["data"]["source"]), "--minutes", "5"])
+    written = CliRunner().invoke(app, ["init", str(tiny()["data"]["source"]), "--minutes", "5"])
     assert written.exit_code == 0, written.output
     Path("s.yaml").write_text(written.stdout, encoding="utf-8")
     search = read_spec("s.yaml").search

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from disturbed import TUNER, left_behind, run_tuner, table
-from studies import fresh_folder, tiny_of_file
+from studies import fresh_folder, tiny
 
 SHORT = {"trials": 3, "epochs": 1}
 ENDLESS = {"trials": 2000, "epochs": 2000}
@@ -19,7 +19,7 @@ ENDLESS = {"trials": 2000, "epochs": 2000}
 def written(folder: Path, *names: str, **changes: Any) -> list[str]:
     """Space files of short studies of these names."""
     for name in names:
-        (folder / f"{name}.yaml").write_text(json.dumps(tiny_of_file(**{"name": name, "search": SHORT, **changes})))
+        (folder / f"{name}.yaml").write_text(json.dumps(tiny(**{"name": name, "search": SHORT, **changes})))
     return [f"{name}.yaml" for name in names]
 
 

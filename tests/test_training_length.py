@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from studies import tiny, tiny_of_file
+from studies import tiny
 
 import tuner
 from tuner.api.maintenance import doctor
@@ -133,9 +133,9 @@ def test_trials_train_until_flat_or_the_most(large: Path) -> None:
 
 def test_a_length_is_not_changed_when_a_study_goes_on(workspace: Path) -> None:
     """Left out, given, or in another unit: the study refuses, and names the key."""
-    tuner.run(tiny_of_file(), workers=0)
+    tuner.run(tiny(), workers=0)
     for search in ({"epochs": None}, {"epochs": 10}, {"epochs": None, "steps": 100}):
-        declared = tiny_of_file(search=search)
+        declared = tiny(search=search)
         with pytest.raises(StudyError, match=r"search\.epochs was 9 and is now"):
             tuner.run(declared, workers=0)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from disturbed import FORM, LONG, table
-from studies import fresh_folder, tiny_of_file
+from studies import fresh_folder, tiny
 
 import tuner
 
@@ -62,7 +62,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) ->
     known: dict[str, str] = {}
 
     def run(spec: dict[str, Any] | None = None) -> str:
-        declared = spec or tiny_of_file()
+        declared = spec or tiny()
         if str(declared) not in known:
             folder = fresh_folder(tmp_path_factory.mktemp("undisturbed"), mlflow_store)
             with pytest.MonkeyPatch.context() as patch:

@@ -27,7 +27,7 @@ from typing import Any, Self
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from disturbed import disagreements, left_behind, table
-from studies import fresh_folder, tiny_of_file
+from studies import fresh_folder, tiny
 
 import tuner
 import tuner.analysis.baselines
@@ -56,7 +56,7 @@ class InThisProcess:
 
 
 tuner.search.importance.Helper = InThisProcess  # type: ignore[misc, assignment]
-SPEC = tiny_of_file(search={"trials": 5, "epochs": 3, "cohort": 3, "seed": 3}, final={"top": 1, "seeds": 2})
+SPEC = tiny(search={"trials": 5, "epochs": 3, "cohort": 3, "seed": 3}, final={"top": 1, "seeds": 2})
 
 
 def arm(point: int, note: Path, only: str | None = None) -> Counter[str | None]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from disturbed import disagreements, left_behind, run_tuner, start_tuner, table
-from studies import fresh_folder, tiny_of_file
+from studies import fresh_folder, tiny
 
 SIZE = 6_000_000
 
@@ -57,7 +57,7 @@ def test_a_full_disk_ends_with_one_sentence_and_the_study_goes_on(
     expected, sentences = undisturbed(), set()
     for free in range(0, 1_000_000, scale(75_000, 4_096)):
         folder = fresh_folder(small_disk / "study", mlflow_store)
-        (folder / "study.yaml").write_text(json.dumps(tiny_of_file()))
+        (folder / "study.yaml").write_text(json.dumps(tiny()))
         filler = fill(small_disk, free)
         full = run_tuner(folder, "run", "study.yaml", "--workers", workers)
         assert "Traceback" not in full.stdout + full.stderr, full.stderr
@@ -91,7 +91,7 @@ def failing_writes(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.sample
 def test_where_every_write_fails_nothing_is_recorded(failing_writes: str, workspace: Path) -> None:
     """The faults reach the ledger itself: one sentence, exit code 1, and no table was made."""
-    (workspace / "study.yaml").write_text(json.dumps(tiny_of_file()))
+    (workspace / "study.yaml").write_text(json.dumps(tiny()))
     faults = {"LD_PRELOAD": failing_writes, "FAIL_BELOW": str(workspace), "FAIL_EVERY": "1"}
     failed = run_tuner(workspace, "run", "study.yaml", "--workers", "0", **faults)
     assert failed.returncode == 1
@@ -114,7 +114,7 @@ def test_every_nth_write_may_fail(
 ) -> None:
     """Every Nth write, truncation or fsync of each process fails, from one drawn by chance on: the run goes on or ends
     with a sentence, and the next one, on a sound disk, ends with the undisturbed table."""
-    spec = tiny_of_file(final={"top": 1, "seeds": 2})
+    spec = tiny(final={"top": 1, "seeds": 2})
     expected, ended = undisturbed(spec), Counter[int]()
     for number in range(scale(2, 60)):
         folder = fresh_folder(tmp_path / f"study-{number}", mlflow_store)
@@ -151,7 +151,7 @@ def is_disks_fault(sentence: str) -> bool:
 def test_an_export_onto_a_full_disk_leaves_nothing_half_done(small_disk: Path, mlflow_store: Path) -> None:
     """Exit code 1 and one sentence; no folder that looks like an export; with room it is written."""
     folder = fresh_folder(small_disk / "study", mlflow_store)
-    (folder / "study.yaml").write_text(json.dumps(tiny_of_file()))
+    (folder / "study.yaml").write_text(json.dumps(tiny()))
     assert run_tuner(folder, "run", "study.yaml", "--workers", "0").returncode == 0
     for free in (0, 4_096, 8_192, 16_384):
         filler = fill(small_disk, free)
@@ -169,7 +169,7 @@ def test_an_export_onto_a_full_disk_leaves_nothing_half_done(small_disk: Path, m
 @pytest.mark.sample
 def test_a_ledger_that_cannot_be_written_says_so(workspace: Path) -> None:
     """A folder in the ledger's place, a file that is something else, a folder that is not there."""
-    (workspace / "study.yaml").write_text(json.dumps(tiny_of_file()))
+    (workspace / "study.yaml").write_text(json.dumps(tiny()))
     (workspace / "folder").mkdir()
     (workspace / "text").write_text("not a database, but long enough to be looked at as one" * 100)
     for place in ("folder", "text", "none/tuner.db"):
@@ -183,7 +183,7 @@ def test_a_ledger_that_cannot_be_written_says_so(workspace: Path) -> None:
 @pytest.mark.sample
 def test_a_locked_ledger_is_waited_for(workspace: Path, undisturbed: Callable[..., str]) -> None:
     """Somebody holds SQLite's lock for two seconds, as a backup does: the run waits and goes on."""
-    (workspace / "study.yaml").write_text(json.dumps(tiny_of_file()))
+    (workspace / "study.yaml").write_text(json.dumps(tiny()))
     assert run_tuner(workspace, "run", "study.yaml", "--set", "search.timeout=0.001").returncode == 0
     with closing(sqlite3.connect(workspace / "tuner.db", isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")

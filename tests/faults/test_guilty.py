@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from disturbed import FORM, disagreements, left_behind, table
-from studies import tiny_of_file
+from studies import tiny
 
 import tuner
 from tuner.errors import WorkerError
@@ -18,7 +18,7 @@ from tuner.learning.compiled.library import library
 pytestmark = pytest.mark.skipif(library() is None, reason="the faults are put into the compiled step's pack")
 
 # Random points and no pruning: what the others are and do does not depend on the guilty one.
-SPEC = tiny_of_file(search={"trials": 12, "epochs": 4, "cohort": 12, "seed": 3, "sampler": "random", "pruner": "none"})
+SPEC = tiny(search={"trials": 12, "epochs": 4, "cohort": 12, "seed": 3, "sampler": "random", "pruner": "none"})
 GUILTY = 5
 FAULTS = {
     "segfault": ("import ctypes; ctypes.string_at(0)", "was ended by SIGSEGV"),

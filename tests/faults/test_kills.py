@@ -17,13 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 from disturbed import LONG, TUNER, disagreements, is_worker, left_behind, run_tuner, start_tuner, table
-from studies import fresh_folder, tiny_of_file
+from studies import fresh_folder, tiny
 
 import tuner
 from tuner.ledger.ledger import Ledger
 from tuner.orchestration.launch import Progress
 
-LONGER = tiny_of_file(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
+LONGER = tiny(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
 
 
 @pytest.mark.sample

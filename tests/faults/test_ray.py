@@ -17,13 +17,13 @@ import psutil
 import pytest
 from disturbed import disagreements, is_worker, left_behind, run_tuner, start_tuner, table
 from ray_nodes import Node, Nodes, nodes
-from studies import fresh_folder, tiny_of_file
+from studies import fresh_folder, tiny
 from supervised import hand_in, opened, rest, supervisor_process
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
-LONGER = tiny_of_file(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
+LONGER = tiny(search={"trials": 90, "epochs": 243, "cohort": 30, "seed": 5}, final={"top": 2, "seeds": 3})
 # Of one model, with Adam's moments and the best weights, some 14 MB.
-LARGE = tiny_of_file(
+LARGE = tiny(
     space={
         "width": 2048,
         "depth": 3,
@@ -81,7 +81,7 @@ def test_a_node_with_other_versions_is_not_used(cluster: Nodes, tmp_path: Path, 
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.1\n")
     folder, odd = fresh_folder(tmp_path / "study", mlflow_store), cluster.another("odd", other.parent)
-    (folder / "study.yaml").write_text(json.dumps(tiny_of_file()))
+    (folder / "study.yaml").write_text(json.dumps(tiny()))
     odd.start()
     try:
         run = run_tuner(folder, "run", "study.yaml", "--address", cluster.address, **cluster.environment)
@@ -275,9 +275,9 @@ def test_the_service_trains_on_the_cluster(
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     with opened(folder) as ledger:
-        hand_in(ledger, tiny_of_file())
+        hand_in(ledger, tiny())
         with supervisor_process(folder, "--cluster", cluster.address, "--cluster-most", "1"):
             assert rest(ledger, "tiny").outcome == "finished"
-    assert table(folder) == undisturbed(tiny_of_file())
+    assert table(folder) == undisturbed(tiny())
     assert len(segments(folder)) == 1
     assert next(iter(segments(folder))).startswith("node ")

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from disturbed import disagreements, is_worker, left_behind, table
-from studies import tiny_of_file
+from studies import tiny
 
 import tuner
 from tuner.errors import WorkerError
@@ -17,7 +17,7 @@ from tuner.execution import processes
 from tuner.ledger.ledger import Ledger
 from tuner.orchestration.launch import Progress
 
-SPEC = tiny_of_file(search={"trials": 30, "epochs": 81})
+SPEC = tiny(search={"trials": 30, "epochs": 81})
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 from disturbed import disagreements, left_behind, start_tuner, table
-from studies import fresh_folder, tiny_of_file, working_in
+from studies import fresh_folder, tiny, working_in
 from supervised import ENDED, hand_in, killable, opened, rests_within, start_supervisor, until
 
 from tuner.api.maintenance import doctor
 from tuner.ledger.ledger import Ledger
 
-LONGER = tiny_of_file(search={"trials": 36, "epochs": 243, "cohort": 12, "seed": 5})
+LONGER = tiny(search={"trials": 36, "epochs": 243, "cohort": 12, "seed": 5})
 SHORT = {"trials": 3, "epochs": 1}
 QUICK = ("--workers", "1", "--grace", "5")
 SERVE = ("serve", "--port", "0", "--workers", "1")
@@ -81,7 +81,7 @@ def test_no_study_ever_has_two_drivers(
     never more than two at a time, though the first driver may outlive several supervisors."""
     names = [f"s{number}" for number in range(scale(5, 50))]
     with opened(workspace) as ledger:
-        numbers = {name: hand_in(ledger, tiny_of_file(name=name, search=SHORT)).id for name in names}
+        numbers = {name: hand_in(ledger, tiny(name=name, search=SHORT)).id for name in names}
         pair = [start_supervisor(workspace, *QUICK, "--slots", "2") for _ in range(2)]
         most, killed, next_kill = 0, 0, time.monotonic() + 6.0
         while any(each.outcome is None for each in ledger.submissions.all()):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from postgres_server import PostgresServer, running_postgres
-from studies import fresh_folder, tiny_of_file, working_in
+from studies import fresh_folder, tiny, working_in
 
 import tuner
 from tuner.api.maintenance import doctor
@@ -56,12 +56,12 @@ def test_a_copy_of_sqlite_in_mid_study_goes_on_to_the_same_table(workspace: Path
         copy_sqlite(workspace, backup)
         shutil.copytree(workspace / ".tuner", backup / ".tuner")
 
-    expected = tuner.run(tiny_of_file(), workers=0, progress=back_up_once(take)).csv()
+    expected = tuner.run(tiny(), workers=0, progress=back_up_once(take)).csv()
     elsewhere = restore_with(mlflow_store, backup, workspace / "elsewhere")
     with working_in(elsewhere):
         assert not [problem for each in doctor("tiny", mlflow=False) for problem in each.problems]
         assert len(tuner.Study.open("tiny").records) < 13 or tuner.Study.open("tiny").state == "stopped"
-        assert tuner.run(tiny_of_file(), workers=0).csv() == expected
+        assert tuner.run(tiny(), workers=0).csv() == expected
         assert not [problem for each in doctor("tiny") for problem in each.problems]
 
 
@@ -78,10 +78,10 @@ def test_a_dump_of_postgres_in_mid_study_goes_on_to_the_same_table(
         shutil.copytree(workspace / ".tuner", backup / ".tuner")
 
     place = tuner.workspace(workspace, database=first)
-    expected = tuner.run(tiny_of_file(), workers=0, progress=back_up_once(take), workspace=place).csv()
+    expected = tuner.run(tiny(), workers=0, progress=back_up_once(take), workspace=place).csv()
     pg(server, "pg_restore", "--no-owner", "--exit-on-error", "-d", "second", str(dump))
     elsewhere = tuner.workspace(restore_with(mlflow_store, backup, workspace / "elsewhere"), database=second)
-    assert tuner.run(tiny_of_file(), workers=0, workspace=elsewhere).csv() == expected
+    assert tuner.run(tiny(), workers=0, workspace=elsewhere).csv() == expected
     assert not [problem for each in doctor("tiny", workspace=elsewhere) for problem in each.problems]
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 from postgres_server import PostgresServer, running_postgres
-from studies import tiny_of_file, working_in
+from studies import tiny, working_in
 
 import tuner
 from tuner.api.maintenance import doctor
@@ -125,7 +125,7 @@ def test_a_restart_in_mid_study_is_not_seen_in_it(
     """Twice, for a second that the run waits through, and then again in the midst of recovery: the table is the
     undisturbed one, and doctor finds nothing."""
     monkeypatch.chdir(workspace)
-    expected = tuner.run(tiny_of_file(), workers=0).csv()
+    expected = tuner.run(tiny(), workers=0).csv()
     place = tuner.workspace(workspace, database=server.new_database(f"study_{mode}"))
     restarts, back = [3, 8], list[threading.Timer]()
 
@@ -140,7 +140,7 @@ def test_a_restart_in_mid_study_is_not_seen_in_it(
             back[-1].start()
 
     with working_in(workspace):
-        study = tuner.run(tiny_of_file(), workers=0, progress=disturb, workspace=place)
+        study = tuner.run(tiny(), workers=0, progress=disturb, workspace=place)
         assert (restarts, [each.join() for each in back]) == ([], [None, None])
         assert study.csv() == expected
         found = doctor("tiny", workspace=place)

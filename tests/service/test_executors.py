@@ -11,7 +11,7 @@ from disturbed import table
 from pages import Page
 from ray_nodes import nodes
 from serving import Service, said, space
-from studies import fresh_folder, tiny, tiny_of_file, working_in
+from studies import fresh_folder, tiny, working_in
 from supervised import hand_in, opened, rest, supervisor_process, until
 
 import tuner
@@ -169,7 +169,7 @@ def test_each_study_trains_where_its_launcher_chose(workspace: Path, mlflow_stor
         assert {worker.startswith("node ") for worker in _workers(ledger, "here")} == {False}
     with working_in(fresh_folder(workspace / "by-hand", mlflow_store)) as other:
         for name in ("here", "there"):
-            tuner.run(tiny_of_file(name=name, search=search), workers=1)
+            tuner.run(tiny(name=name, search=search), workers=1)
             assert table(workspace, name) == table(other, name)
 
 

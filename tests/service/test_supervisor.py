@@ -13,7 +13,7 @@ import psutil
 import pytest
 from disturbed import left_behind, run_tuner, start_tuner, table
 from freezing import freeze
-from studies import IRIS, fresh_folder, tiny, tiny_of_file, working_in
+from studies import IRIS, fresh_folder, tiny, working_in
 from supervised import (
     hand_in,
     now,
@@ -69,7 +69,7 @@ def test_stopped_and_continued_through_the_service_it_is_the_same_study(
     assert [found.problems for found in doctor("tiny", mlflow=False)] == [(), ()]
     with working_in(fresh_folder(workspace / "by-hand", mlflow_store)) as other:
         for total in (9, 12):
-            tuner.run(tiny_of_file(search={**LONG, "trials": total}), workers=0)
+            tuner.run(tiny(search={**LONG, "trials": total}), workers=0)
         assert table(workspace) == table(other)
 
 
@@ -92,7 +92,7 @@ def test_names_that_are_gone_are_said_without_a_driver(workspace: Path, ledger: 
     """Data that is registered no longer, and a path, which the service takes from nobody: failed without a process."""
     hand_in(ledger, tiny())
     ledger.datasets.remove("iris", "test")
-    ledger.submissions.submit("path", json.dumps(tiny_of_file(name="path")), "test")
+    ledger.submissions.submit("path", json.dumps(tiny(name="path")), "test")
     with supervisor_thread(workspace):
         assert "must name registered data (there is none yet), got dataset:iris" in rest(ledger, "tiny").message
         assert "must be dataset:NAME" in rest(ledger, "path").message
