@@ -59,3 +59,8 @@ def tiny(**changes: Any) -> dict[str, Any]:
         "final": "none",
         **changes,
     }
+
+
+def tiny_of_sklearn(**changes: Any) -> dict[str, Any]:
+    """The same study of data that has a name: a service takes it, and its columns have names too."""
+    return tiny(**{"data": {"source": "sklearn:iris"}, **changes})

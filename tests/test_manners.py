@@ -105,8 +105,8 @@ def test_the_plain_loop_leaves_the_environment_alone(tmp_path: Path) -> None:
     """PyTorch's optimizers set a variable that every child of the caller's would have."""
     program = """
 import os, tuner
-from studies import tiny
-model = tuner.train(tiny(space={"bottleneck": 2}, search={"epochs": 2}))
+from studies import tiny_of_sklearn
+model = tuner.train(tiny_of_sklearn(space={"bottleneck": 2}, search={"epochs": 2}))
 before = dict(os.environ)
 model.beside_plain()
 print(dict(os.environ) == before)
@@ -124,7 +124,7 @@ def test_what_a_caller_set_stays_while_the_library_runs(folder: Path) -> None:
     program = """
 import logging, os, threading
 import mlflow, tuner
-from studies import tiny
+from studies import tiny_of_sklearn
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 before, seen, done = (dict(os.environ), logging.WARNING), [], threading.Event()
 def watch():
@@ -134,7 +134,7 @@ def watch():
             seen.append(now)
 watcher = threading.Thread(target=watch)
 watcher.start()
-tuner.run(tiny(), workers=0)
+tuner.run(tiny_of_sklearn(), workers=0)
 done.set()
 watcher.join()
 print(len(seen))

@@ -15,7 +15,7 @@ from disturbed import LONG, left_behind, start_tuner, table
 from postgres_server import PostgresServer, running_postgres
 from ray_nodes import free_port
 from studies import fresh_folder, tiny, working_in
-from supervised import ENDED, hand_in, killable, rests_within, until
+from supervised import ENDED, PATIENCE, hand_in, killable, rests_within, until
 
 from tuner.api.maintenance import doctor
 from tuner.api.publishing import sync
@@ -34,7 +34,7 @@ class Team:
     def __init__(self, folder: Path, postgres: PostgresServer, store: Path) -> None:
         self.folder, self._postgres = folder, postgres
         self._store = f"sqlite:///{store}"
-        self._mlflow = serve(self._store, free_port())
+        self._mlflow = serve(self._store, free_port(), PATIENCE)
         self.server = start_tuner(folder, *SERVE, MLFLOW_TRACKING_URI=self.mlflow)
 
     @property
@@ -55,7 +55,7 @@ class Team:
         elif kind == "mlflow":
             port = self.mlflow.rpartition(":")[2]
             _end(self._mlflow, port)
-            self._mlflow = serve(self._store, int(port))
+            self._mlflow = serve(self._store, int(port), PATIENCE)
         else:
             os.kill(there[kind], signal.SIGKILL)
         if kind == "server":

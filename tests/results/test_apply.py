@@ -20,6 +20,7 @@ from tuner.data import blocks
 from tuner.errors import DataError, ExportError
 from tuner.export.apply import Applied, Request, apply
 from tuner.export.model import ExportedModel, load_model
+from tuner.service.inside import scored
 
 Values = NDArray[Any]
 
@@ -269,6 +270,15 @@ def test_a_row_with_a_missing_value_has_no_result_and_costs_no_other(name: str, 
     whole = pd.read_csv(bad_files / "whole.csv")["score"]
     np.testing.assert_array_equal(np.delete(scores.to_numpy(), place), np.delete(whole.to_numpy(), place))
     assert done.mean_loss == pytest.approx(scores.mean(), rel=1e-12)
+
+
+def test_the_service_says_of_no_row_without_a_score_whether_it_is_unusual(best: Path, bad_files: Path) -> None:
+    """Neither that it is, nor that it is not; every other row above the threshold is."""
+    found = scored(best, bad_files / "gap.csv", 100)
+    assert found.threshold is not None and found.anomalies is not None
+    assert [place for place, unusual in enumerate(found.anomalies) if unusual is None] == [19]
+    known = [(score > found.threshold, unusual) for score, unusual in zip(found.scores, found.anomalies, strict=True)]
+    assert all(above == unusual for place, (above, unusual) in enumerate(known) if place != 19)
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD)

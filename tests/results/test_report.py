@@ -20,7 +20,7 @@ import pytest
 from pages import Page
 from PIL import Image
 from sklearn.datasets import load_digits, load_iris
-from studies import fresh_folder, tiny
+from studies import fresh_folder, tiny, tiny_of_sklearn
 
 import tuner
 from tuner.answers.parts import Configuration, FinalStage
@@ -74,7 +74,7 @@ def tell(study: Study, home: Path) -> Told:
 
 @pytest.fixture(scope="module")
 def iris(home: Path) -> Told:
-    return tell(tuner.run(tiny(), workers=0), home)
+    return tell(tuner.run(tiny_of_sklearn(), workers=0), home)
 
 
 @pytest.fixture(scope="module")

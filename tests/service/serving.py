@@ -20,7 +20,7 @@ import psutil
 import yaml
 from fastapi import FastAPI
 from starlette.testclient import TestClient
-from studies import tiny
+from studies import tiny_of_sklearn
 
 import tuner
 from tuner.ledger.ledger import Ledger
@@ -60,7 +60,7 @@ class Service:
 
 def space(**changes: Any) -> str:
     """The tiny study as a space file."""
-    return yaml.safe_dump(tiny(**changes), sort_keys=False)
+    return yaml.safe_dump(tiny_of_sklearn(**changes), sort_keys=False)
 
 
 @contextmanager

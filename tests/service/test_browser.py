@@ -14,7 +14,7 @@ import pytest
 import yaml
 from browsing import CHROMIUM, Running, chromium, logged_in, serving, visit
 from playwright.sync_api import Browser, Page, expect
-from studies import fresh_folder, tiny, working_in
+from studies import fresh_folder, tiny_of_sklearn, working_in
 
 import tuner
 from tuner.ledger.ledger import Ledger
@@ -190,7 +190,7 @@ def test_without_scripts_the_forms_still_work(service: Running, browser: Browser
         page.get_by_label("Declaration (YAML)").fill("name: [")
         page.get_by_role("button", name="Launch").click()
         expect(page.locator("#verdict")).to_contain_text("mistake")
-        page.get_by_label("Declaration (YAML)").fill(yaml.safe_dump(tiny(name="plain")))
+        page.get_by_label("Declaration (YAML)").fill(yaml.safe_dump(tiny_of_sklearn(name="plain")))
         page.get_by_role("button", name="Launch").click()
         expect(page).to_have_url(re.compile("/studies/plain$"))
         page.get_by_role("button", name="Log out").click()

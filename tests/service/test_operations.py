@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
-from studies import tiny
+from studies import tiny, tiny_of_sklearn
 from supervised import hand_in, opened, rest, supervisor_thread, until
 
 import tuner
@@ -59,7 +59,7 @@ def test_metrics_need_a_token(client: TestClient) -> None:
 
 def test_metrics_are_prometheus_text(reader: TestClient) -> None:
     """Every line is a comment or a sample; what was done is counted."""
-    assert reader.post("/api/v1/studies", json=tiny()).status_code == 201
+    assert reader.post("/api/v1/studies", json=tiny_of_sklearn()).status_code == 201
     assert reader.get("/api/v1/studies/none").status_code == 404
     assert reader.get(f"/{quote(HOSTILE)}").status_code == 404
     assert reader.get("/api/v1/studies", headers={"Host": "evil.example"}).status_code == 421

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pages import Page
 from starlette.testclient import TestClient
-from studies import tiny
+from studies import tiny_of_sklearn
 
 from tuner.api.workspace import workspace
 from tuner.errors import SpecError
@@ -21,7 +21,7 @@ from tuner.service.pages import assets
 from tuner.spec.reader import read_spec_text
 
 ADDRESS = "http://127.0.0.1:8770"
-TEXT = yaml.safe_dump(tiny(), sort_keys=False)
+TEXT = yaml.safe_dump(tiny_of_sklearn(), sort_keys=False)
 HTML = {"Accept": "text/html", "Origin": ADDRESS, "Sec-Fetch-Site": "same-origin"}
 
 
@@ -121,7 +121,7 @@ def test_a_copy_has_another_name_and_the_same_rest(admin: TestClient) -> None:
     """So that it can be launched as it is."""
     admin.post("/launch", data={"space": TEXT})
     copied = _written(admin.get("/launch?copy=tiny").text)
-    assert yaml.safe_load(copied) == tiny(name="tiny-copy")
+    assert yaml.safe_load(copied) == tiny_of_sklearn(name="tiny-copy")
     assert admin.post("/launch", data={"space": copied}).headers["location"] == "/studies/tiny-copy"
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from serving import Service, said, serving, space
-from studies import IRIS, tiny
+from studies import IRIS, tiny_of_sklearn
 
 import tuner
 from tuner.ledger.owners import Owner
@@ -51,7 +51,7 @@ def test_an_idempotency_key_is_of_one_declaration(service: Service) -> None:
 
 def test_json_is_read_as_yaml_is(service: Service) -> None:
     """Of the same mapping, with tabs and characters written as two halves; what is no JSON is named by its line."""
-    given = service.ask("POST", "studies", json=tiny())
+    given = service.ask("POST", "studies", json=tiny_of_sklearn())
     assert given.status_code == 201
     assert read_spec_text(service.ask("GET", "studies/tiny/space.yaml").text, "x") == read_spec_text(space(), "x")
     odd = '{"name":\t"odd", "data": {"source": "sklearn:iris", "label": "\\ud83d\\ude00"}}'

@@ -246,14 +246,14 @@ class Scored(Answer):
 
     Attributes:
         scores: each row's reconstruction error; null for rows that have none, for a value of theirs is missing.
-        anomalies: whether each is above the threshold; None where the model has none.
+        anomalies: whether each is above the threshold, null for rows without a score; None where the model has none.
         threshold: that.
         codes: each row's code.
         notes: what the user should know of the rows, a sentence each.
     """
 
     scores: tuple[Loss, ...]
-    anomalies: tuple[bool, ...] | None
+    anomalies: tuple[bool | None, ...] | None
     threshold: float | None
     codes: tuple[tuple[Loss, ...], ...]
     notes: tuple[str, ...]

@@ -6,6 +6,7 @@ Imported there it must be light: libraries are imported where they are used.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,10 +140,15 @@ class ModelScores:
     """What a model makes of rows; see `tuner.answers.service.Scored`."""
 
     scores: tuple[float, ...]
-    anomalies: tuple[bool, ...] | None
+    anomalies: tuple[bool | None, ...] | None
     threshold: float | None
     codes: tuple[tuple[float, ...], ...]
     notes: tuple[str, ...]
+
+
+def _above(score: float, threshold: float) -> bool | None:
+    """Of a row without a score nothing is known."""
+    return None if math.isnan(score) else score > threshold
 
 
 def scored(folder: Path, rows: Path, most: int) -> ModelScores:
@@ -165,7 +171,7 @@ def scored(folder: Path, rows: Path, most: int) -> ModelScores:
             raise DataError(f"rows: at most {most:,} may be scored at once, got {done.rows:,}.")
         apply(folder, Request("encode", rows.with_name("codes.npy"), str(given)))
     scores = _numbers(rows.with_name("scores.npy"))
-    anomalies = None if done.threshold is None else tuple(score > done.threshold for score in scores)
+    anomalies = None if done.threshold is None else tuple(_above(score, done.threshold) for score in scores)
     said = f"{done.without:,} rows have no score, for a value of theirs is missing (the first: {done.missing})."
     missing = [said] if done.without else []
     notes = (*missing, *(note for note in (done.odd, done.outside) if note))
