@@ -26,7 +26,7 @@ from tuner.tracking.content import milliseconds
 from tuner.tracking.dashboard import serve
 
 MODES = ("down", "hang", "cut", "half")
-# Twenty seconds of training on two cores, and longer than the outage of the long form; all of it recorded and shown.
+# Longer than the outage on two quiet cores; all of it recorded and shown.
 SPEC = tiny(
     data={"source": "sklearn:digits"},
     space={
@@ -38,7 +38,7 @@ SPEC = tiny(
     },
     search={
         "trials": 40,
-        "epochs": 400 if LONG else 100,
+        "epochs": 400 if LONG else 50,
         "cohort": 20,
         "seed": 3,
         "sampler": "random",

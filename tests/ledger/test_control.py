@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tuner.api.control import progress_of
 from tuner.errors import LedgerError
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
@@ -96,7 +97,7 @@ def test_an_unknown_study_is_asked_for_nothing(ledger: Ledger) -> None:
 
 
 def test_a_report_is_there_as_long_as_its_run(shared: str, ledger: Ledger, study: StudyRecord) -> None:
-    """Another process reads what the run wrote last; nothing once the lease is over, nor of the run before."""
+    """Another process reads what the run wrote last; it counts no longer once the lease is over, or another begins."""
     other = Ledger.open(shared)
     with ledger.lease_to_run(study.id):
         assert other.control.reported(study.id) is None
@@ -105,9 +106,10 @@ def test_a_report_is_there_as_long_as_its_run(shared: str, ledger: Ledger, study
         seen = other.control.reported(study.id)
         assert seen is not None
         assert (seen.body, seen.fence) == ({"phase": "scoring"}, 1)
-    assert other.control.reported(study.id) is None
+    assert progress_of(other, study.id).phase == "not running"
     with ledger.lease_to_run(study.id):
         assert other.control.reported(study.id) is None
+        assert progress_of(other, study.id).phase == "starting"
     other.close()
 
 

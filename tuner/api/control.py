@@ -11,7 +11,7 @@ from typing import Final
 from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError, UnknownStudyError
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, StudyState, unknown_study
+from tuner.ledger.records import StudyRecord, StudyState, StudyTally, unknown_study
 from tuner.orchestration.progress import Progress
 from tuner.settings import Workspace
 
@@ -162,9 +162,15 @@ def progress_of(ledger: Ledger, study_id: int) -> Progress:
     Raises:
         StudyError: the study was deleted.
     """
-    said, tally = ledger.control.reported(study_id), ledger.tally(study_id)
+    tally = ledger.tally(study_id)
     if tally is None:
         raise StudyError("the study was deleted meanwhile.")
+    return progress_by(ledger, study_id, tally)
+
+
+def progress_by(ledger: Ledger, study_id: int, tally: StudyTally) -> Progress:
+    """As `progress_of`, of a study whose tally was just read."""
+    said = ledger.control.reported(study_id)
     asked = ledger.control.wanted(study_id)
     seen = {
         "name": tally.name,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Final, final
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, insert, select, update
 
 from tuner.errors import LedgerError
 from tuner.ledger.database import Database
@@ -20,6 +20,20 @@ from tuner.ledger.owners import Owner
 from tuner.ledger.patience import harmless_twice, patient
 from tuner.ledger.records import Reported, Wanted
 from tuner.ledger.schema import lease, progress, study, submission, wanted
+
+_WANTED: Final = (
+    select(wanted, submission.c.granted)
+    .select_from(
+        wanted.join(study.outerjoin(submission, submission.c.name == study.c.name), study.c.id == wanted.c.study_id)
+    )
+    .where(wanted.c.study_id == bindparam("study"))
+)
+_OF_RUN: Final = (lease.c.study_id == progress.c.study_id) & (lease.c.fence == progress.c.fence)
+_REPORTED: Final = (
+    select(progress.c.body, progress.c.at, progress.c.fence)
+    .join(lease, _OF_RUN & (lease.c.purpose == "run"))
+    .where(progress.c.study_id == bindparam("study"))
+)
 
 
 @final
@@ -32,11 +46,8 @@ class Control:
 
     def wanted(self, study_id: int) -> Wanted | None:
         """What is wanted of a study; None where it was never launched by a version that asks."""
-        of_service = study.outerjoin(submission, submission.c.name == study.c.name)
-        joined = wanted.join(of_service, study.c.id == wanted.c.study_id)
-        query = select(wanted, submission.c.granted).select_from(joined).where(wanted.c.study_id == study_id)
         with self._database.reading() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(_WANTED, {"study": study_id}).first()
         return None if row is None else Wanted(row.state, row.trials, row.timeout, row.at, row.by, row.granted)
 
     def granted(self, name: str) -> int | None:
@@ -72,17 +83,10 @@ class Control:
                 _put(connection, progress, study_id, {**values, "at": database_time(connection)})
 
     def reported(self, study_id: int) -> Reported | None:
-        """What the study's run wrote down last; None where no process runs it, or its run wrote nothing yet."""
-        of_run = (lease.c.study_id == progress.c.study_id) & (lease.c.fence == progress.c.fence)
-        query = (
-            select(progress.c.body, progress.c.at, progress.c.fence)
-            .join(lease, of_run & (lease.c.purpose == "run"))
-            .where(progress.c.study_id == study_id)
-        )
+        """What the study's newest run wrote down last, whether or not it goes on; None where that wrote nothing yet."""
         with self._database.reading() as connection:
-            row = connection.execute(query).first()
-            found = None if row is None else Reported(json.loads(row.body), row.at, row.fence)
-        return found if self._leases.holder(study_id, "run") else None
+            row = connection.execute(_REPORTED, {"study": study_id}).first()
+        return None if row is None else Reported(json.loads(row.body), row.at, row.fence)
 
     def _ask(self, study_id: int, values: Mapping[str, Any]) -> None:
         with self._leases.changing_without_lease() as connection:

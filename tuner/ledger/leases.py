@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, final
 
-from sqlalchemy import Connection, Row, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, text, update
 
 from tuner.errors import LedgerError, StudyError
 from tuner.ledger.database import Database
@@ -27,6 +27,7 @@ Purpose = Literal["run", "publish"]
 LEASE_SECONDS: Final = 60.0
 BEAT_SECONDS: Final = 10.0
 _DOES: Final = {"run": "runs", "publish": "publishes"}
+_ROW: Final = select(lease).where(lease.c.study_id == bindparam("study"), lease.c.purpose == bindparam("held_for"))
 
 
 @final
@@ -170,8 +171,8 @@ def _nothing_else(_: Connection, __: int) -> None:
 
 
 def _row(connection: Connection, study_id: int, purpose: str, lock: bool = False) -> Row[Any] | None:
-    query = select(lease).where(lease.c.study_id == study_id, lease.c.purpose == purpose)
-    return connection.execute(query.with_for_update() if lock else query).first()
+    values = {"study": study_id, "held_for": purpose}
+    return connection.execute(_ROW.with_for_update() if lock else _ROW, values).first()
 
 
 def _of(study_id: int, purpose: str) -> Any:

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, Final, Self, final
 
-from sqlalchemy import ColumnElement, and_, func, insert, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, select
 
 from tuner.errors import LedgerError
 from tuner.ledger import changes, measurements, outbox, overview, rows, segments, whole_studies
@@ -44,6 +44,8 @@ from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, Trial, Tr
 
 if TYPE_CHECKING:
     from tuner.answers.summary import Summary
+
+_NAMED: Final = select(study).where(study.c.name == bindparam("named"))
 
 
 @final
@@ -172,7 +174,7 @@ class Ledger:
     def study(self, name: str) -> StudyRecord | None:
         """The study of that name."""
         with self._database.reading() as connection:
-            row = connection.execute(select(study).where(study.c.name == name)).first()
+            row = connection.execute(_NAMED, {"named": name}).first()
         return None if row is None else rows.study_record(row)
 
     def study_by_id(self, study_id: int) -> StudyRecord:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from tuner.ledger.audit import note_down
 from tuner.ledger.database import Database
 from tuner.ledger.leases import database_time
 from tuner.ledger.schema import note, study
+
+_NOTES: Final = select(study.c.name, note.c.text, note.c.tags).join(study, study.c.id == note.c.study_id)
+_NOTE: Final = select(note.c.text, note.c.tags).where(note.c.study_id == bindparam("study"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,11 @@ class Notes:
 
     def all(self) -> dict[str, Note]:
         """Every note, by the study's name."""
-        query = select(study.c.name, note.c.text, note.c.tags).join(study, study.c.id == note.c.study_id)
         with self._database.reading() as connection:
-            return {name: Note(text, tuple(json.loads(tags))) for name, text, tags in connection.execute(query)}
+            return {name: Note(text, tuple(json.loads(tags))) for name, text, tags in connection.execute(_NOTES)}
 
     def of(self, study_id: int) -> Note:
         """A study's note; an empty one where there is none."""
         with self._database.reading() as connection:
-            row = connection.execute(select(note.c.text, note.c.tags).where(note.c.study_id == study_id)).first()
+            row = connection.execute(_NOTE, {"study": study_id}).first()
         return Note() if row is None else Note(row.text, tuple(json.loads(row.tags)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
-from sqlalchemy import Connection, delete, func, insert, literal, null, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, null, select, update
 
 from tuner.ledger.database import Database
 from tuner.ledger.leases import Leases
@@ -16,6 +16,8 @@ from tuner.spec.work import TrialState
 
 _MOST_IDS = 10_000
 _COLUMNS = ("study_id", "kind", "trial", "first", "last")
+_WAITING: Final = select(func.count()).select_from(outbox).where(outbox.c.reason.is_(None))
+_WAITING_OF: Final = _WAITING.where(outbox.c.study_id == bindparam("study"))
 
 
 def row(
@@ -56,11 +58,10 @@ class Outbox:
 
     def waiting_count(self, study_id: int | None = None) -> int:
         """How many rows wait, of one study or of all."""
-        query = select(func.count()).select_from(outbox).where(outbox.c.reason.is_(None))
-        if study_id is not None:
-            query = query.where(outbox.c.study_id == study_id)
         with self._database.reading() as connection:
-            return connection.execute(query).scalar_one()
+            if study_id is None:
+                return connection.execute(_WAITING).scalar_one()
+            return connection.execute(_WAITING_OF, {"study": study_id}).scalar_one()
 
     @harmless_twice
     def mark_published(self, ids: Sequence[int]) -> None:

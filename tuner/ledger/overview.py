@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from tuner.ledger.leases import is_held, owner_in_words
 from tuner.ledger.records import StudyTally
@@ -21,18 +21,30 @@ class _Counted(NamedTuple):
 
 
 _NOTHING = _Counted({}, None)
+# Statements are made once: a page that many look at asks for them several times a second.
+_OF_RUN: Final = (lease.c.study_id == study.c.id) & (lease.c.purpose == "run")
+_STANDINGS: Final = (
+    select(
+        *(study.c[name] for name in ("id", "name", "state", "created_at", "changed_at", "spec_json")),
+        *(lease.c[name] for name in ("owner", "seen_at", "taken_at", "purpose")),
+    )
+    .outerjoin(lease, _OF_RUN)
+    .order_by(study.c.id)
+)
+_STANDING: Final = _STANDINGS.where(study.c.id == bindparam("study"))
+_COUNTS: Final = (
+    select(trial.c.study_id, trial.c.state, func.count(), func.min(trial.c.value))
+    .where(trial.c.cohort != FINAL_COHORT)
+    .group_by(trial.c.study_id, trial.c.state)
+)
+_COUNT: Final = _COUNTS.where(trial.c.study_id == bindparam("study"))
 
 
 def tallies(connection: Connection, study_id: int | None = None) -> Iterator[StudyTally]:
     """Every study's tally, oldest first, or one study's."""
-    columns = [study.c[name] for name in ("id", "name", "state", "created_at", "changed_at", "spec_json")]
-    of_run = (lease.c.study_id == study.c.id) & (lease.c.purpose == "run")
-    held = [lease.c[name] for name in ("owner", "seen_at", "taken_at", "purpose")]
-    query = select(*columns, *held).outerjoin(lease, of_run).order_by(study.c.id)
-    if study_id is not None:
-        query = query.where(study.c.id == study_id)
     counted = _counted(connection, study_id)
-    for row in connection.execute(query):
+    found = connection.execute(_STANDINGS) if study_id is None else connection.execute(_STANDING, {"study": study_id})
+    for row in found:
         yield _tally(connection, row, counted.get(row.id, _NOTHING))
 
 
@@ -61,16 +73,10 @@ def _declared(spec_json: str) -> int | None:
 
 
 def _counted(connection: Connection, study_id: int | None) -> dict[int, _Counted]:
-    query = (
-        select(trial.c.study_id, trial.c.state, func.count(), func.min(trial.c.value))
-        .where(trial.c.cohort != FINAL_COHORT)
-        .group_by(trial.c.study_id, trial.c.state)
-    )
-    if study_id is not None:
-        query = query.where(trial.c.study_id == study_id)
+    rows = connection.execute(_COUNTS) if study_id is None else connection.execute(_COUNT, {"study": study_id})
     found: defaultdict[int, dict[TrialState, int]] = defaultdict(dict)
     best: dict[int, float | None] = {}
-    for owner, state, count, lowest in connection.execute(query):
+    for owner, state, count, lowest in rows:
         found[owner][TrialState(state)] = count
         if state == TrialState.COMPLETE:
             best[owner] = lowest

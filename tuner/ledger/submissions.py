@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from tuner.errors import StudyError
 from tuner.ledger.audit import note_down
@@ -24,6 +24,8 @@ from tuner.ledger.schema import study, submission
 WantedState = Literal["run", "stop", "archived"]
 Outcome = Literal["finished", "stopped", "failed"]
 ExecutorName = Literal["processes", "ray"]
+_NAMED: Final = select(submission).where(submission.c.name == bindparam("named"))
+_QUEUE: Final = select(submission).order_by(submission.c.wanted_at, submission.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +181,13 @@ class Submissions:
     def get(self, name: str) -> Submission | None:
         """The submission of that name."""
         with self._database.reading() as connection:
-            return _find(connection, submission.c.name == name)
+            row = connection.execute(_NAMED, {"named": name}).first()
+        return None if row is None else submission_record(row._mapping)
 
     def all(self) -> list[Submission]:
         """Every one, in the order of the queue."""
-        query = select(submission).order_by(submission.c.wanted_at, submission.c.id)
         with self._database.reading() as connection:
-            return [submission_record(row._mapping) for row in connection.execute(query)]
+            return [submission_record(row._mapping) for row in connection.execute(_QUEUE)]
 
     def rename(self, name: str, new: str, spec_text: str, actor: str) -> None:
         """Give a submission whose study is not recorded yet another name, in its file too.

@@ -10,7 +10,7 @@ from typing import Final
 from tuner.answers.service import EventItem, StudyDetail, StudyItem
 from tuner.answers.study import StudyAnswer
 from tuner.api import whole_studies
-from tuner.api.control import progress_of
+from tuner.api.control import progress_by
 from tuner.api.study import Study
 from tuner.errors import InputError, LedgerError, SpecError, StudyError, UnknownStudyError
 from tuner.ledger.ledger import Ledger
@@ -99,7 +99,10 @@ class ServiceStudies:
         place = None if submission is None else _places(queue).get(submission.name)
         if record is None:
             return item_of(submission, None, None, None, place)
-        tally, now = self.ledger.tally(record.id), progress_of(self.ledger, record.id)
+        tally = self.ledger.tally(record.id)
+        if tally is None:  # deleted meanwhile
+            raise self._unknown(record.name)
+        now = progress_by(self.ledger, record.id, tally)
         return item_of(submission, tally, now, self.ledger.notes.of(record.id), place)
 
     def detail(self, name: str) -> StudyDetail:
