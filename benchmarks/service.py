@@ -151,14 +151,15 @@ def submit(service: Service, studies: int, trials: int) -> float:
 
 
 def wait_for(service: Service, studies: int) -> list[dict[str, Any]]:
-    """Every study at rest, as the list shows it."""
+    """Every study at rest, as the list shows it; asked for once in two seconds, as a looker does."""
     with service.client() as client:
         while True:
-            service.look()
+            for _ in range(4):
+                service.look()
+                time.sleep(EVERY / 4)
             listed: list[dict[str, Any]] = client.get("/studies?limit=1000").json()["studies"]
             if len(listed) == studies and all(each["state"] in ("finished", "failed") for each in listed):
                 return listed
-            time.sleep(0.5)
 
 
 def measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -167,19 +168,22 @@ def measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     over = threading.Event()
     seconds: dict[str, list[float]] = {"list": [], "study": []}
     lines: list[int] = []
-    people = [
+    readers = [
         threading.Thread(target=read_again, args=(service, over, seconds, EVERY * number / args.lookers))
         for number in range(args.lookers)
     ]
-    people += [threading.Thread(target=listen, args=(service, over, lines), daemon=True) for _ in range(args.lookers)]
+    listeners = [threading.Thread(target=listen, args=(service, over, lines), daemon=True) for _ in range(args.lookers)]
     began = time.perf_counter()
     try:
         handed_in = submit(service, args.studies, args.trials)
-        for person in people:
+        for person in (*readers, *listeners):
             person.start()
         rested = wait_for(service, args.studies)
     finally:
         over.set()
+        for reader in readers:
+            if reader.ident is not None:
+                reader.join()
         service.end()
     whole = sum(each["ended"] == args.trials and each["state"] == "finished" for each in rested)
     half = len(service.memory) // 2
