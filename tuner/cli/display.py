@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuner.api.maintenance import Diagnosis, Freed
     from tuner.api.publishing import Synced
     from tuner.api.study import Study
-    from tuner.data.examine import Examined
+    from tuner.data.examined import Examined
     from tuner.export.apply import Applied
     from tuner.ledger.records import StudyTally
     from tuner.search.minutes import Planned

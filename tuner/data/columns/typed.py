@@ -21,7 +21,7 @@ from tuner.data.columns.arrow import of_arrow, plain_numbers
 from tuner.data.columns.cells import MISSING, Distinct, Format, Values, is_missing, plain_number
 from tuner.data.columns.decisions import WORDS, Reading, read_as, text_reading, values_of
 from tuner.data.columns.sentinels import sentinel_before, sentinels
-from tuner.data.precision import distinct_numbers
+from tuner.data.distinct_numbers import distinct_numbers
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
 from tuner.spec.rules import FOUND, NEWEST
