@@ -82,7 +82,8 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     Its data is read and checked as well. Example: tuner validate search_spaces/digits.yaml
     """
     from tuner.api.workspace import workspace
-    from tuner.cli import display, several
+    from tuner.cli import several
+    from tuner.cli.declaration import declaration
     from tuner.learning.device import describe
     from tuner.tracking.direct import way_of_writing
     from tuner.tracking.store import shown
@@ -91,7 +92,7 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     device = describe(resolved, spec.step)
     tracking = workspace().tracking
     mlflow = f"{shown(tracking)}, {way_of_writing(tracking)}"
-    typer.echo(display.declaration(spec, examined, device, mlflow))
+    typer.echo(declaration(spec, examined, device, mlflow))
 
 
 @app.command("list")
