@@ -16,9 +16,10 @@ from tuner.data.remarks import remarks
 from tuner.data.sources import Sources
 from tuner.data.split import split_rows
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.names import Loss
 from tuner.spec.rules import FIRST, NEWEST, TYPED
-from tuner.spec.study import DataSpec, StudySpec
+from tuner.spec.study import StudySpec
 from tuner.waiting import abandonable, never
 
 # Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.

@@ -32,7 +32,8 @@ from tuner.data.split import (
 )
 from tuner.data.tabular import TableData, key_values, labels_of, moments_or_numbers, without_missing
 from tuner.errors import DataError
-from tuner.spec.study import ColumnLoss, DataSpec, StudySpec
+from tuner.spec.data import ColumnLoss, DataSpec
+from tuner.spec.study import StudySpec
 
 
 def examine_table(spec: StudySpec, sources: Sources, rules: int, begun: bool) -> Examined | None:

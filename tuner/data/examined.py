@@ -10,9 +10,10 @@ from tuner.data.fit_terms import Wanted
 from tuner.data.preprocess import Preprocessor
 from tuner.data.split import Split
 from tuner.errors import DataError
+from tuner.spec.data import ColumnType
 from tuner.spec.distributions import IntDistribution
 from tuner.spec.names import Loss
-from tuner.spec.study import ColumnType, StudySpec
+from tuner.spec.study import StudySpec
 
 
 @dataclass(frozen=True, eq=False, slots=True)

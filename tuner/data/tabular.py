@@ -24,8 +24,8 @@ from tuner.data.labels import Labels
 from tuner.data.source_table import SourceTable
 from tuner.data.split import Key
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import NEWEST
-from tuner.spec.study import DataSpec
 
 ADVICE = "say data.missing: mask, mean, median or drop, or leave columns out with data.exclude"
 

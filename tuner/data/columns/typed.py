@@ -25,8 +25,8 @@ from tuner.data.columns.sentinels import sentinel_before, sentinels
 from tuner.data.distinct_numbers import distinct_numbers
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
+from tuner.spec.data import ColumnSpec, ColumnType, DataSpec
 from tuner.spec.rules import FOUND, NEWEST
-from tuner.spec.study import ColumnSpec, ColumnType, DataSpec
 
 LEFT_OUT: Final = frozenset(("identifier", "text", "constant"))
 MODELLED: Final = frozenset(("numeric", "count", "boolean", "categorical", "datetime"))
