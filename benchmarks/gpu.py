@@ -28,8 +28,9 @@ from launches import cost
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tuner.learning.stacked.pack import TrainingData, reproducible
+from tuner.learning.stacked.pack import reproducible
 from tuner.learning.stacked.together import train_together
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.work import Curve, Trial
 

@@ -207,7 +207,8 @@ def _split(device: str) -> tuple[int, int]:
     from tuner.execution.context import Workplace
     from tuner.learning import memory as room
     from tuner.learning.checkpoint_store import CheckpointFolder
-    from tuner.learning.stacked.pack import Pack, TrainingData
+    from tuner.learning.stacked.pack import Pack
+    from tuner.learning.stacked.training_data import TrainingData
     from tuner.spec.architecture import Hyperparameters
     from tuner.spec.length import Length
     from tuner.spec.work import Segment, TrainingPlan, Trial
@@ -247,7 +248,8 @@ def profile(device: str, small: bool) -> dict[str, Any]:
     import torch
     from torch.profiler import ProfilerActivity
 
-    from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+    from tuner.learning.stacked.pack import Pack, reproducible
+    from tuner.learning.stacked.training_data import TrainingData
     from tuner.spec.architecture import Hyperparameters
     from tuner.spec.work import Trial
 

@@ -20,8 +20,9 @@ import numpy as np
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tuner.learning.layout import padded_sizes
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
 from tuner.learning.stacked.planner import plan_for_gpu
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial
 

@@ -38,7 +38,7 @@ from tuner.data.readers import load
 from tuner.data.sources import Sources
 from tuner.learning.compiled import planner
 from tuner.spec.architecture import Hyperparameters
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 from tuner.spec.work import Trial
 
 PIXEL = 255.0

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tuner.data.initial import space_file
 from tuner.data.inspection import inspect
 from tuner.data.sources import Sources
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 
 ROWS = 900
 

@@ -68,7 +68,7 @@ def _run(file: Path, folder: Path, budget: tuple[int, int], start: float) -> Res
     from tuner.data.inspection import inspect
     from tuner.data.sources import Sources
     from tuner.errors import TunerError
-    from tuner.spec.study import DataSpec
+    from tuner.spec.data import DataSpec
 
     made = Result(file.name, "answered", 0.0)
     try:
@@ -104,7 +104,7 @@ def read_by_pandas(file: Path, folder: Path, reasons: dict[str, str]) -> list[st
 
     from tuner.data.load_tables import load_table
     from tuner.data.sources import Sources
-    from tuner.spec.study import DataSpec
+    from tuner.spec.data import DataSpec
 
     doubted = [name for name, why in reasons.items() if any(words in why for words in AS_TEXT)]
     source = load_table(DataSpec(source=str(file)), Sources(folder)) if doubted else None

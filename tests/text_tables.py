@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from tuner.data.source_table import SourceTable
-from tuner.spec.study import DataSpec, ReadSpec
+from tuner.spec.data import DataSpec, ReadSpec
 
 N = 40
 

@@ -12,8 +12,8 @@ from tuner.data.blocks import Selection, read_blocks
 from tuner.data.readers import Dataset, load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import TYPED
-from tuner.spec.study import DataSpec
 
 DRAWS = np.random.default_rng(0)
 GREY = DRAWS.integers(0, 256, (6, 5, 7), dtype=np.uint8)

@@ -21,8 +21,9 @@ from tuner.data.rows import SplitLabels, open_labels, open_rows
 from tuner.data.sources import Sources
 from tuner.data.split import split_rows
 from tuner.errors import DataError, SpecError
+from tuner.spec.data import DataSpec
 from tuner.spec.reader import spec_from_mapping
-from tuner.spec.study import DataSpec, StudySpec
+from tuner.spec.study import StudySpec
 
 CATS = "60cdc210f46309876fd5bfc71f0092347dfe39806391db29c852290f4be5a458"
 WHOLE = "cd862275c6de5beb720a81acafc75b4a02ec1ac1757c334d1d0e50bc432f086e"

@@ -12,7 +12,7 @@ from tuner.data.npy_parts import is_npy_folder, read_npy_parts
 from tuner.data.readers import load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 
 
 def write(folder: Path, **arrays: object) -> None:

@@ -18,9 +18,10 @@ from tuner.data.examine import examine
 from tuner.data.readers import MEMORY, load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
+from tuner.spec.data import ColumnSpec, ColumnType, DataSpec
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.rules import NEWEST
-from tuner.spec.study import ColumnSpec, ColumnType, DataSpec, StudySpec
+from tuner.spec.study import StudySpec
 
 ROWS = 60
 OTHER = [float(n % 7) for n in range(ROWS)]

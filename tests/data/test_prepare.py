@@ -19,8 +19,9 @@ from tuner.data.rows import open_rows
 from tuner.data.sources import Sources
 from tuner.data.split import split_rows
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.reader import spec_from_mapping
-from tuner.spec.study import DataSpec, StudySpec
+from tuner.spec.study import StudySpec
 
 
 def spec(data: dict[str, Any] | None = None, **changes: Any) -> StudySpec:

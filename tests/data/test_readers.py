@@ -21,7 +21,7 @@ from tuner.data.dataset import Dataset
 from tuner.data.readers import BUNDLED, load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 
 TABLE = "a,b,c\n1,2.5,3\n4,5e-1,6\n7,8,9\n"
 
@@ -36,7 +36,7 @@ def test_a_name_that_the_locale_cannot_write_says_so(tmp_path: Path) -> None:
     """Under LC_ALL=C without Python's UTF-8 mode a file that is there cannot be named: the sentence says why."""
     (tmp_path / "donn\u00e9es.csv").write_text(TABLE)
     look = "import sys; from tuner.data.readers import load\n"
-    look += "from tuner.data.sources import Sources; from tuner.spec.study import DataSpec\n"
+    look += "from tuner.data.sources import Sources; from tuner.spec.data import DataSpec\n"
     look += "try: load(DataSpec(source='donn\\xe9es.csv'), Sources(__import__('pathlib').Path(sys.argv[1])))\n"
     look += "except Exception as error: print(type(error).__name__, ascii(str(error)))"
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -18,8 +18,8 @@ from tuner.data.scaling import MOST_KNOTS, ROBUST_LIMIT, ColumnScaling, fit, fit
 from tuner.data.sources import Sources
 from tuner.errors import DataError
 from tuner.export.readme import _clipped
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import TYPED
-from tuner.spec.study import DataSpec
 
 ROWS = np.random.default_rng(0).normal(5, 30, size=(400, 3))
 ALL = ("minmax", "standard", "robust", "log1p", "quantile", "none")

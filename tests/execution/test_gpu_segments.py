@@ -17,7 +17,8 @@ from tuner.execution import worker
 from tuner.execution.context import Workplace
 from tuner.execution.worker import run_segment
 from tuner.learning.checkpoint_store import CheckpointFolder
-from tuner.learning.stacked.pack import Pack, TrainingData
+from tuner.learning.stacked.pack import Pack
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.spec.length import Length
 from tuner.spec.work import Curve, Segment, TrainingPlan, Trial
 

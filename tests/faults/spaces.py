@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from damage import damaged
 
+from tuner.spec.data import DataSpec
 from tuner.spec.space import SearchSpace
-from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
+from tuner.spec.study import FinalSpec, SearchSpec, StudySpec
 
 KEYS = sorted(
     {name for block in (StudySpec, DataSpec, SearchSpace, SearchSpec, FinalSpec) for name in block.model_fields}

@@ -22,7 +22,7 @@ from read_damaged import KINDS
 from tuner.data.readers import load
 from tuner.data.sources import Sources
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 
 pytestmark = pytest.mark.sample
 

@@ -27,10 +27,11 @@ from tuner.search.minutes import Costs, budgeted
 from tuner.search.rungs import cohort_size, expected_amount
 from tuner.spec.architecture import layer_sizes, parameter_count
 from tuner.spec.canonical import to_yaml
+from tuner.spec.data import DataSpec
 from tuner.spec.reader import read_spec, read_spec_text, spec_from_mapping
 from tuner.spec.space import SearchSpace
 from tuner.spec.strict_yaml import MOST_VALUES
-from tuner.spec.study import DataSpec, FinalSpec, SearchSpec, StudySpec
+from tuner.spec.study import FinalSpec, SearchSpec, StudySpec
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 DIGITS = SHIPPED[0].with_name("digits.yaml")

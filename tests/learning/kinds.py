@@ -19,7 +19,8 @@ from tuner.learning.compiled.library import Library, build_path, library
 from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.packs import TrainablePack
 from tuner.learning.rows import PaddedRows
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.spec.work import TrainingPlan, Trial
 
 

@@ -11,7 +11,8 @@ from plain import digits, trial
 from tuner.learning import checkpoint, folding
 from tuner.learning.checkpoint_store import CheckpointFolder
 from tuner.learning.inference.model import Autoencoder
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.spec.work import Checkpoint
 
 

@@ -18,7 +18,8 @@ from tuner.learning.compiled.library import Library, library
 from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.compiled.planner import plan, seconds
 from tuner.learning.rows import PaddedRows
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import train
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.work import Trial

@@ -11,7 +11,8 @@ from kinds import Kind
 from plain import digits, trial
 
 from tuner.learning import plain
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import train
 from tuner.spec.work import Slice, TrainingPlan
 

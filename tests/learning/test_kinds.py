@@ -25,7 +25,8 @@ from tuner.learning.layout import Layout, padded_sizes
 from tuner.learning.memory import packed
 from tuner.learning.rows import PaddedRows
 from tuner.learning.stacked.dropout import Masks
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import train, train_alone
 from tuner.spec.architecture import Architecture
 from tuner.spec.work import Trial

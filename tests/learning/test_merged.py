@@ -9,7 +9,8 @@ from devices import DEVICES
 from plain import digits, plain_losses, trial
 
 from tuner.learning.activations import ACTIVATIONS
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import train
 from tuner.spec.architecture import layer_sizes
 from tuner.spec.work import Trial

@@ -15,7 +15,8 @@ from tuner.learning import checkpoint
 from tuner.learning.activations import ACTIVATIONS
 from tuner.learning.inference.network import Network
 from tuner.learning.layout import Layout, pack_key, padded_sizes
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import train
 from tuner.spec.architecture import Architecture, layer_sizes
 from tuner.spec.work import Curve, Trial

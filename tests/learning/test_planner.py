@@ -11,8 +11,9 @@ from plain import trial
 
 from tuner.learning.layout import Layout, merged_key, pack_key, padded_sizes
 from tuner.learning.memory import packed
-from tuner.learning.stacked.pack import Pack, TrainingData
+from tuner.learning.stacked.pack import Pack
 from tuner.learning.stacked.planner import CACHE_BYTES, GPU_SHARE, plan, plan_for_gpu, seconds
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.spec.architecture import layer_sizes
 
 TRIALS = st.lists(

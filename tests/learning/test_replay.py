@@ -11,8 +11,9 @@ from devices import DEVICES, NEEDS_CUDA
 from plain import digits, trial
 
 from tuner.learning.stacked.captured import Replay
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
 from tuner.learning.stacked.together import train_together
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.spec.work import Curve, TrainingPlan, Trial
 
 PARTS = [

@@ -20,7 +20,8 @@ from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.packs import training_data
 from tuner.learning.rows import PaddedRows
 from tuner.learning.schedule import rates
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import train, train_alone
 from tuner.spec.length import Length
 from tuner.spec.work import Segment, TrainingPlan

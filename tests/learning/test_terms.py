@@ -22,8 +22,9 @@ from tuner.learning.compiled.border import aligned, aligned_copy, model
 from tuner.learning.compiled.pack import CompiledPack
 from tuner.learning.initialization import initial_state
 from tuner.learning.rows import PaddedRows, padded
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
 from tuner.learning.stacked.terms import TermLoss
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import train
 from tuner.spec.architecture import Architecture
 

@@ -16,10 +16,11 @@ from plain import digits, plain_losses, trial
 from tuner.learning import draws, memory
 from tuner.learning.stacked import together
 from tuner.learning.stacked.gather import Orders
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
 from tuner.learning.stacked.planner import GPU_SHARE, deal, plan_for_gpu, seconds
 from tuner.learning.stacked.staged import Fetched, Staged
 from tuner.learning.stacked.together import train_together, waves
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import train
 from tuner.spec.work import Trial
 

@@ -20,7 +20,7 @@ from tuner.export.density import Density
 from tuner.export.model import load_model
 from tuner.export.write import Origin, write_export
 from tuner.learning.inference.network import Network
-from tuner.learning.stacked.pack import TrainingData
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import Trained, train_alone
 from tuner.spec.architecture import Hyperparameters, layer_sizes
 from tuner.spec.reader import read_spec

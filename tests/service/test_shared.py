@@ -161,7 +161,7 @@ def test_the_answer_of_a_study_that_runs_is_made_now_and_then(
     record = StudyRecord(1, "0" * 32, "digits", "{}", "", "", "running", 0.0, 0.0, {}, 4)
     monkeypatch.setattr("tuner.service.studies.Study", Counted)
     monkeypatch.setattr(ServiceStudies, "_linked", lambda _, answer: answer)
-    monkeypatch.setattr("tuner.service.studies.RUNNING_SECONDS", 60.0)
+    monkeypatch.setattr("tuner.service.answered.RUNNING_SECONDS", 60.0)
     studies: ServiceStudies = service.app.state.studies
 
     def answers(state: str, *best: float) -> list[object]:
@@ -169,5 +169,5 @@ def test_the_answer_of_a_study_that_runs_is_made_now_and_then(
 
     assert answers("running", 0.3, 0.2, 0.1) == [0, 0, 0]
     assert answers("finished", 0.1, 0.1, 0.05) == [1, 1, 2]
-    monkeypatch.setattr("tuner.service.studies.RUNNING_SECONDS", 0.0)
+    monkeypatch.setattr("tuner.service.answered.RUNNING_SECONDS", 0.0)
     assert answers("running", 0.3, 0.3, 0.2) == [3, 3, 4]

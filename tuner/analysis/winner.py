@@ -16,7 +16,7 @@ from tuner.spec.final import is_final
 from tuner.spec.work import TrainingPlan, Trial
 
 if TYPE_CHECKING:
-    from tuner.learning.stacked.pack import TrainingData
+    from tuner.learning.stacked.training_data import TrainingData
     from tuner.ledger.records import TrialRecord
 
 

@@ -31,7 +31,7 @@ from tuner.spec.final import trial_of, words_of
 from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:
-    from tuner.data.examine import Examined
+    from tuner.data.examined import Examined
     from tuner.learning.checkpoint_store import CheckpointStore
 
 MOST_TRIALS = 2_000  # that are replayed without being asked for: about a minute with TPE

@@ -22,9 +22,10 @@ from tuner.answers.study import StudyAnswer
 from tuner.api.workspace import workspace_for
 from tuner.errors import StudyError, TunerError, UnknownStudyError
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, TrialRecord, WholeRecord, unknown_study
+from tuner.ledger.records import StudyRecord, TrialRecord, unknown_study
 from tuner.ledger.table import rows, trials_csv
 from tuner.ledger.trainers import step_at
+from tuner.ledger.whole_record import WholeRecord
 from tuner.search.patience import stopped_early
 from tuner.settings import Workspace
 from tuner.spec.length import Length, recorded_length, study_plan

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from tuner.cli import control, data, datasets, exit_codes, remote, running, service, supervise
+from tuner.cli import control, data, datasets, exit_codes, remote, running, service, supervise, upkeep
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -82,7 +82,8 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     Its data is read and checked as well. Example: tuner validate search_spaces/digits.yaml
     """
     from tuner.api.workspace import workspace
-    from tuner.cli import display, several
+    from tuner.cli import several
+    from tuner.cli.declaration import declaration
     from tuner.learning.device import describe
     from tuner.tracking.direct import way_of_writing
     from tuner.tracking.store import shown
@@ -91,7 +92,7 @@ def validate(file: SpaceFile, overrides: Overrides = None) -> None:
     device = describe(resolved, spec.step)
     tracking = workspace().tracking
     mlflow = f"{shown(tracking)}, {way_of_writing(tracking)}"
-    typer.echo(display.declaration(spec, examined, device, mlflow))
+    typer.echo(declaration(spec, examined, device, mlflow))
 
 
 @app.command("list")
@@ -303,83 +304,7 @@ def train(
         raise typer.Exit(1)
 
 
-@app.command()
-def sync(
-    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Of this study alone.")] = None,
-) -> None:
-    """Publish what waits for MLflow, once.
-
-    At any time, also beside a run. Exit code 1 where something waits still. Example: tuner sync digits
-    """
-    from tuner.api import publishing
-    from tuner.cli import display
-
-    done = publishing.sync(name)
-    typer.echo("\n".join(map(display.synced, done)) or display.NO_STUDIES)
-    if any(each.waiting for each in done):
-        raise typer.Exit(1)
-
-
-@app.command()
-def doctor(
-    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Of this study alone.")] = None,
-    mlflow: Annotated[bool, typer.Option(help="Compare with MLflow as well.")] = True,
-    deep: Annotated[bool, typer.Option("--deep", help="Also what takes more than a minute.")] = False,
-) -> None:
-    """Check the record against itself, its data and search, and against MLflow.
-
-    Nothing is changed. Exit code 1 where something differs. Example: tuner doctor digits
-    """
-    from tuner.api import maintenance
-    from tuner.cli import display
-
-    found = maintenance.doctor(name, mlflow=mlflow, deep=deep)
-    typer.echo("".join(map(display.diagnosis, found)) or f"{display.NO_STUDIES}\n", nl=False)
-    if any(each.problems for each in found):
-        raise typer.Exit(1)
-
-
-@app.command()
-def migrate() -> None:
-    """Make the ledger's tables, or bring them up to this version.
-
-    Other commands do so as well when they open it; this is the one step before a service of many processes starts.
-    Example: tuner migrate
-    """
-    from tuner.api import maintenance
-
-    done = maintenance.migrate()
-    steps = {None: f"made, version {done.after}", done.after: f"version {done.after}, nothing to do"}
-    typer.echo(f"{done.where}: {steps.get(done.before, f'version {done.before} -> {done.after}')}")
-
-
-@app.command()
-def disk() -> None:
-    """Say what each study takes on the disk, the largest first; the ledger and MLflow's files are not counted.
-
-    Data that several studies share counts for the oldest of them. Example: tuner disk
-    """
-    from tuner.api import maintenance
-    from tuner.cli import display
-
-    typer.echo(display.used(maintenance.disk()))
-
-
-@app.command("prune-files")
-def prune_files(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="The best trials' states as well, and what belongs to no study here.")
-    ] = False,
-) -> None:
-    """Free the checkpoints and prepared data of finished studies.
-
-    All of it can be made again. Example: tuner prune-files --dry-run
-    """
-    from tuner.api import maintenance
-    from tuner.cli import display
-
-    typer.echo(display.freed(maintenance.prune_files(dry_run, everything), dry_run))
+upkeep.add_to(app)
 
 
 @app.command()

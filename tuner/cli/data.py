@@ -63,7 +63,7 @@ def _inspected(source: str, label: str | None) -> Inspection:
     from tuner.api.workspace import workspace
     from tuner.data.inspection import inspect as inspect_data
     from tuner.data.sources import Sources
-    from tuner.spec.study import DataSpec
+    from tuner.spec.data import DataSpec
 
     return inspect_data(DataSpec(source=source, label=label), Sources(Path(), workspace().data_root))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuner.errors import InputError, SpecError
 
 if TYPE_CHECKING:
-    from tuner.data.examine import Examined
+    from tuner.data.examined import Examined
     from tuner.spec.study import StudySpec
 
 

@@ -17,8 +17,8 @@ from tuner.data.labels import Labels
 from tuner.data.precision import refuse_merged
 from tuner.data.preprocess import Each
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import FIRST, TYPED
-from tuner.spec.study import DataSpec
 
 
 class Read(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuner.spec.study import ColumnType
+from tuner.spec.data import ColumnType
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from tuner.data.dataset import Data, Dataset, Numbers
+from tuner.data.dataset import Data, Dataset
 from tuner.data.encoded import EncodedColumn
+from tuner.data.examined import Examined, check_batch_size, settled
 from tuner.data.fit_terms import Wanted
 from tuner.data.normal import normal_training
 from tuner.data.precision import refuse_flattened
@@ -14,42 +14,16 @@ from tuner.data.preprocess import Preprocessor
 from tuner.data.readers import load, may_be_table, naming
 from tuner.data.remarks import remarks
 from tuner.data.sources import Sources
-from tuner.data.split import (
-    Split,
-    split_rows,
-)
+from tuner.data.split import split_rows
 from tuner.errors import DataError
-from tuner.spec.distributions import IntDistribution
+from tuner.spec.data import DataSpec
 from tuner.spec.names import Loss
 from tuner.spec.rules import FIRST, NEWEST, TYPED
-from tuner.spec.study import ColumnType, DataSpec, StudySpec
+from tuner.spec.study import StudySpec
 from tuner.waiting import abandonable, never
 
 # Keys that the data block has had since rules 3: at their defaults they are no part of a fingerprint.
 _NEW_KEYS = ("read", "missing", "indicators", "split", "train_on")
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Examined:
-    """Data that fits a declaration.
-
-    Attributes:
-        data: the rows.
-        split: which of them are for what.
-        preprocessor: fitted on the training rows.
-        loss: what the declaration's loss comes to on these data.
-        wanted: what that loss is made of, column by column.
-        notes: what was decided about the data, a sentence each.
-        numbers: each row's number in the source, of a table; None where it is its place.
-    """
-
-    data: Data
-    split: Split
-    preprocessor: Preprocessor
-    loss: Loss
-    wanted: Wanted
-    notes: tuple[str, ...] = ()
-    numbers: Numbers | None = None
 
 
 def fingerprint(data: Data, spec: DataSpec) -> str:
@@ -116,31 +90,12 @@ def _examined_rows(spec: StudySpec, data: Dataset, rules: int) -> Examined:
     return Examined(data, split, fitted, loss, Wanted.of(columns, loss, {}), (*data.notes, *said))
 
 
-def settled(spec: StudySpec, types: Sequence[ColumnType] = ()) -> Loss:
-    """What the declared loss comes to, for columns of these types; an array's are all numbers."""
-    if spec.loss != "auto":
-        return spec.loss
-    return "mixed" if {"boolean", "categorical"} & set(types) else "mse"
-
-
 def _refuse_table_keys(spec: DataSpec) -> None:
     """Keys that mean nothing for data that has no columns by name."""
     plain = DataSpec(source=spec.source)
     odd = [key for key in ("read", "missing", "indicators", "split") if getattr(spec, key) != getattr(plain, key)]
     if odd:
         raise DataError(f"data.{odd[0]} is for tables, got {spec.source}, which has no columns by name.")
-
-
-def check_batch_size(spec: StudySpec, rows: int) -> None:
-    """Refuse batches of more rows than there are to train on.
-
-    Raises:
-        DataError: the space has some.
-    """
-    batch = spec.space.largest("batch_size")
-    if batch > rows:
-        key = "space.batch_size.high" if isinstance(spec.space.batch_size, IntDistribution) else "space.batch_size"
-        raise DataError(f"{key} must be at most {rows}, the rows to train on, got {batch}.")
 
 
 def _check_loss(loss: Loss, spec: StudySpec, data: Dataset) -> None:

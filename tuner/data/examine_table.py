@@ -9,7 +9,7 @@ import numpy as np
 from tuner.data.columns.encoder import TableEncoder
 from tuner.data.columns.merged import refuse_merged_columns
 from tuner.data.dataset import Numbers
-from tuner.data.examine import Examined, check_batch_size, settled
+from tuner.data.examined import Examined, check_batch_size, settled
 from tuner.data.fit_terms import Wanted, rates
 from tuner.data.load_tables import load_files, load_table
 from tuner.data.normal import normal_training
@@ -32,7 +32,8 @@ from tuner.data.split import (
 )
 from tuner.data.tabular import TableData, key_values, labels_of, moments_or_numbers, without_missing
 from tuner.errors import DataError
-from tuner.spec.study import ColumnLoss, DataSpec, StudySpec
+from tuner.spec.data import ColumnLoss, DataSpec
+from tuner.spec.study import StudySpec
 
 
 def examine_table(spec: StudySpec, sources: Sources, rules: int, begun: bool) -> Examined | None:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from tuner.data.encoded import EncodedColumn
 from tuner.data.terms import Kind, Terms
 from tuner.errors import DataError
+from tuner.spec.data import ColumnLoss
 from tuner.spec.names import Loss
-from tuner.spec.study import ColumnLoss
 
 if TYPE_CHECKING:
     from tuner.data.columns.typed import TypedColumn

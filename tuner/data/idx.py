@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tuner.data.arrays import Read, as_rows
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 
 NAME = re.compile(r".*([.-]idx[0-9]?(-[a-z]+)?)(\.gz)?")  # t10k-images-idx3-ubyte.gz, train.idx3-ubyte, x.idx
 _GZIP = b"\x1f\x8b"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tuner.data.arrays import Read
 from tuner.data.image_folders import BY_FOLDER, ENDINGS, read_folder
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import TYPED
-from tuner.spec.study import DataSpec
 
 
 def read_images(path: Path, spec: DataSpec, rules: int) -> Read:

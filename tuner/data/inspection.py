@@ -26,7 +26,7 @@ from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.tabular import key_values
 from tuner.data.together import may_own_rows, proposed_groups, row_hashes
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 
 SHOWN_LEVELS: Final = 5
 LEAST_GROUPS: Final = 10  # with fewer, a split by them leaves too few for validation and test

@@ -19,8 +19,8 @@ from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.tables import is_table, read_table
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import NEWEST, TYPED
-from tuner.spec.study import DataSpec
 
 
 def load_table(spec: DataSpec, sources: Sources, rules: int = NEWEST) -> SourceTable | None:

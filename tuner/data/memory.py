@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tuner.data.source_table import SourceTable
 from tuner.data.tables.names import settled_names
 from tuner.errors import DataError
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tuner.data.arrays import Read, check_rows, open_npy, read_distinct
 from tuner.data.tables.names import listed
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 
 
 def is_npy_folder(path: Path) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tuner.data.preprocess import Preprocessor
 from tuner.data.scaling import LinearFit, fit, fit_columns
-from tuner.spec.study import Scaling
+from tuner.spec.data import Scaling
 
 FAR_OUT: Final = 30.0
 _NEAR: Final = 4.0  # as far as a normal column may reach, and some

@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tuner.data.arrays import Read
+from tuner.data.distinct_numbers import distinct_numbers
 from tuner.data.labels import Labels, refuse_missing
-from tuner.data.precision import LEAVE_OUT, distinct_numbers, refuse_merged
+from tuner.data.precision import LEAVE_OUT, refuse_merged
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import FIRST
-from tuner.spec.study import DataSpec
 
 DELIMITERS = ",;\t|"
 LONGEST_HEADER = 10_000_000

@@ -8,9 +8,7 @@ Legend: N rows, F columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,18 +76,6 @@ def _units(fitted: Preprocessor) -> tuple[int, Callable[[int], str]]:
     if each == "channel":
         return fitted.shape[-1], lambda place: f"channel {place}"
     return len(fitted.names), lambda place: fitted.names[place]
-
-
-def distinct_numbers(cells: Collection[Any]) -> int:
-    """How many different numbers cells represent: 1, 1.0 and 1e0 are one."""
-    return len({_exactly(str(cell)) for cell in cells})
-
-
-def _exactly(cell: str) -> Decimal | str:
-    try:
-        return Decimal(cell)
-    except InvalidOperation:
-        return cell
 
 
 def _large(values_NF: Values) -> list[int]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tuner.data.dataset import Data, Numbers
 from tuner.data.digested import bytes_written, known_digest, note, replaced, written
-from tuner.data.examine import Examined, examine, fingerprint, settled
+from tuner.data.examine import examine, fingerprint
+from tuner.data.examined import Examined, settled
 from tuner.data.fit_terms import fit_terms
 from tuner.data.linear_start import LinearStart
 from tuner.data.pca import Tick, quiet

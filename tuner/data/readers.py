@@ -28,8 +28,8 @@ from tuner.data.sources import Sources
 from tuner.data.tables import ENDINGS, is_table
 from tuner.errors import DataError, HelperError
 from tuner.helper import Helper
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import NEWEST, TYPED
-from tuner.spec.study import DataSpec
 
 MEMORY = "memory"  # the source of data that is given in Python
 LEAST_ROWS = 3

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import DataError
-from tuner.spec.study import Scaling
+from tuner.spec.data import Scaling
 
 ROUNDING: Final = 16 * float(np.finfo(np.float64).eps)
 ROBUST_LIMIT: Final = 5.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from tuner.data.columns.cells import Distinct, Format, Values
 from tuner.data.columns.decisions import read_as, values_of
 from tuner.data.columns.encoder import TableEncoder
-from tuner.data.columns.typed import SHOWN, TypedTable, typed
+from tuner.data.columns.odd import SHOWN
+from tuner.data.columns.typed import TypedTable, typed
 from tuner.data.dataset import Numbers
 from tuner.data.labels import Labels
 from tuner.data.source_table import SourceTable
 from tuner.data.split import Key
 from tuner.errors import DataError
+from tuner.spec.data import DataSpec
 from tuner.spec.rules import NEWEST
-from tuner.spec.study import DataSpec
 
 ADVICE = "say data.missing: mask, mean, median or drop, or leave columns out with data.exclude"
 

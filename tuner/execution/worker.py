@@ -25,7 +25,7 @@ from tuner.spec.final import is_choosing, is_final, name_of
 from tuner.spec.work import Checkpoint, Curve, Segment, SegmentResult, TrainingPlan, Trial
 
 if TYPE_CHECKING:
-    from tuner.learning.stacked.pack import TrainingData
+    from tuner.learning.stacked.training_data import TrainingData
 
 
 def run_segment(place: Workplace, segment: Segment, checkpoints: Sequence[Sequence[Checkpoint]]) -> SegmentResult:

@@ -20,7 +20,7 @@ from tuner.spec.length import Length
 from tuner.spec.work import Curve, TrainingPlan, Trial
 
 if TYPE_CHECKING:
-    from tuner.learning.stacked.pack import TrainingData
+    from tuner.learning.stacked.training_data import TrainingData
 
 
 def train(pack: TrainablePack, last: int, on_epoch: Callable[[int], object] | None = None) -> list[Curve]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -149,18 +148,7 @@ class Ledger:
     ) -> StudyRecord:
         """Record a new study, running, with the events that its declaration follows from; its name must be new."""
         now = time.time()
-        row = {
-            "key": uuid.uuid4().hex,
-            "name": name,
-            "spec_json": spec_json,
-            "source": source,
-            "fingerprint": fingerprint,
-            "state": "running",
-            "created_at": now,
-            "changed_at": now,
-            "versions": json.dumps(dict(versions)),
-            "rules": rules,
-        }
+        row = rows.study_row(name, spec_json, source, fingerprint, versions, rules, now)
         with self._leases.changing_without_lease() as connection:
             if connection.execute(select(study.c.id).where(study.c.name == name)).first():
                 raise LedgerError(f"{self.where}: a study must have a new name, but there is one named {name!r}")

@@ -7,16 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.errors import LedgerError
 from tuner.spec.architecture import Hyperparameters
 from tuner.spec.final import is_final, words_of
-from tuner.spec.work import Curve, TrialState
+from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:
-    from tuner.answers.summary import Summary
-    from tuner.ledger.ledger import Ledger
     from tuner.spec.distributions import Scalar
     from tuner.spec.space import SearchSpace
     from tuner.spec.study import StudySpec
@@ -255,52 +253,6 @@ class OutboxRow:
     def why(self) -> str:
         """What MLflow will never take, and the reason."""
         return f"{self.kind}{'' if self.trial is None else f' of {words_of(self.trial)}'}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class WholeRecord:
-    """All that the ledger holds of a study, but for what waits for MLflow.
-
-    Attributes:
-        study: its declaration and state.
-        trials: its search's trials, by number.
-        finals: the final stage's runs.
-        curves: every trial's and run's epochs, by number.
-        segments: in the order in which they were recorded.
-        events: in the same order.
-        summary: what came of the study; None until it is scored.
-    """
-
-    study: StudyRecord
-    trials: Sequence[TrialRecord]
-    finals: Sequence[TrialRecord]
-    curves: Mapping[int, Curve]
-    segments: Sequence[SegmentRecord]
-    events: Sequence[Event]
-    summary: Summary | None
-
-    @classmethod
-    def of(cls, ledger: Ledger, study: StudyRecord) -> Self:
-        """Read it.
-
-        Raises:
-            LedgerError: something of it cannot be read.
-        """
-        number = study.id
-        return cls(
-            study,
-            ledger.trials(number),
-            ledger.finals(number),
-            ledger.curves(number),
-            ledger.segments(number),
-            ledger.events(number),
-            ledger.summary(number),
-        )
-
-    @property
-    def features(self) -> int:
-        """Of a row; 0 where no run is recorded."""
-        return next((int(event.body["features"]) for event in reversed(self.events) if event.kind == "run"), 0)
 
 
 @lru_cache(maxsize=8)

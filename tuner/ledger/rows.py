@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,30 @@ from tuner.spec.work import Segment, SegmentResult, Trial, TrialState
 
 if TYPE_CHECKING:
     from tuner.spec.space import SearchSpace
+
+
+def study_row(  # noqa: PLR0913, PLR0917 - all of a row
+    name: str,
+    spec_json: str,
+    source: str,
+    fingerprint: str,
+    versions: Mapping[str, str],
+    rules: int,
+    now: float,
+) -> dict[str, Any]:
+    """A new study, running, as it is recorded, with a key of its own."""
+    return {
+        "key": uuid.uuid4().hex,
+        "name": name,
+        "spec_json": spec_json,
+        "source": source,
+        "fingerprint": fingerprint,
+        "state": "running",
+        "created_at": now,
+        "changed_at": now,
+        "versions": json.dumps(dict(versions)),
+        "rules": rules,
+    }
 
 
 def trial_row(study_id: int, cohort_number: int, each: Trial, now: float) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from tuner.answers.parts import ColumnQuality, FrontPoint, Measures
 from tuner.answers.study import BestTrial, MlflowLinks, Recommendation, StoppedEarly, StudyAnswer, WarmStarted
 from tuner.answers.summary import Summary
 from tuner.ledger.ledger import Ledger
-from tuner.ledger.records import StudyRecord, StudyState, TrialRecord, WholeRecord
+from tuner.ledger.records import StudyRecord, StudyState, TrialRecord
 from tuner.ledger.trainers import trained_on
+from tuner.ledger.whole_record import WholeRecord
 from tuner.orchestration.warm_start import WarmStart
 from tuner.search.patience import stopped_early
 from tuner.settings import Workspace

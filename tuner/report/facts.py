@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tuner.answers.study import StudyAnswer
-from tuner.ledger.records import Event, SegmentRecord, TrialRecord, WholeRecord
+from tuner.ledger.records import Event, SegmentRecord, TrialRecord
+from tuner.ledger.whole_record import WholeRecord
 from tuner.spec.canonical import to_yaml
+from tuner.spec.data import DataSpec
 from tuner.spec.distributions import Distribution
 from tuner.spec.length import Length
-from tuner.spec.study import DataSpec, SearchSpec
+from tuner.spec.study import SearchSpec
 from tuner.spec.work import TrialState
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ def inspected(place: str, name: str, label: str | None, data_root: Path | None) 
     """
     from tuner.data.inspection import inspect  # noqa: PLC0415
     from tuner.data.sources import Sources  # noqa: PLC0415
-    from tuner.spec.study import DataSpec  # noqa: PLC0415
+    from tuner.spec.data import DataSpec  # noqa: PLC0415
 
     found = inspect(DataSpec(source=place, label=label), Sources(Path("/"), data_root))
     return found.model_copy(update={"source": name})

@@ -17,6 +17,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.notes import Note
 from tuner.ledger.records import StudyRecord, unknown_study
 from tuner.ledger.submissions import ExecutorName, Submission, WantedState
+from tuner.service.answered import Answered
 from tuner.service.declarations import Declarations
 from tuner.service.items import item_of, waits
 from tuner.service.quota import DiskQuota
@@ -28,29 +29,6 @@ from tuner.tracking.links import study_url
 
 SHOWN_CHANGES: Final = 5
 MOST_ANSWERS: Final = 200  # that are remembered
-RUNNING_SECONDS: Final = 2.0  # for which the answer of a study that runs is given again; its item is always new
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """An answer that was made.
-
-    Attributes:
-        of: what it follows from.
-        run: the study, and its run's state.
-        made: when, by the monotonic clock.
-        answer: the answer.
-    """
-
-    of: object
-    run: tuple[str, str]
-    made: float
-    answer: StudyAnswer
-
-    def holds(self, of: object, run: tuple[str, str]) -> bool:
-        """Whether it may be given: nothing has changed, or a study that runs on was asked about a moment ago."""
-        is_young = time.monotonic() - self.made < RUNNING_SECONDS
-        return self.of == of or (self.run == run and run[1] == "running" and is_young)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +50,7 @@ class ServiceStudies:
     mlflow_url: str | None = None
     most_at_once: int | None = None
     quota: DiskQuota = field(default_factory=lambda: DiskQuota(()))
-    _answers: dict[str, _Answered] = field(default_factory=dict)
+    _answers: dict[str, Answered] = field(default_factory=dict)
 
     def all(self) -> list[StudyItem]:
         """Every study, the newest first: those that are recorded, and those that wait to be."""
@@ -126,7 +104,7 @@ class ServiceStudies:
         answer = self._linked(Study(self.ledger, record, self.workspace, None).summary)
         if len(self._answers) >= MOST_ANSWERS:
             self._answers.clear()
-        self._answers[record.name] = _Answered(of, run, now, answer)
+        self._answers[record.name] = Answered(of, run, now, answer)
         return answer
 
     def record(self, name: str) -> StudyRecord | None:

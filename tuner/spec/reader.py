@@ -13,11 +13,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tuner.errors import Problem, SpecError
+from tuner.spec.data import ColumnSpec, DataSpec, ReadSpec, SplitSpec
 from tuner.spec.distributions import Condition, types_of
 from tuner.spec.hyperparameters import BY_NAME
 from tuner.spec.space import SearchSpace
 from tuner.spec.strict_yaml import Document, Path_, dotted, parse, read_text, refused
-from tuner.spec.study import ColumnSpec, DataSpec, FinalSpec, ReadSpec, SearchSpec, SplitSpec, StudySpec
+from tuner.spec.study import FinalSpec, SearchSpec, StudySpec
 
 LONGEST_SHOWN = 60
 _BLOCKS: dict[Path_, type[BaseModel]] = {

@@ -18,7 +18,7 @@ from tuner.data.columns.fields import OTHER
 from tuner.data.columns.typed import TypedTable, typed
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
-from tuner.spec.study import ReadSpec, Scaling
+from tuner.spec.data import ReadSpec, Scaling
 
 
 def encoded(table: TypedTable, encoder: TableEncoder, rows: Sequence[int] | None = None) -> np.ndarray:

@@ -10,7 +10,7 @@ from text_tables import N, repeated, source, spec
 from tuner.data.columns.typed import TypedTable, typed
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 MANY = [f"2024-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}" for n in range(2000)]
 

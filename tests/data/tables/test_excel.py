@@ -13,7 +13,7 @@ from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.tables import read_table
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec
+from tuner.spec.data import DataSpec
 
 openpyxl = pytest.importorskip("openpyxl")
 

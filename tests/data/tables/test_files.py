@@ -13,7 +13,7 @@ from tuner.data.source_table import SourceTable
 from tuner.data.sources import Sources
 from tuner.data.tables import is_table, read_table, table_blocks
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec, ReadSpec
+from tuner.spec.data import DataSpec, ReadSpec
 
 
 def read(folder: Path, source: str, **keys: object) -> SourceTable:

@@ -25,7 +25,7 @@ from tuner.data.tables.layout import Layout
 from tuner.data.tables.ragged import Ragged
 from tuner.data.tables.records import Marks
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec, ReadSpec
+from tuner.spec.data import DataSpec, ReadSpec
 
 Columns = dict[str, list[str]]
 

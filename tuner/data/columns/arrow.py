@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tuner.data.columns.cells import Format, Values
 from tuner.data.columns.decisions import WORDS
-from tuner.spec.study import ColumnType
+from tuner.spec.data import ColumnType
 
 
 @dataclass(frozen=True, eq=False, slots=True)

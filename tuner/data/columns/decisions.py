@@ -22,8 +22,8 @@ from tuner.data.columns.cells import (
     is_missing,
 )
 from tuner.data.columns.cells import numbers as as_numbers
+from tuner.spec.data import ColumnType
 from tuner.spec.rules import FOUND, NEWEST
-from tuner.spec.study import ColumnType
 
 WORDS: Final = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
 DATES: Final = (

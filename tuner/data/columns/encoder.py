@@ -33,7 +33,7 @@ from tuner.data.columns.typed import TypedTable
 from tuner.data.encoded import EncodedColumn
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
-from tuner.spec.study import ColumnSpec, DataSpec, Missing, ReadSpec
+from tuner.spec.data import ColumnSpec, DataSpec, Missing, ReadSpec
 
 
 class TableEncoder(BaseModel):

@@ -20,7 +20,7 @@ from tuner.data.columns.cells import Format, Values
 from tuner.data.columns.typed import TypedColumn
 from tuner.data.scaling import ColumnScaling, fit
 from tuner.errors import DataError
-from tuner.spec.study import ColumnType, Scaling
+from tuner.spec.data import ColumnType, Scaling
 
 OTHER: Final = "(other)"
 DAY: Final = 86400.0

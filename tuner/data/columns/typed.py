@@ -20,19 +20,18 @@ from numpy.typing import NDArray
 from tuner.data.columns.arrow import of_arrow, plain_numbers
 from tuner.data.columns.cells import MISSING, Distinct, Format, Values, is_missing, plain_number
 from tuner.data.columns.decisions import WORDS, Reading, read_as, text_reading, values_of
+from tuner.data.columns.odd import SHOWN, Odd, odd_sentence, quoted, wanted_of
 from tuner.data.columns.sentinels import sentinel_before, sentinels
-from tuner.data.precision import distinct_numbers
+from tuner.data.distinct_numbers import distinct_numbers
 from tuner.data.source_table import SourceTable
 from tuner.errors import DataError
+from tuner.spec.data import ColumnSpec, ColumnType, DataSpec
 from tuner.spec.rules import FOUND, NEWEST
-from tuner.spec.study import ColumnSpec, ColumnType, DataSpec
 
 LEFT_OUT: Final = frozenset(("identifier", "text", "constant"))
 MODELLED: Final = frozenset(("numeric", "count", "boolean", "categorical", "datetime"))
 _ID_NAME: Final = re.compile(r"(^|[_ .-])(id|ids|uuid|guid|index|idx|rownum|row|key|nr|no)$|^(id|idx|index)([_ .-]|$)")
 _TIME_NAME: Final = re.compile(r"(^|[_ .-])(year|yr|date|month|week|quarter|day|hour|minute|time|age)s?($|[_ .-])")
-SHOWN: Final = 10  # columns that a sentence names
-FEW_TEXTS: Final = 12  # and texts
 MOST_EXACT: Final = 2.0**53  # above it floats do not tell whole numbers apart
 MERGED: Final = "its numbers are too large for floats to tell them apart"
 
@@ -68,31 +67,6 @@ class LeftOut:
     name: str
     type: ColumnType
     why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Odd:
-    """Cells that are not of their column's type.
-
-    Attributes:
-        wanted: what they should be, for messages.
-        texts: the different ones.
-        row: the first of the rows.
-        count: how many rows.
-    """
-
-    wanted: str
-    texts: tuple[str, ...]
-    row: int
-    count: int
-
-    @classmethod
-    def of(cls, distinct: Distinct, odd_D: NDArray[np.bool_], wanted: str) -> Odd | None:
-        """Of distinct cells (D,) those that are marked; None where none is."""
-        if not odd_D.any():
-            return None
-        texts = tuple(map(str, distinct.texts[odd_D]))
-        return cls(wanted, texts, distinct.first(odd_D), int(distinct.counts[odd_D].sum()))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -148,7 +122,7 @@ def typed(source: SourceTable, spec: DataSpec, strict: bool = True, rules: int =
     found = {name: finder.column(name) for name in names}
     odd = {name: one.odd for name, one in found.items() if one.odd is not None}
     if odd and strict:
-        raise DataError(_odd_sentence(source, odd))
+        raise DataError(odd_sentence(source, odd))
     columns = tuple(made for made in (finder.typed(name, one) for name, one in found.items()) if made is not None)
     notes += [*finder.notes, *_left_out_note(finder.left_out)]
     if not columns:
@@ -285,7 +259,7 @@ class _Finder:
         codes = int(pc.sum(pc.match_substring_regex(column, r"^\s*0\d+\s*$")).as_py() or 0)
         if not codes:
             return ""
-        advice = f"data.columns: {{{_quoted(name)}: {{type: categorical}}}}"
+        advice = f"data.columns: {{{quoted(name)}: {{type: categorical}}}}"
         return f"{codes:,} cells have leading zeros, as codes have; {advice} makes levels of them"
 
     def _read(self, name: str, declared: ColumnSpec) -> _Found:
@@ -300,7 +274,7 @@ class _Finder:
             return self._levels(distinct, reading)
         values, odd = values_of(distinct, reading.format)
         words = reading.format.words or ()
-        wrong = Odd.of(distinct, odd, _wanted(reading.format))
+        wrong = Odd.of(distinct, odd, wanted_of(reading.format))
         return _Found(reading.type, reading.format, values, words, reading.why, wrong)
 
     def _reading(self, distinct: Distinct, wanted: ColumnType | None) -> Reading:
@@ -410,34 +384,3 @@ def _names_rows(name: str, present: Values) -> bool:
     if distinct == len(present) and len(present) > 2 and (steps == steps[0]).all() and abs(steps[0]) == 1:
         return True
     return _ID_NAME.search(spelled) is not None and distinct > max(20, 0.05 * len(present))
-
-
-def _odd_sentence(source: SourceTable, odd: Mapping[str, Odd]) -> str:
-    """All columns with cells that are not of their type, in one sentence, with what to do."""
-    listed = "; ".join(_said(source, name, one) for name, one in list(odd.items())[:SHOWN])
-    more = f"; and {len(odd) - SHOWN} more columns" if len(odd) > SHOWN else ""
-    texts = dict.fromkeys(text for one in odd.values() for text in one.texts)
-    quoted = ", ".join(_quoted(text) for text in list(texts)[:FEW_TEXTS])
-    rest = f" and {len(texts) - FEW_TEXTS} more, which tuner init writes" if len(texts) > FEW_TEXTS else ""
-    name = next(iter(odd))
-    return (
-        f"{listed}{more}. Where this stands for a missing value, say data.read.missing: [{quoted}]{rest};"
-        f" where it is a level, data.columns: {{{_quoted(name)}: {{type: categorical}}}}."
-    )
-
-
-def _said(source: SourceTable, name: str, odd: Odd) -> str:
-    return (
-        f"column {name}, {source.place(odd.row)}: must be {odd.wanted}, got {odd.texts[0][:40]!r}"
-        f" ({odd.count} of {len(source.places)} cells)"
-    )
-
-
-def _wanted(how: Format) -> str:
-    """What a cell of this format is, for messages."""
-    return {"number": "a number", "date": f"a date ({how.date})", "boolean": "yes or no"}[how.kind]
-
-
-def _quoted(text: str) -> str:
-    """A text as YAML takes it for text."""
-    return "'" + text.replace("'", "''") + "'"

@@ -13,7 +13,7 @@ from tuner.data.source_table import SourceTable
 from tuner.data.tables.names import settled_names
 from tuner.data.tables.opening import opened, stem
 from tuner.errors import DataError
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

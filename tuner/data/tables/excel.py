@@ -14,7 +14,7 @@ from tuner.data.tables.header import is_header, is_units, titles
 from tuner.data.tables.names import listed, settled_names
 from tuner.data.tables.text import total_word
 from tuner.errors import DataError
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,7 +19,7 @@ from tuner.data.tables.names import listed
 from tuner.data.tables.numerals import find_numerals
 from tuner.data.tables.opening import stem
 from tuner.errors import DataError
-from tuner.spec.study import DataSpec, ReadSpec
+from tuner.spec.data import DataSpec, ReadSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from tuner.data.tables.header import is_header, is_long_header, is_row_names_hea
 from tuner.data.tables.marks import declared_delimiter, find_marks, width
 from tuner.data.tables.records import Marks, Records, described, parsed
 from tuner.errors import DataError
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 _MOST_LINES, _FEWEST_LINES, _ENOUGH_CHARACTERS = 300, 8, 200_000
 Rows = list[tuple[int, list[str]]]

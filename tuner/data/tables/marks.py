@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tuner.data.tables.cells import is_missing, is_number, is_time
 from tuner.data.tables.records import Marks, parsed
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 _COLUMNS_LOOKED_AT = 200

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,7 +23,7 @@ from tuner.data.tables.numerals import find_numerals
 from tuner.data.tables.opening import opened
 from tuner.data.tables.ragged import Ragged
 from tuner.errors import DataError
-from tuner.spec.study import ReadSpec
+from tuner.spec.data import ReadSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,8 +16,9 @@ import torch
 
 from tuner.learning import memory
 from tuner.learning.checkpoint import TrialTraining
-from tuner.learning.stacked.pack import Pack, TrainingData, reproducible
+from tuner.learning.stacked.pack import Pack, reproducible
 from tuner.learning.stacked.planner import GPU_SHARE, plan_for_gpu
+from tuner.learning.stacked.training_data import TrainingData
 from tuner.learning.training import Record
 from tuner.spec.work import Curve, TrainingPlan, Trial
 
