@@ -19,6 +19,7 @@ from supervised import ENDED, PATIENCE, hand_in, killable, rests_within, until
 
 from tuner.api.maintenance import doctor
 from tuner.api.publishing import sync
+from tuner.errors import TrackingError
 from tuner.ledger.ledger import Ledger
 from tuner.tracking.dashboard import Dashboard, serve
 
@@ -55,7 +56,7 @@ class Team:
         elif kind == "mlflow":
             port = self.mlflow.rpartition(":")[2]
             _end(self._mlflow, port)
-            self._mlflow = serve(self._store, int(port), PATIENCE)
+            self._mlflow = until(lambda: _served(self._store, int(port)), f"port {port} to be free")
         else:
             os.kill(there[kind], signal.SIGKILL)
         if kind == "server":
@@ -78,7 +79,18 @@ def _end(mlflow: Dashboard, port: str) -> None:
     assert there
     for each in set(there):
         each.kill()
+    psutil.wait_procs(there, PATIENCE)
     mlflow.stop()
+
+
+def _served(store: str, port: int) -> Dashboard | None:
+    """MLflow's server again; None where a client's connection has the port that it had."""
+    try:
+        return serve(store, port, PATIENCE)
+    except TrackingError as error:
+        if "must be free" not in str(error):
+            raise
+        return None
 
 
 def _is_mlflow(words: list[str], port: str) -> bool:
