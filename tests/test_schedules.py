@@ -10,6 +10,7 @@ from studies import tiny
 
 import tuner
 from tuner.data.prepare import prepare
+from tuner.data.sources import Sources
 from tuner.export.model import load_model
 from tuner.export.write import Origin, exported_spec
 from tuner.learning.packs import training_data
@@ -38,7 +39,7 @@ def test_pruned_trials_are_parts_of_whole_trainings(pruner: str, workspace: Path
     declared = scheduled()
     declared["search"]["pruner"] = pruner
     study = tuner.run(declared, workers=0)
-    rows = prepare(study.spec, workspace, workspace / ".tuner").open()
+    rows = prepare(study.spec, Sources(workspace), workspace / ".tuner").open()
     data = training_data(rows.train, rows.validation, "cpu", "fp32", "auto", start=rows.start)
     assert {record.epochs for record in study.records} > {9}
     for record in study.records:
