@@ -53,7 +53,7 @@ TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --hypothesis-p
 # tests/PLACES.md says which command runs which test. Where `faults` is made as well, their sample is left out.
 test: $(STAMP)
 	$(TESTS) -m "not long and not slow"
-	$(if $(filter faults,$(MAKECMDGOALS)),,TUNER_FAULTS=sample $(BIN)/python -m pytest -m sample tests/faults)
+	$(if $(filter faults,$(MAKECMDGOALS)),,TUNER_FAULTS=sample $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m sample tests/faults)
 
 slow: $(STAMP)
 	$(TESTS) -m "slow and not long"
