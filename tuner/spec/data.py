@@ -34,7 +34,7 @@ class ColumnSpec(Frozen):
     loss: ColumnLoss = Field("auto", description="Of a numeric column under loss mixed; auto: squared.")
     weight: float = Field(1.0, ge=0, le=1e6, description="How much the column counts in the loss.")
     levels: int | None = Field(
-        None, ge=2, le=1000, description="Levels of a categorical column that are told apart; the rarest are merged."
+        None, ge=2, le=1000, description="Levels of a categorical column that are kept apart; the rarest are merged."
     )
 
 

@@ -1,4 +1,4 @@
-"""Cells that are not of their column's type, and what a user is told of them.
+"""Cells that are not of their column's type, and the sentences that name them to the user.
 
 Legend: D distinct cells.
 """
