@@ -2,7 +2,8 @@
 //
 // A tile of c stays in registers while its inner dimension runs; b comes in panels of at most four vectors' width, taken
 // where they lie while b is small, else copied together (Goto and van de Geijn 2008, "Anatomy of high-performance matrix
-// multiplication"). The order of every sum follows from the shapes alone.
+// multiplication"). Where a tile is one vector wide, so are the strips that a panel is copied into: neighbours in a row of
+// b are read together, for a row of a large b is a page of its own. The order of every sum follows from the shapes alone.
 #pragma once
 
 #include "vector.hpp"
@@ -15,8 +16,9 @@ constexpr int WIDEST = 4, ACCUMULATORS = 24;
 #else
 constexpr int WIDEST = 1, ACCUMULATORS = 6;
 #endif
+constexpr int BROADEST = 4;                    // vectors of a panel's row
 constexpr int DEEPEST = 128;                   // inner dimension of a panel: 32 kB at its widest
-constexpr int64_t PANEL = DEEPEST * WIDEST * LANES;
+constexpr int64_t PANEL = DEEPEST * BROADEST * LANES;
 constexpr int64_t SMALL = 8192;                // values of b that are used where they lie: 32 kB
 
 // The left operand: rows whose values are neighbours, or columns whose values are (a transposed matrix).
@@ -130,53 +132,80 @@ static void strip(int64_t rows, int width, int64_t depth, Operand<MAJOR> a, cons
     }
 }
 
+// Where the values of a panel lie: in rows of its whole width, or strip by strip.
+struct Lying {
+    int64_t row, strip;  // from one row to the next, and from one vector of a row to the next
+
+    static INLINE Lying of(int64_t depth, int width) {
+        if (WIDEST == 1) return {LANES, depth * LANES};
+        return {width * LANES, LANES};
+    }
+};
+
 static void copy_panel(const float *b, int64_t b_row, int64_t depth, int width, float *to) {
+    const Lying lying = Lying::of(depth, width);
     for (int64_t k = 0; k < depth; k++)
-        for (int j = 0; j < width; j++) store(to + (k * width + j) * LANES, load(b + k * b_row + j * LANES));
+        for (int j = 0; j < width; j++)
+#pragma GCC unroll 4
+            for (int part = 0; part < LANES; part += REGISTER) {
+                R r = load_register(b + k * b_row + j * LANES + part);
+                memcpy(to + k * lying.row + j * lying.strip + part, &r, sizeof r);
+            }
 }
 
+template <typename T>
+constexpr int lanes = int(sizeof(T) / sizeof(float));
+
+template <typename T>
+struct Order {
+    typedef int32_t Lanes __attribute__((vector_size(sizeof(T))));
+};
+
 // Lane i is lane which[i] of a, or beyond it of b.
-static INLINE V picked(V a, V b, I which) {
+template <typename T>
+static INLINE T picked(T a, T b, typename Order<T>::Lanes which) {
 #if defined(__clang__)
-    V v;
-    for (int i = 0; i < LANES; i++) v[i] = which[i] < LANES ? a[which[i]] : b[which[i] - LANES];
+    T v;
+    for (int i = 0; i < lanes<T>; i++) v[i] = which[i] < lanes<T> ? a[which[i]] : b[which[i] - lanes<T>];
     return v;
 #else
     return __builtin_shuffle(a, b, which);
 #endif
 }
 
-// Sixteen rows of sixteen values, transposed: four rounds in which pairs of rows exchange halves.
-template <int STEP>
-static INLINE void exchange(V rows[LANES]) {
-    I low, high;
-    for (int i = 0; i < LANES; i++) {
-        low[i] = (i & STEP) ? i - STEP + LANES : i;
-        high[i] = (i & STEP) ? i + LANES : i + STEP;
+// As many rows as each has values, transposed: rounds in which pairs of rows exchange halves, from the largest on.
+template <int STEP, typename T>
+static INLINE void exchange(T *rows) {
+    typename Order<T>::Lanes low, high;
+    for (int i = 0; i < lanes<T>; i++) {
+        low[i] = (i & STEP) ? i - STEP + lanes<T> : i;
+        high[i] = (i & STEP) ? i + lanes<T> : i + STEP;
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) {
+    for (int i = 0; i < lanes<T>; i++) {
         if (i & STEP) continue;
-        V a = rows[i], b = rows[i + STEP];
-        rows[i] = picked(a, b, low);
-        rows[i + STEP] = picked(a, b, high);
+        T a = rows[i], b = rows[i + STEP];
+        rows[i] = picked<T>(a, b, low);
+        rows[i + STEP] = picked<T>(a, b, high);
     }
+    if constexpr (STEP > 1) exchange<STEP / 2>(rows);
 }
 
-static void turn_block(const float *from, int64_t from_row, float *to, int64_t to_row) {
-    V rows[LANES];
+static INLINE void turn_block(const float *from, int64_t from_row, float *to, int64_t to_row) {
+    R rows[REGISTER];
 #pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) rows[i] = load(from + i * from_row);
-    exchange<8>(rows), exchange<4>(rows), exchange<2>(rows), exchange<1>(rows);
+    for (int i = 0; i < REGISTER; i++) rows[i] = load_register(from + i * from_row);
+    exchange<REGISTER / 2>(rows);
 #pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) store(to + i * to_row, rows[i]);
+    for (int i = 0; i < REGISTER; i++) memcpy(to + i * to_row, &rows[i], sizeof(R));
 }
 
 // A panel of the transposed matrix: value (k, j) comes from b[j * b_row + k]; depth and width are whole blocks.
 static void transpose_panel(const float *b, int64_t b_row, int64_t depth, int width, float *to) {
-    for (int j = 0; j < width; j++)
-        for (int64_t k = 0; k < depth; k += LANES)
-            turn_block(b + j * LANES * b_row + k, b_row, to + (k * width + j) * LANES, int64_t(width) * LANES);
+    const Lying lying = Lying::of(depth, width);
+    for (int j = 0; j < width * LANES; j += REGISTER)
+        for (int64_t k = 0; k < depth; k += REGISTER)
+            turn_block(b + j * b_row + k, b_row, to + k * lying.row + j / LANES * lying.strip + j % LANES, lying.row);
 }
 
 // c (rows, columns) = a (rows, depth) b (depth, columns) + bias (columns) where there is one.
@@ -187,17 +216,20 @@ template <Major MAJOR>
 static void product(int64_t rows, int64_t columns, int64_t depth, Operand<MAJOR> a, const float *b, bool transposed, const float *bias, float *c, float *panel) {
     const bool in_place = !transposed && (depth * columns <= SMALL || rows <= ACCUMULATORS);
     const int64_t layers = pieces(depth, DEEPEST), deep = pieces(pieces(depth, layers), LANES) * LANES;
-    const int64_t vectors = columns / LANES, panels = pieces(vectors, WIDEST);
+    const int64_t vectors = columns / LANES, panels = pieces(vectors, BROADEST);
     for (int64_t p = 0, first = 0; p < panels; p++) {
-        const int width = int(vectors / panels + (p < vectors % panels));
+        const int width = int(vectors / panels + (p < vectors % panels)), wide = width < WIDEST ? width : WIDEST;
         for (int64_t k = 0; k < depth; k += deep) {
             const int64_t layer = depth - k < deep ? depth - k : deep;
             const float *source = transposed ? b + first * LANES * depth + k : b + k * columns + first * LANES;
             if (transposed) transpose_panel(source, depth, layer, width, panel);
             else if (!in_place) copy_panel(source, columns, layer, width, panel);
-            strip<MAJOR>(rows, width, layer, a.from(0, k), in_place ? source : panel,
-                  in_place ? columns : int64_t(width) * LANES, c + first * LANES, columns, bias ? bias + first * LANES : nullptr,
-                  k ? From::c : bias ? From::bias : From::zero);
+            const Lying lying = in_place ? Lying{columns, LANES} : Lying::of(layer, width);
+            for (int j = 0; j < width; j += wide) {
+                const int64_t column = (first + j) * LANES;
+                strip<MAJOR>(rows, wide, layer, a.from(0, k), (in_place ? source : panel) + j * lying.strip, lying.row, c + column, columns,
+                      bias ? bias + column : nullptr, k ? From::c : bias ? From::bias : From::zero);
+            }
         }
         first += width;
     }

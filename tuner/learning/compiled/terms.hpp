@@ -96,7 +96,7 @@ static INLINE void turn_in(int64_t rows, const float *from, int64_t stride, floa
     V block[LANES];
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) block[i] = i < rows ? load(from + i * stride) : V{};
-    exchange<8>(block), exchange<4>(block), exchange<2>(block), exchange<1>(block);
+    exchange<LANES / 2>(block);
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) store(to + i * LANES, block[i]);
 }
@@ -105,7 +105,7 @@ static INLINE void turn_out(int64_t rows, const float *from, float *to, int64_t 
     V block[LANES];
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) block[i] = load(from + i * LANES);
-    exchange<8>(block), exchange<4>(block), exchange<2>(block), exchange<1>(block);
+    exchange<LANES / 2>(block);
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
         if (i < rows) store(to + i * stride, block[i]);
