@@ -24,7 +24,7 @@ from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import Event
 from tuner.orchestration.driver import Driver
 from tuner.orchestration.progress import Progress
-from tuner.search.minutes import Planned, Reading
+from tuner.search.minutes import Budgeted, Lasting, Planned, Reading
 from tuner.spec.final import FIRST, FIRST_CHOOSING, is_choosing
 from tuner.spec.reader import read_spec, read_spec_text
 
@@ -107,7 +107,7 @@ def test_where_the_searchs_time_is_over_it_ends_with_an_answer(
 ) -> None:
     """No further trial is asked for, those that were asked for go on: the table is that of a study of so many trials,
     the final stage follows, and the next run takes the study for finished."""
-    monkeypatch.setattr("tuner.orchestration.prepared_run.share", lambda _: 0.0)
+    monkeypatch.setattr("tuner.orchestration.prepared_run.share", lambda *_: 0.0)
     cut = tuner.run(study(final={"top": 1, "seeds": 2}), workers=0)
     assert (cut.outcome, len(cut.records)) == ("finished", 3)
     assert cut.spec.search.trials == 3
@@ -190,6 +190,77 @@ def test_the_command_line_takes_minutes(workspace: Path) -> None:
     ran = CliRunner().invoke(app, ["run", "s.yaml", "--minutes", "7", *words])
     assert ran.exit_code == 0, ran.output
     assert "It was planned for 7 minutes: 3 trials, as long as declared." in ran.stdout
+
+
+@pytest.fixture
+def lasting(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, ...]]:
+    """A plan with one long training, of seven epochs in the end; what its length was asked from."""
+    asked = list[tuple[float, ...]]()
+
+    def epochs(*known: float) -> int:
+        asked.append(known)
+        return 7
+
+    monkeypatch.setattr("tuner.orchestration.speed.budgeted", lambda *_: Budgeted(6, None, Lasting(3, 1, 2)))
+    monkeypatch.setattr("tuner.orchestration.lasting.lasting_epochs", epochs)
+    return asked
+
+
+def test_where_one_training_takes_the_time_the_best_is_trained_once_and_long(
+    workspace: Path, lasting: list[tuple[float, ...]]
+) -> None:
+    """The search's trials have the planned length; the winner alone is trained again, with a falling rate, for the
+    epochs that the time left and its own segment say; and all of it is that of a study that declares these."""
+    asked, planned = lasting, tuner.run(flat(final={}), workers=0)
+    assert (planned.outcome, len(planned.records)) == ("finished", 6)
+    assert planned.spec.final_stage is not None and planned.spec.final_stage.epochs == 7
+    found = planned.summary.final
+    assert found is not None and found.training is not None and found.winner is not None
+    assert (found.training.length, found.training.schedule) == (7, "cosine")
+    assert len(found.configurations) == 1 and len(found.configurations[0].losses) == 2
+    with closing(Ledger.look("sqlite:///tuner.db", Path.cwd())) as ledger:
+        record = ledger.study("tiny")
+        assert record is not None
+        own = [one for one in ledger.segments(record.id) if found.winner in one.trials]
+        runs = ledger.finals(record.id)
+    newest = max(own, key=lambda one: one.last)
+    ends = (0, 1 / 3, 1, 2, 3)  # epochs at the end of each interval
+    each = newest.seconds / (ends[newest.last] - ends[newest.first]) / len(newest.trials)
+    ((left, epoch, seeds, workers),) = asked
+    assert 0 < left < 60 * MINUTES
+    assert (epoch, seeds, workers) == (pytest.approx(each, rel=1e-3), 2, 1)
+    assert [(run.epochs, run.point.schedule) for run in runs] == [(7, "cosine")] * 2
+
+    outright = study(
+        name="outright", search={"trials": 6, "epochs": 3, "thirds": 1}, final={"top": 1, "seeds": 2, "epochs": 7}
+    )
+    del outright["search"]["minutes"]
+    same = tuner.run(outright, workers=0)
+    assert same.csv() == planned.csv()
+    assert same.summary.final is not None and same.summary.final.configurations == found.configurations
+    assert not [disagreement for seen in doctor("tiny") for disagreement in seen.problems]
+    again = tuner.run(flat(final={}), workers=0)
+    assert (again.outcome, again.csv(), readings(), len(asked)) == ("nothing-left", planned.csv(), 1, 1)
+    assert "6 trials, of at most 3 epochs, then the best one as long as there is time for." in display.summary(again)
+
+
+def test_a_long_training_that_was_stopped_goes_on(workspace: Path, lasting: list[tuple[float, ...]]) -> None:
+    """With the length that was found before the stop, to the same losses."""
+    whole = tuner.run(flat(name="whole", final={}), workers=0)
+    stop = threading.Event()
+
+    def listen(progress: Progress) -> None:
+        if progress.confirmed is not None:
+            stop.set()
+
+    stopped = tuner.run(flat(final={}), workers=0, progress=listen, stop=stop)
+    assert stopped.outcome == "stopped"
+    done = tuner.run(flat(final={}), workers=0)
+    assert done.outcome == "finished" and len(lasting) == 2
+    assert done.summary.final is not None and whole.summary.final is not None
+    assert done.summary.final.configurations == whole.summary.final.configurations
+    with pytest.raises(StudyError, match=r"final\.epochs"):
+        tuner.run(flat(final={"top": 1, "seeds": 2, "epochs": 9}), workers=0)
 
 
 def cut_once(monkeypatch: pytest.MonkeyPatch, recorded: Callable[[int], bool]) -> None:

@@ -17,7 +17,7 @@ import tuner
 from tuner.api.listing import studies
 from tuner.data.examine import examine, fingerprint
 from tuner.data.sources import Sources
-from tuner.errors import DataError, StudyError
+from tuner.errors import DataError, SpecError, StudyError
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.rules import NEWEST
 
@@ -183,3 +183,10 @@ def test_a_sampler_that_learns_sees_the_whole_first_cohort(workspace: Path) -> N
     for name, changes in ways.items():
         tuner.run(tiny(name=name, **changes), workers=0)
     assert [asked_at(name) for name in ways] == [[0, 3], [0, 0], [0, 0]]
+
+
+def test_older_rules_know_no_length_of_the_final_stage(workspace: Path) -> None:
+    """Their stage trains as long as the search's longest training: another length is refused, with what to do."""
+    declared = tiny(final={"epochs": 9}, search={"trials": 3, "epochs": 2})
+    with pytest.raises(SpecError, match=r"final\.epochs: must be left out by rules 3; by rules 4"):
+        tuner.run({**declared, "rules": 3}, workers=0)

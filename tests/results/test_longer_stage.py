@@ -177,6 +177,30 @@ def test_a_schedule_of_its_own_is_kept_with_the_declared_length() -> None:
         assert "for 10 epochs, as the study declares" in told(stage, declared).sentence
 
 
+def test_a_declared_length_is_trained_with_a_falling_rate_and_nothing_else_is_tried() -> None:
+    """A falling run of each chooses; a configuration alone has but its seeds; a schedule of its own stays."""
+    allotted = replace(ALLOTTED, most=30, falls=True)
+
+    def train(run: PlannedRun) -> Measured:
+        if is_choosing(run.number):
+            return (0.3, 0.2)[trial_of(run.number)], run.plan.epochs
+        return (0.16, 0.17, 0.14)[index_of(run.number)], run.plan.epochs
+
+    stage, steps = played([trial(0), trial(1)], train, allotted)
+    assert [len(step) for step in steps] == [2, 3]
+    assert {(run.plan, run.trial.point.schedule) for step in steps for run in step} == {(RunPlan(30), "cosine")}
+    found = told(stage)
+    assert (found.winner, found.configurations[0].losses) == (1, (0.16, 0.17, 0.14))
+    assert found.training is not None
+    assert (found.training.length, found.training.searched, found.training.schedule) == (30, 10, "cosine")
+    assert "It was trained for 30 epochs, with cosine decay, as the study declares." in found.sentence
+    _, steps = played([trial(0)], by_kind({}, None, [0.2, 0.3, 0.2]), replace(allotted, top=1))
+    assert [len(step) for step in steps] == [3]
+    _, steps = played([trial(0, schedule="linear")], by_kind({}, None, [0.2, 0.3, 0.2]), replace(allotted, top=1))
+    assert {(run.plan, run.trial.point.schedule) for run in steps[0]} == {(RunPlan(30), "linear")}
+    assert (replace(allotted, top=1).runs, allotted.runs) == (3, 6)
+
+
 def test_a_length_in_steps_is_told_in_steps() -> None:
     """Of runs that are cut into intervals of 64 steps: 21 of them are 1,344."""
     stage, _ = played([trial(0), trial(1)], by_kind({0: 0.3, 1: 0.2}, 0.15, [0.16, 0.17, 0.14]))
@@ -236,12 +260,14 @@ def test_a_run_keeps_the_plan_that_was_recorded_of_it() -> None:
 
 
 def test_how_often_a_run_is_looked_at() -> None:
-    """Five times in the length of a whole training of the search, at most every 50 epochs; without a look, every 50."""
+    """Five times in the length of a whole training of the search, at most every 50 epochs; without a look, ten times in
+    its own length, for what was not recorded is lost with its worker."""
     assert RunPlan(36, 9).ends == (*range(2, 36, 2), 36)
     assert RunPlan(3, 1).ends == (1, 2, 3)
     assert RunPlan(2000, 1000).ends == tuple(range(50, 2001, 50))
-    assert RunPlan(120).ends == (50, 100, 120)
-    assert RunPlan(9).ends == (9,)
+    assert RunPlan(1200).ends == tuple(range(50, 1201, 50))
+    assert RunPlan(42).ends == (*range(5, 42, 5), 42)
+    assert RunPlan(3).ends == (1, 2, 3)
 
 
 def test_no_number_of_a_run_is_another_ones() -> None:

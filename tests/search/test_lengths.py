@@ -138,6 +138,11 @@ def test_amid_the_first_epoch_a_trial_goes_on_to_its_end() -> None:
     [
         ((("trials: 27", "trials: 27, epochs: 3, steps: 9"),), 12, "steps: must be left out where epochs is given"),
         ((("trials: 27", "trials: 27, thirds: 1"),), 12, "thirds: must be left out unless epochs is given"),
+        (
+            (("trials: 27", "trials: 27, steps: 90}\nfinal: {epochs: 9"),),
+            13,
+            "epochs: must be left out where search.steps",
+        ),
         ((("schedule: constant", "schedule: cosine"),), 11, "schedule: must be constant where trials train until"),
         ((("schedule: constant", "warmup: {type: float, low: 0, high: 0.1}"),), 11, "warmup: must be 0 where trials"),
     ],

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from studies import tiny
 
-from tuner.search.lengths import declared_length
+from tuner.search.lengths import declared_length, resolved
 from tuner.search.minutes import (
     MOST_COHORTS,
     SEARCHING,
     SEARCHING_ALONE,
     Budgeted,
     Costs,
+    Lasting,
     Planned,
     Reading,
     Work,
     budgeted,
+    lasting_epochs,
+    share,
     with_plan,
 )
 from tuner.spec.reader import spec_from_mapping
@@ -53,7 +58,8 @@ def test_costs_follow_from_a_reading() -> None:
     """Twice as slow as the model says, three workers that do the work of 2.4: each estimate times 5 / 6."""
     found = Costs.of([Work(10, 0.2, 0.1), Work(5, 0.4, 0.1)], Reading(2.0, 1.0, 3))
     assert (found.epoch, found.step, found.validation) == pytest.approx((0.25, 0.25 / 6, 0.5 / 6))
-    assert Costs.of([Work(10, 0.2, 0.1)], Reading(1.0, 1.0, 1)) == Costs(0.2, 0.02, 0.1)
+    assert (found.dear, found.workers) == (pytest.approx(2 * 0.5), 3)  # on one worker alone
+    assert Costs.of([Work(10, 0.2, 0.1)], Reading(1.0, 1.0, 1)) == Costs(0.2, 0.02, 0.1, pytest.approx(0.3), 1)
 
 
 @pytest.mark.parametrize("search", [{}, {"epochs": 9}, {"steps": 270}, {"pruner": "none"}, {"pruner": "median"}])
@@ -84,6 +90,46 @@ def test_where_time_is_short_a_cohort_trains_for_what_there_is(pruner: str, minu
     assert cost(found.steps) <= minutes * 60 * SEARCHING_ALONE * 1.01 < cost(int(1.1 * found.steps))
 
 
+MANY = (9000, 1000)  # rungs at a ninth of an epoch, a third, 1 and 3; until flat, three times as many
+
+
+def test_where_the_final_stage_has_no_time_the_search_is_short_and_one_training_long() -> None:
+    """Five trainings until flat of a dear configuration, one after the other, have to fit into 40 % of the time; else
+    the search has 25 %, and its trials end at the last rung. Few rows are left to the other plan."""
+    dear = replace(COSTS, epoch=2.0, dear=5.0)
+    length = resolved(spec(1, final={}), *MANY)
+    assert [length.amount(rung) for rung in length.rungs] == [0.1111, 0.3333, 1, 3]
+    enough = 5 * 9 * 5.0 / 0.4 / 60
+    assert budgeted(spec(1.01 * enough, final={}), MANY, dear).lasting is None
+    short = spec(0.99 * enough, final={})
+    cohort = 9 * 0.05 + (9 * 0.1111 + 3 * 0.2222 + 1 * 0.6667 + 1 * 2) * 2.0 + (9 + 3 + 1 + 2 * 1) * 0.02
+    found = budgeted(short, MANY, dear)
+    assert found == Budgeted(9 * int(0.99 * enough * 60 * 0.25 / cohort), None, Lasting(3, 2, 2))
+    assert share(short, found) == 0.25
+    planned = with_plan(short, found)
+    assert (planned.search.epochs, planned.search.thirds) == (3, 2)
+    assert declared_length(planned.search).rungs == length.rungs
+    assert planned.final_stage is not None and (planned.final_stage.top, planned.final_stage.seeds) == (1, 2)
+    assert budgeted(short, MANY, replace(dear, workers=4)).lasting is None  # seeds side by side: three trainings
+    assert budgeted(short, MANY, replace(dear, dear=50.0, workers=9)).lasting == Lasting(3, 2, 5)
+    assert budgeted(short, ROWS, replace(dear, dear=50.0)).lasting is None
+
+
+@pytest.mark.parametrize(
+    ("final", "search"), [("none", {}), ({"top": 2}, {}), ({}, {"epochs": 9}), ({}, {"trials": 9}), ({}, {"steps": 99})]
+)
+def test_what_the_user_says_of_the_stage_or_the_length_is_kept(final: Any, search: dict[str, Any]) -> None:
+    """No long training in its place."""
+    assert budgeted(spec(5, final=final, **search), MANY, replace(COSTS, dear=100.0)).lasting is None
+
+
+def test_a_long_training_fits_into_the_time_that_is_left() -> None:
+    """Runs that do not train at once train one after the other; there is one epoch at least."""
+    assert lasting_epochs(100.0, 1.0, 2, 2) == 75
+    assert lasting_epochs(100.0, 1.0, 2, 1) == lasting_epochs(100.0, 1.0, 5, 3) == 37
+    assert lasting_epochs(-5.0, 1.0, 2, 2) == 1
+
+
 def test_what_is_declared_stays() -> None:
     """Trials and length, however short the time; trials alone train for as many steps as there is time for."""
     assert budgeted(spec(0.01, trials=500, epochs=50), ROWS, COSTS) == Budgeted(500)
@@ -107,6 +153,12 @@ def test_an_event_keeps_it_all() -> None:
     planned = Planned(5.0, Reading(0.5, 0.25, 2, 1.5), Budgeted(135, None))
     assert Planned.of_body(planned.body()) == planned
     assert planned.words(spec(5).search) == "planned for 5 minutes: 135 trials, until flat"
+    assert "lasting" not in planned.body()
+    long = Planned(10.0, Reading(0.5, 0.25, 2, 1.5), Budgeted(54, None, Lasting(3, 2, 2)))
+    assert Planned.of_body(json.loads(json.dumps(long.body()))) == long
+    assert long.words(spec(5).search) == (
+        "planned for 10 minutes: 54 trials, of at most 3 epochs, then the best one as long as there is time for"
+    )
     assert planned.words(spec(5, epochs=9).search) == "planned for 5 minutes: 135 trials, as long as declared"
     short = Planned(1.0, planned.reading, Budgeted(1, 1200))
     assert short.words(spec(1).search) == "planned for 1 minute: 1 trial, of at most 1,200 steps"

@@ -48,6 +48,17 @@ def test_the_final_stage_is_a_block() -> None:
     assert may_change("final.seeds")
 
 
+def test_how_long_the_final_stage_trains_may_not_change() -> None:
+    """Its runs have it, as trials have search.epochs; a stage that is switched on or off has none to compare with."""
+    none, short, long = (
+        spec_from_mapping({**spec().model_dump(mode="json"), "final": final})
+        for final in ("none", {"epochs": 9}, {"epochs": 20, "top": 2})
+    )
+    assert [change.key for change in fixed_changes(short, long)] == ["final.epochs"]
+    assert [change.key for change in fixed_changes(spec(), long)] == ["final.epochs"]
+    assert fixed_changes(none, long) == fixed_changes(long, none) == []
+
+
 def test_the_splits_seed_may_be_written_out() -> None:
     """What it is by default changes no row; any other seed does."""
     same, other = (spec().model_copy(update={"data": spec().data.model_copy(update={"seed": seed})}) for seed in (0, 1))

@@ -71,7 +71,7 @@ def _training(stage: Stage, of_final: Length) -> LongerTraining | None:
         length=of_final.amount(trained),
         searched=of_final.amount(stage.plan.allotment.least),
         unit=of_final.unit,
-        schedule=(schedules and schedules.winner) or winner.point.schedule,
+        schedule=(schedules and schedules.winner) or stage.schedule_of(winner) or winner.point.schedule,
         constant=schedules and schedules.constant,
         cosine=schedules and schedules.cosine,
         is_flat=not own and not stage.is_cut and trained < stage.plan.allotment.most,
@@ -150,7 +150,8 @@ def _how(training: LongerTraining, is_cut: bool) -> str:
     """How long, and by which schedule."""
     long = f"{training.length:,} {training.unit[:-1] if training.length == 1 else training.unit}"
     if training.constant is None and training.cosine is None:
-        return f"It was trained for {long}, as the study declares."
+        falling = ", with cosine decay" if training.schedule == COSINE else ""
+        return f"It was trained for {long}{falling}, as the study declares."
     why = "when more training brought less than 2 %" if training.is_flat else "the longest that the budget allows"
     if training.length == training.searched:
         why = "as long as the search's longest training"

@@ -4,7 +4,8 @@ Each candidate trains at a constant learning rate until it has become flat, whic
 length. The winner trains once more over that length with its rate falling to 0 along a cosine, from the same seed, and
 keeps the schedule that comes lower. Then it is trained so with further seeds, which had no part in any choice: the
 answer is of them. A configuration whose schedule is its own, because the study searches or declares one, keeps it, and
-the declared length.
+the declared length. Where `final.epochs` is declared there is no length to be found and no schedule to be compared: all
+runs have that many epochs and a falling rate.
 """
 
 from __future__ import annotations
@@ -149,7 +150,11 @@ class Stage:
         return ended, self.seeds * len(self.candidates) + tried + (len(own) or self.plan.allotment.seeds)
 
     def is_own(self, trial: TrialRecord) -> bool:
-        """Whether a trial keeps its schedule and the declared length, for the study says what they are."""
+        """Whether a trial is trained with a schedule and a length that the study says."""
+        return self.plan.allotment.falls or self._keeps(trial)
+
+    def _keeps(self, trial: TrialRecord) -> bool:
+        """Whether a trial keeps the schedule that the search trained it with."""
         return trial.point.scheduled or self._schedule_is_searched
 
     @property
@@ -216,7 +221,7 @@ class Stage:
         least, most = self.plan.allotment.least, self.plan.allotment.most
         searching = RunPlan(most, least if most > least else None)
         return [
-            self._planned(self._choosing(trial, 0), RunPlan(least) if self.is_own(trial) else searching)
+            self._planned(self._choosing(trial, 0), RunPlan(self._declared) if self.is_own(trial) else searching)
             for trial in self.candidates[: len(self.candidates) * bool(self.seeds)]
         ]
 
@@ -250,13 +255,23 @@ class Stage:
         return [self._planned(run, RunPlan(length)) for run in runs]
 
     def _point(self, winner: TrialRecord) -> Hyperparameters:
-        chosen = None if self.schedules is None else self.schedules.winner
+        chosen = self.schedule_of(winner) if self.schedules is None else self.schedules.winner
         return winner.point if chosen is None else replace(winner.point, schedule=COSINE)
+
+    def schedule_of(self, trial: TrialRecord) -> str | None:
+        """The schedule that every run of a trial has; None for its own, or where both are tried."""
+        return COSINE if self.plan.allotment.falls and not self._keeps(trial) else None
+
+    @property
+    def _declared(self) -> int:
+        """Epochs of a run whose length the study says: its own, or that of the search."""
+        allotment = self.plan.allotment
+        return allotment.most if allotment.falls else allotment.least
 
     def _length(self, trial: TrialRecord) -> int | None:
         """Epochs that a configuration needs; None where that is not known yet, or the run that finds it was lost."""
         if self.is_own(trial):
-            return self.plan.allotment.least
+            return self._declared
         run = self._runs.get(self._choosing(trial, 0).number)
         return run.epochs if run is not None and run.state is TrialState.COMPLETE else None
 
@@ -269,7 +284,7 @@ class Stage:
         ]
 
     def _choosing(self, trial: TrialRecord, index: int) -> Trial:
-        return choosing_run(self._spec.search.seed, trial.number, trial.point, index)
+        return choosing_run(self._spec.search.seed, trial.number, trial.point, index, self.schedule_of(trial))
 
     def _planned(self, run: Trial, plan: RunPlan) -> PlannedRun:
         """By the plan that is recorded of it, should the budget have changed since."""

@@ -145,6 +145,9 @@ def _stage(spec: StudySpec, length: Length) -> str:
     what = "the knee of the front" if len(spec.objective) > 1 else f"the best {top}"
     if rules_of(spec) < ANSWERS:
         return f"{what} again, with {counted(declared.seeds or SEEDS, 'seed')} each"
+    if stage.falls:
+        long = length.of_final.shown(stage.most)
+        return f"{what} again, for {long} with a rate that falls to 0; the winner with {counted(stage.seeds, 'seed')}"
     return (
         f"{what} again, up to {length.of_final.shown(stage.most)}; the winner with {counted(stage.seeds, 'seed')} more"
     )

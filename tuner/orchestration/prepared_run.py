@@ -21,6 +21,7 @@ from tuner.execution.base import Executor
 from tuner.execution.executors import start_executor
 from tuner.ledger.ledger import Ledger
 from tuner.ledger.records import StudyRecord
+from tuner.orchestration import lasting
 from tuner.orchestration.answers import answer_of
 from tuner.orchestration.confirmation import LongerConfirmation, stage_record
 from tuner.orchestration.control import RemoteControl
@@ -29,7 +30,7 @@ from tuner.orchestration.plan import LaunchPlan
 from tuner.orchestration.progress import Phase, Progress
 from tuner.orchestration.reporter import ProgressReporter
 from tuner.search.lengths import length_of
-from tuner.search.minutes import share
+from tuner.search.minutes import LATE, Planned, share
 from tuner.search.patience import Budget, stopped_early
 from tuner.spec.objectives import is_front
 from tuner.spec.rules import ANSWERS
@@ -194,8 +195,10 @@ class PreparedRun:
         """Search within the minutes, where there are any."""
         minutes = self._spec.search.minutes
         if minutes is not None:
-            whole = 60 * minutes
-            driver.keep_within(self._started + share(self._spec) * whole, self._started + whole)
+            whole, plan = 60 * minutes, Planned.recorded(self._ledger.events(self._study.id))
+            part = share(self._spec, None if plan is None else plan.found)
+            latest = LATE if plan is not None and plan.found.lasting is not None else 1
+            driver.keep_within(self._started + part * whole, self._started + latest * whole)
         outcome = driver.run()
         self._take_cut(driver)
         return outcome
@@ -235,6 +238,9 @@ class PreparedRun:
     def _confirm(self, driver: Driver) -> Outcome:
         """The final stage: the best configurations again, with several seeds."""
         if self._study.rules >= ANSWERS:
+            if lasting.is_open(self._ledger, self._study, self._spec):
+                left = self._started + 60 * (self._spec.search.minutes or 0) - time.monotonic()
+                self._change(lasting.with_lasting_stage(self._ledger, self._study, self._spec, left))
             return LongerConfirmation(self._ledger, self._study, self._spec, self._prepared.features).run(driver)
         facts = self._stage()
         runs = final_stage.planned(facts.spec, facts.trials, facts.finals, facts.features)

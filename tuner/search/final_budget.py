@@ -44,6 +44,8 @@ def allotment(spec: StudySpec, length: Length | None = None) -> Allotment | None
     stages = [_stage(spec, stage, least) for stage in STAGES]
     fitting = [stage for stage in stages if stage.runs * LONG_ENOUGH * least <= budget]
     chosen = fitting[-1] if fitting else stages[0]
+    if spec.final_stage.epochs is not None:
+        return Allotment(chosen.top, chosen.choosing, chosen.seeds, least, spec.final_stage.epochs, falls=True)
     longest = min(max(budget // chosen.runs, least), most)
     return Allotment(chosen.top, chosen.choosing, chosen.seeds, least, longest)
 

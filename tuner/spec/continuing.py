@@ -7,7 +7,7 @@ from typing import Final
 from tuner.errors import StudyError
 from tuner.spec.canonical import Change, changed_keys
 from tuner.spec.reader import spec_from_mapping
-from tuner.spec.study import StudySpec
+from tuner.spec.study import FinalSpec, StudySpec
 
 # Whole keys, and blocks with all their keys. Any other key makes another table of trials, or another meaning of it.
 _KEYS: Final = frozenset(
@@ -23,16 +23,19 @@ _KEYS: Final = frozenset(
     )
 )
 _BLOCKS: Final = frozenset(("final",))
+_FIXED: Final = frozenset(("final.epochs",))  # runs that are trained have it
 
 
 def may_change(key: str) -> bool:
     """Whether the value of a dotted key may change."""
-    return key in _KEYS or key.rpartition(".")[0] in _BLOCKS
+    return key in _KEYS or (key.rpartition(".")[0] in _BLOCKS and key not in _FIXED)
 
 
 def fixed_changes(old: StudySpec, new: StudySpec) -> list[Change]:
     """The changes that a study which goes on cannot take."""
     changes = [change for change in changed_keys(old, new) if not may_change(change.key)]
+    if old.final_stage is None or new.final_stage is None:  # switched on or off
+        changes = [change for change in changes if change.key not in _FIXED]
     same_split = old.split_seed == new.split_seed  # the default may be written out, and left out again
     return [change for change in changes if change.key != "data.seed" or not same_split]
 
@@ -57,10 +60,16 @@ def as_planned(declared: StudySpec, known: StudySpec) -> StudySpec:
             " is not planned anew; change it back, say how many trials in search.trials, or give the study another"
             " name."
         )
-    planned: dict[str, int] = {} if search.is_planned else {"trials": known.search.trials}
-    if steps is not None and search.steps is None and search.epochs is None:
-        planned["steps"] = steps
-    return declared.model_copy(update={"search": search.model_copy(update=planned)})
+    planned: dict[str, int | None] = {} if search.is_planned else {"trials": known.search.trials}
+    final = {}
+    if search.steps is None and search.epochs is None:
+        if steps is not None:
+            planned["steps"] = steps
+        if known.search.epochs is not None and declared.final == FinalSpec() != known.final:
+            # short trials, and one long training
+            planned |= {"epochs": known.search.epochs, "thirds": known.search.thirds}
+            final = {"final": known.final}
+    return declared.model_copy(update={"search": search.model_copy(update=planned), **final})
 
 
 def with_budget(spec: StudySpec, trials: int | None, timeout: float | None) -> StudySpec | None:

@@ -34,6 +34,9 @@ def completed(spec: StudySpec, rules: int) -> StudySpec:
     if rules < ANSWERS and spec.search.epochs is None:
         message = f"must be given by rules {rules}; rules {ANSWERS}, which new studies begin by, find it in the data"
         raise SpecError([Problem("search.epochs", message)])
+    if rules < ANSWERS and spec.final_stage is not None and spec.final_stage.epochs is not None:
+        message = f"must be left out by rules {rules}; by rules {ANSWERS} the final stage has a length of its own"
+        raise SpecError([Problem("final.epochs", message)])
     if rules < ANSWERS or "skip" in spec.space.model_fields_set:
         return spec
     declared: dict[str, Any] = spec.model_dump(mode="json")

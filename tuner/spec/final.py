@@ -21,6 +21,7 @@ MOST_CHOOSING: Final = 100
 TOP, SEEDS = 3, 5  # of the stage of rules before 4, where they are not declared
 COSINE: Final = "cosine"
 RECORDED: Final = 50  # epochs that a run trains at most before what it has is recorded
+PARTS: Final = 10  # of such a run, after each of which it is recorded where that is more often
 LOOKS: Final = 5  # in the time of a whole training of the search, at whether a run has become flat
 
 
@@ -34,6 +35,7 @@ class Allotment:
         seeds: further seeds for the winner alone, which its mean and its interval are of.
         least: epochs of the shortest run: a training of the search that is never pruned.
         most: epochs of the longest one.
+        falls: whether length and schedule are declared: every run has `most` epochs, and a rate that falls to 0.
     """
 
     top: int
@@ -41,10 +43,13 @@ class Allotment:
     seeds: int
     least: int
     most: int
+    falls: bool = False
 
     @property
     def runs(self) -> int:
         """Runs in all: those that choose, one with the other schedule, and the winner's."""
+        if self.falls:
+            return self.top * self.choosing * (self.top > 1) + self.seeds
         return self.top * self.choosing + 1 + self.seeds
 
 
@@ -77,7 +82,10 @@ class StagePlan:
 
     def body(self) -> dict[str, Any]:
         """As an event keeps it."""
-        return asdict(self)
+        body = asdict(self)
+        if not self.allotment.falls:  # as before there was another stage
+            del body["allotment"]["falls"]
+        return body
 
     @classmethod
     def recorded(cls, body: Mapping[str, Any]) -> Self:
@@ -101,7 +109,8 @@ class RunPlan:
     @property
     def ends(self) -> tuple[int, ...]:
         """The epochs, rising, after which the run is recorded and may be found to have become flat."""
-        every = RECORDED if self.least is None else max(1, min(RECORDED, -(-self.least // LOOKS)))
+        part = -(-self.epochs // PARTS) if self.least is None else -(-self.least // LOOKS)
+        every = max(1, min(RECORDED, part))
         return (*range(every, self.epochs, every), self.epochs)
 
     def body(self, runs: Sequence[int]) -> dict[str, Any]:

@@ -188,6 +188,13 @@ class FinalSpec(Frozen):
         le=MOST_SEEDS,
         description="Seeds of the winner, which its mean and its interval are of. Default: by the budget, 3 or 5.",
     )
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Epochs of each of its trainings, with a rate that falls to 0 along a cosine. Default: until the"
+        " loss is flat, with a constant or a falling rate, whichever came lower.",
+    )
 
 
 FinalStage = Annotated[
@@ -299,6 +306,13 @@ class StudySpec(Frozen):
                     "space",
                     name,
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _final_has_its_unit(self) -> Self:
+        stage = self.final_stage
+        if stage is not None and stage.epochs is not None and self.search.steps is not None:
+            raise mistake("must be left out where search.steps says how long trials train", "final", "epochs")
         return self
 
     @model_validator(mode="after")
