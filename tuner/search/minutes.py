@@ -147,9 +147,9 @@ class Costs:
     """Seconds of the space's configurations on this machine, of the mean one where nothing else is said.
 
     Attributes:
-        epoch: of its training, on all workers together.
-        step: likewise.
-        validation: likewise.
+        epoch: of an epoch's training, on all workers together.
+        step: of an optimizer step, on all workers together.
+        validation: of one validation, on all workers together.
         dear: of an epoch and its validation, of a dear one on one worker alone.
         workers: that train at once.
     """
