@@ -130,7 +130,8 @@ def test_an_outage_in_mid_study_is_not_seen_in_it(
 
     study = tuner.run(SPEC, workers=2, progress=disturb)
     proxy.mode = "open"
-    assert sum(proxy.spoiled.values()) > 3
+    # How often MLflow is asked meanwhile is up to its client's patience and the length of the study, so to the machine.
+    assert sum(proxy.spoiled.values()) > 0
     waited = study.summary.mlflow.waiting
     (done,) = sync()
     assert (done.waiting, done.aside, done.error) == (0, (), None)
