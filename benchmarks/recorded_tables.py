@@ -3,6 +3,8 @@
     python benchmarks/recorded_tables.py record FOLDER --code OLD    with another checkout's code, for example of a tag
     python benchmarks/recorded_tables.py compare FOLDER              with this code; exit code 1 where a byte differs
 
+With `--rules N` in both where the codes' newest rules differ.
+
 FOLDER gets one CSV of trials and one JSON of the final stage and test losses per study. They are the same bits on one
 kind of CPU alone, so FOLDER is not committed: record it on the machine at hand. The space files are always this
 checkout's.
@@ -78,12 +80,15 @@ def main() -> int:
     parser.add_argument("what", choices=["record", "compare"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--code", type=Path, default=ROOT, help="The checkout whose code runs. Default: this one.")
+    parser.add_argument("--rules", type=int, help="By which the studies are settled. Default: each code's newest.")
     parser.add_argument("--only", choices=STUDIES, nargs="*", default=list(STUDIES))
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     same = True
     for name in asked.only:
-        for ending, text in recorded(asked.code.resolve(), *STUDIES[name]).items():
+        space, changes = STUDIES[name]
+        by_rules = () if asked.rules is None else (f"rules={asked.rules}",)
+        for ending, text in recorded(asked.code.resolve(), space, (*changes, *by_rules)).items():
             path = asked.folder / f"{name}.{ending}"
             if asked.what == "record":
                 path.write_text(text, encoding="utf-8")

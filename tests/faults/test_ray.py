@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
@@ -162,8 +163,8 @@ def disturbed_run(folder: Path, cluster: Nodes, chance: random.Random, kills: Co
         except subprocess.TimeoutExpired:
             least = min(kills[what] for what in KILLS)
             what = chance.choice([what for what in KILLS if kills[what] == least])
-            if KILLS[what](cluster, run, chance):
-                kills[what] += 1
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended before it could be killed
+                kills[what] += KILLS[what](cluster, run, chance)
             if what == "driver" and run.returncode is not None:
                 return False
         else:

@@ -227,7 +227,7 @@ def _test_loss(case: Case, trial: TrialRecord) -> float | None:
     if state is None:
         return None
     rows = examined.preprocessor.transform(examined.data.raw(examined.split.test)).astype(np.float32)
-    (terms, start), by_compiled = units_of(examined, case.evidence.study.rules), runs_compiled("cpu", spec.step)
+    (terms, start), by_compiled = units_of(examined, spec, case.evidence.study.rules), runs_compiled("cpu", spec.step)
     scored = mean_loss(trial.point, spec.loss, best_weights(state, start), rows, by_compiled, terms)
     return scored * split_scale(terms, TEST)
 

@@ -18,11 +18,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.bounds import Bounds
 from tuner.data.linear_decoder import fit_decoder, lengths, sample
 from tuner.data.pca import Tick, Values, blocks, known_means, principal, quiet
 from tuner.data.terms import Terms
 
 LEAST_SHARE = 1e-6  # what a probability is taken for at least, before its logit
+_LOW, _HIGH = "low_F", "high_F"
 _DECODER = "decoder_"  # an array's name in a file is this and its length of code
 IDENTITY = 1e-6  # rows whose mean and unit are as near to 0 and 1 are left alone
 
@@ -54,6 +56,7 @@ class LinearStart:
         targets: whether the outputs are in the network's units as well, not in those of the scaled rows.
         decoders: for some lengths C of the code what leads from PCA's codes to the outputs: C rows (F,), and the
             outputs' biases as the last one. For mse there are none, for PCA's own is the best there.
+        bounds: between which values of scaled rows outputs are; None where they may be anything.
     """
 
     centre_F: Floats
@@ -62,6 +65,7 @@ class LinearStart:
     encoder_FK: Floats
     targets: bool
     decoders: Mapping[int, Floats] = field(default_factory=dict)
+    bounds: Bounds | None = None
 
     @classmethod
     def of(cls, train: Floats, loss: str, terms: Terms | None, codes: tuple[int, ...], tick: Tick = quiet) -> Self:
@@ -113,6 +117,13 @@ class LinearStart:
         """What a loss in the network's units is multiplied by to be one of scaled rows."""
         return self.unit**2 if self.targets else 1.0
 
+    @property
+    def output_bounds(self) -> Bounds | None:
+        """The bounds in the units of the outputs."""
+        if self.bounds is None or not self.targets:
+            return self.bounds
+        return self.bounds.of_outputs(self.centre_F, self.unit)
+
     def read(self, rows: Floats) -> Floats:
         """What a network reads of scaled rows (N, F), none of whose values is missing."""
         read: Floats = ((rows - self.centre_F) / np.float32(self.unit)).astype(np.float32)
@@ -128,6 +139,8 @@ class LinearStart:
             "targets": np.array(self.targets),
             **{f"{_DECODER}{code}": both for code, both in sorted(self.decoders.items())},
         }
+        if self.bounds is not None:
+            arrays |= {_LOW: self.bounds.low_F, _HIGH: self.bounds.high_F}
         content = io.BytesIO()
         np.savez(content, **arrays)
         return content.getvalue()
@@ -143,6 +156,7 @@ class LinearStart:
                 known["encoder_FK"],
                 bool(known["targets"]),
                 {int(name.removeprefix(_DECODER)): known[name] for name in known if name.startswith(_DECODER)},
+                Bounds(known[_LOW], known[_HIGH]) if _LOW in known else None,
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.bounds import found
 from tuner.data.dataset import Data, Numbers
 from tuner.data.digested import bytes_written, known_digest, note, replaced, written
 from tuner.data.examine import examine, fingerprint
@@ -39,7 +40,7 @@ from tuner.data.terms import Terms
 from tuner.errors import DataError
 from tuner.spec.distributions import values_of
 from tuner.spec.names import Loss
-from tuner.spec.rules import ANSWERS, NEWEST
+from tuner.spec.rules import ANSWERS, BOUNDED, NEWEST
 from tuner.spec.study import StudySpec
 from tuner.waiting import abandonable
 
@@ -186,13 +187,24 @@ def _started(made: Prepared, spec: StudySpec, rules: int, tick: Tick = quiet) ->
     if rules < ANSWERS:
         return made
     codes = codes_at_pca(spec)
-    path = start_path(Path(made.path), made.loss, codes)
+    bounded = is_bounded(spec, rules)
+    path = start_path(Path(made.path), made.loss, codes, bounded)
     known = known_digest(path)
     if known is None:
         rows = made.open()
-        start = LinearStart.of(rows.train, made.loss, rows.terms, codes, tick)
+        start = _with_bounds(LinearStart.of(rows.train, made.loss, rows.terms, codes, tick), rows, bounded)
         known = bytes_written(path, lambda file: file.write(start.to_bytes()))
     return replace(made, start=StartFile(str(path), known))
+
+
+def is_bounded(spec: StudySpec, rules: int) -> bool:
+    """Whether bounds of the outputs are looked for."""
+    return rules >= BOUNDED and spec.bounds == "auto"
+
+
+def _with_bounds(start: LinearStart, rows: Rows, bounded: bool) -> LinearStart:
+    """A start with the bounds of the rows; only where outputs are values, each with its squared error."""
+    return replace(start, bounds=found(rows.train, rows.validation)) if bounded and start.targets else start
 
 
 def codes_at_pca(spec: StudySpec) -> tuple[int, ...]:
@@ -202,12 +214,15 @@ def codes_at_pca(spec: StudySpec) -> tuple[int, ...]:
     return tuple(int(code) for code in values_of(spec.space.bottleneck) or ())
 
 
-def units_of(examined: Examined, rules: int) -> tuple[Terms | None, LinearStart | None]:
+def units_of(examined: Examined, spec: StudySpec, rules: int) -> tuple[Terms | None, LinearStart | None]:
     """The terms of the loss and where trainings start, but for PCA, as the prepared rows give them; none is written."""
     rows = _scaled(examined.data, examined.split, examined.preprocessor, quiet)
     first, second = len(examined.split.train), len(examined.split.train) + len(examined.split.validation)
     terms = fit_terms(examined.wanted, rows[:first], rows[first:second], rows[second:])
-    return terms, None if rules < ANSWERS else LinearStart.of(rows[:first], examined.loss, terms, ())
+    if rules < ANSWERS:
+        return terms, None
+    start = LinearStart.of(rows[:first], examined.loss, terms, ())
+    return terms, _with_bounds(start, Rows(rows[:first], rows[first:second], rows[second:]), is_bounded(spec, rules))
 
 
 def kept(spec: StudySpec, mark: str, folder: Path, rules: int) -> Prepared | None:
@@ -315,9 +330,9 @@ def _terms_path(prepared: Path, loss: str) -> Path:
     return prepared.with_suffix(f".{loss}.npz")
 
 
-def start_path(prepared: Path, loss: str, codes: tuple[int, ...]) -> Path:
-    """Where the start of trainings on prepared rows lies, by loss and the lengths of code that start at PCA."""
-    key = hashlib.sha256(json.dumps([loss, *codes]).encode()).hexdigest()[:12]
+def start_path(prepared: Path, loss: str, codes: tuple[int, ...], bounded: bool) -> Path:
+    """Where the start of trainings on prepared rows lies, by loss, lengths of code that start at PCA, and bounds."""
+    key = hashlib.sha256(json.dumps([loss, *codes, *["bounded"] * bounded]).encode()).hexdigest()[:12]
     return prepared.with_suffix(f".start-{key}.npz")
 
 

@@ -118,8 +118,11 @@ class MeasuredTrial:
 
     def encode(self, rows: NDArray[np.float32]) -> Encoded:
         """The codes (N, C) and errors (N,) of some rows."""
-        place, terms = self._place, self.reference.rows.terms
-        return encode(self._trial.point, place.loss, self._scaled_weights, rows, place.compiled, terms)
+        place, known = self._place, self.reference.rows
+        bounds = None if known.start is None else known.start.bounds
+        return encode(
+            self._trial.point, place.loss, self._scaled_weights, rows, place.compiled, known.terms, bounds=bounds
+        )
 
     @cached_property
     def _scaled_weights(self) -> NDArray[np.float32]:

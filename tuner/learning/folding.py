@@ -2,7 +2,7 @@
 
 With x' = (x - centre) / unit, a layer W x' + b is the layer (W / unit) x + (b - W centre / unit); and one that gives
 y' = W h + b gives unit W h + (unit b + centre) where y' unit + centre is asked for. In exact arithmetic both networks
-are the same function.
+are the same function. The bounds of the outputs, where there are any, are part of it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.bounds import Bounds
 from tuner.data.linear_start import LinearStart
 from tuner.learning.checkpoint import best_row, padded_row, plain_weights
-from tuner.learning.layout import SKIPS
+from tuner.learning.layout import BOUNDS, SKIPS
 from tuner.spec.architecture import Architecture
 
 Weights = dict[str, NDArray[np.float32]]
@@ -43,7 +44,17 @@ def folded(weights: Weights, shape: Architecture, start: LinearStart | None) -> 
             if name in wide:
                 wide[name] *= start.unit
         wide[f"{output}.bias"] += centre
-    return {name: values.astype(np.float32) for name, values in wide.items()}
+    return {name: values.astype(np.float32) for name, values in wide.items()} | weights_of(start.bounds)
+
+
+def weights_of(bounds: Bounds | None) -> Weights:
+    """The plain module's names to the bounds of its outputs; empty where it has none."""
+    return {} if bounds is None else dict(zip(BOUNDS, (bounds.low_F, bounds.high_F), strict=True))
+
+
+def bounds_of(weights: Weights) -> Bounds | None:
+    """The bounds that a network with these weights has."""
+    return Bounds(*(weights[name] for name in BOUNDS)) if BOUNDS[0] in weights else None
 
 
 def best_weights(content: bytes, start: LinearStart | None) -> Weights:

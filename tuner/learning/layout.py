@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Rows = TypeVar("Rows", NDArray[np.float32], Tensor)
 
 LINE = 16  # float32 values in a cache line, and in an AVX-512 register
+BOUNDS = ("bounds.low", "bounds.high")  # the plain module's names
 SKIPS = ("skip_encoder.weight", "skip_decoder.weight")  # the plain module's names, in the order of the row
 CHUNK_VALUES = 65_536  # values of a validation chunk: 256 kB, so that it and its activations stay in a core's cache
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tuner.data.bounds import Bounds
 from tuner.data.linear_start import LinearStart
 from tuner.data.terms import MOST_LOG_RATE, Kind, Terms
 from tuner.spec.architecture import Hyperparameters, layer_sizes
@@ -270,7 +271,7 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
     batches = -(-len(train) // one.point.batch_size)
     plan = plan or TrainingPlan(epochs)
     schedule = _schedule(optimizer, one.point, plan.total(batches))
-    criterion = _criterion(loss, terms)
+    criterion = _bounded(_criterion(loss, terms), None if start is None else start.output_bounds)
     share = 1.0 if terms is None else terms.shares[0] / terms.shares[1]
     inputs = _Inputs(terms, start)
     back = start.unit**2 if start is not None and start.targets else 1.0
@@ -338,6 +339,19 @@ def _criterion(loss: str, terms: Terms | None) -> Loss:
     if terms is not None:
         return lambda outputs, targets: _by_terms(terms, outputs, targets)
     return nn.BCEWithLogitsLoss() if loss == "bce" else nn.MSELoss()
+
+
+def _bounded(criterion: Loss, bounds: Bounds | None) -> Loss:
+    """The loss of outputs that are cut off at the bounds, whose gradient passes as if they were not."""
+    if bounds is None:
+        return criterion
+    low, high = torch.from_numpy(bounds.low_F), torch.from_numpy(bounds.high_F)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        within = torch.clamp(outputs.detach(), low.to(outputs), high.to(outputs))
+        return criterion(within + (outputs - outputs.detach()), targets)
+
+    return loss
 
 
 def _by_terms(terms: Terms, outputs: Tensor, targets: Tensor) -> Tensor:

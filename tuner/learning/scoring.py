@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.bounds import Bounds
 from tuner.data.terms import Terms
 from tuner.learning.checkpoint import padded_row, plain_weights
 from tuner.learning.compiled.border import aligned, aligned_copy, model
 from tuner.learning.compiled.library import library
 from tuner.learning.compiled.pack import CHUNK_ROWS
 from tuner.learning.draws import LOG_VARIANCES
+from tuner.learning.folding import bounds_of, weights_of
 from tuner.learning.rows import padded
 from tuner.spec.architecture import Architecture, Hyperparameters
 
@@ -43,7 +45,7 @@ def mean_loss(
         from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
         return Network(shape.sizes, point.activation, loss, weights, terms).mean_loss(rows)
-    described = model(rows.shape[1], point, loss, terms)
+    described = model(rows.shape[1], point, loss, terms, bounds=bounds_of(weights))
     work = aligned(step.room(described, CHUNK_ROWS))
     return step.measure(described, padded(rows), CHUNK_ROWS, padded_row(weights, shape), work) / rows.size
 
@@ -62,13 +64,15 @@ class Encoded(NamedTuple):
     log_variances: NDArray[np.float32] | None
 
 
-def encode(
+def encode(  # noqa: PLR0913 - all that codes and errors follow from
     point: Hyperparameters,
     loss: str,
     row_P: NDArray[np.float32],
     rows: NDArray[np.float32],
     compiled: bool,
     terms: Terms | None = None,
+    *,
+    bounds: Bounds | None = None,
 ) -> Encoded:
     """The rows' codes and errors.
 
@@ -79,16 +83,18 @@ def encode(
         rows: scaled rows (N, F).
         compiled: by the compiled step, which must be there, or else by torch.
         terms: of the loss, whatever that is called.
+        bounds: of the outputs, for scaled rows.
     """
     shape = Architecture.of(rows.shape[1], point)
     step = library() if compiled else None
     if step is None:
         from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
-        network = Network(shape.sizes, point.activation, loss, plain_weights(row_P, shape), terms)
+        weights = {**plain_weights(row_P, shape), **weights_of(bounds)}
+        network = Network(shape.sizes, point.activation, loss, weights, terms)
         log_variances = network.posterior(rows)[1] if shape.variational else None
         return Encoded(network.encode(rows), network.losses(rows), log_variances)
-    described = model(rows.shape[1], point, loss, terms)
+    described = model(rows.shape[1], point, loss, terms, bounds=bounds)
     head, sums = step.encode(described, padded(rows), CHUNK_ROWS, aligned_copy(row_P))
     means, *variances = (half[:, : point.bottleneck] for half in np.split(head, 1 + shape.variational, axis=1))
     log_variances = np.clip(variances[0], *LOG_VARIANCES) if variances else None
@@ -120,7 +126,7 @@ def reconstruct(
         from tuner.learning.inference.network import Network  # noqa: PLC0415  (torch, 0.8 s)
 
         return Network(shape.sizes, point.activation, loss, weights, terms).reconstruct(rows)
-    described, whole = model(rows.shape[1], point, loss, terms), padded(rows)
+    described, whole = model(rows.shape[1], point, loss, terms, bounds=bounds_of(weights)), padded(rows)
     outputs = np.empty(whole.shape, np.float32)
     step.encode(described, whole, CHUNK_ROWS, aligned_copy(padded_row(weights, shape)), outputs)
     rebuilt = outputs[:, : rows.shape[1]]

@@ -12,6 +12,7 @@ New rules hold for studies that begin under them: an older study goes on by thos
         follows from the data where it is not declared; a portfolio starts the search; the final stage trains longer
     5   a column of text whose cells are numbers or dates at least by half is one of these, not names of rows; months,
         negative numbers in brackets or with the sign behind; several sentinels in one column; infinity is refused
+    6   with loss mse outputs do not pass a limit on which many of a column's values lie
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ FIRST: Final = 1
 TYPED: Final = 3
 ANSWERS: Final = 4
 FOUND: Final = 5
-NEWEST: Final = FOUND
+BOUNDED: Final = 6
+NEWEST: Final = BOUNDED
 # Where a study that begins by the newest rules may differ from one with the same declaration and older rules.
 DIFFERENCE: Final = (
     "with search.pruner hyperband other trials end early, with data.label in a CSV file there may be other classes,"
     " tables are read by the types of their columns, of which more are found, and arrays and images"
-    " are scaled and read otherwise"
+    " are scaled and read otherwise, and with loss mse outputs are bounded where a column's values are"
 )

@@ -229,6 +229,11 @@ class StudySpec(Frozen):
         description="Reconstruction loss: mse for numbers, bce for values in [0, 1], mixed for columns of several"
         " kinds, huber, poisson for counts; auto: mixed where a column is no number, else mse.",
     )
+    bounds: Literal["auto", "none"] = Field(
+        "auto",
+        description="With loss mse. auto: outputs do not pass a limit on which a twentieth or more of a column's values"
+        " lie; none: they may be anything.",
+    )
     objective: Objectives = Field(
         ("val_loss",),
         description="val_loss, or [val_loss, bottleneck] or [val_loss, parameters] for the front of both.",

@@ -9,7 +9,7 @@
 namespace tuner {
 
 // Grows with every change of a function's arguments or of what they mean, here and in library.py.
-constexpr int FORMAT = 8;
+constexpr int FORMAT = 9;
 
 // The description: one line for each list and structure, a structure's fields as name:offset:size.
 class Description {
@@ -100,6 +100,7 @@ static const char *mistake(const Model &m, int64_t length) {
     }
     if (m.sizes[0] != m.sizes[m.layers]) return "sizes must end as they begin";
     if (m.features < 1 || m.features > m.sizes[0]) return "features must be between 1 and their size";
+    if ((m.low == nullptr) != (m.high == nullptr)) return "bounds must have both of their sides";
     if ((m.loss == TERMS) != (m.terms != nullptr)) return "terms must be given with the loss that has them, and with no other";
     if (m.terms)
         if (const char *wrong = mistake(*m.terms, m)) return wrong;

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.bounds import Bounds
 from tuner.data.linear_start import LinearStart
 from tuner.data.terms import Kind, Terms
 from tuner.learning.checkpoint import TrialTraining
@@ -25,7 +26,7 @@ from tuner.spec.names import MOST_DEPTH, Activation, PlainLoss
 
 Floats = NDArray[np.float32]
 
-FORMAT = 8  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
+FORMAT = 9  # grows with every change of a function's arguments or of what they mean, here and in border.hpp
 MOST_LAYERS = 2 * (MOST_DEPTH + 1)
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 PLAIN_LOSSES: tuple[str, ...] = get_args(PlainLoss)
@@ -56,7 +57,7 @@ class Model(ctypes.Structure):
     """`Model` of model.hpp, field by field.
 
     Attributes:
-        kept: what `terms` and `centre` point to, which must live as long.
+        kept: what `terms`, `centre`, `low` and `high` point to, which must live as long.
     """
 
     kept: tuple[object, ...] = ()
@@ -81,6 +82,8 @@ class Model(ctypes.Structure):
         ("skip_encoder", c_int64),
         ("skip_decoder", c_int64),
         ("centre", c_void_p),
+        ("low", c_void_p),
+        ("high", c_void_p),
         ("terms", c_void_p),
     )
 
@@ -144,7 +147,12 @@ def difference(found: str) -> str | None:
 
 
 def model(
-    features: int, point: Hyperparameters, loss: str, terms: Terms | None = None, start: LinearStart | None = None
+    features: int,
+    point: Hyperparameters,
+    loss: str,
+    terms: Terms | None = None,
+    start: LinearStart | None = None,
+    bounds: Bounds | None = None,
 ) -> Model:
     """A trial as the library reads it.
 
@@ -154,6 +162,7 @@ def model(
         loss: `mse` or `bce`; whatever it is where there are terms.
         terms: of the loss.
         start: where trainings start; None where the network reads its rows as they are.
+        bounds: of the outputs, where there is no start that has them.
     """
     shape = Architecture.of(features, point)
     sizes, layout = shape.sizes, Layout.own(shape)
@@ -177,6 +186,9 @@ def model(
         made.skip, made.skip_encoder, made.skip_decoder = 1, layout.skip.encoder, layout.skip.decoder
     if start is not None:
         _read_by(made, start)
+        bounds = start.output_bounds
+    if bounds is not None:
+        _bound(made, bounds)
     if terms is not None:
         _point_to(made, terms)
     return made
@@ -188,7 +200,15 @@ def _read_by(made: Model, start: LinearStart) -> None:
     if not start.targets:
         centre_F = np.pad(start.centre_F, (0, made.sizes[0] - made.features))
         made.centre = address(centre_F, made.sizes[0])
-        made.kept = (centre_F,)
+        made.kept = (*made.kept, centre_F)
+
+
+def _bound(made: Model, bounds: Bounds) -> None:
+    """Give a model the bounds of its outputs, padded as its rows are: padded outputs are 0."""
+    room = (0, made.sizes[0] - made.features)
+    low_F, high_F = np.pad(bounds.low_F, room), np.pad(bounds.high_F, room)
+    made.low, made.high = address(low_F, made.sizes[0]), address(high_F, made.sizes[0])
+    made.kept = (*made.kept, low_F, high_F)
 
 
 def _point_to(made: Model, terms: Terms) -> None:

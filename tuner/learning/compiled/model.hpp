@@ -41,6 +41,7 @@ enum Kind { KINDS(ENUMERATOR) KIND_COUNT };
     X(float, inverse_unit, ) /* what is left of a row without its centre is multiplied by it */                     \
     X(int64_t, skip_encoder, ) X(int64_t, skip_decoder, ) /* their places */                                        \
     X(const float *, centre, ) /* of rows that the network does not read as they are; null where it does */         \
+    X(const float *, low, ) X(const float *, high, ) /* between which outputs are; null where they may be anything */ \
     X(const Terms *, terms, ) /* of loss TERMS, else null */
 // The rows of an epoch or of some of its batches, `order` being numbers of the `rows` rows of data, and what is drawn for them.
 #define VISIT_FIELDS(X)                                                                                             \

@@ -69,6 +69,14 @@ static const float *read(const Model &m, int layer, const Room &r) {
     return !layer ? r.input : m.variational && layer == code_layer(m) ? r.code : r.h[layer];
 }
 
+// Outputs that do not pass their bounds; the gradient is taken as if they could, so one that is outside is drawn back where its
+// target is inside. Never inlined: the bits of what has no bounds are as they were.
+__attribute__((noinline)) static void keep_within(const Model &m, int64_t rows, float *y) {
+    const int64_t size = m.sizes[m.layers];
+    for (int64_t row = 0; row < rows; row++, y += size)
+        for (int64_t at = 0; at < size; at += LANES) store(y + at, least(greatest(load(y + at), load(m.low + at)), load(m.high + at)));
+}
+
 // Outputs of the first `layers` layers for `rows` rows of `input`; `draws` in training alone.
 static void forward(const Model &m, int layers, int64_t rows, const float *input, const float *p, const Draws *draws, Room &r) {
     const float *h = input;
@@ -83,6 +91,7 @@ static void forward(const Model &m, int layers, int64_t rows, const float *input
         } else {
             if (m.skip) go_around(m, layer + 1, rows, input, read(m, code_layer(m), r), p, r);
             if (out > m.sizes[layer + 1]) sample(m, rows, draws ? draws->code_noise : nullptr, r);
+            if (m.low && layer + 1 == m.layers) keep_within(m, rows, z);
         }
         h = read(m, layer + 1, r);
     }

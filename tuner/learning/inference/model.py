@@ -26,6 +26,7 @@ class Autoencoder(nn.Module):
         skip: a matrix leads from the input to the code (a variational one's mean), and one from the code to the output,
             beside the layers between them.
         terms: of the loss, whatever that is called; then a missing value of a row is NaN.
+        bounded: outputs are cut off at bounds, which are loaded with the weights.
 
     Shapes: rows are (N, F), codes (N, C). What only training has, noise and dropout, is not here.
     """
@@ -40,6 +41,7 @@ class Autoencoder(nn.Module):
         variational: bool = False,
         skip: bool = False,
         terms: Terms | None = None,
+        bounded: bool = False,
     ) -> None:
         super().__init__()
         middle = len(sizes) // 2
@@ -50,6 +52,7 @@ class Autoencoder(nn.Module):
         self.skip_encoder = _uninitialised(sizes[0], sizes[middle], bias=False) if skip else None
         self.skip_decoder = _uninitialised(sizes[middle], sizes[0], bias=False) if skip else None
         self.terms = None if terms is None else TermModule(terms)
+        self.bounds = _Bounds(sizes[-1]) if bounded else None
 
     def encode(self, rows: Tensor) -> Tensor:
         """(N, F) scaled rows to (N, C), means of a variational code."""
@@ -65,7 +68,8 @@ class Autoencoder(nn.Module):
 
     def output(self, code: Tensor) -> Tensor:
         """Codes (N, C) to what the decoder gives (N, F), see `link`."""
-        return _around(self.skip_decoder, code, self.decoder(code))
+        given = _around(self.skip_decoder, code, self.decoder(code))
+        return given if self.bounds is None else self.bounds(given)
 
     def link(self, output: Tensor) -> Tensor:
         """What the decoder gives (N, F) to reconstructions (N, F)."""
@@ -110,6 +114,23 @@ class Autoencoder(nn.Module):
     def linears(self) -> list[nn.Linear]:
         """The linear layers from input to output."""
         return [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
+
+
+class _Bounds(nn.Module):
+    """Between which values each output is, (F,) each."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.full((columns,), -torch.inf))
+        self.register_buffer("high", torch.full((columns,), torch.inf))
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """(N, F) to (N, F). No minimum of two: what that is of NaN differs between runtimes."""
+        below = torch.where(outputs > self.high, self.high, outputs)
+        return torch.where(below < self.low, self.low, below)
 
 
 def _layers(sizes: tuple[int, ...], activation: str, norm: bool) -> nn.Sequential:

@@ -18,7 +18,7 @@ from tuner.data.terms import Terms
 from tuner.errors import ExportError
 from tuner.learning.inference.model import Autoencoder
 from tuner.learning.inference.raw import RawModel
-from tuner.learning.layout import SKIPS
+from tuner.learning.layout import BOUNDS, SKIPS
 from tuner.learning.stacked.pack import reproducible
 
 ROWS_AT_ONCE = 4096
@@ -34,7 +34,7 @@ class Network:
         activation: the hidden layers' function.
         loss: `mse` or `bce`.
         weights: the plain module's names to arrays; they show whether layers are normalised, the code variational,
-            and whether a skip leads around both halves.
+            whether a skip leads around both halves, and whether outputs have bounds.
         terms: of the loss, whatever that is called; then a missing value of a row is NaN.
 
     Shapes: rows are (N, F) and scaled, codes (N, C); a variational code is its mean.
@@ -57,7 +57,7 @@ class Network:
         self.variational = "log_variance.weight" in weights
         self.norm = "encoder.1.weight" in weights  # without normalisation this is the activation, which has no weights
         self.skip = SKIPS[0] in weights
-        parts = {"norm": self.norm, "variational": self.variational, "skip": self.skip}
+        parts = {"norm": self.norm, "variational": self.variational, "skip": self.skip, "bounded": BOUNDS[0] in weights}
         self._model = Autoencoder(sizes, activation, loss, **parts, terms=terms)
         self._model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self._model.eval()
@@ -107,7 +107,7 @@ class Network:
     @property
     def parameters(self) -> int:
         """Trainable values."""
-        return sum(value.numel() for value in self._model.state_dict().values())
+        return sum(value.numel() for value in self._model.parameters())
 
     def weights(self) -> dict[str, Rows]:
         """The plain module's names to arrays."""

@@ -149,7 +149,8 @@ class Pack:
         self._chunks = pieces(self.data.validation_rows, chunk_rows(self.data.validation_VF.shape[1]))
         known, columns = self.data.terms, self.data.validation_VF.shape[1]
         terms = None if known is None else TermLoss(known, columns, self.stack.device)
-        make = partial(Passes, self.stack, self.members, self.loss, terms=terms, centre=self.data.centre)
+        centre, bounds = self.data.centre, self.data.bounds
+        make = partial(Passes, self.stack, self.members, self.loss, terms=terms, centre=centre, bounds=bounds)
         batch_of = partial(_Batch, trials=self.trials, optimizer=self._optimizer, data=self.data)
         self._training = {count: batch_of(make(count, training=True)) for _, count in self._batches}
         self._validation = {count: make(count, training=False) for _, count in self._chunks}

@@ -136,12 +136,13 @@ class Passes:
         terms: of the loss, whatever that is called.
         centre: what is taken from rows (F,) before they are read, and what the rest is multiplied by; None where
             networks read the rows as they are.
+        bounds: between which the outputs are, (F,) each; None where they may be anything.
 
     Of every layer z is what its product gives, y what is activated (z itself, unless it is normalised), h the function
     of it, and `fed` what the next layer reads: h, or what dropout left of it, or a variational code.
     """
 
-    def __init__(  # noqa: PLR0913 - the last two are of the rows, which a pack has once
+    def __init__(  # noqa: PLR0913 - the last three are of the rows, which a pack has once
         self,
         stack: Stack,
         members: Members,
@@ -151,9 +152,10 @@ class Passes:
         *,
         terms: TermLoss | None = None,
         centre: tuple[Tensor, float] | None = None,
+        bounds: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self.stack, self.rows, self.features = stack, rows, members.features
-        self.terms, self.loss, self._centre = terms, loss, centre
+        self.terms, self.loss, self._centre, self._bounds = terms, loss, centre, bounds
         self._slope = 2 if terms is None and loss == "mse" else 1  # what `add_loss` leaves to be multiplied
         self.even = rows + rows % 2
         self.training = training
@@ -221,6 +223,8 @@ class Passes:
                 self.around.to_output(self.fed[self._code])
             self._activate(layer)
             h = self.fed[layer]
+        if self._bounds is not None:  # the gradient is taken as if they could be passed, see tuner/data/bounds.py
+            torch.clamp(h, *self._bounds, out=h)
         return h
 
     def _activate(self, layer: int) -> None:

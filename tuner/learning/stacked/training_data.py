@@ -58,6 +58,15 @@ class TrainingData:
         room = self.train_NF.shape[1] - self.features
         return torch.from_numpy(np.pad(self.start.centre_F, (0, room))).to(self.device), 1 / self.start.unit
 
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor] | None:
+        """Between which the outputs are, (F,) each."""
+        known, room = None if self.start is None else self.start.output_bounds, self.train_NF.shape[1] - self.features
+        if known is None:
+            return None
+        low_F, high_F = (torch.from_numpy(np.pad(side, (0, room))) for side in (known.low_F, known.high_F))
+        return low_F.to(self.device), high_F.to(self.device)
+
     @classmethod
     def of(  # noqa: PLR0913 - the data's and the loss' own parts, by name
         cls,
