@@ -15,9 +15,11 @@ from studies import tiny
 
 import tuner
 from tuner.api.listing import studies
+from tuner.api.maintenance import doctor
 from tuner.data.examine import examine, fingerprint
 from tuner.data.sources import Sources
 from tuner.errors import DataError, SpecError, StudyError
+from tuner.export.apply import Request, apply
 from tuner.spec.reader import spec_from_mapping
 from tuner.spec.rules import NEWEST
 
@@ -190,3 +192,29 @@ def test_older_rules_know_no_length_of_the_final_stage(workspace: Path) -> None:
     declared = tiny(final={"epochs": 9}, search={"trials": 3, "epochs": 2})
     with pytest.raises(SpecError, match=r"final\.epochs: must be left out by rules 3; by rules 4"):
         tuner.run({**declared, "rules": 3}, workers=0)
+
+
+def test_outputs_are_bounded_by_new_rules_alone(workspace: Path) -> None:
+    """Rows that are often 0: by rules 5 the table is that of `bounds: none`; by rules 6 the loss is lower, no
+    reconstruction is below 0, the exported graph scores as its model does, and doctor computes the same again."""
+    draw = np.random.default_rng(0)
+    rows = np.maximum(0, draw.standard_normal((400, 3)) @ draw.standard_normal((3, 12)) - 0.5)
+    np.save("rows.npy", rows)
+    common = {"data": {"source": "rows.npy", "scaling": "standard"}, "search": {"trials": 9, "epochs": 27, "seed": 1}}
+    new, free, older = (
+        tuner.run(tiny(name=name, **more, **common), workers=0)
+        for name, more in (("new", {}), ("free", {"bounds": "none"}), ("older", {"rules": 5}))
+    )
+    assert older.csv() == free.csv()
+    assert new.summary.winner.value < free.summary.winner.value
+    best, other = (tuner.load_model(study.export(study.name)) for study in (new, free))
+    assert (best.card.bounded, other.card.bounded, best.card.format) == (12, 0, 5)
+    assert best.reconstruct(rows).min() == pytest.approx(0, abs=1e-6)
+    assert other.reconstruct(rows).min() < -0.01
+    assert "All columns have a limit" in Path("new/README.md").read_text()
+    assert "limit" not in Path("free/README.md").read_text()
+    apply(Path("new"), Request("score", Path("onnx.npy"), "rows.npy", onnx=True))
+    np.testing.assert_allclose(np.load("onnx.npy")[:, 0], best.score(rows), rtol=1e-4)
+    assert [problem for each in doctor(deep=True) for problem in each.problems] == []
+    with pytest.raises(StudyError, match="bounds"):
+        tuner.run(tiny(name="new", bounds="none", **common), workers=0)

@@ -343,7 +343,7 @@ def change_metrics(folder: Path, **changes: Callable[[Any], Any]) -> None:
         ("activation", "relu", r"config.yaml: expected activation relu"),
         ("activation", "step", r"metrics.json: activation"),
         ("loss", "bce", r"config.yaml: expected loss bce"),
-        ("format", 5, r"metrics.json: format"),
+        ("format", 6, r"metrics.json: format"),
         ("anomaly", {"quantile": 2, "threshold": 1, "rows": 3}, r"metrics.json: anomaly.quantile"),
         ("files", {}, r"model.safetensors: expected the file that was exported"),
     ],

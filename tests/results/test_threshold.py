@@ -124,7 +124,7 @@ def test_an_export_says_on_which_rows_its_threshold_was_set(winner: Any, tmp_pat
     """In metrics.json, README.md and what `apply` answers; an export of the form before keeps its own words."""
     folder = winner.export(tmp_path / "best")
     card = json.loads((folder / "metrics.json").read_text())
-    assert card["format"] == 4
+    assert card["format"] == 5
     assert card["anomaly"]["split"] == "validation"
     assert card["anomaly"]["expected"] == pytest.approx(1 / 11)
     np.save(tmp_path / "rows.npy", winner.rows)

@@ -132,9 +132,10 @@ class Card(Frozen, extra="ignore"):
     Attributes:
         final: what the final stage says; None where there was none.
         format: version of the export's form: 1 has neither graphs nor density, 2 has all of `FILES`, 3 says on which
-            rows the threshold was set, 4 may have a skip around encoder and decoder.
+            rows the threshold was set, 4 may have a skip around encoder and decoder, 5 bounds of its outputs.
         sizes: units of every layer, input and output included.
         parameters: weights and biases in all.
+        bounded: columns whose reconstructions do not pass a limit.
         step: what trained it: `avx512`, `avx2` or `plain` of the compiled step, or `torch`; None where nothing tells.
         files: sha256 of the other files but config.yaml, which may be edited for another training.
         anomaly: None in an export in the first form.
@@ -142,7 +143,7 @@ class Card(Frozen, extra="ignore"):
         columns: of a table, how well each column of the test rows is reconstructed; empty where that was not measured.
     """
 
-    format: Literal[1, 2, 3, 4] = 4
+    format: Literal[1, 2, 3, 4, 5] = 5
     study: str
     trial: int
     seed: int
@@ -152,6 +153,7 @@ class Card(Frozen, extra="ignore"):
     final: Confirmed | None = None
     params: dict[str, Scalar]
     parameters: int = Field(ge=1)
+    bounded: int = Field(0, ge=0)
     sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=3)
     activation: Activation
     loss: Loss

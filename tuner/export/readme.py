@@ -42,6 +42,7 @@ def readme(card: Card, preprocessor: Preprocessor) -> str:
         frame=_frame(preprocessor),
         columns=_columns(preprocessor),
         clipped=_clipped(preprocessor),
+        bounded=_bounded(card),
         scaling=preprocessor.scaling,
         unusual=_unusual(card),
         encoding=_encoding(preprocessor),
@@ -128,6 +129,17 @@ def _clipped(preprocessor: Preprocessor) -> str:
     return f" and kept {' or '.join(bound)}{which}"
 
 
+def _bounded(card: Card) -> str:
+    """Which reconstructions are cut off."""
+    if not card.bounded:
+        return ""
+    which = "All columns have" if card.bounded == card.sizes[0] else f"{card.bounded} of the columns have"
+    return (
+        f"\n{which} a limit on which a twentieth or more of the training rows lie (`bounds` in model.safetensors);"
+        "\nreconstructions do not pass it."
+    )
+
+
 def _example(preprocessor: Preprocessor) -> list[float]:
     """A row of round numbers within the data's range."""
     middle = preprocessor.offset + preprocessor.scale / 2 * (preprocessor.scaling == "minmax")
@@ -199,7 +211,7 @@ Trial {trial} (see metrics.json). Kind: {kind}. Layers: {layers}, activation {ac
 {unusual}
 
 Columns, in this order: {columns}.
-Scaling ({scaling}, fitted on the training rows{clipped}) is part of the model: it takes {taken} below.
+Scaling ({scaling}, fitted on the training rows{clipped}) is part of the model: it takes {taken} below.{bounded}
 
 ## From Python
 

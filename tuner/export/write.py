@@ -301,6 +301,7 @@ def _finite(value: float | None) -> float | None:
 def _architecture(network: Network) -> dict[str, Any]:
     return {
         "parameters": network.parameters,
+        "bounded": network.bounded,
         "sizes": network.sizes,
         "activation": network.activation,
         "loss": network.loss,

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
+from tuner.data.bounds import NONE
 from tuner.data.terms import Terms
 from tuner.errors import ExportError
 from tuner.learning.inference.model import Autoencoder
@@ -108,6 +109,12 @@ class Network:
     def parameters(self) -> int:
         """Trainable values."""
         return sum(value.numel() for value in self._model.parameters())
+
+    @property
+    def bounded(self) -> int:
+        """Columns whose outputs have a limit on one side at least."""
+        bounds = self._model.bounds
+        return 0 if bounds is None else int(((bounds.low > -NONE) | (bounds.high < NONE)).sum())
 
     def weights(self) -> dict[str, Rows]:
         """The plain module's names to arrays."""
