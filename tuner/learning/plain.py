@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tuner.data.bounds import Bounds
 from tuner.data.linear_start import LinearStart
 from tuner.data.terms import MOST_LOG_RATE, Kind, Terms
 from tuner.spec.architecture import Hyperparameters, layer_sizes
@@ -271,9 +270,9 @@ def plain_losses(  # noqa: PLR0913 - all but the last four are what training is 
     batches = -(-len(train) // one.point.batch_size)
     plan = plan or TrainingPlan(epochs)
     schedule = _schedule(optimizer, one.point, plan.total(batches))
-    criterion = _bounded(_criterion(loss, terms), None if start is None else start.output_bounds)
     share = 1.0 if terms is None else terms.shares[0] / terms.shares[1]
     inputs = _Inputs(terms, start)
+    criterion = _bounded(_criterion(loss, terms), inputs)
     back = start.unit**2 if start is not None and start.targets else 1.0
     x, held_out = (inputs.targets(torch.tensor(rows, device=device, dtype=dtype)) for rows in (train, validation))
     held = held_out, inputs.read(held_out)
@@ -341,14 +340,16 @@ def _criterion(loss: str, terms: Terms | None) -> Loss:
     return nn.BCEWithLogitsLoss() if loss == "bce" else nn.MSELoss()
 
 
-def _bounded(criterion: Loss, bounds: Bounds | None) -> Loss:
+def _bounded(criterion: Loss, inputs: _Inputs) -> Loss:
     """The loss of outputs that are cut off at the bounds, whose gradient passes as if they were not."""
+    bounds = None if inputs.start is None else inputs.start.bounds
     if bounds is None:
         return criterion
-    low, high = torch.from_numpy(bounds.low_F), torch.from_numpy(bounds.high_F)
+    sides = [torch.from_numpy(side) for side in (bounds.low_F, bounds.high_F)]
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        within = torch.clamp(outputs.detach(), low.to(outputs), high.to(outputs))
+        low, high = (inputs.targets(side.to(outputs)) for side in sides)
+        within = torch.clamp(outputs.detach(), low, high)
         return criterion(within + (outputs - outputs.detach()), targets)
 
     return loss
