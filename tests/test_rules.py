@@ -200,21 +200,19 @@ def test_outputs_are_bounded_by_new_rules_alone(workspace: Path) -> None:
     draw = np.random.default_rng(0)
     rows = np.maximum(0, draw.standard_normal((400, 3)) @ draw.standard_normal((3, 12)) - 0.5)
     np.save("rows.npy", rows)
-    common = {"data": {"source": "rows.npy", "scaling": "standard"}, "search": {"trials": 9, "epochs": 27, "seed": 1}}
+    common = {"data": {"source": "rows.npy", "scaling": "standard"}, "search": {"trials": 6, "epochs": 9, "seed": 1}}
     new, free, older = (
         tuner.run(tiny(name=name, **more, **common), workers=0)
         for name, more in (("new", {}), ("free", {"bounds": "none"}), ("older", {"rules": 5}))
     )
     assert older.csv() == free.csv()
     assert new.summary.winner.value < free.summary.winner.value
-    best, other = (tuner.load_model(study.export(study.name)) for study in (new, free))
-    assert (best.card.bounded, other.card.bounded, best.card.format) == (12, 0, 5)
+    best = tuner.load_model(new.export("new"))
+    assert (best.card.bounded, best.card.format) == (12, 5)
     assert best.reconstruct(rows).min() == pytest.approx(0, abs=1e-6)
-    assert other.reconstruct(rows).min() < -0.01
     assert "All columns have a limit" in Path("new/README.md").read_text()
-    assert "limit" not in Path("free/README.md").read_text()
     apply(Path("new"), Request("score", Path("onnx.npy"), "rows.npy", onnx=True))
-    np.testing.assert_allclose(np.load("onnx.npy")[:, 0], best.score(rows), rtol=1e-4)
+    np.testing.assert_allclose(np.load("onnx.npy"), best.score(rows), rtol=1e-4)
     assert [problem for each in doctor(deep=True) for problem in each.problems] == []
     with pytest.raises(StudyError, match="bounds"):
         tuner.run(tiny(name="new", bounds="none", **common), workers=0)
