@@ -33,6 +33,7 @@ def working_in(folder: Path) -> Iterator[Path]:
 def fresh_folder(folder: Path, mlflow_store: Path) -> Path:
     """Make a folder to run studies in."""
     folder.mkdir(exist_ok=True)
+    assert not (folder / "tuner.db").exists()
     shutil.copy(mlflow_store, folder / "mlflow.db")
     return folder
 
